@@ -1,0 +1,41 @@
+//! Backstop: a hard cost cap and a cloud kill switch for autonomous AI agents.
+//!
+//! # The way of the data
+//! Signals (usage reports, later gateway calls, fleet prices and bills) become postings and holds in
+//! the ledger; judgement (budgets) looks at the ledger; enforcement refuses, pauses and contains. Each
+//! arrow goes one way: a signal never stops a machine itself, a judgement does no I/O, and an
+//! enforcement never reads a bill.
+//!
+//! # The promises
+//! Doc comments, predicates and tests carry these numbers.
+//!
+//! Ledger
+//! - **L1** For every line, posted is the sum of its entries. Nothing edits or deletes a posting; a
+//!   correction is a posting that names what it corrects.
+//! - **L2** posted + held <= limit on every line, except for a flagged overage.
+//! - **L3** Every hold ends exactly once: captured, voided or unresolved. Expiry charges.
+//! - **L4** Nothing goes upstream before a durable hold covers its worst case on every line.
+//! - **L5** A usage report that was acknowledged is on disk.
+//! - **L6** One report id, one posting; the same id with another body is a conflict.
+//! - **L7** Unknown is never zero.
+//!
+//! Containment
+//! - **C1** Nothing is changed in the cloud before what was there is recorded and read back.
+//! - **C2** Containment is a state that is held until reset, not an event.
+//! - **C3** *Contained* is claimed only after observation; what cannot be stopped is *still burning*.
+//! - **C4** Restore puts back exactly what we changed and nothing that someone else changed since.
+//! - **C5** The guard's own role, host and break-glass principals are never targets.
+//! - **C6** A crash at any point resumes and ends in the same state as no crash; one driver at a time.
+//! - **C7** A report is a claim with a trust class; a claim never acts harder than its class allows.
+//!
+//! Decisions
+//! - **D1** No matching rule means deny.
+//! - **D2** A pause loses nothing.
+//! - **D3** Every decision is in the audit log, a hash chain whose heads are signed.
+//! - **D4** A dead store, a full disk, a jumping clock fails closed for new spend.
+//!
+//! # The house
+//! `domain` is pure and knows nobody; `ports` knows `domain`; adapters and edges know both and never
+//! each other; only `app` sees all. `tests/tidy.rs` enforces it.
+
+pub mod domain;
