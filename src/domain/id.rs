@@ -20,7 +20,11 @@ pub enum NameError {
     #[error("a {what} has at most {max} bytes, this one has {len}")]
     TooLong { what: &'static str, max: usize, len: usize },
     #[error("a {what} cannot contain {found:?}; letters, digits and any of {allowed} are fine")]
-    Character { what: &'static str, found: char, allowed: &'static str },
+    Character {
+        what: &'static str,
+        found: char,
+        allowed: &'static str,
+    },
 }
 
 macro_rules! name {
@@ -198,9 +202,15 @@ mod tests {
     fn names_are_bounded_and_plain() {
         assert!(AgentId::new("support-transcriber-prod").is_ok());
         assert_eq!(AgentId::new(""), Err(NameError::Empty { what: "agent id" }));
-        assert!(matches!(AgentId::new("a b"), Err(NameError::Character { found: ' ', .. })));
+        assert!(matches!(
+            AgentId::new("a b"),
+            Err(NameError::Character { found: ' ', .. })
+        ));
         assert!(matches!(AgentId::new("é"), Err(NameError::Character { .. })));
-        assert!(matches!(AgentId::new("x".repeat(129)), Err(NameError::TooLong { len: 129, .. })));
+        assert!(matches!(
+            AgentId::new("x".repeat(129)),
+            Err(NameError::TooLong { len: 129, .. })
+        ));
         assert!(serde_json::from_str::<AgentId>("\"a\\u0000b\"").is_err());
     }
 }

@@ -100,7 +100,10 @@ impl Usd {
 
     /// Dollars for a JSON answer or a chart. Lossy past 2^53 nano-dollars (about nine million
     /// dollars); never used to compute.
-    #[expect(clippy::cast_precision_loss, reason = "display only; the exact value travels as nano-dollars or decimal text")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "display only; the exact value travels as nano-dollars or decimal text"
+    )]
     pub fn as_f64_lossy(self) -> f64 {
         self.0 as f64 / NANOS_PER_USD as f64
     }
@@ -159,7 +162,10 @@ impl FromStr for Usd {
         significand.push_str(frac);
         // The value is significand x 10^(exponent - frac.len()) dollars; in nano-dollars nine more.
         let frac_len = i32::try_from(frac.len()).map_err(|_| ParseUsdError::OutOfRange)?;
-        let shift = exponent.checked_sub(frac_len).and_then(|s| s.checked_add(9)).ok_or(ParseUsdError::OutOfRange)?;
+        let shift = exponent
+            .checked_sub(frac_len)
+            .and_then(|s| s.checked_add(9))
+            .ok_or(ParseUsdError::OutOfRange)?;
         let significand = significand.trim_start_matches('0');
         if significand.is_empty() {
             return Ok(Self::ZERO);
@@ -213,10 +219,17 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_amount() {
-        for text in ["", ".", "NaN", "inf", "1,000", "0x10", "1e", "--1", "1.2.3", "$5", "1_000"] {
+        for text in [
+            "", ".", "NaN", "inf", "1,000", "0x10", "1e", "--1", "1.2.3", "$5", "1_000",
+        ] {
             assert_eq!(text.parse::<Usd>(), Err(ParseUsdError::NotDecimal), "{text}");
         }
-        for text in ["1e308", "9223372036.854775808", "1e2147483647", "99999999999999999999999999999999999"] {
+        for text in [
+            "1e308",
+            "9223372036.854775808",
+            "1e2147483647",
+            "99999999999999999999999999999999999",
+        ] {
             assert_eq!(text.parse::<Usd>(), Err(ParseUsdError::OutOfRange), "{text}");
         }
     }
