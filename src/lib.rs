@@ -39,4 +39,5 @@
 //! each other; only `app` sees all. `tests/tidy.rs` enforces it.
 
 pub mod domain;
+pub mod http;
 pub mod ports;

@@ -59,7 +59,12 @@ pub enum Rejection {
     #[error("no budget covers this call, so it is refused")]
     NoBudget,
     #[error("the budget {} is used up: ${posted} spent of ${limit}, and this call may cost ${bound}", line.budget)]
-    Budget { line: LineKey, limit: Usd, posted: Usd, bound: Usd },
+    Budget {
+        line: LineKey,
+        limit: Usd,
+        posted: Usd,
+        bound: Usd,
+    },
     #[error("the budget is held by calls that are still open")]
     Held { retry_after_s: u64 },
     #[error("the agent started more than {limit} new tasks within an hour")]
@@ -132,15 +137,31 @@ impl Rejection {
     /// A refused hold, with the agent's state for the sentence.
     pub fn from_refusal(refusal: Refusal, bound: Usd, since: Timestamp, reason: &str) -> Self {
         match refusal {
-            Refusal::AgentContained => Self::Contained { since, reason: reason.to_owned() },
-            Refusal::AgentPaused => Self::Paused { since, reason: reason.to_owned() },
+            Refusal::AgentContained => Self::Contained {
+                since,
+                reason: reason.to_owned(),
+            },
+            Refusal::AgentPaused => Self::Paused {
+                since,
+                reason: reason.to_owned(),
+            },
             Refusal::NoBudget => Self::NoBudget,
-            Refusal::Budget { line, limit, posted, .. } => Self::Budget { line, limit, posted, bound },
+            Refusal::Budget {
+                line, limit, posted, ..
+            } => Self::Budget {
+                line,
+                limit,
+                posted,
+                bound,
+            },
         }
     }
 
     pub fn no_hold(id: HoldId) -> Self {
-        Self::NotFound { what: "hold", id: id.to_string() }
+        Self::NotFound {
+            what: "hold",
+            id: id.to_string(),
+        }
     }
 }
 
