@@ -39,3 +39,4 @@
 //! each other; only `app` sees all. `tests/tidy.rs` enforces it.
 
 pub mod domain;
+pub mod ports;

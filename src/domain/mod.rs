@@ -1,4 +1,11 @@
 //! The rules, as pure functions: time and randomness are arguments, and nothing here does I/O.
 
+pub mod agent;
+pub mod audit;
+pub mod budget;
+pub mod containment;
 pub mod id;
+pub mod ledger;
 pub mod money;
+pub mod review;
+pub mod window;

@@ -1,0 +1,10 @@
+//! The kill switch's rules: which targets, what was there, what to do next, what is proved.
+//!
+//! Containment is held as a reconciliation, not run as a script (C2): each sweep observes, plans from
+//! what is observed and what is recorded, acts, and observes again. So a crash at any point resumes by
+//! doing the same thing (C6), and what appears during a containment is stopped by the next sweep.
+
+pub mod image;
+pub mod observed;
+pub mod state;
+pub mod target;

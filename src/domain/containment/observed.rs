@@ -1,0 +1,108 @@
+//! What the cloud port saw. Plain data, so that the rehearsal fleet and AWS answer alike.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::target::{Principal, Region};
+
+/// An instance's state as EC2 names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum InstanceState {
+    Pending,
+    Running,
+    Stopping,
+    Stopped,
+    ShuttingDown,
+    Terminated,
+}
+
+impl InstanceState {
+    /// Whether it costs compute now or is about to.
+    pub fn is_chargeable(self) -> bool {
+        matches!(self, Self::Pending | Self::Running)
+    }
+
+    /// Whether it is gone for good.
+    pub fn is_gone(self) -> bool {
+        matches!(self, Self::ShuttingDown | Self::Terminated)
+    }
+}
+
+/// An EC2 instance, with what classification needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Instance {
+    pub region: Region,
+    pub id: String,
+    pub state: InstanceState,
+    pub instance_type: String,
+    pub tags: BTreeMap<String, String>,
+    /// The ARN of its instance profile, if it has one.
+    pub profile_arn: Option<String>,
+    pub launched_at: Option<Timestamp>,
+    /// `spot` and its request type, if it is one.
+    pub spot: Option<SpotKind>,
+    /// An instance-store root cannot be stopped, only terminated.
+    pub root_is_instance_store: bool,
+    /// `DisableApiStop`; `None` until it was asked for (it is one call an instance).
+    pub stop_protected: Option<bool>,
+    /// The Auto Scaling group that owns it, from the `aws:autoscaling:groupName` tag.
+    pub group: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SpotKind {
+    /// Cannot be stopped, only terminated.
+    OneTime,
+    Persistent,
+}
+
+/// A role or user, with what revoking it changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PrincipalState {
+    pub principal: Principal,
+    pub exists: bool,
+    /// The document of the inline policy of our name, decoded, if there is one.
+    pub deny_document: Option<String>,
+    /// Users only.
+    pub keys: Vec<AccessKey>,
+    /// Roles only: instance profiles that carry the role.
+    pub profile_arns: Vec<String>,
+    /// Roles only: the roles and users that its trust policy lets assume it, as ARNs.
+    pub trusted: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccessKey {
+    pub id: String,
+    pub active: bool,
+}
+
+/// Who the daemon itself is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    pub account: String,
+    /// The role or user behind the credentials (an assumed-role session is reduced to its role).
+    pub arn: String,
+}
+
+/// What became of each instance of one stop or start call.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct BatchResult {
+    /// The call was accepted for these.
+    pub accepted: Vec<String>,
+    /// These were refused one by one, with AWS's error code and message.
+    pub refused: Vec<(String, Refused)>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// AWS's error code, such as `OperationNotPermitted`.
+    pub code: String,
+    pub message: String,
+    /// Whether trying again can help without anyone changing anything.
+    pub transient: bool,
+}

@@ -1,0 +1,120 @@
+//! A containment's own record: its phase, its steps, its coverage.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::target::Resource;
+use crate::domain::id::{AgentId, ContainmentId};
+
+/// How far a containment goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Ends after the deny; machines run on.
+    Revoke,
+    Contain,
+}
+
+/// Where it stands. `Closed` is the only end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Frozen; principals and machines are being brought down.
+    Containing,
+    /// Two quiet sweeps in a row; swept again until reset (C2, C3).
+    Contained,
+    /// A person asked for a reset; things are being put back.
+    Restoring,
+    /// Restored, and the agent has thawed.
+    Closed,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Containment {
+    pub id: ContainmentId,
+    pub agent: AgentId,
+    /// Counts this agent's containments from 1.
+    pub generation: i64,
+    pub mode: Mode,
+    pub phase: Phase,
+    /// Why, in a sentence for a person.
+    pub cause: String,
+    pub opened_at: Timestamp,
+    pub contained_at: Option<Timestamp>,
+    pub restoring_at: Option<Timestamp>,
+    pub closed_at: Option<Timestamp>,
+    pub sweeps: i64,
+    /// Quiet sweeps in a row, up to now.
+    pub quiet: i64,
+    pub coverage: Coverage,
+    /// While restoring: what the operator asked for.
+    pub restore: Option<RestoreRequest>,
+    /// Raised at every write; writes are conditional on it.
+    pub version: i64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestoreRequest {
+    pub by: String,
+    pub at: Timestamp,
+    /// Machines to start again, by stable id or plain instance id; all if empty.
+    pub only: Vec<String>,
+}
+
+/// What the last observation proved (C3).
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Coverage {
+    pub observed_at: Option<Timestamp>,
+    pub denied: Vec<String>,
+    pub stopped: Vec<String>,
+    pub still_burning: Vec<StillBurning>,
+    /// Creator events may still be on their way until then.
+    pub attribution_pending_until: Option<Timestamp>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StillBurning {
+    /// The resource's stable id.
+    pub resource: String,
+    /// Why it could not be stopped, for a person.
+    pub why: String,
+}
+
+/// One action of a containment or restore; its id is stable, so that a repetition is the same step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    pub containment: ContainmentId,
+    /// Such as `deny/role:arn…` or `stop/instance:eu-west-1/i-0abc`.
+    pub id: String,
+    pub resource: Resource,
+    pub action: Action,
+    pub state: StepState,
+    pub attempts: i64,
+    pub last_error: Option<String>,
+    pub first_at: Timestamp,
+    pub last_at: Timestamp,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    PutDeny,
+    DeactivateKey,
+    StopInstance,
+    TerminateInstance,
+    StartInstance,
+    LiftDeny,
+    ActivateKey,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepState {
+    /// Written before the call is made.
+    Started,
+    Done,
+    /// Will be tried again by the next sweep.
+    Failing,
+    /// Cannot be done; the coverage says why.
+    GivenUp,
+}

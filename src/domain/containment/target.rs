@@ -1,0 +1,83 @@
+//! What a containment may touch: an agent's principals and machines, within its declared accounts.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// An AWS region, such as `eu-west-1`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Region(pub String);
+
+impl fmt::Display for Region {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// An IAM role or user, by ARN (`arn:PARTITION:iam::ACCOUNT:role/PATH/NAME`).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind", content = "arn")]
+pub enum Principal {
+    Role(String),
+    User(String),
+}
+
+impl Principal {
+    pub fn arn(&self) -> &str {
+        match self {
+            Self::Role(arn) | Self::User(arn) => arn,
+        }
+    }
+
+    /// The friendly name: what follows the last `/`.
+    pub fn name(&self) -> &str {
+        self.arn().rsplit('/').next().unwrap_or_default()
+    }
+}
+
+/// The cloud side of one agent, from the config.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CloudTargets {
+    pub account: String,
+    pub principals: Vec<Principal>,
+    /// Ownership tags: an instance with *any* of these tags (key and value) belongs to the agent.
+    pub tags: BTreeMap<String, String>,
+    /// Regions to observe; empty means every enabled region.
+    pub regions: Vec<Region>,
+}
+
+/// Who must never be a target (C5).
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Guard {
+    /// ARNs of the daemon's own role and of break-glass principals.
+    pub principals: Vec<String>,
+    /// The instance that the daemon runs on, if it runs on one.
+    pub instances: Vec<String>,
+}
+
+/// A thing in the cloud that a before-image, a step or a coverage line is about.
+/// Its `Display` is its stable id, as `reset --only` takes it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum Resource {
+    Principal { principal: Principal },
+    AccessKey { user: String, key_id: String },
+    Instance { region: Region, id: String },
+}
+
+impl fmt::Display for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Principal {
+                principal: Principal::Role(arn),
+            } => write!(f, "role:{arn}"),
+            Self::Principal {
+                principal: Principal::User(arn),
+            } => write!(f, "user:{arn}"),
+            Self::AccessKey { user, key_id } => write!(f, "key:{user}/{key_id}"),
+            Self::Instance { region, id } => write!(f, "instance:{region}/{id}"),
+        }
+    }
+}

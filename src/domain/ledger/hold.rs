@@ -1,0 +1,38 @@
+//! A hold: a durable reservation of a call's worst case on all its lines (L3, L4).
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::line::LineKey;
+use super::posting::{Attribution, Trust};
+use crate::domain::id::{EpochId, HoldId};
+use crate::domain::money::Usd;
+
+/// Where a hold stands. It leaves `Open` exactly once (L3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HoldState {
+    Open,
+    /// Settled at what the call cost.
+    Captured,
+    /// Ended at nothing, because the call provably cost nothing.
+    Voided,
+    /// Posted at its bound because nobody knows what it cost: it expired, or its epoch died.
+    Unresolved,
+}
+
+/// A hold as stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    pub id: HoldId,
+    pub epoch: EpochId,
+    pub attribution: Attribution,
+    /// Who placed it: `Trust::Agent` when the agent did with its own key, outside the gateway.
+    pub trust: Trust,
+    pub bound: Usd,
+    pub lines: Vec<LineKey>,
+    pub state: HoldState,
+    pub opened_at: Timestamp,
+    pub expires_at: Timestamp,
+    pub ended_at: Option<Timestamp>,
+}

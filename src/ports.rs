@@ -1,0 +1,397 @@
+//! The only traits of the house: what the rules need of the world. Each has a production side and a
+//! simulated side, and nothing else is abstracted.
+
+use std::path::Path;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::agent::AgentState;
+use crate::domain::audit::{AuditEntry, NewAudit};
+use crate::domain::containment::image::BeforeImage;
+use crate::domain::containment::observed::{BatchResult, Identity, Instance, PrincipalState};
+use crate::domain::containment::state::{Containment, Step};
+use crate::domain::containment::target::{Principal, Region};
+use crate::domain::id::{AgentId, BudgetId, ContainmentId, EpochId, HoldId, KeyId, PostingId, ReviewId, TaskId};
+use crate::domain::ledger::batch::{Batch, LedgerRules, NewTrigger, Outcome};
+use crate::domain::ledger::hold::Hold;
+use crate::domain::ledger::line::{Line, LineKey};
+use crate::domain::ledger::posting::{Entry, Posting};
+use crate::domain::money::Usd;
+use crate::domain::review::{Decision, Review};
+
+/// Whether an operation may be tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retry {
+    Never,
+    Transient,
+    After(Duration),
+    /// It may or may not have happened: observe again, never repeat blindly.
+    UnknownOutcome,
+}
+
+/// Time. `now` may jump; `monotonic` never does and goes on during a suspend (boot-time clock).
+#[async_trait]
+pub trait Clock: Send + Sync + 'static {
+    fn now(&self) -> Timestamp;
+    fn monotonic(&self) -> Duration;
+    async fn sleep(&self, duration: Duration);
+}
+
+/// Randomness: ids and secrets.
+pub trait Entropy: Send + Sync + 'static {
+    fn fill(&self, bytes: &mut [u8]);
+
+    /// A version 7 UUID: its time part keeps index pages together.
+    fn id(&self, now: Timestamp) -> uuid::Uuid {
+        let mut random = [0_u8; 10];
+        self.fill(&mut random);
+        let millis = u64::try_from(now.as_millisecond()).unwrap_or(0);
+        uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
+    }
+}
+
+/// An operational failure of a store.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("the store is busy: {context}")]
+    Busy { context: &'static str },
+    #[error("the store is full or its disk is below the reserve: {context}")]
+    Full { context: String },
+    /// The commit may or may not be on disk. Send the same batch again, with the same number.
+    #[error("the outcome of a commit is unknown: {context}")]
+    UnknownCommit {
+        context: &'static str,
+        #[source]
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+    /// This epoch was closed by somebody else: its writes are dropped, and the process must end.
+    #[error("epoch {0} is closed; its writes are dropped")]
+    EpochClosed(EpochId),
+    /// A batch older than the last one of its epoch: it is dropped.
+    #[error("batch {seq} of epoch {epoch} came after batch {last}")]
+    StaleBatch { epoch: EpochId, seq: i64, last: i64 },
+    /// A conditional write lost against another one: read again.
+    #[error("{what} was changed meanwhile")]
+    Conflict { what: &'static str },
+    #[error("{what} is not there")]
+    NotFound { what: &'static str },
+    #[error("the store holds something it cannot read: {context}")]
+    Corrupt {
+        context: String,
+        #[source]
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+    #[error("the store failed: {context}")]
+    Other {
+        context: &'static str,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl StoreError {
+    pub fn retry(&self) -> Retry {
+        match self {
+            Self::Busy { .. } | Self::Conflict { .. } => Retry::Transient,
+            Self::Full { .. } => Retry::After(Duration::from_secs(5)),
+            Self::UnknownCommit { .. } => Retry::UnknownOutcome,
+            Self::EpochClosed(_) | Self::StaleBatch { .. } | Self::NotFound { .. } | Self::Corrupt { .. } => {
+                Retry::Never
+            }
+            Self::Other { .. } => Retry::Transient,
+        }
+    }
+}
+
+/// A trigger that waits for judgement.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trigger {
+    pub id: i64,
+    pub trigger: NewTrigger,
+    /// The budget's response, as the line had it when it was tripped.
+    pub response: crate::domain::ledger::line::Response,
+}
+
+/// The response to one trigger, written in one transaction, so that it happens once.
+#[derive(Debug, Clone, Default)]
+pub struct Judgement {
+    /// Triggers that are settled by this.
+    pub settle: Vec<i64>,
+    /// Agents' new states; each conditional on its version (the stored version must be one less).
+    pub agents: Vec<AgentState>,
+    /// Containments to open. One live containment an agent: an `AgentState` above names it.
+    pub open: Vec<Containment>,
+    /// Containments to write; each conditional on its version (the stored version must be one less).
+    pub update: Vec<Containment>,
+    pub reviews: Vec<Review>,
+    /// Decisions on reviews that are still undecided.
+    pub decide: Vec<(ReviewId, Decision)>,
+    pub audit: Vec<NewAudit>,
+}
+
+/// A right to drive something, with a fencing token that rises at every change of hands (C6).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    pub name: String,
+    pub holder: String,
+    pub token: i64,
+    pub expires_at: Timestamp,
+}
+
+/// A credential of an agent, as stored: the hash of a random secret, never the secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentKey {
+    pub id: KeyId,
+    pub agent: AgentId,
+    pub hash: [u8; 32],
+    pub created_at: Timestamp,
+    pub revoked_at: Option<Timestamp>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SpendBy {
+    Agent,
+    Task,
+    Model,
+    Service,
+    Tool,
+    /// A day in UTC.
+    Day,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpendQuery {
+    pub agent: Option<AgentId>,
+    pub task: Option<TaskId>,
+    pub by: SpendBy,
+    /// Whole hours in UTC: rounded down.
+    pub since: Option<Timestamp>,
+    /// Whole hours in UTC: rounded up.
+    pub until: Option<Timestamp>,
+    pub limit: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpendRow {
+    /// The agent, task (`agent/task`), model, service, tool or day (`YYYY-MM-DD`); `-` where none.
+    pub key: String,
+    pub amount: Usd,
+    /// The part that is unresolved.
+    pub unresolved: Usd,
+    pub postings: i64,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct LineQuery {
+    pub agent: Option<AgentId>,
+    pub budget: Option<BudgetId>,
+    /// Only lines whose window is not over at this time.
+    pub open_at: Option<Timestamp>,
+    pub limit: Option<u32>,
+}
+
+/// A page of postings for auditors and exports, in the order in which they were recorded.
+#[derive(Debug, Clone, Default)]
+pub struct PostingQuery {
+    pub after: Option<PostingId>,
+    pub agent: Option<AgentId>,
+    /// Only unresolved postings that nothing has replaced.
+    pub unresolved: bool,
+    pub limit: u32,
+}
+
+/// What was open when an epoch died, and is unresolved now.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DeadEpochs {
+    pub epochs: Vec<EpochId>,
+    pub holds: u64,
+    pub amount: Usd,
+}
+
+/// Everything that an independent auditor needs, read in one transaction.
+#[derive(Debug, Clone, Default)]
+pub struct AuditView {
+    pub lines: Vec<Line>,
+    pub holds: Vec<Hold>,
+    pub postings: Vec<Posting>,
+    pub entries: Vec<Entry>,
+    /// (line, hour, sum, unresolved) of entries that were rolled up.
+    pub rolled: Vec<(LineKey, Timestamp, Usd, Usd)>,
+}
+
+/// What maintenance did or found.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreStats {
+    pub postings: i64,
+    pub open_holds: i64,
+    pub lines: i64,
+    pub bytes: u64,
+    /// Free bytes where the store lives, if it knows.
+    pub free_bytes: Option<u64>,
+}
+
+/// The durable side of everything. Writes are synced before they return (L5).
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    // --- epochs ---------------------------------------------------------------------------------
+    /// Opens an epoch and takes its lock, which lasts until this process ends or `close_epoch`.
+    async fn open_epoch(&self, now: Timestamp, host: &str) -> Result<EpochId, StoreError>;
+    /// Closes an epoch whose holds have all ended; the last act of a clean shutdown.
+    async fn close_epoch(&self, epoch: EpochId, now: Timestamp) -> Result<(), StoreError>;
+    /// Closes every epoch whose lock proves it dead, and turns its open holds into unresolved
+    /// postings at their bounds, call by call. A live epoch of another process is left alone.
+    async fn bury_dead_epochs(&self, now: Timestamp, rules: &LedgerRules) -> Result<DeadEpochs, StoreError>;
+
+    // --- the ledger -----------------------------------------------------------------------------
+    /// One group commit: reads what the batch names inside a write transaction, lets
+    /// `domain::ledger::apply` decide, writes, syncs. Outcomes are in the order of the operations.
+    async fn commit(&self, batch: &Batch, rules: &LedgerRules) -> Result<Vec<Outcome>, StoreError>;
+    async fn lines(&self, query: &LineQuery) -> Result<Vec<Line>, StoreError>;
+    async fn hold(&self, id: HoldId) -> Result<Option<Hold>, StoreError>;
+    /// Open holds of an epoch that expire at or before `until`, oldest first.
+    async fn expiring_holds(&self, epoch: EpochId, until: Timestamp, limit: u32) -> Result<Vec<HoldId>, StoreError>;
+    async fn postings(&self, query: &PostingQuery) -> Result<Vec<Posting>, StoreError>;
+    async fn spend(&self, query: &SpendQuery) -> Result<Vec<SpendRow>, StoreError>;
+    /// The ledger's clock: raises the durable high-water mark to `now` if it is later; returns it.
+    async fn advance_clock(&self, now: Timestamp) -> Result<Timestamp, StoreError>;
+    /// An operator's acceptance of a clock jump: sets the mark, even back.
+    async fn set_clock(&self, mark: Timestamp) -> Result<(), StoreError>;
+
+    // --- judgement ------------------------------------------------------------------------------
+    async fn pending_triggers(&self, limit: u32) -> Result<Vec<Trigger>, StoreError>;
+    /// All of it or none of it. `Conflict` when an agent or containment changed meanwhile.
+    async fn judge(&self, judgement: &Judgement) -> Result<Vec<AuditEntry>, StoreError>;
+    async fn agent(&self, id: &AgentId) -> Result<AgentState, StoreError>;
+    /// Every agent about which something was written.
+    async fn agents(&self) -> Result<Vec<AgentState>, StoreError>;
+    async fn reviews(&self, open_only: bool, limit: u32) -> Result<Vec<Review>, StoreError>;
+    async fn review(&self, id: ReviewId) -> Result<Option<Review>, StoreError>;
+
+    // --- containment ----------------------------------------------------------------------------
+    async fn containment(&self, id: ContainmentId) -> Result<Option<Containment>, StoreError>;
+    /// Those that are not closed, oldest first.
+    async fn live_containments(&self) -> Result<Vec<Containment>, StoreError>;
+    async fn containments_of(&self, agent: &AgentId, limit: u32) -> Result<Vec<Containment>, StoreError>;
+    /// Takes or renews a lease: `None` while somebody else's has not expired. A renewal by the same
+    /// holder keeps the token; a change of hands raises it.
+    async fn lease(&self, name: &str, holder: &str, now: Timestamp, ttl: Duration)
+    -> Result<Option<Lease>, StoreError>;
+    async fn release(&self, lease: &Lease) -> Result<(), StoreError>;
+    /// Inserts those that have no unrestored before-image of the same agent and resource, and reads
+    /// all of them back (C1). Fenced: `Conflict` if the lease has passed on. Like all writes below.
+    async fn record_images(&self, lease: &Lease, images: &[BeforeImage]) -> Result<Vec<BeforeImage>, StoreError>;
+    /// Those of the agent that were not restored, of every generation.
+    async fn images(&self, agent: &AgentId) -> Result<Vec<BeforeImage>, StoreError>;
+    /// Sets `changed_at`, `restored_at` and `outcome` of existing unrestored images.
+    async fn update_images(&self, lease: &Lease, images: &[BeforeImage]) -> Result<(), StoreError>;
+    /// Inserts or replaces steps by (containment, id).
+    async fn record_steps(&self, lease: &Lease, steps: &[Step]) -> Result<(), StoreError>;
+    async fn steps(&self, containment: ContainmentId) -> Result<Vec<Step>, StoreError>;
+    /// `judge`, fenced by a lease.
+    async fn judge_fenced(&self, lease: &Lease, judgement: &Judgement) -> Result<Vec<AuditEntry>, StoreError>;
+
+    // --- credentials and audit ------------------------------------------------------------------
+    async fn add_key(&self, key: &AgentKey) -> Result<(), StoreError>;
+    async fn keys(&self) -> Result<Vec<AgentKey>, StoreError>;
+    async fn revoke_key(&self, id: KeyId, now: Timestamp) -> Result<(), StoreError>;
+    /// Chains the entries inside the transaction (`domain::audit::chain`).
+    async fn append_audit(&self, entries: &[NewAudit]) -> Result<Vec<AuditEntry>, StoreError>;
+    async fn audit(&self, from_seq: i64, limit: u32) -> Result<Vec<AuditEntry>, StoreError>;
+
+    // --- maintenance ----------------------------------------------------------------------------
+    /// Rolls postings of closed windows that were recorded before `before` up into hourly entries;
+    /// unresolved ones and report ids stay. At most `limit` postings a call; returns how many.
+    async fn roll_up(&self, before: Timestamp, now: Timestamp, limit: u32) -> Result<u64, StoreError>;
+    async fn audit_view(&self) -> Result<AuditView, StoreError>;
+    async fn stats(&self) -> Result<StoreStats, StoreError>;
+    /// Copies the store online to a new file and verifies the copy.
+    async fn backup(&self, to: &Path) -> Result<StoreStats, StoreError>;
+}
+
+/// An operational failure of the cloud.
+#[derive(Debug, thiserror::Error)]
+#[error("{operation} failed{}: {message}", region.as_ref().map(|r| format!(" in {r}")).unwrap_or_default())]
+pub struct CloudError {
+    /// The API operation, such as `ec2:StopInstances`.
+    pub operation: &'static str,
+    pub region: Option<Region>,
+    /// The provider's error code, if it answered with one.
+    pub code: Option<String>,
+    pub message: String,
+    pub retry: Retry,
+    #[source]
+    pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// The cloud side of an agent. Every change is safe to run twice.
+#[async_trait]
+pub trait Cloud: Send + Sync + 'static {
+    /// Who the daemon is there.
+    async fn identity(&self) -> Result<Identity, CloudError>;
+    /// The regions that are enabled for the account.
+    async fn regions(&self) -> Result<Vec<Region>, CloudError>;
+    /// Every instance of a region that is not terminated, all pages.
+    async fn instances(&self, region: &Region, filter: &InstanceFilter) -> Result<Vec<Instance>, CloudError>;
+    /// Whether an instance is protected against being stopped (`DisableApiStop`).
+    async fn stop_protection(&self, region: &Region, instance: &str) -> Result<bool, CloudError>;
+    async fn principal(&self, principal: &Principal, policy_name: &str) -> Result<PrincipalState, CloudError>;
+    /// Puts the inline policy of our name.
+    async fn put_deny(&self, principal: &Principal, policy_name: &str, document: &str) -> Result<(), CloudError>;
+    /// Deletes the inline policy of our name; fine if it is not there.
+    async fn delete_deny(&self, principal: &Principal, policy_name: &str) -> Result<(), CloudError>;
+    async fn set_access_key(&self, user: &str, key_id: &str, active: bool) -> Result<(), CloudError>;
+    /// Stops instances of one region. A batch that AWS refuses as a whole is bisected, so that one
+    /// bad instance does not keep the others running; the result has a line for each.
+    async fn stop(&self, region: &Region, ids: &[String]) -> Result<BatchResult, CloudError>;
+    async fn start(&self, region: &Region, ids: &[String]) -> Result<BatchResult, CloudError>;
+    /// Whether stopping would be allowed, without doing it (EC2 DryRun).
+    async fn may_stop(&self, region: &Region, ids: &[String]) -> Result<BatchResult, CloudError>;
+    async fn terminate(&self, region: &Region, ids: &[String]) -> Result<BatchResult, CloudError>;
+}
+
+/// Which instances to list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum InstanceFilter {
+    /// Any of these tags.
+    Tags(Vec<(String, String)>),
+    /// Any of these instance profiles, by ARN.
+    Profiles(Vec<String>),
+    Ids(Vec<String>),
+}
+
+/// What a person or an outside system is told. The hooks arrive with a later issue; until then the
+/// production side is the log and the metrics.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Notice {
+    pub kind: NoticeKind,
+    pub agent: Option<AgentId>,
+    /// One sentence.
+    pub text: String,
+    pub at: Timestamp,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NoticeKind {
+    Alert,
+    Breach,
+    Paused,
+    Resumed,
+    Containing,
+    Contained,
+    StillBurning,
+    Restoring,
+    Reset,
+    Review,
+    StoreDown,
+    ClockJump,
+}
+
+/// Tells people. It never blocks and never fails: enforcement does not wait for a message.
+pub trait Notifier: Send + Sync + 'static {
+    fn notify(&self, notice: Notice);
+}
