@@ -7,5 +7,7 @@ pub mod containment;
 pub mod id;
 pub mod ledger;
 pub mod money;
+pub mod price;
 pub mod review;
 pub mod window;
+pub mod wire;
