@@ -9,5 +9,7 @@ pub mod ledger;
 pub mod money;
 pub mod rejection;
 pub mod report;
+pub mod price;
 pub mod review;
 pub mod window;
+pub mod wire;
