@@ -76,7 +76,7 @@ pub fn parse_all(texts: impl IntoIterator<Item = (String, String)>) -> Vec<File>
         let module = module_of(&name);
         let source = source::parse(&text, &module).unwrap_or_else(|why| panic!("{name}: {why}"));
         for test in &source.test_modules {
-            tests.insert([module.as_slice(), &[test.clone()]].concat());
+            tests.insert([module.as_slice(), std::slice::from_ref(test)].concat());
         }
         let first = module.first().cloned();
         let room = first.unwrap_or_else(|| name.trim_start_matches("src/").trim_end_matches(".rs").to_owned());
