@@ -7,5 +7,6 @@ pub mod containment;
 pub mod id;
 pub mod ledger;
 pub mod money;
+pub mod rejection;
 pub mod review;
 pub mod window;
