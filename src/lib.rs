@@ -38,5 +38,6 @@
 //! `domain` is pure and knows nobody; `ports` knows `domain`; adapters and edges know both and never
 //! each other; only `app` sees all. `tests/tidy.rs` enforces it.
 
+pub mod cloud;
 pub mod domain;
 pub mod ports;
