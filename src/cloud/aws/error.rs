@@ -288,7 +288,7 @@ fn tidy(text: &str, limit: usize) -> String {
 mod tests {
     use aws_sdk_ec2::error::{ConnectorError, ErrorMetadata};
     use aws_sdk_ec2::operation::stop_instances::StopInstancesError;
-    use aws_sdk_ec2::primitives::SdkBody;
+    use aws_smithy_types::body::SdkBody;
 
     use super::*;
 

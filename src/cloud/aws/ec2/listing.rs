@@ -272,7 +272,7 @@ mod tests {
         assert_eq!(sent.len(), 2, "{sent:?}");
         assert_eq!(
             sent[0],
-            ("tag:owner", ["a?b?c??d".to_owned(), "plain".to_owned()].as_slice())
+            ("tag:owner", ["a?b?c?d".to_owned(), "plain".to_owned()].as_slice())
         );
         assert_eq!(sent[1], ("tag:team", ["x".to_owned()].as_slice()));
 
