@@ -40,6 +40,7 @@
 
 pub mod audit;
 pub mod config;
+pub mod cloud;
 pub mod domain;
 pub mod http;
 pub mod ports;
