@@ -48,27 +48,6 @@ fn every_name_is_imported_or_skipped_with_a_reason() {
     }
 }
 
-/// The whole list, when its path is given:
-/// `LITELLM_LIST=path cargo test --lib the_whole_list -- --ignored --nocapture`.
-#[test]
-#[ignore = "reads a file that is not in the repository"]
-fn the_whole_list_is_read() {
-    let path = std::env::var("LITELLM_LIST").expect("LITELLM_LIST names the file");
-    let bytes = std::fs::read(path).expect("the list can be read");
-    let import = parse(&bytes, &ORIGIN).expect("it is a list");
-    let skipped: String = import
-        .skipped
-        .iter()
-        .map(|(name, reason)| format!("  {name}: {reason}\n"))
-        .collect();
-    assert_eq!(import.read, import.entries.len() + import.skipped.len(), "{skipped}");
-    let report = format!(
-        "{skipped}{import}\nleft out of imported entries: {:#?}\n",
-        import.left_out
-    );
-    std::io::Write::write_all(&mut std::io::stdout(), report.as_bytes()).expect("stdout is open");
-}
-
 #[test]
 fn rates_are_read_as_they_are_listed() {
     let million = |class| Usage::one_call().token(class, 1_000_000);
