@@ -39,6 +39,7 @@
 //! each other; only `app` sees all. `tests/tidy.rs` enforces it.
 
 pub mod audit;
+pub mod cloud;
 pub mod config;
 pub mod domain;
 pub mod http;

@@ -6,6 +6,8 @@
 
 mod charge;
 mod row;
+mod tasks;
 
 pub use charge::{Charged, charge};
 pub use row::{Charge, ReportRow, RowLimits, parse};
+pub use tasks::TaskMeter;
