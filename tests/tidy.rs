@@ -38,6 +38,7 @@ const DOMAIN_CRATES: &[&str] = &[
     "sha2",
     "subtle",
     "thiserror",
+    "toml",
     "uuid",
 ];
 
@@ -65,7 +66,7 @@ const OWNED_CRATES: &[(&str, &[&str])] = &[
     ("axum", &["http"]),
     ("clap", &["cli", "main"]),
     ("sqlx", &["store"]),
-    ("toml", &["config"]),
+    ("toml", &["config", "domain"]),
     ("toml_edit", &["config"]),
 ];
 
