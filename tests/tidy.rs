@@ -38,6 +38,7 @@ const DOMAIN_CRATES: &[&str] = &[
     "sha2",
     "subtle",
     "thiserror",
+    "toml",
     "uuid",
 ];
 
@@ -65,7 +66,7 @@ const OWNED_CRATES: &[(&str, &[&str])] = &[
     ("axum", &["http"]),
     ("clap", &["cli", "main"]),
     ("sqlx", &["store"]),
-    ("toml", &["config"]),
+    ("toml", &["config", "domain"]),
     ("toml_edit", &["config"]),
 ];
 
@@ -79,6 +80,7 @@ const ACTS: &[&str] = &[
     "std::env::var",
     "std::env::var_os",
     "std::env::vars",
+    "std::env::vars_os",
     "std::thread::sleep",
     "std::thread::spawn",
     "std::time::Instant::now",
@@ -91,7 +93,10 @@ const ACTS: &[&str] = &[
 ];
 
 /// The adapters that may: a file or a folder of `src`, and why.
-const ACTORS: &[(&str, &str)] = &[];
+const ACTORS: &[(&str, &str)] = &[(
+    "src/config/environment.rs",
+    "reads the environment once, so that loading is a function of its arguments",
+)];
 
 const MAX_LINES: usize = 600;
 
