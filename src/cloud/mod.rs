@@ -1,0 +1,3 @@
+//! The two sides of the `Cloud` port.
+
+pub mod rehearsal;
