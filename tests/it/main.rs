@@ -5,3 +5,4 @@
 
 mod aws_iam;
 mod harness;
+mod unit;

@@ -4,12 +4,15 @@
 //! It is not for inactive keys, boundaries and conditions; there a test asserts the exact request
 //! instead (`start_recording`, `recorded`).
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_iam::config::{Credentials, SharedCredentialsProvider};
+use base64::Engine as _;
+use serde::Deserialize;
 use tempfile::TempDir;
 
 use super::process::Process;
@@ -169,14 +172,28 @@ impl Moto {
         self.post("recorder/start-recording", String::new()).await;
     }
 
-    /// Ends the recording and returns it, one JSON object for each request in the order of arrival.
-    pub async fn recorded(&self) -> Vec<serde_json::Value> {
+    /// Ends the recording and returns it in the order of arrival.
+    pub async fn recorded(&self) -> Vec<Recorded> {
         self.post("recorder/stop-recording", String::new()).await;
         let url = format!("{}/moto-api/recorder/download-recording", self.endpoint);
         let answer = self.http.get(url).send().await.expect("the emulator answers");
         let text = answer.text().await.expect("a recording is text");
         text.lines()
-            .map(|line| serde_json::from_str(line).expect("a recorded request is JSON"))
+            .map(|line| {
+                let entry: Entry = serde_json::from_str(line).expect("a recorded request is JSON");
+                let body = if entry.body_encoded {
+                    let bytes = base64::engine::general_purpose::STANDARD
+                        .decode(&entry.body)
+                        .expect("base64");
+                    String::from_utf8_lossy(&bytes).into_owned()
+                } else {
+                    entry.body
+                };
+                Recorded {
+                    authorization: entry.headers.get("Authorization").cloned().unwrap_or_default(),
+                    body,
+                }
+            })
             .collect()
     }
 
@@ -193,6 +210,51 @@ impl Moto {
     }
 }
 
+/// A request as the emulator received it.
+#[derive(Debug, Clone)]
+pub struct Recorded {
+    /// The signature's header: its credential scope names the key, the region and the service.
+    pub authorization: String,
+    /// For the query APIs (IAM, EC2, STS) a form: `Action=CreateUser&...`.
+    pub body: String,
+}
+
+impl Recorded {
+    /// A field of the form, decoded.
+    pub fn field(&self, name: &str) -> Option<String> {
+        let mut fields = self.body.split('&').filter_map(|field| field.split_once('='));
+        let (_, value) = fields.find(|(found, _)| *found == name)?;
+        Some(percent_decoded(value))
+    }
+}
+
+/// `%7B` and `+` as a form writes them.
+fn percent_decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        match byte {
+            b'+' => bytes.push(b' '),
+            b'%' => {
+                let digits = [rest.next(), rest.next()].map(Option::unwrap_or_default);
+                let mut decoded = [0];
+                hex::decode_to_slice(digits, &mut decoded).expect("two hexadecimal digits follow a percent sign");
+                bytes.extend(decoded);
+            }
+            other => bytes.push(other),
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// A line of moto's recording.
+#[derive(Debug, Deserialize)]
+struct Entry {
+    headers: BTreeMap<String, String>,
+    body: String,
+    body_encoded: bool,
+}
+
 fn recording_in(dir: &TempDir) -> PathBuf {
     dir.path().join("recording")
 }
@@ -204,6 +266,8 @@ mod tests {
 
     use super::*;
 
+    /// What moto says where EC2 would say `UnauthorizedOperation`.
+    const REFUSED: &str = "AccessDenied";
     const ALLOW_DESCRIBE: &str =
         r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"ec2:DescribeInstances","Resource":"*"}]}"#;
     const DENY_EVERYTHING: &str =
@@ -256,11 +320,11 @@ mod tests {
             .send()
             .await
             .expect_err("the role does not allow it");
-        assert_eq!(refused.code(), Some("UnauthorizedOperation"));
+        assert_eq!(refused.code(), Some(REFUSED));
 
         put("backstop-deny", DENY_EVERYTHING).await.expect("PutRolePolicy");
         let refused = agent.describe_instances().send().await.expect_err("the role is denied");
-        assert_eq!(refused.code(), Some("UnauthorizedOperation"));
+        assert_eq!(refused.code(), Some(REFUSED));
 
         iam.delete_role_policy()
             .role_name("transcriber")
@@ -316,18 +380,17 @@ mod tests {
         iam.list_users().send().await.expect("ListUsers");
         moto.start_recording().await;
         iam.create_user()
-            .user_name("recorded")
+            .user_name("re=corded")
             .send()
             .await
             .expect("CreateUser");
         let recorded = moto.recorded().await;
         iam.list_users().send().await.expect("ListUsers");
         assert_eq!(recorded.len(), 1, "{recorded:?}");
-        let body = recorded[0]["body"].as_str().expect("a recorded body");
-        assert!(
-            body.contains("Action=CreateUser") && body.contains("UserName=recorded"),
-            "{body}"
-        );
+        assert_eq!(recorded[0].field("Action").as_deref(), Some("CreateUser"));
+        assert_eq!(recorded[0].field("UserName").as_deref(), Some("re=corded"));
+        assert_eq!(recorded[0].field("Path"), None);
+        assert!(recorded[0].authorization.contains("/us-east-1/iam/"), "{recorded:?}");
 
         let env = moto.env(&keys, "eu-central-1");
         assert!(env.contains(&("AWS_ENDPOINT_URL".to_owned(), moto.endpoint().to_owned())));

@@ -162,7 +162,7 @@ mod tests {
     #[tokio::test]
     async fn a_dropped_process_takes_its_group_along() {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let mut process = Process::start("parent", shell("cat >/dev/null & echo $!; wait"), dir.path()).expect("sh");
+        let mut process = Process::start("parent", shell("tail -f /dev/null & echo $!; wait"), dir.path()).expect("sh");
         let grandchild = wait::until("the grandchild's id", Duration::from_secs(30), async || {
             process.stdout().trim().parse::<i32>().ok()
         })
