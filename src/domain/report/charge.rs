@@ -36,7 +36,10 @@ pub fn charge(row: &ReportRow, catalogue: &Catalogue) -> Result<Charged, Rejecti
         }
         Charge::Usage { api, usage } => (*api, usage),
     };
-    let usage_field = |problem: String| Rejection::Field { field: "usage".to_owned(), problem };
+    let usage_field = |problem: String| Rejection::Field {
+        field: "usage".to_owned(),
+        problem,
+    };
     let service = row.service.as_ref().map(ServiceId::as_str);
     let api = match api {
         Some(api) => api,
@@ -55,7 +58,9 @@ pub fn charge(row: &ReportRow, catalogue: &Catalogue) -> Result<Charged, Rejecti
     };
     let quote = catalogue
         .quote(&service, model)
-        .map_err(|_unknown| Rejection::PriceUnknown { what: format!("model {model} of {service}") })?;
+        .map_err(|_unknown| Rejection::PriceUnknown {
+            what: format!("model {model} of {service}"),
+        })?;
     let amount = settle(&read, &quote.entry).map_err(|problem| usage_field(problem.to_string()))?;
     let detail = usage.to_string();
     Ok(Charged {

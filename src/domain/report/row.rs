@@ -33,7 +33,10 @@ pub struct RowLimits {
 pub enum Charge {
     Amount(Usd),
     /// A usage object, and which API returned it when the row says so.
-    Usage { api: Option<UsageApi>, usage: Value },
+    Usage {
+        api: Option<UsageApi>,
+        usage: Value,
+    },
 }
 
 /// A row that is well formed; not priced yet.
@@ -55,13 +58,28 @@ pub struct ReportRow {
 
 /// Reads a row. `now` stands in for a missing `occurred_at`.
 pub fn parse(value: &Value, now: Timestamp, limits: RowLimits) -> Result<ReportRow, Rejection> {
-    let Value::Object(map) = value else { return Err(Rejection::Malformed("a row is a JSON object".to_owned())) };
+    let Value::Object(map) = value else {
+        return Err(Rejection::Malformed("a row is a JSON object".to_owned()));
+    };
     let known = [
-        "id", "agent", "occurred_at", "task", "service", "model", "tool", "labels", "api", "usage", "amount_usd",
+        "id",
+        "agent",
+        "occurred_at",
+        "task",
+        "service",
+        "model",
+        "tool",
+        "labels",
+        "api",
+        "usage",
+        "amount_usd",
         "upstream_request_id",
     ];
     if let Some(unknown) = map.keys().find(|key| !known.contains(&key.as_str())) {
-        return Err(field(&shorten(unknown), format!("this field is not known; a row has {}", known.join(", "))));
+        return Err(field(
+            &shorten(unknown),
+            format!("this field is not known; a row has {}", known.join(", ")),
+        ));
     }
     let occurred_at = match text(map, "occurred_at")? {
         None => now,
@@ -69,7 +87,10 @@ pub fn parse(value: &Value, now: Timestamp, limits: RowLimits) -> Result<ReportR
     };
     Ok(ReportRow {
         id: name(map, "id")?.ok_or_else(|| {
-            field("id", "every report needs an id of its own: it is what makes sending it twice harmless")
+            field(
+                "id",
+                "every report needs an id of its own: it is what makes sending it twice harmless",
+            )
         })?,
         digest: digest(value),
         agent: name(map, "agent")?,
@@ -94,16 +115,25 @@ pub fn parse(value: &Value, now: Timestamp, limits: RowLimits) -> Result<ReportR
 
 fn occurrence(text: &str, now: Timestamp, limits: RowLimits) -> Result<Timestamp, Rejection> {
     let at: Timestamp = text.parse().map_err(|_| {
-        field("occurred_at", "not a time in RFC 3339 with a zone, such as 2026-11-20T02:00:00Z")
+        field(
+            "occurred_at",
+            "not a time in RFC 3339 with a zone, such as 2026-11-20T02:00:00Z",
+        )
     })?;
     let ahead = at.duration_since(now);
     if ahead > limits.max_future {
-        return Err(field("occurred_at", format!("lies {ahead:#} in the future; the clocks differ, or the time is wrong")));
+        return Err(field(
+            "occurred_at",
+            format!("lies {ahead:#} in the future; the clocks differ, or the time is wrong"),
+        ));
     }
     if -ahead > limits.max_age {
         return Err(field(
             "occurred_at",
-            format!("is more than {:#} ago; an operator can raise reports.max_age", limits.max_age),
+            format!(
+                "is more than {:#} ago; an operator can raise reports.max_age",
+                limits.max_age
+            ),
         ));
     }
     Ok(at)
@@ -116,10 +146,16 @@ fn charge(map: &Map<String, Value>) -> Result<Charge, Rejection> {
     };
     match (map.get("usage"), map.get("amount_usd")) {
         (Some(_), Some(_)) => Err(field("amount_usd", "send either usage or amount_usd, not both")),
-        (None, None) => Err(field("usage", "missing: send the usage object of the API's response, or amount_usd")),
+        (None, None) => Err(field(
+            "usage",
+            "missing: send the usage object of the API's response, or amount_usd",
+        )),
         (None, Some(_)) if api.is_some() => Err(field("api", "says how to read usage, and there is none")),
         (None, Some(amount)) => amount_usd(amount).map(Charge::Amount),
-        (Some(usage), None) => Ok(Charge::Usage { api, usage: usage.clone() }),
+        (Some(usage), None) => Ok(Charge::Usage {
+            api,
+            usage: usage.clone(),
+        }),
     }
 }
 
@@ -132,7 +168,11 @@ fn amount_usd(value: &Value) -> Result<Usd, Rejection> {
         _ => return Err(field("amount_usd", "a decimal number of dollars, such as \"0.25\"")),
     };
     let amount: Usd = text.parse().map_err(|problem| field("amount_usd", problem))?;
-    if amount.is_negative() { Err(field("amount_usd", "an amount cannot be negative")) } else { Ok(amount) }
+    if amount.is_negative() {
+        Err(field("amount_usd", "an amount cannot be negative"))
+    } else {
+        Ok(amount)
+    }
 }
 
 fn labels(value: Option<&Value>) -> Result<BTreeMap<LabelKey, String>, Rejection> {
@@ -169,11 +209,16 @@ fn text<'a>(map: &'a Map<String, Value>, key: &str) -> Result<Option<&'a str>, R
 }
 
 fn name<T: FromStr<Err: Display>>(map: &Map<String, Value>, key: &str) -> Result<Option<T>, Rejection> {
-    text(map, key)?.map(|text| text.parse().map_err(|problem| field(key, problem))).transpose()
+    text(map, key)?
+        .map(|text| text.parse().map_err(|problem| field(key, problem)))
+        .transpose()
 }
 
 fn field(name: &str, problem: impl Display) -> Rejection {
-    Rejection::Field { field: name.to_owned(), problem: problem.to_string() }
+    Rejection::Field {
+        field: name.to_owned(),
+        problem: problem.to_string(),
+    }
 }
 
 /// A field's name comes from the sender and goes into an answer, so it is cut.
@@ -229,8 +274,10 @@ mod tests {
     }
 
     fn read(value: &Value) -> Result<ReportRow, Rejection> {
-        let limits =
-            RowLimits { max_future: SignedDuration::from_mins(5), max_age: SignedDuration::from_hours(24 * 90) };
+        let limits = RowLimits {
+            max_future: SignedDuration::from_mins(5),
+            max_age: SignedDuration::from_hours(24 * 90),
+        };
         parse(value, now(), limits)
     }
 
@@ -269,9 +316,18 @@ mod tests {
             (json!({"id": "r", "amount_usd": 1, "usage": {}}), "not both"),
             (json!({"id": "r", "amount_usd": 1, "api": "openai_chat"}), "api"),
             (json!({"id": "r", "amount_usd": 1, "surprise": 1}), "surprise"),
-            (json!({"id": "r", "amount_usd": 1, "occurred_at": "yesterday"}), "RFC 3339"),
-            (json!({"id": "r", "amount_usd": 1, "occurred_at": "2027-01-01T00:00:00Z"}), "future"),
-            (json!({"id": "r", "amount_usd": 1, "occurred_at": "1970-01-01T00:00:00Z"}), "ago"),
+            (
+                json!({"id": "r", "amount_usd": 1, "occurred_at": "yesterday"}),
+                "RFC 3339",
+            ),
+            (
+                json!({"id": "r", "amount_usd": 1, "occurred_at": "2027-01-01T00:00:00Z"}),
+                "future",
+            ),
+            (
+                json!({"id": "r", "amount_usd": 1, "occurred_at": "1970-01-01T00:00:00Z"}),
+                "ago",
+            ),
             (json!({"id": "r", "amount_usd": 1, "labels": {"a": 1}}), "labels.a"),
             (json!({"id": "r", "amount_usd": 1, "task": "a\u{0}b"}), "task"),
             (json!({"id": "x".repeat(201), "amount_usd": 1}), "at most 200"),

@@ -32,7 +32,9 @@ impl TaskMeter {
         if !self.named.contains_key(agent) {
             self.named.insert(agent.clone(), HashSet::new());
         }
-        let Some(named) = self.named.get_mut(agent) else { return false };
+        let Some(named) = self.named.get_mut(agent) else {
+            return false;
+        };
         if named.contains(task) {
             return true;
         }
@@ -58,8 +60,14 @@ mod tests {
         assert!(meter.admits(&a, &task("2"), at(1), 2));
         assert!(!meter.admits(&a, &task("3"), at(2), 2));
         assert!(meter.admits(&a, &task("1"), at(3), 2), "a task that is known goes on");
-        assert!(meter.admits(&a, &TaskId::none(), at(3), 2), "the nameless task always exists");
-        assert!(meter.admits(&b, &task("3"), at(4), 2), "another agent has its own count");
+        assert!(
+            meter.admits(&a, &TaskId::none(), at(3), 2),
+            "the nameless task always exists"
+        );
+        assert!(
+            meter.admits(&b, &task("3"), at(4), 2),
+            "another agent has its own count"
+        );
         assert!(meter.admits(&a, &task("3"), at(3600), 2), "a new hour");
     }
 }

@@ -1,6 +1,10 @@
 //! What a test puts into the emulator's account: roles with sessions, users with keys, instances.
 
-use aws_sdk_ec2::types::{IamInstanceProfileSpecification, InstanceType, ResourceType, Tag, TagSpecification};
+use std::collections::BTreeMap;
+
+use aws_sdk_ec2::types::{
+    AttributeBooleanValue, IamInstanceProfileSpecification, InstanceType, ResourceType, Tag, TagSpecification,
+};
 use aws_sdk_iam::types::StatusType;
 
 use super::moto::{Keys, Moto};
@@ -116,44 +120,62 @@ impl<'a> Account<'a> {
         self.launch(region, count, tags, None).await
     }
 
-    /// The same with an instance profile.
+    /// Running instances with these tags and, if one is given, this instance profile.
     pub async fn launch(&self, region: &str, count: i32, tags: &[(&str, &str)], profile: Option<&str>) -> Vec<String> {
-        let mut request = self
-            .ec2(region)
-            .run_instances()
-            .image_id("ami-12345678")
-            .instance_type(InstanceType::T3Micro);
-        if !tags.is_empty() {
-            let tags = tags
-                .iter()
-                .map(|(key, value)| Tag::builder().key(*key).value(*value).build())
-                .collect();
-            let spec = TagSpecification::builder()
-                .resource_type(ResourceType::Instance)
-                .set_tags(Some(tags));
-            request = request.tag_specifications(spec.build());
+        let mut ids = Vec::new();
+        // The emulator gives the profile to the first instance of a request only.
+        let (requests, each) = if profile.is_some() { (count, 1) } else { (1, count) };
+        for _ in 0..requests {
+            let mut request = self
+                .ec2(region)
+                .run_instances()
+                .image_id("ami-12345678")
+                .instance_type(InstanceType::T3Micro);
+            if !tags.is_empty() {
+                let tags = tags
+                    .iter()
+                    .map(|(key, value)| Tag::builder().key(*key).value(*value).build())
+                    .collect();
+                let spec = TagSpecification::builder()
+                    .resource_type(ResourceType::Instance)
+                    .set_tags(Some(tags));
+                request = request.tag_specifications(spec.build());
+            }
+            if let Some(arn) = profile {
+                request = request.iam_instance_profile(IamInstanceProfileSpecification::builder().arn(arn).build());
+            }
+            let answer = request
+                .min_count(each)
+                .max_count(each)
+                .send()
+                .await
+                .expect("RunInstances");
+            ids.extend(
+                answer
+                    .instances()
+                    .iter()
+                    .filter_map(|one| one.instance_id())
+                    .map(str::to_owned),
+            );
         }
-        if let Some(arn) = profile {
-            request = request.iam_instance_profile(IamInstanceProfileSpecification::builder().arn(arn).build());
-        }
-        let answer = request
-            .min_count(count)
-            .max_count(count)
+        ids
+    }
+
+    /// Protects an instance against being stopped, or ends that.
+    pub async fn protect(&self, region: &str, instance: &str, protected: bool) {
+        let value = AttributeBooleanValue::builder().value(protected).build();
+        let request = self.ec2(region).modify_instance_attribute().instance_id(instance);
+        request
+            .disable_api_stop(value)
             .send()
             .await
-            .expect("RunInstances");
-        let ids = answer
-            .instances()
-            .iter()
-            .filter_map(|one| one.instance_id())
-            .map(str::to_owned);
-        ids.collect()
+            .expect("ModifyInstanceAttribute");
     }
 
     /// The state of every instance of the region, by id, terminated ones included.
-    pub async fn states(&self, region: &str) -> std::collections::BTreeMap<String, String> {
+    pub async fn states(&self, region: &str) -> BTreeMap<String, String> {
         let mut pages = self.ec2(region).describe_instances().into_paginator().send();
-        let mut states = std::collections::BTreeMap::new();
+        let mut states = BTreeMap::new();
         while let Some(page) = pages.next().await {
             let page = page.expect("DescribeInstances");
             for instance in page.reservations().iter().flat_map(|one| one.instances()) {

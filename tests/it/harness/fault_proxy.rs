@@ -32,6 +32,8 @@ pub enum Fault {
     },
     /// A page that no SDK can read, under this status, as a load balancer sends it.
     Html(u16),
+    /// AWS's answer, word for word; it is not carried out.
+    Answer(&'static str),
     /// It is carried out after this time.
     Delay(Duration),
     /// It is neither carried out nor answered.
@@ -300,6 +302,7 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respo
             let page = "<!DOCTYPE html><html><body><h1>Something & nothing</h1></body></html>";
             return Ok(page_of(status, "text/html", page.to_owned()));
         }
+        Some(Fault::Answer(body)) => return Ok(page_of(200, "text/xml", body.to_owned())),
         Some(Fault::Silence) => {
             let never: Infallible = std::future::pending().await;
             match never {}
