@@ -163,7 +163,8 @@ fn read(root: &Table<'_>, base: &Path, references: &References<'_>) -> Option<Se
     if let (Some(server), Some(ledger)) = (&server, &ledger) {
         cross::timeouts(root, server, ledger);
     }
-    if let (Some(aws), Some(budgets), true) = (&aws, &budgets, agents.whole) {
+    // Its warnings follow from mistakes just as well, and would only stand beside them.
+    if let (Some(aws), Some(budgets), false) = (&aws, &budgets, root.report().has_errors()) {
         cross::coverage(root, &aws.aws, &agents, budgets);
     }
     Some(Settings {

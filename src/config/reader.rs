@@ -56,6 +56,13 @@ impl Report {
         !self.broken.borrow().is_empty()
     }
 
+    pub(super) fn has_errors(&self) -> bool {
+        self.found
+            .borrow()
+            .iter()
+            .any(|(_, problem)| problem.severity == Severity::Error)
+    }
+
     /// In the order of the layers and lines; on one line in the order found.
     pub(super) fn into_problems(self) -> Problems {
         let mut found = self.found.into_inner();
@@ -197,6 +204,14 @@ impl<'a> Item<'a> {
     /// Whether nobody has set it and the value is the built-in one.
     pub(super) fn is_built_in(&self) -> bool {
         self.node.origin.layer == Layer::BuiltIn
+    }
+
+    pub(super) fn is_environment(&self) -> bool {
+        self.node.origin.layer == Layer::Environment
+    }
+
+    pub(super) fn text_is(&self, wanted: &str) -> bool {
+        matches!(&self.node.value, Value::String(text) | Value::Text(text) if text == wanted)
     }
 
     pub(super) fn error(&self, message: &str, hint: impl Into<Option<&'static str>>) {
