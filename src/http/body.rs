@@ -1,0 +1,109 @@
+//! Reads a request's body within its bounds: its type, its size, its time.
+
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderMap, header};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+
+use crate::domain::rejection::Rejection;
+
+/// The bounds of one body.
+#[derive(Debug, Clone, Copy)]
+pub struct BodyLimits {
+    pub max_bytes: usize,
+    pub timeout: Duration,
+}
+
+/// What a body may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    Json,
+    /// One JSON value a line.
+    JsonLines,
+}
+
+/// Reads the content type. A charset other than UTF-8 and a compressed body are refused: nobody here
+/// would read them as the sender meant.
+pub fn format(headers: &HeaderMap, lines_allowed: bool) -> Result<Format, Rejection> {
+    let expected = if lines_allowed {
+        "application/json, application/jsonl"
+    } else {
+        "application/json"
+    };
+    let refuse = |found: &str| Rejection::ContentType {
+        found: found.chars().take(100).collect(),
+        expected,
+    };
+    if let Some(encoding) = headers.get(header::CONTENT_ENCODING)
+        && !encoding.as_bytes().eq_ignore_ascii_case(b"identity")
+    {
+        return Err(refuse("a compressed body"));
+    }
+    let value = headers.get(header::CONTENT_TYPE).ok_or_else(|| refuse(""))?;
+    let value = value.to_str().map_err(|_| refuse("not text"))?;
+    let mut parts = value.split(';').map(str::trim);
+    let essence = parts.next().unwrap_or_default().to_ascii_lowercase();
+    for parameter in parts {
+        let utf8 = parameter.split_once('=').is_some_and(|(name, charset)| {
+            name.trim().eq_ignore_ascii_case("charset")
+                && charset.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
+        });
+        if !utf8 {
+            return Err(refuse(value));
+        }
+    }
+    match essence.as_str() {
+        "application/json" => Ok(Format::Json),
+        "application/jsonl" | "application/x-ndjson" | "application/jsonlines" if lines_allowed => {
+            Ok(Format::JsonLines)
+        }
+        _ => Err(refuse(value)),
+    }
+}
+
+/// Reads the whole body, or says why not.
+pub async fn read(body: Body, limits: BodyLimits) -> Result<Bytes, Rejection> {
+    let collected = tokio::time::timeout(limits.timeout, Limited::new(body, limits.max_bytes).collect()).await;
+    match collected {
+        Err(_elapsed) => Err(Rejection::BodyTooSlow),
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.downcast_ref::<LengthLimitError>().is_some() => Err(Rejection::BodyTooLarge {
+            limit: limits.max_bytes,
+        }),
+        Ok(Err(error)) => Err(Rejection::Malformed(format!("the body broke off: {error}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(content_type: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, content_type.parse().expect("a header value"));
+        headers
+    }
+
+    #[test]
+    fn only_json_in_utf8_is_read() {
+        assert_eq!(format(&of("application/json"), false), Ok(Format::Json));
+        assert_eq!(format(&of("application/json; charset=UTF-8"), false), Ok(Format::Json));
+        assert_eq!(format(&of("application/x-ndjson"), true), Ok(Format::JsonLines));
+        for (refused, lines) in [
+            ("application/x-ndjson", false),
+            ("text/plain", true),
+            ("application/json; charset=utf-16", true),
+            ("application/x-www-form-urlencoded", true),
+        ] {
+            assert!(
+                matches!(format(&of(refused), lines), Err(Rejection::ContentType { .. })),
+                "{refused}"
+            );
+        }
+        assert!(format(&HeaderMap::new(), true).is_err());
+        let mut gzip = of("application/json");
+        gzip.insert(header::CONTENT_ENCODING, "gzip".parse().expect("a header value"));
+        assert!(format(&gzip, true).is_err());
+    }
+}

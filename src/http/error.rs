@@ -1,0 +1,164 @@
+//! The one place where a rejection or an operational error becomes an HTTP answer.
+//!
+//! The body is `{"error": {"code", "message", "hint"}}`: the code is stable, the message is a
+//! sentence, the hint says what to do. `x-should-retry: false` tells the SDKs that retry 408, 409, 429
+//! and 5xx by themselves when a repetition cannot help. A `Retry-After` never exceeds 60 s, because
+//! one SDK sleeps for as long as it is told.
+
+use axum::Json;
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+use crate::domain::ledger::batch::LedgerRejection;
+use crate::domain::rejection::Rejection;
+use crate::ports::{Retry, StoreError};
+
+/// The longest `Retry-After` that is ever sent, in seconds.
+pub const MAX_RETRY_AFTER_S: u64 = 60;
+
+const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+
+/// An answer that is not what the caller wanted.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    /// Something of ours is down; new spend fails closed (D4). The cause is in the log, not in here:
+    /// a client learns that it may try again, not how the inside looks.
+    #[error("{message}")]
+    Unavailable {
+        code: &'static str,
+        message: &'static str,
+        retry_after_s: u64,
+    },
+    #[error("an internal error; the log of the daemon has it")]
+    Internal,
+}
+
+impl Failure {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Rejected(rejection) => status(rejection),
+            Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Rejected(rejection) => rejection.code(),
+            Self::Unavailable { code, .. } => code,
+            Self::Internal => "internal",
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Rejected(rejection) => rejection.hint(),
+            Self::Unavailable { .. } | Self::Internal => None,
+        }
+    }
+
+    fn retry_after_s(&self) -> Option<u64> {
+        let seconds = match self {
+            Self::Rejected(Rejection::Held { retry_after_s }) | Self::Unavailable { retry_after_s, .. } => {
+                *retry_after_s
+            }
+            Self::Rejected(Rejection::Paused { .. } | Rejection::TooManyTasks { .. }) => MAX_RETRY_AFTER_S,
+            Self::Rejected(_) | Self::Internal => return None,
+        };
+        Some(seconds.clamp(1, MAX_RETRY_AFTER_S))
+    }
+
+    /// The answer's `error` object; also used for one row of a batch.
+    pub fn to_json(&self) -> serde_json::Value {
+        json!({ "code": self.code(), "message": self.to_string(), "hint": self.hint() })
+    }
+}
+
+fn status(rejection: &Rejection) -> StatusCode {
+    match rejection {
+        Rejection::HostNotAllowed => StatusCode::MISDIRECTED_REQUEST,
+        Rejection::NoCredential | Rejection::BadCredential => StatusCode::UNAUTHORIZED,
+        Rejection::TwoCredentials | Rejection::Malformed(_) => StatusCode::BAD_REQUEST,
+        Rejection::UnknownAgent(_) | Rejection::NotFound { .. } | Rejection::NoSuchPath => StatusCode::NOT_FOUND,
+        Rejection::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+        Rejection::BodyTooLarge { .. } | Rejection::TooManyRows { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        Rejection::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
+        Rejection::ContentType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        Rejection::Field { .. } | Rejection::BatchRefused { .. } | Rejection::PriceUnknown { .. } => {
+            StatusCode::UNPROCESSABLE_ENTITY
+        }
+        Rejection::OperatorOnly { .. } | Rejection::Contained { .. } => StatusCode::FORBIDDEN,
+        Rejection::Paused { .. } => StatusCode::SERVICE_UNAVAILABLE,
+        Rejection::NoBudget | Rejection::Budget { .. } => StatusCode::PAYMENT_REQUIRED,
+        Rejection::Held { .. } | Rejection::TooManyTasks { .. } => StatusCode::TOO_MANY_REQUESTS,
+        Rejection::State(_) => StatusCode::CONFLICT,
+        Rejection::Ledger(rejection) => match rejection {
+            LedgerRejection::UnknownHold
+            | LedgerRejection::ForeignHold
+            | LedgerRejection::UnknownPosting
+            | LedgerRejection::UnknownLine => StatusCode::NOT_FOUND,
+            LedgerRejection::AlreadyEnded(_) | LedgerRejection::NotUnresolved | LedgerRejection::ReportConflict(_) => {
+                StatusCode::CONFLICT
+            }
+            LedgerRejection::Absurd | LedgerRejection::Negative => StatusCode::UNPROCESSABLE_ENTITY,
+        },
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::NotFound { what } => Rejection::NotFound {
+                what,
+                id: String::new(),
+            }
+            .into(),
+            StoreError::Conflict { what } => {
+                Rejection::State(format!("{what} was changed meanwhile: look again, then repeat")).into()
+            }
+            error => {
+                tracing::error!(error = &error as &dyn std::error::Error, "the store failed a request");
+                let retry_after_s = match error.retry() {
+                    Retry::After(after) => after.as_secs(),
+                    Retry::Never | Retry::Transient | Retry::UnknownOutcome => 1,
+                };
+                let (code, message) = match error {
+                    StoreError::Full { .. } => {
+                        ("store_full", "the ledger's disk is below its reserve: nothing was kept")
+                    }
+                    _ => (
+                        "store_down",
+                        "the ledger cannot be written now: nothing was acknowledged",
+                    ),
+                };
+                Self::Unavailable {
+                    code,
+                    message,
+                    retry_after_s,
+                }
+            }
+        }
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let mut response = (self.status(), Json(json!({ "error": self.to_json() }))).into_response();
+        let headers = response.headers_mut();
+        match self.retry_after_s() {
+            Some(seconds) => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+            }
+            None => {
+                headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
+            }
+        }
+        if self.status() == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}

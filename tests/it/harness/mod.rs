@@ -1,0 +1,11 @@
+//! What the integration tests stand on: the emulator, the daemon under test, and waiting.
+//!
+//! Nothing here knows what Backstop promises; it starts and stops processes, and says clearly why when
+//! it cannot. A fault in it shows as a panic with the output of the process concerned.
+
+pub mod daemon;
+pub mod moto;
+pub mod process;
+pub mod strace;
+pub mod venv;
+pub mod wait;
