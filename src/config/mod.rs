@@ -19,6 +19,7 @@ pub mod problem;
 mod reader;
 mod references;
 pub mod reload;
+mod report;
 pub mod secret;
 mod sections;
 pub mod settings;
@@ -27,6 +28,7 @@ mod suggest;
 mod tests;
 mod tree;
 mod values;
+mod window;
 
 pub use environment::Environment;
 pub use load::{BUILT_IN, Loaded, Loader, find};

@@ -234,7 +234,7 @@ fn the_cloud_side_is_checked() {
             "the tag \"t=1\" belongs to agent a as well",
         ),
         (
-            format!("[aws]\nguard_principals = [\"arn:aws:iam::123456789012:role/ops/X\"]\n")
+            "[aws]\nguard_principals = [\"arn:aws:iam::123456789012:role/ops/X\"]\n".to_owned()
                 + &agent("a", &format!("roles = [\"{role}\"]")),
             "can never be a target",
         ),
