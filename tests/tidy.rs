@@ -160,6 +160,25 @@ fn assert_tidy(faults: Vec<String>) {
     assert!(faults.is_empty(), "\n{}\n", faults.join("\n"));
 }
 
+#[test]
+fn ci_runs_the_test_command_of_the_readme() {
+    let readme = read(&root().join("README.md"));
+    let block = readme.split("```").nth(1).expect("the README opens with its commands");
+    let commands = block
+        .lines()
+        .map(|line| line.split('#').next().unwrap_or_default().trim());
+    let command = commands
+        .filter(|command| command.starts_with("cargo test"))
+        .collect::<Vec<_>>();
+    let ci = read(&root().join(".ci/run"));
+    let steps: Vec<&str> = ci.lines().filter_map(|line| line.strip_prefix("step ")).collect();
+    assert_eq!(
+        command.as_slice(),
+        &steps[steps.len() - 1..],
+        "CI ends with what the README says"
+    );
+}
+
 // --- the checks -----------------------------------------------------------------------------------
 
 fn imports(files: &[File], allowances: &[(&str, &str, &str)]) -> Vec<String> {
