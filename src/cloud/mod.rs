@@ -1,3 +1,6 @@
 //! The cloud side of an agent: the production adapter of the `Cloud` port.
 
 pub mod aws;
+//! The two sides of the `Cloud` port.
+
+pub mod rehearsal;

@@ -1,10 +1,11 @@
 //! From a row to an amount: a plain amount as it is, a usage object by the catalogue.
 
 use super::row::{Charge, ReportRow};
-use crate::domain::id::ServiceId;
+use crate::domain::id::{ModelId, ServiceId};
+use crate::domain::ledger::batch::LedgerRejection;
 use crate::domain::ledger::posting::Basis;
 use crate::domain::money::Usd;
-use crate::domain::price::{Catalogue, settle};
+use crate::domain::price::{Catalogue, SettleRejection, settle};
 use crate::domain::rejection::Rejection;
 use crate::domain::wire;
 
@@ -25,12 +26,22 @@ const MAX_DETAIL: usize = 4096;
 /// Prices a row. An unknown model, an unreadable usage, a class without a rate: each is refused by name
 /// (L7), because a report that is accepted at zero is the last time that anybody looks.
 pub fn charge(row: &ReportRow, catalogue: &Catalogue) -> Result<Charged, Rejection> {
-    let (api, usage) = match &row.charge {
+    price(&row.charge, row.service.as_ref(), row.model.as_ref(), catalogue)
+}
+
+/// Prices what was charged for a model of a service.
+pub fn price(
+    charge: &Charge,
+    stated: Option<&ServiceId>,
+    model: Option<&ModelId>,
+    catalogue: &Catalogue,
+) -> Result<Charged, Rejection> {
+    let (api, usage) = match charge {
         Charge::Amount(amount) => {
             return Ok(Charged {
                 amount: *amount,
                 basis: Basis::Reported,
-                service: row.service.clone(),
+                service: stated.cloned(),
                 detail: None,
             });
         }
@@ -40,17 +51,17 @@ pub fn charge(row: &ReportRow, catalogue: &Catalogue) -> Result<Charged, Rejecti
         field: "usage".to_owned(),
         problem,
     };
-    let service = row.service.as_ref().map(ServiceId::as_str);
+    let service = stated.map(ServiceId::as_str);
     let api = match api {
         Some(api) => api,
         None => wire::detect(service, usage).map_err(|problem| usage_field(problem.to_string()))?,
     };
     let read = wire::usage_from(api, usage).map_err(|problem| usage_field(problem.to_string()))?;
-    let service = match &row.service {
+    let service = match stated {
         Some(service) => service.clone(),
         None => ServiceId::new(api.service()).map_err(|problem| usage_field(problem.to_string()))?,
     };
-    let Some(model) = &row.model else {
+    let Some(model) = model else {
         return Err(Rejection::Field {
             field: "model".to_owned(),
             problem: "missing: usage is priced by its model; name it as the API's response does".to_owned(),
@@ -61,7 +72,10 @@ pub fn charge(row: &ReportRow, catalogue: &Catalogue) -> Result<Charged, Rejecti
         .map_err(|_unknown| Rejection::PriceUnknown {
             what: format!("model {model} of {service}"),
         })?;
-    let amount = settle(&read, &quote.entry).map_err(|problem| usage_field(problem.to_string()))?;
+    let amount = settle(&read, &quote.entry).map_err(|problem| match problem {
+        SettleRejection::TooLarge => Rejection::Ledger(LedgerRejection::Absurd),
+        problem => usage_field(problem.to_string()),
+    })?;
     let detail = usage.to_string();
     Ok(Charged {
         amount,
