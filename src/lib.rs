@@ -41,4 +41,6 @@
 pub mod config;
 pub mod domain;
 pub mod http;
+pub mod ledger;
 pub mod ports;
+pub mod system;
