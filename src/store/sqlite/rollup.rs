@@ -1,10 +1,10 @@
 //! Retention: old postings become hourly sums.
 //!
 //! A posting goes when nothing that is still judged needs it: it was recorded before the retention
-//! time, no entry of it lies in an open window or a live bucket, it is not an unresolved one that waits
-//! for evidence, and it does not correct a posting that is still there (whoever looks for what
-//! corrects that one must find it). Lines of the whole time (`total`) never close, so their entries
-//! may go into sums at any age; their `posted` is unchanged by it.
+//! time, no entry of it lies in an open window or a live bucket, and it is not an unresolved one that
+//! waits for evidence. An unresolved posting and its correction go together: apart, the one would
+//! look open again and the other would correct nothing. Lines of the whole time (`total`) never
+//! close, so their entries may go into sums at any age; their `posted` is unchanged by it.
 //!
 //! Report ids and metered requests stay, and so do the sums of the spend report. A hold goes with the
 //! last posting that names it.
@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use sqlx::SqliteConnection;
 
 use super::SqliteStore;
-use super::codec;
+use super::codec::{self, Columns, from_json};
 use super::error::store;
 use crate::ports::StoreError;
 
@@ -40,28 +40,57 @@ pub(super) async fn roll_up(
     tx.end(work).await
 }
 
+/// Whether posting `$p` was recorded before ?1 and has no entry that is still live at ?2.
+macro_rules! settled {
+    ($p:literal) => {
+        concat!(
+            $p,
+            ".recorded_at < ?1 AND NOT EXISTS (SELECT 1 FROM entry e CROSS JOIN line l ON l.id = e.line \
+             WHERE e.posting = ",
+            $p,
+            ".seq AND CASE WHEN l.window_end < 1000000000000000000 THEN l.window_end > ?2 \
+             WHEN e.bucket IS NULL THEN 0 \
+             ELSE e.bucket + 1000000 * ((l.rule ->> '$.rolling[0]') + (l.rule ->> '$.rolling[1]')) > ?2 END)"
+        )
+    };
+}
+
+/// The oldest postings that may go, each with what corrects it; `limit` of them, or one more when a
+/// correction comes with the last.
 async fn candidates(
     db: &mut SqliteConnection,
     before: Timestamp,
     now: Timestamp,
     limit: u32,
 ) -> Result<Vec<i64>, StoreError> {
-    sqlx::query_scalar(
-        "SELECT p.seq FROM posting p WHERE p.recorded_at < ?1 \
-         AND NOT (p.kind = 2 AND NOT EXISTS (SELECT 1 FROM posting c WHERE c.corrects = p.id)) \
-         AND NOT (p.corrects IS NOT NULL AND EXISTS (SELECT 1 FROM posting t WHERE t.id = p.corrects)) \
-         AND NOT EXISTS (SELECT 1 FROM entry e CROSS JOIN line l ON l.id = e.line WHERE e.posting = p.seq AND CASE \
-         WHEN l.window_end < 1000000000000000000 THEN l.window_end > ?2 \
-         WHEN e.bucket IS NULL THEN 0 \
-         ELSE e.bucket + 1000000 * ((l.rule ->> '$.rolling[0]') + (l.rule ->> '$.rolling[1]')) > ?2 END) \
+    let rows = sqlx::query(concat!(
+        "SELECT p.seq, (SELECT json_group_array(c.seq) FROM posting c WHERE c.corrects = p.id) FROM posting p WHERE ",
+        settled!("p"),
+        " AND (p.kind <> 2 OR EXISTS (SELECT 1 FROM posting c WHERE c.corrects = p.id)) \
+         AND NOT EXISTS (SELECT 1 FROM posting c WHERE c.corrects = p.id AND NOT (",
+        settled!("c"),
+        ")) AND (p.corrects IS NULL OR NOT EXISTS (SELECT 1 FROM posting t WHERE t.id = p.corrects)) \
          ORDER BY p.seq LIMIT ?3",
-    )
+    ))
     .bind(codec::micros(before))
     .bind(codec::micros(now))
     .bind(i64::from(limit))
     .fetch_all(db)
     .await
-    .map_err(store("looking for old postings"))
+    .map_err(store("looking for old postings"))?;
+    let most = usize::try_from(limit).unwrap_or(usize::MAX);
+    let mut found = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let mut columns = Columns::of(row, "an old posting");
+        let posting = columns.int()?;
+        let corrections: Vec<i64> = from_json("corrections", columns.text()?)?;
+        if !found.is_empty() && found.len() + 1 + corrections.len() > most {
+            break;
+        }
+        found.push(posting);
+        found.extend(corrections);
+    }
+    Ok(found)
 }
 
 /// Row by row rather than by `sum`, which fails on an overflow; here the sum ends at the range's end.

@@ -68,7 +68,7 @@ pub(super) async fn save(db: &mut SqliteConnection, loaded: &mut Loaded, delta: 
     reports(db, delta).await?;
     metered(db, delta).await?;
     triggers(db, delta, loaded).await?;
-    spend::add(db, delta).await
+    spend::add(db, delta, &loaded.snapshot).await
 }
 
 fn line_id(ids: &HashMap<LineKey, i64>, key: &LineKey) -> Result<i64, StoreError> {

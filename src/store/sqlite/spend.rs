@@ -12,8 +12,8 @@ use sqlx::{SqliteConnection, SqlitePool};
 use super::codec::{self, Columns};
 use super::error::store;
 use super::rows::Rows;
-use crate::domain::ledger::batch::Delta;
-use crate::domain::ledger::posting::Posting;
+use crate::domain::ledger::batch::{Delta, Snapshot};
+use crate::domain::ledger::posting::{Posting, PostingKind};
 use crate::domain::money::{NANOS_PER_USD, Usd};
 use crate::ports::{SpendBy, SpendQuery, SpendRow, StoreError};
 
@@ -45,19 +45,17 @@ type Hour<'a> = (i64, &'a str, &'a str, &'a str, &'a str, &'a str);
 type Day<'a> = (i64, &'a str, &'a str, &'a str, &'a str);
 
 /// Adds the postings of a commit to the sums.
-pub(super) async fn add(db: &mut SqliteConnection, delta: &Delta) -> Result<(), StoreError> {
+///
+/// What a posting leaves unresolved is told from its kind, not from its entries: one that has left
+/// every rolling window has no entry, and is unresolved all the same until evidence replaces it.
+pub(super) async fn add(db: &mut SqliteConnection, delta: &Delta, snapshot: &Snapshot) -> Result<(), StoreError> {
     if delta.postings.is_empty() {
         return Ok(());
-    }
-    // What a posting leaves unresolved is the same on every line that it counts on.
-    let mut unresolved = HashMap::new();
-    for entry in delta.entries.iter().filter(|e| !e.unresolved.is_zero()) {
-        unresolved.insert(entry.posting, entry.unresolved);
     }
     let mut hours: HashMap<Hour<'_>, Sum> = HashMap::new();
     let mut days: HashMap<Day<'_>, Sum> = HashMap::new();
     for posting in &delta.postings {
-        let open = unresolved.get(&posting.id).copied().unwrap_or_default();
+        let open = unresolved(posting, snapshot);
         let key = hour_key(posting);
         let (hour, agent, task, model, service, tool) = key;
         hours
@@ -71,6 +69,21 @@ pub(super) async fn add(db: &mut SqliteConnection, delta: &Delta) -> Result<(), 
     }
     add_hours(db, hours).await?;
     add_days(db, days).await
+}
+
+fn unresolved(posting: &Posting, snapshot: &Snapshot) -> Usd {
+    match posting.kind {
+        PostingKind::Unresolved => posting.amount,
+        PostingKind::Correction => {
+            // The rules keep those that this very batch made in the snapshot, too.
+            let target = posting.corrects.and_then(|target| snapshot.postings.get(&target));
+            match target {
+                Some(target) if target.kind == PostingKind::Unresolved => Usd::ZERO.saturating_sub(target.amount),
+                _ => Usd::ZERO,
+            }
+        }
+        PostingKind::Report | PostingKind::Capture => Usd::ZERO,
+    }
 }
 
 fn hour_key(posting: &Posting) -> Hour<'_> {
