@@ -38,6 +38,8 @@
 //! `domain` is pure and knows nobody; `ports` knows `domain`; adapters and edges know both and never
 //! each other; only `app` sees all. `tests/tidy.rs` enforces it.
 
+pub mod audit;
+pub mod cloud;
 pub mod config;
 pub mod domain;
 pub mod http;

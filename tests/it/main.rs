@@ -4,3 +4,4 @@
 //! chooses and stops it by its handle; none depends on another or on a clock.
 
 mod harness;
+mod unit;

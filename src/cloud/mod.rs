@@ -1,0 +1,3 @@
+//! The cloud side of an agent: the production adapter of the `Cloud` port.
+
+pub mod aws;
