@@ -46,3 +46,4 @@ pub mod http;
 pub mod ledger;
 pub mod ports;
 pub mod system;
+pub mod store;
