@@ -1,6 +1,4 @@
-//! The cloud side of an agent: the production adapter of the `Cloud` port.
+//! The two sides of the `Cloud` port: AWS, and a fleet in memory to rehearse on.
 
 pub mod aws;
-//! The two sides of the `Cloud` port.
-
 pub mod rehearsal;
