@@ -3,6 +3,7 @@
 //! Every request carries the agent's own key, and everything that is answered is about that agent
 //! alone. Whether a hold exists that belongs to somebody else is not this caller's business.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,15 +22,15 @@ use super::auth::{KeyRing, check_host};
 use super::body::{self, BodyLimits, Format};
 use super::error::Failure;
 use super::view;
-use crate::domain::id::{AgentId, HoldId};
-use crate::domain::ledger::posting::Trust;
+use crate::domain::id::{AgentId, HoldId, TaskId};
+use crate::domain::ledger::posting::{Attribution, Trust};
 use crate::domain::price::Catalogue;
 use crate::domain::rejection::Rejection;
 use crate::domain::report::{self, parse_capture, parse_hold};
 use crate::domain::wire::json::{JsonLimits, parse_strict};
 use crate::intake::usage::{Encoding, Intake, IntakeFailure, Receipt, Source};
 use crate::ledger::{AdmitRejection, AdmitRequest, CaptureRequest, Ledger};
-use crate::ports::{Clock, LineQuery, Store};
+use crate::ports::Store;
 
 /// What the agent side needs.
 pub struct AgentApi {
@@ -37,7 +38,6 @@ pub struct AgentApi {
     pub intake: Arc<Intake>,
     pub keys: Arc<KeyRing>,
     pub store: Arc<dyn Store>,
-    pub clock: Arc<dyn Clock>,
     pub catalogue: Arc<ArcSwap<Catalogue>>,
     pub limits: BodyLimits,
     pub allowed_hosts: Vec<String>,
@@ -276,15 +276,20 @@ async fn capture_hold(
 
 /// What the caller may still spend: never let an agent control a budget that it cannot see.
 async fn budget(State(api): State<Arc<AgentApi>>, axum::Extension(Caller(agent)): Me) -> Result<Json<Value>, Failure> {
-    let now = api.clock.now();
     let state = api.store.agent(&agent).await?;
-    let query = LineQuery { agent: Some(agent.clone()), open_at: Some(now), limit: Some(1_000), ..LineQuery::default() };
-    let lines = api.store.lines(&query).await?;
-    let budgets = api.ledger.budget_view(&agent, now);
+    let anything = Attribution {
+        agent: agent.clone(),
+        task: TaskId::none(),
+        service: None,
+        model: None,
+        tool: None,
+        labels: BTreeMap::new(),
+    };
+    let lines = api.ledger.budget_view(&anything).await?;
     Ok(Json(json!({
         "agent": agent,
         "status": state.status,
         "reason": state.reason,
-        "lines": view::budget_lines(&budgets, &lines, now),
+        "lines": lines.iter().map(view::line_view).collect::<Vec<_>>(),
     })))
 }
