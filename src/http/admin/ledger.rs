@@ -66,7 +66,8 @@ pub(super) async fn unresolved(
                 "agent": posting.attribution.agent,
                 "task": posting.attribution.task,
                 "model": posting.attribution.model,
-                "bound_usd": posting.amount.to_string(),
+                "amount_usd": posting.amount.to_string(),
+                "upstream_request": posting.upstream_request,
                 "occurred_at": posting.occurred_at,
                 "recorded_at": posting.recorded_at,
             })
@@ -157,7 +158,7 @@ pub(super) async fn verify(State(api): State<Arc<AdminApi>>) -> Result<Json<Valu
         "lines": lines,
         "postings": postings,
         "holds": holds,
-        "findings": findings,
+        "faults": findings,
     })))
 }
 
@@ -175,22 +176,7 @@ pub(super) async fn audit(
 ) -> Result<Json<Value>, Failure> {
     let parameters = query(parameters)?;
     let entries = api.store.audit(parameters.from.unwrap_or(1), parameters.limit.unwrap_or(1_000).min(10_000)).await?;
-    let rows: Vec<Value> = entries
-        .iter()
-        .map(|entry| {
-            json!({
-                "seq": entry.seq,
-                "at": entry.entry.at,
-                "actor": entry.entry.actor,
-                "action": entry.entry.action,
-                "agent": entry.entry.agent,
-                "reason": entry.entry.reason,
-                "evidence": serde_json::from_str::<Value>(&entry.entry.evidence).unwrap_or(Value::Null),
-                "hash": hex::encode(entry.hash),
-            })
-        })
-        .collect();
-    Ok(Json(json!({ "entries": rows })))
+    Ok(Json(json!({ "entries": entries })))
 }
 
 /// Follows the whole chain and holds it against every exported head.

@@ -7,6 +7,7 @@
 
 mod agents;
 mod budgets;
+mod impact;
 mod ledger;
 mod operations;
 mod reviews;
@@ -40,7 +41,7 @@ use crate::intake::usage::Intake;
 use crate::killswitch::KillSwitch;
 use crate::ledger::Ledger;
 use crate::ports::{Clock, Entropy, Store};
-use crate::watch::Lifecycle;
+use crate::watch::Watch;
 
 /// What the admin side needs.
 pub struct AdminApi {
@@ -53,7 +54,7 @@ pub struct AdminApi {
     pub catalogue: Arc<ArcSwap<Catalogue>>,
     pub agents: Arc<ArcSwap<Vec<AgentId>>>,
     pub settings: Arc<LiveSettings>,
-    pub lifecycle: Arc<Lifecycle>,
+    pub watch: Arc<Watch>,
     pub killswitch: Arc<KillSwitch>,
     pub audit: AuditPlace,
     /// Applies the settings after a reload; the application knows to whom.

@@ -19,22 +19,15 @@ pub(super) async fn status(State(api): State<Arc<AdminApi>>) -> Result<Json<Valu
     let containments = api.store.live_containments().await?;
     let reviews = api.store.reviews(true, 1_000).await?;
     let known = api.store.agents().await?;
+    let keys = api.store.keys().await?;
     let settings = api.settings.current();
     let agents: Vec<Value> = api
         .agents
         .load()
         .iter()
         .map(|id| {
-            let state = known.iter().find(|state| state.id == *id);
-            let containment = containments.iter().find(|containment| containment.agent == *id);
-            json!({
-                "agent": id,
-                "status": state.map(|state| state.status).unwrap_or_default(),
-                "since": state.map(|state| state.since),
-                "reason": state.map(|state| &state.reason),
-                "has_cloud": settings.agent(id).is_some_and(|agent| agent.cloud.is_some()),
-                "containment": containment.map(view::containment),
-            })
+            let live = keys.iter().filter(|key| key.agent == *id && key.revoked_at.is_none()).count();
+            view::agent(id, known.iter().find(|state| state.id == *id), live)
         })
         .collect();
     Ok(Json(json!({
@@ -49,9 +42,10 @@ pub(super) async fn status(State(api): State<Arc<AdminApi>>) -> Result<Json<Valu
         "store": stats,
         "audit_broken": api.audit.health.broken(),
         "audit_unsigned": api.audit.health.unsigned(),
-        "open_reviews": reviews.len(),
         "aws_enabled": settings.aws.enabled,
         "agents": agents,
+        "containments": containments.iter().map(view::containment).collect::<Vec<_>>(),
+        "reviews": reviews.iter().map(view::review).collect::<Vec<_>>(),
     })))
 }
 
