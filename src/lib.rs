@@ -42,4 +42,6 @@ pub mod cloud;
 pub mod config;
 pub mod domain;
 pub mod http;
+pub mod killswitch;
 pub mod ports;
+pub mod watch;

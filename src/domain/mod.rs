@@ -5,6 +5,7 @@ pub mod audit;
 pub mod budget;
 pub mod containment;
 pub mod id;
+pub mod judgement;
 pub mod ledger;
 pub mod money;
 pub mod rejection;
