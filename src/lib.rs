@@ -49,3 +49,6 @@ pub mod ledger;
 pub mod ports;
 pub mod store;
 pub mod system;
+pub mod killswitch;
+pub mod ports;
+pub mod watch;
