@@ -43,4 +43,7 @@ pub mod cloud;
 pub mod config;
 pub mod domain;
 pub mod http;
+pub mod ledger;
 pub mod ports;
+pub mod system;
+pub mod store;
