@@ -47,3 +47,6 @@ pub mod ledger;
 pub mod ports;
 pub mod system;
 pub mod store;
+pub mod killswitch;
+pub mod ports;
+pub mod watch;
