@@ -24,6 +24,9 @@ mod settle;
 mod usage;
 mod worst_case;
 
+#[cfg(test)]
+mod tests;
+
 pub use builtin::builtin;
 pub use catalogue::{Catalogue, Ceiling, Layer, LookupRejection, Quote};
 pub use entry::{Band, MAX_BANDS, PriceEntry, Provenance, SourceKind, UnitRates, Uplifts};

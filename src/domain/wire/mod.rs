@@ -7,6 +7,8 @@
 
 mod anthropic;
 mod bedrock;
+#[cfg(test)]
+mod examples;
 pub mod json;
 mod openai;
 mod quantity;

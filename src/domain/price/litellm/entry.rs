@@ -122,8 +122,8 @@ impl Draft {
             Meaning::ProviderFactors => {
                 for (key, raw) in object(raw).ok_or_else(bad)? {
                     let Ok(factor) = Permille::factor(raw.get()) else {
-                        // Settings of the program that the list is for are texts.
-                        if raw.get().starts_with('"') {
+                        // Settings of the program that the list is for are texts and objects.
+                        if raw.get().starts_with(['"', '{']) {
                             continue;
                         }
                         return Err(bad());
@@ -153,9 +153,14 @@ impl Draft {
         let ranges: Vec<&RawValue> = serde_json::from_str(raw.get()).map_err(|_| bad())?;
         for range in ranges {
             let fields = object(range).ok_or_else(bad)?;
-            let bounds = fields.get("range").ok_or_else(bad)?;
-            let bounds: Vec<serde_json::Number> = serde_json::from_str(bounds.get()).map_err(|_| bad())?;
-            let above = bounds.first().and_then(whole).ok_or_else(bad)?;
+            // A search is priced by ranges of its results instead; there the dearest counts.
+            let above = match fields.get("range") {
+                Some(bounds) => {
+                    let bounds: Vec<serde_json::Number> = serde_json::from_str(bounds.get()).map_err(|_| bad())?;
+                    bounds.first().and_then(whole).ok_or_else(bad)?
+                }
+                None => 0,
+            };
             for (key, raw) in &fields {
                 match field::meaning(key) {
                     Meaning::Rate { what, tier, above: 0 } => self.put(key, what, tier, above, raw)?,
@@ -278,6 +283,19 @@ fn read_as(
         } else {
             SkipReason::NoPrice
         });
+    }
+    if matches!(mode.as_ref(), "chat" | "completion" | "responses") {
+        let base = draft
+            .bands
+            .iter()
+            .find(|band| (band.tier, band.above) == (ServiceTier::Standard, 0));
+        let rate = |class| base.and_then(|band| band.rates.get(class));
+        // A router adds its fee to what the model behind it costs, and the list has the fee alone.
+        match (rate(TokenClass::Input), rate(TokenClass::Output)) {
+            (Some(_), None) => return Err(SkipReason::HalfUnknown("output")),
+            (None, Some(_)) => return Err(SkipReason::HalfUnknown("input")),
+            _ => {}
+        }
     }
     if provider == "xai" {
         // Its dearer rates begin at the threshold, not above it.

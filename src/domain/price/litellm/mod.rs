@@ -39,6 +39,8 @@ pub enum SkipReason {
     NoPrice,
     #[error("every price is zero, which may mean that nobody knows it")]
     ZeroMayBeUnknown,
+    #[error("its {0} has no price or a zero, beside a price that is not")]
+    HalfUnknown(&'static str),
     #[error("priced only by {0}, which no usage report carries")]
     OtherUnit(String),
     #[error("{0} is new and may bear cost")]
@@ -61,6 +63,7 @@ impl SkipReason {
             Self::BadName(_) => "bad name",
             Self::NoPrice => "no price",
             Self::ZeroMayBeUnknown => "zero may be unknown",
+            Self::HalfUnknown(_) => "half may be unknown",
             Self::OtherUnit(_) => "priced in another unit",
             Self::UnknownCostField(_) => "unknown cost field",
             Self::BadNumber(_) => "bad number",
