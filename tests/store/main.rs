@@ -12,6 +12,7 @@ mod lines;
 mod make;
 mod rollup;
 mod spend;
+mod sqlite;
 
 /// Makes a test of every case for every store.
 macro_rules! conform {
