@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{AuditError, Refusals, Signer};
 use crate::domain::audit::NewAudit;
-use crate::ports::{Clock, Retry, Store};
+use crate::ports::{Clock, Retry, Store, StoreError};
 
 /// Between two turns.
 const TURN: Duration = Duration::from_secs(1);
@@ -92,7 +92,9 @@ impl AuditTask {
             return false;
         };
         let why = chain_of(&error);
-        let is_about_the_log = !matches!(error, AuditError::Store(_)) && error.retry() == Retry::Never;
+        // A store that ends or forgets is the store's affair; an entry that it cannot read is a break.
+        let is_the_stores = matches!(&error, AuditError::Store(error) if !matches!(error, StoreError::Corrupt { .. }));
+        let is_about_the_log = !is_the_stores && error.retry() == Retry::Never;
         if is_about_the_log && self.health.broken.set(why.clone()).is_ok() {
             tracing::error!(error = %why, "the audit log is broken and is not signed any more");
             let entry = NewAudit {

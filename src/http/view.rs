@@ -6,9 +6,11 @@ use serde_json::{Value, json};
 use super::error::Failure;
 use crate::domain::containment::state::Containment;
 use crate::domain::ledger::hold::Hold;
-use crate::domain::ledger::line::{Line, LineKey, LineSpec};
+use crate::domain::ledger::line::{Line, LineKey};
+use crate::domain::money::Usd;
 use crate::domain::review::Review;
 use crate::intake::usage::RowAnswer;
+use crate::ledger::LineView;
 
 pub(super) fn row_answer(answer: &RowAnswer) -> Value {
     match &answer.result {
@@ -55,6 +57,19 @@ pub(super) fn line_key(key: &LineKey) -> Value {
 }
 
 pub(super) fn line(line: &Line, now: Timestamp) -> Value {
+    let lifted = line.is_lifted(now);
+    whole_line(line, line.room().max(Usd::ZERO), lifted)
+}
+
+pub(super) fn line_view(view: &LineView) -> Value {
+    let mut value = whole_line(&view.line, view.remaining, view.lifted);
+    if let Value::Object(map) = &mut value {
+        map.insert("applies_to_any_call".to_owned(), view.applies.into());
+    }
+    value
+}
+
+fn whole_line(line: &Line, remaining: Usd, lifted: bool) -> Value {
     let mut view = line_key(&line.key);
     let more = json!({
         "scope": line.rule.scope,
@@ -66,20 +81,14 @@ pub(super) fn line(line: &Line, now: Timestamp) -> Value {
         "held_usd": line.held.to_string(),
         "unresolved_usd": line.unresolved.to_string(),
         "overage_usd": line.overage.to_string(),
-        "remaining_usd": line.room().max(crate::domain::money::Usd::ZERO).to_string(),
+        "remaining_usd": remaining.to_string(),
         "breached": line.breached == Some(line.revision),
-        "lifted_until": line.lifted_until.filter(|_| line.is_lifted(now)),
+        "lifted_until": line.lifted_until.filter(|_| lifted),
     });
     if let (Value::Object(view), Value::Object(more)) = (&mut view, more) {
         view.extend(more);
     }
     view
-}
-
-/// Lines as stored, and for budgets that nothing was spent on yet the line that would be made.
-pub(super) fn budget_lines(specs: &[LineSpec], lines: &[Line], now: Timestamp) -> Vec<Value> {
-    let fresh = specs.iter().filter(|spec| lines.iter().all(|line| line.key != spec.key)).map(Line::new);
-    lines.iter().cloned().chain(fresh).map(|one| line(&one, now)).collect()
 }
 
 pub(super) fn containment(containment: &Containment) -> Value {

@@ -119,6 +119,40 @@ async fn a_role_is_seen_with_its_profiles_and_whom_it_trusts() {
 }
 
 #[tokio::test]
+async fn roles_that_trust_the_agent_are_found_among_many() {
+    let moto = Moto::start().await;
+    let account = Account::new(&moto, &Keys::any());
+    let trusting = |principal: &str| {
+        format!(
+            r#"{{"Version":"2012-10-17","Statement":{{"Effect":"Allow","Action":"sts:AssumeRole","Principal":{principal}}}}}"#
+        )
+    };
+    let service = trusting(r#"{"Service":"lambda.amazonaws.com"}"#);
+    let arn = account.role_trusting("/agents/", "transcriber", &service).await;
+    for n in 0..120 {
+        let request = account.iam().create_role().role_name(format!("service-{n:03}"));
+        request
+            .assume_role_policy_document(&service)
+            .send()
+            .await
+            .expect("CreateRole");
+    }
+    let by_name = trusting(&format!(r#"{{"AWS":"{arn}"}}"#));
+    let by_account = trusting(&format!(r#"{{"AWS":"arn:aws:iam::{ACCOUNT}:root"}}"#));
+    let other = trusting(r#"{"AWS":"arn:aws:iam::210987654321:root"}"#);
+    let one = account.role_trusting("/zz/", "zz-deployer", &by_name).await;
+    let two = account.role_trusting("/", "admin", &by_account).await;
+    account.role_trusting("/", "vendor", &other).await;
+
+    let cloud = aws(&moto, &Keys::any());
+    let found = cloud.trusting(&[Principal::Role(arn)]).await.expect("they are listed");
+    let mut expected = vec![one, two];
+    expected.sort();
+    assert_eq!(found, expected);
+    assert!(cloud.trusting(&[]).await.expect("nobody is asked about").is_empty());
+}
+
+#[tokio::test]
 async fn a_users_keys_are_seen_and_set_with_exactly_that_request() {
     let moto = Moto::start().await;
     let account = Account::new(&moto, &Keys::any());

@@ -7,5 +7,6 @@ mod aws_ec2;
 mod aws_faults;
 mod aws_iam;
 mod aws_places;
+mod aws_requests;
 mod harness;
 mod unit;

@@ -244,6 +244,13 @@ impl Cloud for Aws {
         self.iam.delete_deny(principal, policy_name).await
     }
 
+    async fn trusting(&self, principals: &[Principal]) -> Result<Vec<String>, CloudError> {
+        if principals.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.iam.trusting(principals).await
+    }
+
     async fn set_access_key(&self, user: &str, key_id: &str, active: bool) -> Result<(), CloudError> {
         self.iam.set_access_key(user, key_id, active).await
     }

@@ -1,4 +1,4 @@
-//! The built-in list, compiled in.
+//! The built-in list, compiled in: `builtin.json`, whose head says how to read it.
 
 use std::sync::LazyLock;
 
@@ -7,31 +7,35 @@ use serde::Deserialize;
 use super::entry::PriceEntry;
 use super::raw::RawPrice;
 
+const LIST: &str = include_str!("builtin.json");
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
+    /// For whoever reads the file.
+    #[serde(rename = "about")]
+    _about: Vec<String>,
     price: Vec<RawPrice>,
 }
 
 fn read(text: &str) -> Result<Vec<PriceEntry>, String> {
-    let file: File = toml::from_str(text).map_err(|e| e.to_string())?;
+    let file: File = serde_json::from_str(text).map_err(|e| e.to_string())?;
     let mut entries = Vec::new();
     for price in &file.price {
-        entries.extend(
-            price
-                .entries()
-                .map_err(|why| format!("{} {:?}: {why}", price.service, price.models))?,
-        );
+        let read = price
+            .entries()
+            .map_err(|why| format!("{} {:?}: {why}", price.service, price.models))?;
+        entries.extend(read);
     }
     Ok(entries)
 }
 
 static BUILTIN: LazyLock<Vec<PriceEntry>> = LazyLock::new(|| {
     // The text is part of the program, and a test reads it; it cannot differ at run time.
-    read(include_str!("builtin.toml")).expect("the built-in list is read by a test")
+    read(LIST).expect("the built-in list is read by a test")
 });
 
-/// The built-in prices. See `builtin.toml` for what they are and where they come from.
+/// The built-in prices. Each says where it comes from and when it was read.
 pub fn builtin() -> &'static [PriceEntry] {
     &BUILTIN
 }
@@ -46,6 +50,8 @@ mod tests {
 
     #[test]
     fn every_price_is_whole() {
+        use crate::domain::wire::json;
+        assert_eq!(json::check(LIST.as_bytes(), &json::JsonLimits::default()), Ok(()));
         let entries = builtin();
         assert!(entries.len() > 150, "{} entries", entries.len());
         let mut seen = HashSet::new();

@@ -56,6 +56,18 @@ pub struct Ceiling {
 }
 
 impl Ceiling {
+    /// One rate for every token; what is not counted in tokens stays unpriced.
+    pub const fn per_token(rate: Rate) -> Self {
+        Self {
+            input: rate,
+            output: rate,
+            second: None,
+            character: None,
+            image: None,
+            web_search: None,
+        }
+    }
+
     fn entry(&self, service: ServiceId) -> PriceEntry {
         let mut rates = Rates::default();
         for class in TokenClass::ALL {

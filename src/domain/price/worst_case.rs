@@ -3,9 +3,14 @@
 //! Every rate that could apply is taken at its highest: each tier, each context band that the input could
 //! reach, the dearest class that a token could be billed as, every surcharge. For every usage within the
 //! bound, [`settle`](super::settle()) gives at most this; a property test holds it to that.
+//!
+//! One thing is left out on purpose: tokens written to a cache by a model whose price knows no writing. To
+//! bound each input token by what that unknown might cost would hold eight times what a call can use.
+//! Should a provider bill it after all, settlement charges it at the highest rate and the excess over the
+//! bound is an overage, which is never hidden (**L2**).
 
 use super::entry::PriceEntry;
-use super::rate::Rate;
+use super::rate::{Rate, Rates};
 use super::resolve;
 use super::settle::{SettleRejection, Sum};
 use super::usage::{Region, ServiceTier, TokenClass};
@@ -35,11 +40,13 @@ pub struct CallBound {
 }
 
 impl CallBound {
-    const fn could_use(&self, class: TokenClass) -> bool {
+    fn could_use(&self, class: TokenClass, rates: &Rates) -> bool {
+        use TokenClass as C;
         match class {
-            TokenClass::InputAudio | TokenClass::CacheReadAudio | TokenClass::OutputAudio => self.audio,
-            TokenClass::InputImage | TokenClass::CacheReadImage | TokenClass::OutputImage => self.image,
-            _ => true,
+            C::InputAudio | C::CacheReadAudio | C::OutputAudio => self.audio,
+            C::InputImage | C::CacheReadImage | C::OutputImage => self.image,
+            C::CacheWrite | C::CacheWrite1h | C::CacheWrite12h | C::CacheWriteUnstated => rates.get(class).is_some(),
+            C::Input | C::CacheRead | C::Output | C::Reasoning => true,
         }
     }
 
@@ -55,9 +62,17 @@ impl CallBound {
                 continue;
             }
             for &above in &thresholds {
-                let rates = resolve::rates(entry, tier, above.saturating_add(1))
-                    .ok_or(SettleRejection::TierUnpriced { tier })?;
-                for class in TokenClass::ALL.into_iter().filter(|&class| self.could_use(class)) {
+                let Some(rates) = resolve::rates(entry, tier, above.saturating_add(1)) else {
+                    if certain {
+                        return Err(SettleRejection::TierUnpriced { tier });
+                    }
+                    // Listed for longer inputs only, so it is not sold at this size.
+                    continue;
+                };
+                for class in TokenClass::ALL
+                    .into_iter()
+                    .filter(|&class| self.could_use(class, &rates))
+                {
                     let slot = if class.is_input() {
                         &mut highest.0
                     } else {
