@@ -40,6 +40,7 @@
 
 pub mod audit;
 pub mod cloud;
+pub mod cli;
 pub mod config;
 pub mod domain;
 pub mod hooks;

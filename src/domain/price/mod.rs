@@ -16,6 +16,7 @@
 mod builtin;
 mod catalogue;
 mod entry;
+pub mod file;
 pub mod litellm;
 mod rate;
 mod raw;
