@@ -343,6 +343,18 @@ pub trait Cloud: Send + Sync + 'static {
     async fn put_deny(&self, principal: &Principal, policy_name: &str, document: &str) -> Result<(), CloudError>;
     /// Deletes the inline policy of our name; fine if it is not there.
     async fn delete_deny(&self, principal: &Principal, policy_name: &str) -> Result<(), CloudError>;
+    /// ARNs of the account's roles whose trust policy lets one of these principals assume them. A cloud
+    /// that cannot tell says so, and the coverage with it (C3): it never answers with nothing.
+    async fn trusting(&self, _principals: &[Principal]) -> Result<Vec<String>, CloudError> {
+        Err(CloudError {
+            operation: "iam:ListRoles",
+            region: None,
+            code: None,
+            message: "trust policies are not looked at here".to_owned(),
+            retry: Retry::Never,
+            source: None,
+        })
+    }
     async fn set_access_key(&self, user: &str, key_id: &str, active: bool) -> Result<(), CloudError>;
     /// Stops instances of one region. A batch that AWS refuses as a whole is bisected, so that one
     /// bad instance does not keep the others running; the result has a line for each.

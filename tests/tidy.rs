@@ -24,7 +24,41 @@ const SEE_ALL: &[&str] = &["app", "main", "lib"];
 const KNOWS: &[(&str, &[&str])] = &[("domain", &[]), ("ports", &["domain"]), ("config", &["domain"])];
 
 /// A room that knows another, against the rule: who, whom, why.
-const ALLOWANCES: &[(&str, &str, &str)] = &[];
+///
+/// `http` is the daemon's face: it turns requests into calls of the services below and their answers
+/// into words. The other way round no service knows it.
+const ALLOWANCES: &[(&str, &str, &str)] = &[
+    (
+        "http",
+        "audit",
+        "an operator asks for the log to be verified, and how its task is",
+    ),
+    (
+        "http",
+        "intake",
+        "a request's body is a batch of reports, and the answer says what became of each",
+    ),
+    (
+        "http",
+        "killswitch",
+        "an operator asks what containing would do, and orders it",
+    ),
+    (
+        "http",
+        "ledger",
+        "holds are asked of the running ledger, which knows who waits",
+    ),
+    (
+        "http",
+        "watch",
+        "an operator's pause, resume and reset are judgements like any other",
+    ),
+    (
+        "intake",
+        "ledger",
+        "a report becomes an operation of the ledger's next group commit",
+    ),
+];
 
 /// The crates that the rules may use: data and its forms, hashes and signatures. All compute, none acts.
 const DOMAIN_CRATES: &[&str] = &[
@@ -38,6 +72,7 @@ const DOMAIN_CRATES: &[&str] = &[
     "sha2",
     "subtle",
     "thiserror",
+    "toml",
     "uuid",
 ];
 
@@ -65,7 +100,7 @@ const OWNED_CRATES: &[(&str, &[&str])] = &[
     ("axum", &["http"]),
     ("clap", &["cli", "main"]),
     ("sqlx", &["store"]),
-    ("toml", &["config"]),
+    ("toml", &["config", "domain"]),
     ("toml_edit", &["config"]),
 ];
 
@@ -79,6 +114,7 @@ const ACTS: &[&str] = &[
     "std::env::var",
     "std::env::var_os",
     "std::env::vars",
+    "std::env::vars_os",
     "std::thread::sleep",
     "std::thread::spawn",
     "std::time::Instant::now",
@@ -91,7 +127,10 @@ const ACTS: &[&str] = &[
 ];
 
 /// The adapters that may: a file or a folder of `src`, and why.
-const ACTORS: &[(&str, &str)] = &[];
+const ACTORS: &[(&str, &str)] = &[(
+    "src/config/environment.rs",
+    "reads the environment once, so that loading is a function of its arguments",
+)];
 
 const MAX_LINES: usize = 600;
 
@@ -155,11 +194,33 @@ fn assert_tidy(faults: Vec<String>) {
     assert!(faults.is_empty(), "\n{}\n", faults.join("\n"));
 }
 
+#[test]
+fn ci_runs_the_test_command_of_the_readme() {
+    let readme = read(&root().join("README.md"));
+    let block = readme.split("```").nth(1).expect("the README opens with its commands");
+    let commands = block
+        .lines()
+        .map(|line| line.split('#').next().unwrap_or_default().trim());
+    let command = commands
+        .filter(|command| command.starts_with("cargo test"))
+        .collect::<Vec<_>>();
+    let ci = read(&root().join(".ci/run"));
+    let steps: Vec<&str> = ci.lines().filter_map(|line| line.strip_prefix("step ")).collect();
+    assert_eq!(
+        command.as_slice(),
+        &steps[steps.len() - 1..],
+        "CI ends with what the README says"
+    );
+}
+
 // --- the checks -----------------------------------------------------------------------------------
 
 fn imports(files: &[File], allowances: &[(&str, &str, &str)]) -> Vec<String> {
     let rooms: BTreeSet<&str> = files.iter().map(|file| file.room.as_str()).collect();
-    let mut unused: BTreeSet<(&str, &str)> = allowances.iter().map(|&(who, whom, _)| (who, whom)).collect();
+    // An allowance for a room that nobody has moved into yet is idle, not stale.
+    let is_there = |who: &str, whom: &str| rooms.contains(who) && rooms.contains(whom);
+    let pairs = allowances.iter().map(|&(who, whom, _)| (who, whom));
+    let mut unused: BTreeSet<(&str, &str)> = pairs.filter(|(who, whom)| is_there(who, whom)).collect();
     let mut faults = Vec::new();
     for file in files {
         let who = file.room.as_str();

@@ -13,6 +13,7 @@ mod error;
 mod heads;
 mod key;
 mod refusals;
+mod run;
 mod signer;
 mod verify;
 
@@ -20,5 +21,6 @@ pub use error::AuditError;
 pub use heads::{HeadsFile, read_heads};
 pub use key::{load_or_create, public_pem};
 pub use refusals::Refusals;
+pub use run::{AuditHealth, AuditTask};
 pub use signer::{Cadence, Signer};
 pub use verify::{Checked, verify};

@@ -70,7 +70,7 @@ impl Trail {
     }
 
     /// The number to read from.
-    fn from_seq(&self) -> i64 {
+    fn reads_from(&self) -> i64 {
         self.seen.seq.max(1)
     }
 
@@ -155,7 +155,7 @@ impl Signer {
 
     async fn read(&mut self, store: &dyn Store, now: Timestamp) -> Result<(), AuditError> {
         loop {
-            let page = store.audit(self.trail.from_seq(), PAGE).await?;
+            let page = store.audit(self.trail.reads_from(), PAGE).await?;
             if !self.trail.take(&page, now)? {
                 return Ok(());
             }
@@ -220,7 +220,7 @@ mod tests {
         assert!(trail.is_due(at(10), CADENCE), "the oldest counts, not the newest");
         trail.signed();
         assert!(!trail.is_due(at(1_000), CADENCE));
-        assert_eq!(trail.from_seq(), 4);
+        assert_eq!(trail.reads_from(), 4);
         assert_eq!(trail.take(&log[3..9], at(20)), Ok(true));
         assert!(trail.is_due(at(20), CADENCE));
     }

@@ -1,3 +1,5 @@
-//! The cloud side of an agent: the production adapter of the `Cloud` port.
+//! The sides of the `Cloud` port: AWS, a fleet in memory for rehearsals, and none at all.
 
 pub mod aws;
+pub mod disabled;
+pub mod rehearsal;

@@ -12,8 +12,9 @@ use super::cloud;
 use super::cross;
 use super::environment::Environment;
 use super::problem::{Problem, Problems, Severity};
-use super::reader::{EMPTY, Item, Report, Table};
+use super::reader::{EMPTY, Item, Table};
 use super::references::{References, reason};
+use super::report::Report;
 use super::sections;
 use super::settings::Settings;
 use super::tree::{self, Layer, Origin};
@@ -163,7 +164,8 @@ fn read(root: &Table<'_>, base: &Path, references: &References<'_>) -> Option<Se
     if let (Some(server), Some(ledger)) = (&server, &ledger) {
         cross::timeouts(root, server, ledger);
     }
-    if let (Some(aws), Some(budgets), true) = (&aws, &budgets, agents.whole) {
+    // Its warnings follow from mistakes just as well, and would only stand beside them.
+    if let (Some(aws), Some(budgets), false) = (&aws, &budgets, root.report().has_errors()) {
         cross::coverage(root, &aws.aws, &agents, budgets);
     }
     Some(Settings {

@@ -18,16 +18,22 @@ pub mod load;
 pub mod problem;
 mod reader;
 mod references;
+pub mod reload;
+mod report;
 pub mod secret;
 mod sections;
 pub mod settings;
 mod suggest;
+#[cfg(test)]
+mod tests;
 mod tree;
 mod values;
+mod window;
 
 pub use environment::Environment;
 pub use load::{BUILT_IN, Loaded, Loader, find};
 pub use problem::{Problem, Problems, Severity};
+pub use reload::{BudgetChange, Change, LiveSettings};
 pub use secret::Secret;
 pub use settings::Settings;
 pub use values::show_duration;

@@ -8,61 +8,11 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::problem::{Problem, Problems, Severity};
+use super::report::Report;
 use super::suggest;
 use super::tree::{self, Layer, Node, Origin, Value};
 use super::values;
 use crate::domain::money::Usd;
-
-/// Where problems are gathered.
-#[derive(Default)]
-pub(super) struct Report {
-    found: RefCell<Vec<(Origin, Problem)>>,
-    /// Lines with syntax errors: what was recovered from them means nothing.
-    broken: RefCell<Vec<Origin>>,
-}
-
-impl Report {
-    pub(super) fn syntax(&self, origin: &Origin, message: &str) {
-        self.error(origin, "", &format!("not valid TOML: {message}"), None);
-        self.broken.borrow_mut().push(origin.clone());
-    }
-
-    pub(super) fn error(&self, origin: &Origin, key: &str, message: &str, hint: Option<String>) {
-        self.push(Severity::Error, origin, key, message, hint);
-    }
-
-    pub(super) fn warning(&self, origin: &Origin, key: &str, message: &str, hint: Option<String>) {
-        self.push(Severity::Warning, origin, key, message, hint);
-    }
-
-    fn push(&self, severity: Severity, origin: &Origin, key: &str, message: &str, hint: Option<String>) {
-        if self.broken.borrow().contains(origin) {
-            return;
-        }
-        let problem = Problem {
-            severity,
-            source: origin.source.to_string(),
-            line: origin.line,
-            key: key.to_owned(),
-            message: message.to_owned(),
-            hint,
-        };
-        self.found.borrow_mut().push((origin.clone(), problem));
-    }
-
-    /// Whether the text itself was broken, so that what seems to be missing may only be lost.
-    pub(super) fn is_broken(&self) -> bool {
-        !self.broken.borrow().is_empty()
-    }
-
-    /// In the order of the layers and lines; on one line in the order found.
-    pub(super) fn into_problems(self) -> Problems {
-        let mut found = self.found.into_inner();
-        found.sort_by_key(|(origin, _)| (origin.layer, origin.line));
-        Problems(found.into_iter().map(|(_, problem)| problem).collect())
-    }
-}
 
 /// A table that is being read.
 pub(super) struct Table<'a> {
@@ -197,6 +147,14 @@ impl<'a> Item<'a> {
     /// Whether nobody has set it and the value is the built-in one.
     pub(super) fn is_built_in(&self) -> bool {
         self.node.origin.layer == Layer::BuiltIn
+    }
+
+    pub(super) fn is_environment(&self) -> bool {
+        self.node.origin.layer == Layer::Environment
+    }
+
+    pub(super) fn text_is(&self, wanted: &str) -> bool {
+        matches!(&self.node.value, Value::String(text) | Value::Text(text) if text == wanted)
     }
 
     pub(super) fn error(&self, message: &str, hint: impl Into<Option<&'static str>>) {

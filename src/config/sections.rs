@@ -29,9 +29,15 @@ pub(super) fn path(item: &Item<'_>, base: &Path) -> Option<PathBuf> {
     Some(base.join(text))
 }
 
-/// A path that lies in `state_dir` unless somebody set it.
+/// Whether a value is the one of the manual, be it built in or in a copy of the manual: then it means
+/// "in `state_dir`". What the environment says is meant as it is said.
+fn is_default(item: &Item<'_>, default: &str) -> bool {
+    item.is_built_in() || (!item.is_environment() && item.text_is(default))
+}
+
+/// A path that lies in `state_dir` unless it was set to another one.
 fn state_path(item: &Item<'_>, base: &Path, state_dir: Option<&Path>, name: &str) -> Option<PathBuf> {
-    if item.is_built_in() {
+    if is_default(item, &format!("data/{name}")) {
         state_dir.map(|dir| dir.join(name))
     } else {
         path(item, base)
@@ -125,7 +131,7 @@ fn allowed_host(item: &Item<'_>, text: &str) -> Option<String> {
 
 pub(super) fn storage(table: &Table<'_>, base: &Path, state_dir: Option<&Path>) -> Option<Storage> {
     let store = table.get("url").and_then(|item| {
-        if item.is_built_in() {
+        if is_default(&item, "sqlite:data/backstop.db") {
             return state_dir.map(|dir| StoreLocation::Sqlite {
                 path: dir.join("backstop.db"),
             });

@@ -23,6 +23,9 @@ mod trust;
 /// No list of IAM's that we read is longer than a few pages; this bounds one that never ends.
 const MAX_PAGES: usize = 100;
 
+/// IAM gives no more roles in one page, and an account has no more than 5,000.
+const ROLES_PAGE: i32 = 1_000;
+
 #[derive(Debug)]
 pub(super) struct Iam {
     client: Client,
@@ -187,6 +190,30 @@ impl Iam {
             marker = page.marker;
             if !page.is_truncated || marker.is_none() {
                 return Ok(keys);
+            }
+        }
+        Err(call.nonsense(format!("the list does not end after {MAX_PAGES} pages")))
+    }
+
+    /// ARNs of the account's roles that trust one of the principals, sorted. Read generously, as `trust` is.
+    pub(super) async fn trusting(&self, principals: &[Principal]) -> Result<Vec<String>, CloudError> {
+        let call = Call::read("iam:ListRoles");
+        let _permit = self.permit().await;
+        let mut roles = Vec::new();
+        let mut marker = None;
+        for _ in 0..MAX_PAGES {
+            let request = self.client.list_roles().max_items(ROLES_PAGE).set_marker(marker);
+            let page = request.send().await.map_err(|e| call.failed(e))?;
+            for role in page.roles {
+                let policy = decode(role.assume_role_policy_document.as_deref().unwrap_or_default());
+                if trust::takes_in(&trust::trusted(&policy), principals) {
+                    roles.push(role.arn);
+                }
+            }
+            marker = page.marker;
+            if !page.is_truncated || marker.is_none() {
+                roles.sort();
+                return Ok(roles);
             }
         }
         Err(call.nonsense(format!("the list does not end after {MAX_PAGES} pages")))

@@ -59,6 +59,8 @@ pub struct AwsSettings {
     pub parallel: usize,
     /// Instances in one stop, start or terminate call.
     pub batch: usize,
+    /// Instances in one page of a listing: 5 to 1,000.
+    pub page: u16,
 }
 
 impl Default for AwsSettings {
@@ -74,6 +76,7 @@ impl Default for AwsSettings {
             max_attempts: 3,
             parallel: 4,
             batch: 50,
+            page: 1_000,
         }
     }
 }
@@ -141,7 +144,7 @@ impl Aws {
         let mut clients = self.ec2.lock().unwrap_or_else(PoisonError::into_inner);
         let client = clients
             .entry(region.clone())
-            .or_insert_with(|| Arc::new(Ec2::new(&self.sdk, region, self.settings.parallel)));
+            .or_insert_with(|| Arc::new(Ec2::new(&self.sdk, region, &self.settings)));
         Arc::clone(client)
     }
 
@@ -168,7 +171,11 @@ impl Aws {
 }
 
 fn retries(settings: &AwsSettings) -> RetryConfig {
-    RetryConfig::standard().with_max_attempts(settings.max_attempts.max(1))
+    // A kill switch has less patience than the SDK's first pause of up to a second.
+    RetryConfig::standard()
+        .with_max_attempts(settings.max_attempts.max(1))
+        .with_initial_backoff(Duration::from_millis(200))
+        .with_max_backoff(Duration::from_secs(5))
 }
 
 fn timeouts(settings: &AwsSettings) -> TimeoutConfig {
@@ -235,6 +242,13 @@ impl Cloud for Aws {
 
     async fn delete_deny(&self, principal: &Principal, policy_name: &str) -> Result<(), CloudError> {
         self.iam.delete_deny(principal, policy_name).await
+    }
+
+    async fn trusting(&self, principals: &[Principal]) -> Result<Vec<String>, CloudError> {
+        if principals.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.iam.trusting(principals).await
     }
 
     async fn set_access_key(&self, user: &str, key_id: &str, active: bool) -> Result<(), CloudError> {

@@ -21,6 +21,17 @@ pub enum HoldState {
     Unresolved,
 }
 
+impl HoldState {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Captured => "captured",
+            Self::Voided => "voided",
+            Self::Unresolved => "unresolved",
+        }
+    }
+}
+
 /// A hold as stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hold {

@@ -231,6 +231,10 @@ impl<T> WaitList<T> {
         self.waiters.get(&ticket).map(|w| &w.item)
     }
 
+    pub fn get_mut(&mut self, ticket: Ticket) -> Option<&mut T> {
+        self.waiters.get_mut(&ticket).map(|w| &mut w.item)
+    }
+
     /// The lines of a waiter.
     pub fn lines(&self, ticket: Ticket) -> &[LineIx] {
         self.waiters.get(&ticket).map_or(&[], |w| &w.lines)

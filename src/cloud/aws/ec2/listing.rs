@@ -18,10 +18,7 @@ use crate::ports::{CloudError, InstanceFilter};
 /// EC2 takes no more values in one filter.
 const FILTER_VALUES: usize = 200;
 
-/// EC2 gives no more results in one page.
-const PAGE: i32 = 1_000;
-
-/// A million instances in one region; this bounds a list that never ends.
+/// A million instances in one region, in full pages; this bounds a list that never ends.
 const MAX_PAGES: usize = 1_000;
 
 /// Every state but `terminated`.
@@ -59,7 +56,7 @@ impl Ec2 {
         let mut token: Option<String> = None;
         for _ in 0..MAX_PAGES {
             let _permit = self.permit().await;
-            let request = self.client.describe_instances().max_results(PAGE);
+            let request = self.client.describe_instances().max_results(self.page);
             let request = request.filters(query.clone()).filters(states.clone());
             let page = request.set_next_token(token).send().await.map_err(|e| call.failed(e))?;
             let reservations = page.reservations.unwrap_or_default();

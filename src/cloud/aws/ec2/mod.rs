@@ -11,6 +11,7 @@ use aws_sdk_ec2::error::ProvideErrorMetadata as _;
 use aws_sdk_ec2::types::InstanceAttributeName;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use super::AwsSettings;
 use super::error::Call;
 use crate::domain::containment::target::Region;
 use crate::ports::CloudError;
@@ -40,10 +41,11 @@ pub(super) struct Ec2 {
     region: Region,
     client: Client,
     permits: Semaphore,
+    page: i32,
 }
 
 impl Ec2 {
-    pub(super) fn new(sdk: &SdkConfig, region: &Region, parallel: usize) -> Self {
+    pub(super) fn new(sdk: &SdkConfig, region: &Region, settings: &AwsSettings) -> Self {
         let config = Builder::from(sdk)
             .region(aws_config::Region::new(region.0.clone()))
             // The SDK's budget of repetitions is one a partition: a region that fails spends its own.
@@ -52,7 +54,8 @@ impl Ec2 {
         Self {
             region: region.clone(),
             client: Client::from_conf(config),
-            permits: Semaphore::new(parallel.max(1)),
+            permits: Semaphore::new(settings.parallel.max(1)),
+            page: i32::from(settings.page).clamp(5, 1_000),
         }
     }
 

@@ -7,6 +7,9 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use crate::domain::containment::guard::{PrincipalKind, PrincipalName};
+use crate::domain::containment::target::Principal;
+
 const ANYBODY: &str = "*";
 
 /// The AWS principals of every allowing statement, as the policy writes them, sorted: ARNs, account ids,
@@ -24,6 +27,25 @@ pub(super) fn trusted(document: &str) -> Vec<String> {
         }
     }
     found.into_iter().collect()
+}
+
+/// Whether what a role trusts takes in one of these principals: by name, by a session of it, by its whole
+/// account (which leaves it to the principal's own policies), or because it trusts anybody.
+pub(super) fn takes_in(trusted: &[String], principals: &[Principal]) -> bool {
+    trusted.iter().any(|entry| {
+        principals.iter().any(|principal| {
+            if entry == ANYBODY {
+                return true;
+            }
+            let Some(wanted) = PrincipalName::parse(principal.arn()) else {
+                return entry == principal.arn();
+            };
+            let is_account =
+                |named: &PrincipalName| named.kind == PrincipalKind::Root && named.account == wanted.account;
+            *entry == wanted.account
+                || PrincipalName::parse(entry).is_some_and(|named| named == wanted || is_account(&named))
+        })
+    })
 }
 
 fn statement(statement: &Value, found: &mut BTreeSet<String>) {
@@ -54,7 +76,34 @@ fn statement(statement: &Value, found: &mut BTreeSet<String>) {
 
 #[cfg(test)]
 mod tests {
-    use super::trusted;
+    use super::{takes_in, trusted};
+    use crate::domain::containment::target::Principal;
+
+    #[test]
+    fn a_role_takes_in_whom_it_names_in_any_way() {
+        let principals = [Principal::Role(
+            "arn:aws:iam::123456789012:role/agents/transcriber".to_owned(),
+        )];
+        for entry in [
+            "*",
+            "123456789012",
+            "arn:aws:iam::123456789012:root",
+            "arn:aws:iam::123456789012:role/agents/transcriber",
+            "arn:aws:sts::123456789012:assumed-role/transcriber/run-1",
+        ] {
+            assert!(takes_in(&[entry.to_owned()], &principals), "{entry}");
+        }
+        for entry in [
+            "210987654321",
+            "arn:aws:iam::210987654321:root",
+            "arn:aws:iam::123456789012:role/agents/planner",
+            "arn:aws:iam::123456789012:user/transcriber",
+            "AROAEXAMPLEOFADELETED",
+        ] {
+            assert!(!takes_in(&[entry.to_owned()], &principals), "{entry}");
+        }
+        assert!(!takes_in(&["*".to_owned()], &[]), "nobody is asked about");
+    }
 
     #[test]
     fn every_way_of_naming_a_principal_is_read() {
