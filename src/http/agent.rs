@@ -90,7 +90,11 @@ pub(super) struct UsageQuery {
 /// Query parameters, with the house's own error body.
 pub(super) fn query<T>(query: Result<Query<T>, axum::extract::rejection::QueryRejection>) -> Result<T, Failure> {
     query.map(|Query(value)| value).map_err(|problem| {
-        Rejection::Field { field: "query".to_owned(), problem: problem.body_text() }.into()
+        Rejection::Field {
+            field: "query".to_owned(),
+            problem: problem.body_text(),
+        }
+        .into()
     })
 }
 
@@ -104,10 +108,22 @@ async fn usage(
     let parameters = query(parameters)?;
     if parameters.agent.is_some() {
         let problem = "an agent's key reports for that agent alone".to_owned();
-        return Err(Rejection::Field { field: "agent".to_owned(), problem }.into());
+        return Err(Rejection::Field {
+            field: "agent".to_owned(),
+            problem,
+        }
+        .into());
     }
     let source = Source::Agent(agent);
-    take_in(&api.intake, &source, parameters.all_or_nothing, &headers, body, api.limits).await
+    take_in(
+        &api.intake,
+        &source,
+        parameters.all_or_nothing,
+        &headers,
+        body,
+        api.limits,
+    )
+    .await
 }
 
 /// Usage reports from either side: the admin side takes them by the same rules.
@@ -128,7 +144,12 @@ pub(super) async fn take_in(
         Ok(receipt) => Ok(receipt_answer(receipt)),
         Err(IntakeFailure::Refused { rejection, receipt }) => {
             let failure = Failure::from(rejection);
-            let rows: Vec<Value> = receipt.rows.iter().filter(|row| row.result.is_err()).map(view::row_answer).collect();
+            let rows: Vec<Value> = receipt
+                .rows
+                .iter()
+                .filter(|row| row.result.is_err())
+                .map(view::row_answer)
+                .collect();
             let mut response = failure.to_json();
             if let Some(object) = response.as_object_mut() {
                 object.insert("rows".to_owned(), rows.into());
@@ -145,15 +166,23 @@ pub(super) async fn take_in(
 /// says whether all (200), some (207) or none (422) were kept.
 fn receipt_answer(receipt: Receipt) -> Response {
     let mut rows = receipt.rows;
-    if receipt.single && let Some(row) = rows.pop() {
+    if receipt.single
+        && let Some(row) = rows.pop()
+    {
         return match row.result {
             Err(rejection) => Failure::from(rejection).into_response(),
             Ok(_) => Json(view::row_answer(&row)).into_response(),
         };
     }
     let rejected = rows.iter().filter(|row| row.result.is_err()).count();
-    let duplicates = rows.iter().filter(|row| row.result.as_ref().is_ok_and(|done| done.duplicate)).count();
-    let amount = rows.iter().filter_map(|row| row.result.as_ref().ok()).filter(|done| !done.duplicate);
+    let duplicates = rows
+        .iter()
+        .filter(|row| row.result.as_ref().is_ok_and(|done| done.duplicate))
+        .count();
+    let amount = rows
+        .iter()
+        .filter_map(|row| row.result.as_ref().ok())
+        .filter(|done| !done.duplicate);
     let amount: crate::domain::money::Usd = amount.map(|done| done.amount).sum();
     let status = match rejected {
         0 => StatusCode::OK,
@@ -188,7 +217,13 @@ async fn place_hold(
     let bound = row.bound(&api.catalogue.load())?;
     let ttl = row.ttl_s.map(Duration::from_secs);
     let wait = row.wait_s.map(Duration::from_secs);
-    let request = AdmitRequest { attribution: row.attribution(agent.clone()), trust: Trust::Agent, bound, ttl, wait };
+    let request = AdmitRequest {
+        attribution: row.attribution(agent.clone()),
+        trust: Trust::Agent,
+        bound,
+        ttl,
+        wait,
+    };
     match api.ledger.admit(request).await {
         Ok(hold) => {
             let remaining = hold.remaining.map(|usd| usd.to_string());
@@ -208,16 +243,20 @@ async fn place_hold(
             let state = api.store.agent(&agent).await?;
             Err(Rejection::from_refusal(refusal, bound, state.since, &state.reason).into())
         }
-        Err(AdmitRejection::Held { retry_after }) => {
-            Err(Rejection::Held { retry_after_s: retry_after.as_secs() }.into())
+        Err(AdmitRejection::Held { retry_after }) => Err(Rejection::Held {
+            retry_after_s: retry_after.as_secs(),
         }
+        .into()),
         Err(AdmitRejection::Invalid(rejection)) => Err(Rejection::Ledger(rejection).into()),
         Err(AdmitRejection::Unavailable(unavailable)) => Err(unavailable.into()),
     }
 }
 
 fn hold_id(text: &str) -> Result<HoldId, Failure> {
-    let unknown = || Rejection::NotFound { what: "hold", id: text.chars().take(64).collect() };
+    let unknown = || Rejection::NotFound {
+        what: "hold",
+        id: text.chars().take(64).collect(),
+    };
     text.parse().map_err(|_| unknown().into())
 }
 
@@ -240,7 +279,10 @@ async fn show_hold(
 
 /// An agent's own key cannot void (section 6.7): only who saw that a call cost nothing may say so.
 async fn void_hold() -> Failure {
-    Rejection::OperatorOnly { instead: "backstop ledger resolve --hold ID --cost-usd 0" }.into()
+    Rejection::OperatorOnly {
+        instead: "backstop ledger resolve --hold ID --cost-usd 0",
+    }
+    .into()
 }
 
 async fn capture_hold(

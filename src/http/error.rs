@@ -148,15 +148,27 @@ impl From<StoreError> for Failure {
 impl From<Unavailable> for Failure {
     fn from(unavailable: Unavailable) -> Self {
         let (code, message) = match unavailable {
-            Unavailable::StoreDown { .. } => ("store_down", "the ledger cannot be written now: nothing was acknowledged"),
+            Unavailable::StoreDown { .. } => (
+                "store_down",
+                "the ledger cannot be written now: nothing was acknowledged",
+            ),
             Unavailable::StoreFull { .. } => ("store_full", "the ledger's disk is below its reserve: nothing was kept"),
-            Unavailable::ClockJumped { .. } => {
-                ("clock_jumped", "the machine's clock jumped ahead: no new spend until an operator accepts it")
-            }
+            Unavailable::ClockJumped { .. } => (
+                "clock_jumped",
+                "the machine's clock jumped ahead: no new spend until an operator accepts it",
+            ),
+            Unavailable::Calendar { .. } => (
+                "calendar",
+                "a budget's window cannot be reckoned at this time, so nothing can be counted on it",
+            ),
             Unavailable::Overloaded { .. } => ("overloaded", "too much waits for the ledger: nothing was acknowledged"),
             Unavailable::Stopping { .. } => ("stopping", "the daemon is stopping: nothing was acknowledged"),
         };
-        Self::Unavailable { code, message, retry_after_s: unavailable.retry_after().as_secs() }
+        Self::Unavailable {
+            code,
+            message,
+            retry_after_s: unavailable.retry_after().as_secs(),
+        }
     }
 }
 
