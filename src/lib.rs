@@ -42,3 +42,4 @@ pub mod config;
 pub mod domain;
 pub mod http;
 pub mod ports;
+pub mod store;
