@@ -2,3 +2,4 @@
 //! (`tests/store`) runs every test against every one of them.
 
 pub mod memory;
+pub mod sqlite;

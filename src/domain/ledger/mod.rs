@@ -14,3 +14,4 @@ pub mod batch;
 pub mod hold;
 pub mod line;
 pub mod posting;
+pub mod waitlist;
