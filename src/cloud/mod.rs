@@ -1,3 +1,5 @@
-//! The two sides of the `Cloud` port.
+//! The sides of the `Cloud` port: AWS, a fleet in memory for rehearsals, and none at all.
 
+pub mod aws;
+pub mod disabled;
 pub mod rehearsal;

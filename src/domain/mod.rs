@@ -3,11 +3,15 @@
 pub mod agent;
 pub mod audit;
 pub mod budget;
+pub mod clock;
 pub mod containment;
 pub mod id;
 pub mod judgement;
 pub mod ledger;
 pub mod money;
+pub mod price;
 pub mod rejection;
+pub mod report;
 pub mod review;
 pub mod window;
+pub mod wire;

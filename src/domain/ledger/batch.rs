@@ -48,7 +48,8 @@ pub enum Op {
         budget: BudgetId,
         rule: LineRule,
     },
-    /// An operator's override on one line.
+    /// An operator's override on one line: its raise and the end of a lift from now on. Both are set, not
+    /// added, so that a repetition changes nothing.
     Override {
         line: LineKey,
         raise: Usd,
@@ -178,7 +179,8 @@ pub enum LedgerRejection {
     UnknownPosting,
     #[error("no such line")]
     UnknownLine,
-    #[error("the hold belongs to another agent")]
+    /// Another agent's, or one that the gateway placed and an agent's own key wants to end (C7).
+    #[error("the hold belongs to somebody else")]
     ForeignHold,
     #[error("the hold was already ended as {0}")]
     AlreadyEnded(String),
@@ -192,20 +194,23 @@ pub enum LedgerRejection {
     Negative,
 }
 
-/// The rows that a batch names, as read inside the commit.
+/// The rows that a batch names, as read inside the commit: the lines of its specs, of its holds and of
+/// the entries below, and for `SetRule` those of the budget.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
     pub lines: BTreeMap<LineKey, Line>,
     pub holds: HashMap<HoldId, Hold>,
     /// Report ids seen before: the digest, and the posting if one was made.
     pub reports: HashMap<(AgentId, ReportId), ([u8; 32], Option<PostingId>)>,
-    /// Postings that operations name: targets of `Resolve`, postings of named unresolved holds.
+    /// Postings that operations name: targets of `Resolve`, and the postings that ended named holds
+    /// (captured or unresolved; without those of captured ones, a repeated capture is not checked
+    /// against the first).
     pub postings: HashMap<PostingId, Posting>,
     /// The entries of those postings.
     pub entries: HashMap<PostingId, Vec<Entry>>,
     /// Postings that already correct one of those.
     pub corrected: HashMap<PostingId, PostingId>,
-    /// Upstream request ids that were metered, with their posting, by agent.
+    /// Upstream request ids of postings whose basis is `Metered`, with the posting, by agent.
     pub metered: HashMap<(AgentId, String), PostingId>,
     /// The status of every agent that an `Admit` names; one that is missing is active.
     pub agents: HashMap<AgentId, AgentStatus>,
@@ -260,7 +265,8 @@ pub enum TriggerCause {
     Breach,
     /// A call was refused for good whose bound is at most `breach_bound_percent` of the limit.
     RefusedForGood { bound: Usd },
-    /// An entry reached a closed line after `late_grace`, or a correction did: alert only.
+    /// What would have been a breach, on a closed line, by an entry after `late_grace` or by a
+    /// correction: alert only.
     Late,
 }
 

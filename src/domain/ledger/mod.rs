@@ -8,7 +8,10 @@
 //! An independent [`auditor`] recomputes every line from postings and holds and shares no code with
 //! `apply`.
 
+pub mod apply;
+pub mod auditor;
 pub mod batch;
 pub mod hold;
 pub mod line;
 pub mod posting;
+pub mod waitlist;

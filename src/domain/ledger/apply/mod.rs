@@ -1,0 +1,83 @@
+//! What one group commit does: operations and rows in, outcomes and new rows out.
+//!
+//! The operations are decided in order, and each sees what those before it did. A store calls [`apply`]
+//! inside its write transaction with the rows that the batch names and writes the [`Delta`]; nothing
+//! else changes a line, a hold or a posting.
+//!
+//! # Room (L2)
+//! A hold is admitted where posted + held + bound <= limit on every one of its lines, or on none. Where
+//! posted + bound > limit no release can make room, and the hold is *refused for good*; where only
+//! what is held is in the way, it *waits*. Unresolved spend is posted, so it refuses.
+//!
+//! # Overage (L2)
+//! `overage` is what stands past the limit now, max(0, posted + held - limit), plus what captures and
+//! corrections posted past their bounds while the limit still had room for it. Every dollar counts once:
+//! one that goes past both stands in the first part. It moves only with what may go past a limit (reports,
+//! settlements, corrections, changed rules, overrides, holds on a lifted line); an ordinary admission
+//! never touches it, so one admission too many leaves posted + held above limit + overage, and the
+//! auditor sees it. The first part shrinks when its cause does: a hold ends below its bound, a
+//! correction lowers what is posted, a bucket leaves a rolling window, the limit is raised. Kept, it
+//! would excuse the next fault on the same line. What was is not hidden by that: postings, triggers and
+//! the audit log keep it.
+//!
+//! # Triggers
+//! Alerts and breaches are judged on posted - unresolved. Every alert percentage fires once per line, a
+//! breach once per revision of its limit; both only while the limit is not lifted. A line with a limit
+//! of zero breaches with the first nano-dollar that is settled on it, or the first call that it refuses.
+//! On a line whose window is closed, what comes within `late_grace` is judged like any other; later, and
+//! for corrections, what would have been a breach is [`TriggerCause::Late`], which only alerts.
+//!
+//! # Repetition
+//! Every operation is idempotent by its ids, so a batch may be sent again after an unknown commit. (Of
+//! [`Op::Rearm`], which has none, a repetition can trigger again what is still breached.)
+//!
+//! # What it must never do
+//! Post, hold or refund on a guess: an amount that is negative, above a billion dollars or too large for
+//! the sums of a line is rejected with nothing changed. Lose a dollar: a hold leaves `Open` once (L3).
+//!
+//! [`TriggerCause::Late`]: super::batch::TriggerCause::Late
+
+mod admit;
+mod book;
+mod correct;
+mod judge;
+mod report;
+mod rules;
+mod settle;
+
+#[cfg(test)]
+mod tests;
+
+use super::batch::{Batch, Delta, LedgerRules, Op, Outcome, Snapshot};
+use book::Book;
+
+/// Decides a batch. The outcomes are in the order of the operations.
+///
+/// The snapshot is used up: operations of one batch see each other through it, its lines move into
+/// the delta if they changed, and what is left of it means nothing.
+pub fn apply(snapshot: &mut Snapshot, batch: &Batch, rules: &LedgerRules) -> (Vec<Outcome>, Delta) {
+    let mut book = Book::open(snapshot, batch, rules);
+    let outcomes = batch.ops.iter().map(|op| book.decide(op)).collect();
+    (outcomes, book.close())
+}
+
+impl Book<'_> {
+    fn decide(&mut self, op: &Op) -> Outcome {
+        let decided = match op {
+            Op::Admit(admit) => self.admit(admit),
+            Op::Capture(capture) => self.capture(capture),
+            Op::Void { hold } => self.void(*hold),
+            Op::Expire { hold, posting } => self.expire(*hold, *posting),
+            Op::Report(report) => self.report(report),
+            Op::Resolve(resolve) => self.resolve(resolve),
+            Op::SetRule { budget, rule } => self.set_rule(budget, rule),
+            Op::Override {
+                line,
+                raise,
+                lifted_until,
+            } => self.override_line(line, *raise, *lifted_until),
+            Op::Rearm { line } => self.rearm(line),
+        };
+        decided.unwrap_or_else(Outcome::Rejected)
+    }
+}

@@ -1,0 +1,321 @@
+//! The group commit: one actor that takes what has gathered while the last commit was syncing.
+//!
+//! There is one commit in flight, with one number. What becomes of it decides what happens next:
+//! - done: every caller gets its outcome;
+//! - *unknown*: the same batch is sent again under the same number until it is known, with a bounded
+//!   back-off. Nothing else is committed before, since what it did decides what fits. Callers are told
+//!   after `commit_wait` that the store is down; the batch goes on, because what it carries (captures,
+//!   reports) must not be lost, and a hold that it admits for a caller who was told *no* is voided;
+//! - *failed*: nothing of it was written. Holds and reports are answered (L5: not acknowledged, D4: no
+//!   new spend), ends of holds are tried again;
+//! - *closed*: somebody declared this epoch dead. Its writes are dropped, so the process must end.
+//!
+//! A number is used for one content only: after a failure the next batch has the next one.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::in_flight::InFlight;
+use super::mirror::Mirror;
+use super::shared::{Command, Job, Shared, Waiting, lock};
+use crate::domain::ledger::batch::{Op, Outcome};
+use crate::domain::ledger::waitlist::WaitList;
+use crate::ports::StoreError;
+
+const BACK_OFF_FIRST: Duration = Duration::from_millis(50);
+const BACK_OFF_MOST: Duration = Duration::from_secs(2);
+/// How often the actor looks around when nothing wakes it.
+const BEAT: Duration = Duration::from_secs(1);
+
+/// Why the ledger cannot go on. The process must end.
+#[derive(Debug, thiserror::Error)]
+pub enum Fatal {
+    #[error("the ledger cannot go on")]
+    Store(#[source] StoreError),
+    #[error("the store answered {answered} outcomes for {sent} operations")]
+    Outcomes { sent: usize, answered: usize },
+    #[error("the daemon stopped while the outcome of a commit was unknown")]
+    Unknown,
+}
+
+pub(super) struct Committer {
+    pub(super) shared: Arc<Shared>,
+    commands: mpsc::Receiver<Command>,
+    pub(super) queue: VecDeque<Job>,
+    /// Operations in `queue`.
+    pub(super) queued: usize,
+    pub(super) waits: WaitList<Box<Waiting>>,
+    pub(super) mirror: Mirror,
+    /// The number of the last batch.
+    pub(super) seq: i64,
+    /// Under which budgets the waiters were reckoned last.
+    pub(super) generation: u64,
+    /// When the mirror was refreshed last.
+    pub(super) refreshed: Duration,
+    pub(super) draining_since: Option<Duration>,
+    failures: u32,
+}
+
+impl Committer {
+    pub(super) fn new(shared: Arc<Shared>, commands: mpsc::Receiver<Command>) -> Self {
+        let rules = shared.budgets.rule_ops();
+        let mut this = Self {
+            commands,
+            queue: VecDeque::new(),
+            queued: 0,
+            waits: WaitList::new(shared.settings.wait_rules()),
+            mirror: Mirror::default(),
+            seq: 0,
+            generation: shared.budgets.generation(),
+            refreshed: shared.clock.monotonic(),
+            draining_since: None,
+            failures: 0,
+            shared,
+        };
+        // The rules in force are the first thing that is written.
+        this.enqueue_kept(rules);
+        this
+    }
+
+    /// Runs until the daemon has drained or cannot go on. Whoever still waits then is told.
+    pub(super) async fn run(mut self, drain: &CancellationToken) -> Result<(), Fatal> {
+        loop {
+            self.note_drain(drain);
+            self.receive();
+            let reading = self.tend();
+            if self.is_refresh_due() {
+                self.refresh(reading.ledger_now).await;
+            }
+            match self.compose(reading.ledger_now) {
+                Some(flight) => self.commit(flight, drain).await?,
+                None if self.is_drained() => return Ok(()),
+                None => self.idle(drain).await,
+            }
+        }
+    }
+
+    /// Waits for something to do.
+    async fn idle(&mut self, drain: &CancellationToken) {
+        let now = self.shared.clock.monotonic();
+        let next = self
+            .waits
+            .next_deadline()
+            .map_or(BEAT, |at| at.saturating_sub(now).min(BEAT));
+        let shared = Arc::clone(&self.shared);
+        tokio::select! {
+            biased;
+            command = self.commands.recv() => {
+                if let Some(command) = command {
+                    self.accept(command);
+                }
+            }
+            () = shared.orphans.arrived.notified() => {}
+            () = drain.cancelled(), if self.draining_since.is_none() => {}
+            () = shared.clock.sleep(next) => {}
+        }
+    }
+
+    /// Takes what has gathered.
+    fn receive(&mut self) {
+        while self.queued < self.shared.settings.max_queue {
+            let Ok(command) = self.commands.try_recv() else { break };
+            self.accept(command);
+        }
+        let orphans = self.shared.orphans.take();
+        if !orphans.is_empty() {
+            metrics::counter!("backstop_ledger_orphans_total").increment(orphans.len() as u64);
+            self.enqueue_kept(orphans.into_iter().map(|hold| Op::Void { hold }).collect());
+        }
+    }
+
+    fn accept(&mut self, command: Command) {
+        match command {
+            Command::Job(job) => self.enqueue(job),
+            Command::Admit(waiting) => self.arrive(waiting),
+        }
+    }
+
+    fn enqueue(&mut self, job: Job) {
+        self.queued += job.ops.len();
+        self.queue.push_back(job);
+    }
+
+    /// Puts operations of the ledger's own into the queue.
+    fn enqueue_kept(&mut self, ops: Vec<Op>) {
+        for chunk in ops.chunks(self.shared.settings.batch()) {
+            self.enqueue(Job {
+                ops: chunk.to_vec(),
+                kept: true,
+                since: self.shared.clock.monotonic(),
+                attempts: 0,
+                reply: None,
+            });
+        }
+    }
+
+    /// Sends one batch until it is known what became of it.
+    async fn commit(&mut self, mut flight: InFlight, drain: &CancellationToken) -> Result<(), Fatal> {
+        let started = self.shared.clock.monotonic();
+        let sent = flight.batch.ops.len();
+        let mut unknown = 0;
+        loop {
+            match self.attempt(&mut flight, started, drain).await {
+                Ok(outcomes) if outcomes.len() == sent => {
+                    let took = self.shared.clock.monotonic().saturating_sub(started);
+                    metrics::histogram!("backstop_ledger_commit_seconds").record(took.as_secs_f64());
+                    metrics::histogram!("backstop_ledger_batch_operations").record(as_f64(sent));
+                    self.failures = 0;
+                    self.set_down(false);
+                    self.settle(flight, &outcomes);
+                    return Ok(());
+                }
+                Ok(outcomes) => {
+                    return Err(Fatal::Outcomes {
+                        sent,
+                        answered: outcomes.len(),
+                    });
+                }
+                Err(error @ (StoreError::EpochClosed(_) | StoreError::StaleBatch { .. })) => {
+                    return Err(Fatal::Store(error));
+                }
+                Err(error @ StoreError::UnknownCommit { .. }) => {
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        seq = flight.batch.seq,
+                        "the outcome of a commit is unknown; it is sent again"
+                    );
+                    unknown += 1;
+                    self.pause(back_off(unknown), Some((&mut flight, started)), drain).await;
+                    if self.is_drain_over() {
+                        return Err(Fatal::Unknown);
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        seq = flight.batch.seq,
+                        "a commit failed; new holds are refused until one succeeds"
+                    );
+                    self.set_down(true);
+                    self.failed(flight, &error);
+                    self.failures = self.failures.saturating_add(1);
+                    self.pause(back_off(self.failures), None, drain).await;
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// One try, within its time limit. A try that takes longer has an unknown outcome.
+    async fn attempt(
+        &mut self,
+        flight: &mut InFlight,
+        started: Duration,
+        drain: &CancellationToken,
+    ) -> Result<Vec<Outcome>, StoreError> {
+        let shared = Arc::clone(&self.shared);
+        let batch = Arc::clone(&flight.batch);
+        let mut commit = shared.store.commit(&batch, &shared.settings.rules);
+        let mut limit = shared.clock.sleep(shared.settings.commit_limit);
+        loop {
+            tokio::select! {
+                biased;
+                result = &mut commit => return result,
+                () = &mut limit => {
+                    return Err(StoreError::UnknownCommit { context: "no answer within the time limit", source: None });
+                }
+                () = shared.clock.sleep(BEAT) => self.look_around(Some((&mut *flight, started)), drain),
+            }
+        }
+    }
+
+    /// Waits before the next try, and answers meanwhile whoever waits too long.
+    async fn pause(
+        &mut self,
+        time: Duration,
+        mut flight: Option<(&mut InFlight, Duration)>,
+        drain: &CancellationToken,
+    ) {
+        let shared = Arc::clone(&self.shared);
+        let until = shared.clock.monotonic().saturating_add(time);
+        loop {
+            let left = until.saturating_sub(shared.clock.monotonic());
+            if left.is_zero() {
+                return;
+            }
+            shared.clock.sleep(left.min(BEAT)).await;
+            self.look_around(
+                flight.as_mut().map(|(flight, started)| (&mut **flight, *started)),
+                drain,
+            );
+        }
+    }
+
+    fn look_around(&mut self, flight: Option<(&mut InFlight, Duration)>, drain: &CancellationToken) {
+        self.note_drain(drain);
+        if let Some((flight, started)) = flight {
+            let waited = self.shared.clock.monotonic().saturating_sub(started);
+            if waited >= self.shared.settings.commit_wait {
+                self.set_down(true);
+                self.give_up_answers(flight);
+            }
+        }
+        self.receive();
+        self.tend();
+    }
+
+    pub(super) fn set_down(&self, down: bool) {
+        if self.shared.gauges.store_down.swap(down, Ordering::Relaxed) != down {
+            tracing::warn!(down, "the store changed its state");
+        }
+        metrics::gauge!("backstop_ledger_store_down").set(f64::from(u8::from(down)));
+    }
+
+    fn note_drain(&mut self, drain: &CancellationToken) {
+        if drain.is_cancelled() && self.draining_since.is_none() {
+            self.draining_since = Some(self.shared.clock.monotonic());
+            self.shared.gauges.draining.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn is_drain_over(&self) -> bool {
+        let now = self.shared.clock.monotonic();
+        let patience = self.shared.settings.drain_wait;
+        self.draining_since
+            .is_some_and(|since| now.saturating_sub(since) >= patience)
+    }
+
+    /// Nothing is left to write, and every open hold has ended or was waited for long enough.
+    fn is_drained(&self) -> bool {
+        self.draining_since.is_some()
+            && self.queue.is_empty()
+            && (lock(&self.shared.open).is_empty() || self.is_drain_over())
+    }
+}
+
+fn back_off(failures: u32) -> Duration {
+    let factor = 2_u32.saturating_pow(failures.saturating_sub(1).min(16));
+    BACK_OFF_FIRST.saturating_mul(factor).min(BACK_OFF_MOST)
+}
+
+/// For metrics, which know floats only.
+pub(super) fn as_f64(count: usize) -> f64 {
+    f64::from(u32::try_from(count).unwrap_or(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_back_off_grows_and_is_bounded() {
+        let waits: Vec<Duration> = (1..=8).map(back_off).collect();
+        assert!(waits.is_sorted() && waits[0] == BACK_OFF_FIRST && waits[7] == BACK_OFF_MOST);
+        assert_eq!(back_off(u32::MAX), BACK_OFF_MOST);
+    }
+}

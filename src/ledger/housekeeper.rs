@@ -1,0 +1,113 @@
+//! What has to be done whether or not anybody calls: holds expire, the clock's durable mark rises, and
+//! the epochs of dead processes are buried.
+//!
+//! A failure here is logged and tried again at the next round: none of it loses anything by being late.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::shared::{Shared, lock};
+use crate::domain::id::PostingId;
+use crate::domain::ledger::batch::Op;
+use crate::ports::StoreError;
+
+/// Rounds of a single expiry scan at most; what is left is found by the next one.
+const MAX_ROUNDS: usize = 64;
+
+/// Runs until it is dropped.
+pub(super) async fn keep_house(shared: Arc<Shared>) {
+    let settings = shared.settings;
+    let mut marked = shared.clock.monotonic();
+    let mut buried = marked;
+    loop {
+        shared.clock.sleep(settings.refresh_every).await;
+        expire(&shared).await;
+        let now = shared.clock.monotonic();
+        if now.saturating_sub(marked) >= settings.mark_every {
+            marked = now;
+            raise_mark(&shared).await;
+        }
+        if now.saturating_sub(buried) >= settings.bury_every {
+            buried = now;
+            bury(&shared).await;
+        }
+    }
+}
+
+/// Ends holds whose time is over, at their bounds (L3: expiry charges).
+async fn expire(shared: &Arc<Shared>) {
+    let most = shared.settings.batch();
+    let limit = u32::try_from(most).unwrap_or(u32::MAX);
+    for _ in 0..MAX_ROUNDS {
+        let now = shared.read_clock().ledger_now;
+        let found = limited(shared, shared.store.expiring_holds(shared.epoch, now, limit)).await;
+        let holds = match found {
+            Some(Ok(holds)) => holds,
+            Some(Err(error)) => return complain(&error, "expired holds cannot be looked for"),
+            None => return,
+        };
+        if holds.is_empty() {
+            return;
+        }
+        let found = holds.len();
+        let expire = |hold| Op::Expire {
+            hold,
+            posting: PostingId(shared.entropy.id(now)),
+        };
+        let outcomes = shared.job(holds.into_iter().map(expire).collect(), true).await;
+        match outcomes {
+            Ok(_) if found < most => return,
+            Ok(_) => {}
+            Err(_) => return,
+        }
+    }
+}
+
+/// Makes the ledger's time durable, and follows another process that is ahead.
+pub(super) async fn raise_mark(shared: &Arc<Shared>) {
+    let now = shared.read_clock().ledger_now;
+    match limited(shared, shared.store.advance_clock(now)).await {
+        Some(Ok(mark)) => lock(&shared.guard).raise_mark(mark),
+        Some(Err(error)) => complain(&error, "the clock's mark cannot be raised"),
+        None => {}
+    }
+}
+
+/// Turns what dead processes left open into unresolved spend.
+async fn bury(shared: &Arc<Shared>) {
+    let now = shared.read_clock().ledger_now;
+    let buried = limited(shared, shared.store.bury_dead_epochs(now, &shared.settings.rules)).await;
+    match buried {
+        Some(Ok(dead)) if dead.epochs.is_empty() => {}
+        Some(Ok(dead)) => {
+            tracing::warn!(epochs = ?dead.epochs, holds = dead.holds, amount = %dead.amount, "dead epochs were buried");
+            shared.triggers.notify_one();
+        }
+        Some(Err(error)) => complain(&error, "dead epochs cannot be buried"),
+        None => {}
+    }
+}
+
+/// Everything that waits has a time limit; `None` when it is over.
+async fn limited<T>(
+    shared: &Shared,
+    work: impl Future<Output = Result<T, StoreError>>,
+) -> Option<Result<T, StoreError>> {
+    let limit: Duration = shared.settings.commit_limit;
+    tokio::select! {
+        biased;
+        result = work => Some(result),
+        () = shared.clock.sleep(limit) => {
+            tracing::warn!("the store did not answer the housekeeper within its time limit");
+            None
+        }
+    }
+}
+
+fn complain(error: &StoreError, what: &'static str) {
+    tracing::warn!(
+        error = error as &dyn std::error::Error,
+        "{what}; tried again in the next round"
+    );
+}

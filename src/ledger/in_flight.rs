@@ -1,0 +1,321 @@
+//! A batch on its way: how it is put together, and what follows from its outcomes.
+//!
+//! Order within a batch: ends of holds and reports first, because they decide what fits, then the
+//! holds that the wait list chose, in its order. A part of every batch is kept for holds, so that a
+//! flood of reports cannot shut them out.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::committer::Committer;
+use super::open_holds::OpenHold;
+use super::requests::{AdmitRejection, AdmittedHold, Unavailable};
+use super::shared::{Grant, Job, Waiting, lock};
+use crate::domain::id::HoldId;
+use crate::domain::ledger::batch::{Admit, Batch, LedgerRejection, Op, Outcome, Refusal};
+use crate::domain::ledger::line::LineKey;
+use crate::domain::ledger::waitlist::{LineIx, Pick, Ticket};
+use crate::domain::money::Usd;
+use crate::ports::{Retry, StoreError};
+
+/// Places in a batch that are kept for holds while any wait: a quarter, and this many at most.
+const KEPT_FOR_HOLDS: usize = 128;
+/// Failed tries after which a job goes alone, so that one that cannot be written harms no other.
+const ALONE_AFTER: u32 = 3;
+/// Failed tries after which a job is given up: its hold expires at its bound, and nothing is lost from
+/// sight. A store that is busy or full does not count as a failed try.
+const GIVE_UP_AFTER: u32 = 30;
+
+pub(super) struct InFlight {
+    pub(super) batch: Arc<Batch>,
+    jobs: Vec<(Job, Range<usize>)>,
+    /// The waiters, whose operations follow those of the jobs.
+    tickets: Vec<Ticket>,
+}
+
+impl Committer {
+    /// Puts the next batch together; `None` when there is nothing to do.
+    pub(super) fn compose(&mut self, now: Timestamp) -> Option<InFlight> {
+        let most = self.shared.settings.batch();
+        let kept = if self.waits.is_empty() {
+            0
+        } else {
+            KEPT_FOR_HOLDS.min(most / 4)
+        };
+        let mut ops = Vec::new();
+        let mut jobs = Vec::new();
+        let mut alone = false;
+        while let Some(next) = self.queue.front() {
+            let wants_alone = next.attempts >= ALONE_AFTER;
+            let fits = ops.len() + next.ops.len() <= most - kept && !wants_alone;
+            if alone || !(fits || ops.is_empty()) {
+                break;
+            }
+            alone = wants_alone;
+            let Some(mut job) = self.queue.pop_front() else { break };
+            let start = ops.len();
+            self.queued = self.queued.saturating_sub(job.ops.len());
+            ops.append(&mut job.ops);
+            jobs.push((job, start..ops.len()));
+        }
+        let mut tickets = Vec::new();
+        if !alone {
+            let left = most.saturating_sub(ops.len());
+            let picks = self.waits.scan(self.shared.clock.monotonic(), &self.mirror, left);
+            for Pick { ticket, blocks } in picks {
+                let ttl = self.shared.settings.hold_ttl;
+                if let Some(waiting) = self.waits.get_mut(ticket) {
+                    ops.push(Op::Admit(waiting.write_op(now, ttl, blocks)));
+                    tickets.push(ticket);
+                }
+            }
+        }
+        if ops.is_empty() {
+            return None;
+        }
+        self.seq += 1;
+        let batch = Arc::new(Batch {
+            epoch: self.shared.epoch,
+            seq: self.seq,
+            now,
+            ops,
+        });
+        Some(InFlight { batch, jobs, tickets })
+    }
+
+    /// The batch is durable: what follows from it, in order.
+    pub(super) fn settle(&mut self, flight: InFlight, outcomes: &[Outcome]) {
+        let mut may_trigger = false;
+        for (op, outcome) in flight.batch.ops.iter().zip(outcomes) {
+            self.follow(op, outcome);
+            may_trigger |= matches!(
+                outcome,
+                Outcome::Posted { .. }
+                    | Outcome::Ended { posting: Some(_), .. }
+                    | Outcome::Refused(Refusal::Budget { .. })
+                    | Outcome::Applied { .. }
+            );
+        }
+        let admits = outcomes.len() - flight.tickets.len();
+        for (mut job, range) in flight.jobs {
+            job.answer(Ok(outcomes[range].to_vec()));
+        }
+        for (ticket, outcome) in flight.tickets.into_iter().zip(&outcomes[admits..]) {
+            self.settle_admit(ticket, outcome);
+        }
+        self.waits.end_round();
+        if may_trigger {
+            self.shared.triggers.notify_one();
+        }
+    }
+
+    /// What an operation changed on the lines and among the open holds.
+    fn follow(&mut self, op: &Op, outcome: &Outcome) {
+        match (op, outcome) {
+            (Op::Capture(capture), outcome) => self.hold_ended(capture.hold, Some(capture.cost), outcome),
+            (Op::Void { hold }, outcome) => self.hold_ended(*hold, Some(Usd::ZERO), outcome),
+            (Op::Expire { hold, .. }, outcome) => self.hold_ended(*hold, None, outcome),
+            (Op::Report(report), Outcome::Posted { .. }) => {
+                for spec in &report.lines {
+                    if let Some(line) = self.mirror.find(&spec.key) {
+                        self.mirror.posted(line, report.amount);
+                    }
+                }
+            }
+            (Op::Resolve(_), Outcome::Ended { .. }) => self.mirror.forget_refusals(),
+            (Op::SetRule { budget, .. }, _) => self.mirror.forget_budget(budget),
+            (Op::Override { line, .. } | Op::Rearm { line }, _) => self.mirror.forget(line),
+            _ => {}
+        }
+    }
+
+    /// `cost`: `None` for the bound.
+    fn hold_ended(&mut self, hold: HoldId, cost: Option<Usd>, outcome: &Outcome) {
+        let is_over = match outcome {
+            Outcome::Ended { .. } | Outcome::Unchanged { .. } => true,
+            Outcome::Rejected(rejection) => {
+                matches!(
+                    rejection,
+                    LedgerRejection::AlreadyEnded(_) | LedgerRejection::UnknownHold
+                )
+            }
+            _ => false,
+        };
+        if !is_over {
+            return;
+        }
+        let ended = lock(&self.shared.open).remove(hold);
+        match (ended, outcome) {
+            (Some(open), Outcome::Ended { .. }) => {
+                self.mirror.ended(&open.lines, open.bound, cost.unwrap_or(open.bound));
+            }
+            // It ended in a way that this process did not see.
+            (Some(open), _) => {
+                for line in open.lines {
+                    if let Some(key) = self.mirror.key(line).cloned() {
+                        self.mirror.forget(&key);
+                    }
+                }
+            }
+            // A correction of a hold that was no longer open.
+            (None, _) => self.mirror.forget_refusals(),
+        }
+    }
+
+    fn settle_admit(&mut self, ticket: Ticket, outcome: &Outcome) {
+        let bound = self
+            .waits
+            .get(ticket)
+            .map_or(Usd::ZERO, |waiting| waiting.request.bound);
+        match outcome {
+            Outcome::Admitted { remaining } => self.admitted(ticket, Some(*remaining)),
+            // A repeated batch: the hold is there.
+            Outcome::Unchanged { .. } => self.admitted(ticket, None),
+            Outcome::Wait { short } => {
+                let short: Vec<LineIx> = short.iter().map(|key: &LineKey| self.mirror.number(key)).collect();
+                for &line in &short {
+                    self.mirror.short(line, bound);
+                }
+                self.waits.put_back(ticket, &short);
+            }
+            Outcome::Refused(refusal) => {
+                metrics::counter!("backstop_ledger_refused_total", "kind" => kind(refusal)).increment(1);
+                if let Refusal::Budget {
+                    line,
+                    limit,
+                    posted,
+                    held,
+                } = refusal
+                {
+                    let now = self.shared.clock.monotonic();
+                    self.mirror.refused(line, *limit, *posted, *held, now);
+                }
+                self.reject(ticket, AdmitRejection::Refused(refusal.clone()));
+            }
+            Outcome::Rejected(rejection) => self.reject(ticket, AdmitRejection::Invalid(rejection.clone())),
+            Outcome::Ended { .. } | Outcome::Posted { .. } | Outcome::Applied { .. } => {
+                tracing::error!(?outcome, "the store gave a hold an outcome that is none");
+                self.reject(ticket, self.shared.store_down().into());
+            }
+        }
+    }
+
+    fn admitted(&mut self, ticket: Ticket, remaining: Option<Usd>) {
+        let lines = self.waits.lines(ticket).to_vec();
+        let Some(mut waiting) = self.waits.admitted(ticket) else {
+            return;
+        };
+        self.mirror.held(&lines, waiting.request.bound);
+        let hold = AdmittedHold {
+            id: waiting.hold,
+            bound: waiting.request.bound,
+            remaining: remaining.or_else(|| self.mirror.least(&lines)),
+            expires_at: waiting.expires_at,
+            lines: waiting.specs.iter().map(|spec| spec.key.clone()).collect(),
+        };
+        lock(&self.shared.open).insert(
+            waiting.hold,
+            OpenHold {
+                agent: waiting.request.attribution.agent.clone(),
+                bound: waiting.request.bound,
+                lines,
+            },
+        );
+        let grant = Grant::new(hold, &self.shared.orphans);
+        // Whoever was told meanwhile that the store is down is gone: the grant drops into the orphans.
+        waiting.answer(Ok(grant));
+    }
+
+    fn reject(&mut self, ticket: Ticket, why: AdmitRejection) {
+        if let Some(waiting) = self.waits.remove(ticket) {
+            waiting.reject(why);
+        }
+    }
+
+    /// The batch was not written. Holds and reports are answered; what must not be lost goes back.
+    pub(super) fn failed(&mut self, flight: InFlight, error: &StoreError) {
+        let retry_after = self.shared.settings.retry_after();
+        let why = match error {
+            StoreError::Full { .. } => Unavailable::StoreFull { retry_after },
+            _ => Unavailable::StoreDown { retry_after },
+        };
+        for ticket in flight.tickets {
+            self.reject(ticket, why.into());
+        }
+        let blameless = matches!(
+            error,
+            StoreError::Busy { .. } | StoreError::Full { .. } | StoreError::Conflict { .. }
+        );
+        let mut suspects = Vec::new();
+        for (mut job, range) in flight.jobs.into_iter().rev() {
+            let was_alone = job.attempts >= ALONE_AFTER;
+            if !blameless {
+                // What can never succeed in company is tried alone once.
+                let least = if error.retry() == Retry::Never { ALONE_AFTER } else { 0 };
+                job.attempts = (job.attempts + 1).max(least);
+            }
+            let is_hopeless =
+                !blameless && ((was_alone && error.retry() == Retry::Never) || job.attempts >= GIVE_UP_AFTER);
+            if !job.kept || is_hopeless {
+                if job.kept {
+                    tracing::error!(
+                        operations = range.len(),
+                        "operations were given up: the store cannot write them"
+                    );
+                }
+                job.answer(Err(why));
+                continue;
+            }
+            job.ops = flight.batch.ops[range].to_vec();
+            self.queued += job.ops.len();
+            if job.attempts >= ALONE_AFTER {
+                suspects.push(job);
+            } else {
+                self.queue.push_front(job);
+            }
+        }
+        // A suspect goes behind the others, so that it does not hold them up.
+        self.queue.extend(suspects.into_iter().rev());
+    }
+
+    /// The store took too long: the callers are told, the batch goes on without them.
+    pub(super) fn give_up_answers(&mut self, flight: &mut InFlight) {
+        let why = self.shared.store_down();
+        for (job, _) in &mut flight.jobs {
+            job.answer(Err(why));
+        }
+        for &ticket in &flight.tickets {
+            if let Some(waiting) = self.waits.get_mut(ticket) {
+                waiting.answer(Err(why.into()));
+            }
+        }
+    }
+}
+
+impl Waiting {
+    fn write_op(&mut self, now: Timestamp, default_ttl: Duration, blocks: bool) -> Admit {
+        let ttl = SignedDuration::try_from(self.request.ttl.unwrap_or(default_ttl)).unwrap_or(SignedDuration::MAX);
+        self.expires_at = now.checked_add(ttl).unwrap_or(Timestamp::MAX);
+        Admit {
+            hold: self.hold,
+            attribution: self.request.attribution.clone(),
+            trust: self.request.trust,
+            bound: self.request.bound,
+            lines: self.specs.clone(),
+            expires_at: self.expires_at,
+            blocks,
+        }
+    }
+}
+
+fn kind(refusal: &Refusal) -> &'static str {
+    match refusal {
+        Refusal::AgentContained => "contained",
+        Refusal::AgentPaused => "paused",
+        Refusal::NoBudget => "no_budget",
+        Refusal::Budget { .. } => "budget",
+    }
+}
