@@ -39,17 +39,16 @@
 //! each other; only `app` sees all. `tests/tidy.rs` enforces it.
 
 pub mod audit;
-pub mod cloud;
 pub mod cli;
+pub mod cloud;
 pub mod config;
 pub mod domain;
 pub mod hooks;
 pub mod http;
 pub mod intake;
+pub mod killswitch;
 pub mod ledger;
 pub mod ports;
 pub mod store;
 pub mod system;
-pub mod killswitch;
-pub mod ports;
 pub mod watch;

@@ -64,6 +64,8 @@ pub struct Scene {
     pub entropy: Arc<Counting>,
     pub cloud: Arc<Rehearsal>,
     pub store: Arc<dyn Store>,
+    /// The same, for what only the store in memory can.
+    pub memory: Arc<MemoryStore>,
     pub heard: Arc<Heard>,
     pub settings: Arc<ArcSwap<KillSettings>>,
     pub watch_settings: Arc<ArcSwap<WatchSettings>>,
@@ -80,9 +82,11 @@ impl Scene {
             },
             ..KillSettings::default()
         };
+        let memory = Arc::new(MemoryStore::new());
         Self {
             cloud: Arc::new(Rehearsal::new(spec, clock.clone())),
-            store: Arc::new(MemoryStore::new()),
+            store: memory.clone(),
+            memory,
             entropy: Arc::new(Counting::default()),
             heard: Arc::new(Heard::default()),
             settings: Arc::new(ArcSwap::from_pointee(settings)),
