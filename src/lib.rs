@@ -38,6 +38,7 @@
 //! `domain` is pure and knows nobody; `ports` knows `domain`; adapters and edges know both and never
 //! each other; only `app` sees all. `tests/tidy.rs` enforces it.
 
+pub mod app;
 pub mod audit;
 pub mod cli;
 pub mod cloud;

@@ -14,7 +14,11 @@ pub(super) fn load(settings: &Settings) -> anyhow::Result<Catalogue> {
     let mut entries: Vec<PriceEntry> = Vec::new();
     for path in &settings.prices.files {
         let read = read(path).with_context(|| format!("the price file {}", path.display()))?;
-        entries.retain(|old| !read.iter().any(|new| new.service == old.service && new.model == old.model));
+        entries.retain(|old| {
+            !read
+                .iter()
+                .any(|new| new.service == old.service && new.model == old.model)
+        });
         entries.extend(read);
     }
     let ceiling = match settings.prices.unknown_model {
@@ -22,7 +26,14 @@ pub(super) fn load(settings: &Settings) -> anyhow::Result<Catalogue> {
         UnknownModel::Ceiling { per_million } => {
             let rate = Rate::from_nanos_per_million(per_million.nanos())
                 .map_err(|problem| anyhow::anyhow!("prices.ceiling_usd_per_million: {problem}"))?;
-            Some(Ceiling { input: rate, output: rate, second: None, character: None, image: None, web_search: None })
+            Some(Ceiling {
+                input: rate,
+                output: rate,
+                second: None,
+                character: None,
+                image: None,
+                web_search: None,
+            })
         }
     };
     Ok(Catalogue::builtin().with_imported(entries).with_ceiling(ceiling))
@@ -40,7 +51,10 @@ fn read(path: &Path) -> anyhow::Result<Vec<PriceEntry>> {
         Some(Ok(entries)) => Ok(entries),
         own => {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let origin = Origin { source: &name, date: "" };
+            let origin = Origin {
+                source: &name,
+                date: "",
+            };
             match litellm::parse(&bytes, &origin) {
                 Ok(import) if !import.entries.is_empty() => Ok(import.entries),
                 Ok(_) => match own {

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use super::addresses::Addresses;
 use super::reload::Live;
 use super::supervise::Supervisor;
 use super::{catalogue, settings};
-use crate::audit::{self, AuditHealth, AuditTask, Cadence, HeadsFile, Refusals, Signer};
+use crate::audit::{self, AuditHealth, AuditTask, Cadence, Refusals, Signer};
 use crate::config::LiveSettings;
 use crate::http::admin::{self, AdminApi, AuditPlace};
 use crate::http::agent::{self, AgentApi};
@@ -52,7 +52,15 @@ const KEYS_EVERY: Duration = Duration::from_secs(1);
 impl Daemon {
     /// Builds and starts every part. When it returns, the listeners are open.
     pub(super) async fn start(parts: Parts) -> anyhow::Result<Self> {
-        let Parts { settings: live_settings, store, cloud, clock, entropy, notifier, metrics } = parts;
+        let Parts {
+            settings: live_settings,
+            store,
+            cloud,
+            clock,
+            entropy,
+            notifier,
+            metrics,
+        } = parts;
         let current = live_settings.current();
         let catalogue = Arc::new(ArcSwap::from_pointee(catalogue::load(&current)?));
         let agents = Arc::new(ArcSwap::from_pointee(settings::agents(&current)));
@@ -61,7 +69,11 @@ impl Daemon {
         let watch_settings = Arc::new(ArcSwap::from_pointee(settings::watch(&current)));
         let mut supervisor = Supervisor::new();
 
-        let deps = Deps { store: Arc::clone(&store), clock: Arc::clone(&clock), entropy: Arc::clone(&entropy) };
+        let deps = Deps {
+            store: Arc::clone(&store),
+            clock: Arc::clone(&clock),
+            entropy: Arc::clone(&entropy),
+        };
         let budgets = settings::budgets(&current);
         let (ledger, ledger_task, dead) = ledger::open(deps, settings::ledger(&current), budgets, &host_name())
             .await
@@ -73,7 +85,9 @@ impl Daemon {
             );
         }
         let drain = supervisor.back().stop.clone();
-        supervisor.back().add("the ledger", async move { Ok(ledger_task.run(drain).await?) });
+        supervisor
+            .back()
+            .add("the ledger", async move { Ok(ledger_task.run(drain).await?) });
 
         let audit = start_audit(&mut supervisor, &live_settings, &store, &clock, &*entropy)?;
         let keys = Arc::new(KeyRing::default());
@@ -168,11 +182,20 @@ impl Daemon {
             metrics: Arc::new(move || metrics.render()),
             limits,
             allowed_hosts,
-            token: current.admin.token.as_ref().map(|token| AdminToken::new(token.expose())),
+            token: current
+                .admin
+                .token
+                .as_ref()
+                .map(|token| AdminToken::new(token.expose())),
             peer_uids: peer_uids(&current.admin.peer_uids),
         };
         let addresses = listen(&mut supervisor, &live, Arc::new(agent_api), Arc::new(admin_api)).await?;
-        Ok(Self { supervisor, addresses, live, ledger })
+        Ok(Self {
+            supervisor,
+            addresses,
+            live,
+            ledger,
+        })
     }
 }
 
@@ -206,23 +229,26 @@ fn start_audit(
         task.run(stop).await;
         Ok(())
     });
-    let place = AuditPlace { heads: audit.heads_file, keys: vec![verifying], cadence, health };
+    let place = AuditPlace {
+        heads: audit.heads_file,
+        keys: vec![verifying],
+        cadence,
+        health,
+    };
     Ok(Audit { place, refusals })
 }
 
-fn refresh_keys(
-    supervisor: &mut Supervisor,
-    keys: &Arc<KeyRing>,
-    store: &Arc<dyn Store>,
-    clock: &Arc<dyn Clock>,
-) {
+fn refresh_keys(supervisor: &mut Supervisor, keys: &Arc<KeyRing>, store: &Arc<dyn Store>, clock: &Arc<dyn Clock>) {
     let (keys, store, clock) = (Arc::clone(keys), Arc::clone(store), Arc::clone(clock));
     let stop = supervisor.front().stop.clone();
     supervisor.front().add("the key ring", async move {
         while stop.run_until_cancelled(clock.sleep(KEYS_EVERY)).await.is_some() {
             // Keys that were valid stay so while the store cannot be read; spend fails closed there.
             if let Err(error) = keys.refresh(&*store).await {
-                tracing::warn!(error = &error as &dyn std::error::Error, "the agents' keys cannot be read again");
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the agents' keys cannot be read again"
+                );
             }
         }
         Ok(())
@@ -262,7 +288,9 @@ async fn listen(
 }
 
 async fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| format!("{setting}: cannot listen on {address}"))
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("{setting}: cannot listen on {address}"))
 }
 
 /// The admin socket, for its owner alone; if other users are named, anybody may connect and the kernel's
@@ -295,7 +323,7 @@ fn host_name() -> String {
 }
 
 /// A directory of our own, closed to others, if it is not there yet.
-pub(super) fn make_dir(path: &PathBuf) -> anyhow::Result<()> {
+pub(super) fn make_dir(path: &Path) -> anyhow::Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
     std::fs::DirBuilder::new()
         .recursive(true)

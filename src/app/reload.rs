@@ -41,8 +41,9 @@ impl Live {
             let prices = catalogue::load(&current).map_err(|error| json!([{ "message": format!("{error:#}") }]))?;
             Ok((change, current, prices))
         });
-        let (change, current, prices) =
-            loaded.await.unwrap_or_else(|_panicked| Err(json!([{ "message": "the reload failed" }])))?;
+        let (change, current, prices) = loaded
+            .await
+            .unwrap_or_else(|_panicked| Err(json!([{ "message": "the reload failed" }])))?;
         // On record before it is in force: a raised limit is an override.
         let overrides = change.overrides().map(|change| NewAudit {
             at: now,
@@ -53,8 +54,13 @@ impl Live {
             evidence: json!(change).to_string(),
         });
         let overrides: Vec<NewAudit> = overrides.collect();
-        if !overrides.is_empty() && let Err(error) = self.store.append_audit(&overrides).await {
-            tracing::error!(error = &error as &dyn std::error::Error, "loosened budgets are not in the audit log");
+        if !overrides.is_empty()
+            && let Err(error) = self.store.append_audit(&overrides).await
+        {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "loosened budgets are not in the audit log"
+            );
         }
         self.apply(&current, prices).await;
         Ok(json!(change))

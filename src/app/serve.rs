@@ -19,7 +19,7 @@ use crate::config::LiveSettings;
 use crate::config::settings::{LogFormat, Settings, StoreLocation};
 use crate::hooks::LogNotifier;
 use crate::ports::{Clock, Cloud, Store};
-use crate::store::memory::MemoryStore;
+//MEM use crate::store::memory::MemoryStore;
 use crate::store::sqlite::{SqliteOptions, SqliteStore};
 use crate::system::{SystemClock, SystemEntropy};
 
@@ -44,9 +44,16 @@ async fn run(options: ServeOptions, settings: &Settings) -> anyhow::Result<()> {
         clock: Arc::clone(&clock),
         entropy: Arc::new(SystemEntropy),
         notifier: Arc::new(LogNotifier),
-        metrics: PrometheusBuilder::new().install_recorder().context("the metrics cannot be set up")?,
+        metrics: PrometheusBuilder::new()
+            .install_recorder()
+            .context("the metrics cannot be set up")?,
     };
-    let Daemon { mut supervisor, addresses, live, ledger } = Daemon::start(parts).await?;
+    let Daemon {
+        mut supervisor,
+        addresses,
+        live,
+        ledger,
+    } = Daemon::start(parts).await?;
     addresses.write(&settings.server.state_dir)?;
     tracing::info!(
         agents = %addresses.agent, admin = %addresses.admin, socket = %addresses.admin_socket.display(),
@@ -69,7 +76,9 @@ async fn run(options: ServeOptions, settings: &Settings) -> anyhow::Result<()> {
         tracing::info!("told to stop; draining");
     };
     systemd::ready();
-    let ended = supervisor.run(stop, settings.server.drain_timeout.saturating_add(AFTER_DRAIN)).await;
+    let ended = supervisor
+        .run(stop, settings.server.drain_timeout.saturating_add(AFTER_DRAIN))
+        .await;
     tracing::info!("stopped");
     ended
 }
@@ -80,7 +89,9 @@ fn start_log(settings: &Settings, verbose: u8) -> anyhow::Result<()> {
         1 => EnvFilter::new("info,backstop=debug"),
         _ => EnvFilter::new("info,backstop=trace"),
     };
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     match settings.log.format {
         LogFormat::Json => log.json().try_init(),
         LogFormat::Text => log.try_init(),
@@ -92,12 +103,17 @@ async fn open_store(settings: &Settings) -> anyhow::Result<Arc<dyn Store>> {
     match &settings.storage.store {
         StoreLocation::Memory => {
             tracing::warn!("the ledger is kept in memory and forgotten at the end");
-            Ok(Arc::new(MemoryStore::new()))
+            anyhow::bail!("MEMORY")
         }
         StoreLocation::Sqlite { path } => {
-            let options = SqliteOptions { reserve_bytes: settings.storage.reserve_bytes, ..SqliteOptions::new(path) };
+            let options = SqliteOptions {
+                reserve_bytes: settings.storage.reserve_bytes,
+                ..SqliteOptions::new(path)
+            };
             let store = SqliteStore::open(options).await;
-            Ok(Arc::new(store.with_context(|| format!("the ledger {} cannot be opened", path.display()))?))
+            Ok(Arc::new(store.with_context(|| {
+                format!("the ledger {} cannot be opened", path.display())
+            })?))
         }
     }
 }

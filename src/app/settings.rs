@@ -30,7 +30,11 @@ pub(super) fn ledger(settings: &Settings) -> LedgerSettings {
 }
 
 pub(super) fn budgets(settings: &Settings) -> Vec<Budget> {
-    settings.budgets.iter().map(|rule| Budget::clone(&rule.budget)).collect()
+    settings
+        .budgets
+        .iter()
+        .map(|rule| Budget::clone(&rule.budget))
+        .collect()
 }
 
 pub(super) fn agents(settings: &Settings) -> Vec<AgentId> {
@@ -38,7 +42,10 @@ pub(super) fn agents(settings: &Settings) -> Vec<AgentId> {
 }
 
 pub(super) fn watch(settings: &Settings) -> WatchSettings {
-    WatchSettings { agents: agents(settings), ..WatchSettings::default() }
+    WatchSettings {
+        agents: agents(settings),
+        ..WatchSettings::default()
+    }
 }
 
 pub(super) fn intake(settings: &Settings) -> IntakeSettings {
@@ -54,7 +61,10 @@ pub(super) fn kill(settings: &Settings) -> KillSettings {
     KillSettings {
         targets: targets(settings),
         guard: settings.aws.guard.clone(),
-        rules: PlanRules { terminate_unstoppable: settings.aws.terminate_unstoppable, ..PlanRules::default() },
+        rules: PlanRules {
+            terminate_unstoppable: settings.aws.terminate_unstoppable,
+            ..PlanRules::default()
+        },
         sweep_spacing: settings.aws.sweep_spacing,
         step_patience: settings.aws.step_patience,
         hold_sweep_every: settings.aws.hold_sweep_every,
@@ -86,7 +96,10 @@ pub(super) fn aws(settings: &Settings) -> AwsSettings {
 }
 
 pub(super) fn body_limits(settings: &Settings) -> BodyLimits {
-    BodyLimits { max_bytes: settings.server.max_body_bytes, timeout: settings.server.request_timeout }
+    BodyLimits {
+        max_bytes: settings.server.max_body_bytes,
+        timeout: settings.server.request_timeout,
+    }
 }
 
 pub(super) fn serve_limits(settings: &Settings) -> ServeLimits {

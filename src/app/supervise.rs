@@ -29,7 +29,10 @@ pub(super) struct Parts {
 
 impl Parts {
     fn new() -> Self {
-        Self { tasks: JoinSet::new(), stop: CancellationToken::new() }
+        Self {
+            tasks: JoinSet::new(),
+            stop: CancellationToken::new(),
+        }
     }
 
     /// Adds a part. It may end only after `stop` was cancelled.
@@ -61,7 +64,10 @@ impl Parts {
 
 impl Supervisor {
     pub(super) fn new() -> Self {
-        Self { front: Parts::new(), back: Parts::new() }
+        Self {
+            front: Parts::new(),
+            back: Parts::new(),
+        }
     }
 
     pub(super) fn front(&mut self) -> &mut Parts {

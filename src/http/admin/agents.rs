@@ -40,7 +40,10 @@ pub(super) async fn list(State(api): State<Arc<AdminApi>>) -> Result<Json<Value>
         .iter()
         .map(|id| {
             let state = known.iter().find(|state| state.id == *id);
-            let live = keys.iter().filter(|key| key.agent == *id && key.revoked_at.is_none()).count();
+            let live = keys
+                .iter()
+                .filter(|key| key.agent == *id && key.revoked_at.is_none())
+                .count();
             view::agent(id, state, live)
         })
         .collect();
@@ -51,8 +54,12 @@ pub(super) async fn show(State(api): State<Arc<AdminApi>>, Path(id): Path<String
     let agent = agent_of(&api, &id)?;
     let now = api.ledger.now();
     let state = api.store.agent(&agent).await?;
-    let query =
-        LineQuery { agent: Some(agent.clone()), open_at: Some(now), limit: Some(10_000), ..LineQuery::default() };
+    let query = LineQuery {
+        agent: Some(agent.clone()),
+        open_at: Some(now),
+        limit: Some(10_000),
+        ..LineQuery::default()
+    };
     let lines = api.store.lines(&query).await?;
     let keys = api.store.keys().await?;
     let keys: Vec<Value> = keys
@@ -62,7 +69,11 @@ pub(super) async fn show(State(api): State<Arc<AdminApi>>, Path(id): Path<String
         .collect();
     let containments = api.store.containments_of(&agent, 1).await?;
     let reviews = api.store.reviews(true, 1_000).await?;
-    let cloud = api.settings.current().agent(&agent).and_then(|agent| agent.cloud.clone());
+    let cloud = api
+        .settings
+        .current()
+        .agent(&agent)
+        .and_then(|agent| agent.cloud.clone());
     Ok(Json(json!({
         "id": agent,
         "status": state.status,
@@ -84,7 +95,15 @@ pub(super) async fn add_key(
 ) -> Result<Response, Failure> {
     let agent = agent_of(&api, &id)?;
     let (secret, key) = new_key(agent.clone(), &*api.clock, &*api.entropy);
-    audited(&api, &by, "key_added", Some(&agent), "an operator made a key", json!({ "key": key.id })).await?;
+    audited(
+        &api,
+        &by,
+        "key_added",
+        Some(&agent),
+        "an operator made a key",
+        json!({ "key": key.id }),
+    )
+    .await?;
     api.store.add_key(&key).await?;
     api.keys.refresh(&*api.store).await?;
     let body = json!({ "id": key.id, "agent": agent, "key": secret, "created_at": key.created_at });
@@ -97,12 +116,26 @@ pub(super) async fn revoke_key(
     Path((id, key)): Path<(String, String)>,
 ) -> Result<Json<Value>, Failure> {
     let agent = agent_of(&api, &id)?;
-    let unknown = || Rejection::NotFound { what: "key", id: key.chars().take(64).collect() };
+    let unknown = || Rejection::NotFound {
+        what: "key",
+        id: key.chars().take(64).collect(),
+    };
     let key_id: KeyId = key.parse().map_err(|_| unknown())?;
     let keys = api.store.keys().await?;
-    let known = keys.iter().find(|known| known.id == key_id && known.agent == agent).ok_or_else(unknown)?;
+    let known = keys
+        .iter()
+        .find(|known| known.id == key_id && known.agent == agent)
+        .ok_or_else(unknown)?;
     if known.revoked_at.is_none() {
-        audited(&api, &by, "key_revoked", Some(&agent), "an operator revoked a key", json!({ "key": key_id })).await?;
+        audited(
+            &api,
+            &by,
+            "key_revoked",
+            Some(&agent),
+            "an operator revoked a key",
+            json!({ "key": key_id }),
+        )
+        .await?;
         api.store.revoke_key(key_id, api.clock.now()).await?;
         api.keys.refresh(&*api.store).await?;
     }
@@ -148,7 +181,9 @@ pub(super) async fn resume(
 async fn state_of(api: &AdminApi, agent: &AgentId) -> Result<Json<Value>, Failure> {
     let state = api.store.agent(agent).await?;
     let containments = api.store.containments_of(agent, 1).await?;
-    let live = containments.first().filter(|containment| Some(containment.id) == state.containment);
+    let live = containments
+        .first()
+        .filter(|containment| Some(containment.id) == state.containment);
     Ok(Json(json!({
         "id": agent,
         "status": state.status,
@@ -168,7 +203,11 @@ pub(super) struct ContainBody {
 
 impl Default for ContainBody {
     fn default() -> Self {
-        Self { mode: Mode::Contain, cause: "an operator asked for it".to_owned(), dry_run: false }
+        Self {
+            mode: Mode::Contain,
+            cause: "an operator asked for it".to_owned(),
+            dry_run: false,
+        }
     }
 }
 
@@ -186,7 +225,9 @@ pub(super) async fn contain(
         let report = api.killswitch.dry_run(&agent, asked.mode).await?;
         return Ok(Json(plan_view(&report)));
     }
-    api.watch.contain(&agent, asked.mode, &by.0, &bounded(&asked.cause)).await?;
+    api.watch
+        .contain(&agent, asked.mode, &by.0, &bounded(&asked.cause))
+        .await?;
     state_of(&api, &agent).await
 }
 
@@ -223,12 +264,20 @@ pub(super) async fn impact(
     let asked = query(parameters)?;
     match asked.action {
         ImpactAction::Contain => {
-            let report = api.killswitch.dry_run(&agent, asked.mode.unwrap_or(Mode::Contain)).await?;
+            let report = api
+                .killswitch
+                .dry_run(&agent, asked.mode.unwrap_or(Mode::Contain))
+                .await?;
             Ok(Json(plan_view(&report)))
         }
         ImpactAction::Reset => {
             let only = asked.only.as_deref().unwrap_or_default();
-            let only = only.split(',').map(str::trim).filter(|id| !id.is_empty()).map(str::to_owned).collect();
+            let only = only
+                .split(',')
+                .map(str::trim)
+                .filter(|id| !id.is_empty())
+                .map(str::to_owned)
+                .collect();
             let options = options(only, asked.raise_usd.as_deref(), asked.until, &by.0)?;
             let checked = api.watch.check_reset(&agent, &options).await;
             let impact = api.killswitch.impact(&agent, &options.only).await?;
@@ -243,15 +292,26 @@ fn options(
     until: Option<Timestamp>,
     by: &str,
 ) -> Result<ResetOptions, Rejection> {
-    let field = |field: &str, problem: String| Rejection::Field { field: field.to_owned(), problem };
+    let field = |field: &str, problem: String| Rejection::Field {
+        field: field.to_owned(),
+        problem,
+    };
     if only.len() > MAX_ONLY {
         return Err(field("only", format!("at most {MAX_ONLY} ids")));
     }
     let raise = match raise {
         None => None,
-        Some(text) => Some(text.parse::<Usd>().map_err(|problem| field("raise_usd", problem.to_string()))?),
+        Some(text) => Some(
+            text.parse::<Usd>()
+                .map_err(|problem| field("raise_usd", problem.to_string()))?,
+        ),
     };
-    Ok(ResetOptions { raise, until, only, by: by.to_owned() })
+    Ok(ResetOptions {
+        raise,
+        until,
+        only,
+        by: by.to_owned(),
+    })
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -280,14 +340,18 @@ pub(super) async fn reset(
         audited(&api, &by, "reset_note", Some(&agent), &note, json!({})).await?;
     }
     let ledger = api.ledger.clone();
-    api.watch.reset(&agent, &options, |changes| change_lines(ledger, changes)).await?;
+    api.watch
+        .reset(&agent, &options, |changes| change_lines(ledger, changes))
+        .await?;
     state_of(&api, &agent).await
 }
 
 /// The ledger's part of a reset, in its order.
 async fn change_lines(ledger: Ledger, changes: LineChanges) -> Result<(), String> {
     for change in changes.overrides {
-        let done = ledger.override_line(change.line, change.raise, change.lifted_until).await;
+        let done = ledger
+            .override_line(change.line, change.raise, change.lifted_until)
+            .await;
         done.map_err(|failure| failure.to_string())?;
     }
     for line in changes.rearm {

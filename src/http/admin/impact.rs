@@ -16,11 +16,20 @@ pub(super) fn plan_view(report: &PlanReport) -> Value {
     let plan = &report.plan;
     let mut steps = Vec::new();
     for deny in &plan.principals.denies {
-        let note = if deny.put_back { "somebody took it away: it is put back" } else { "" };
+        let note = if deny.put_back {
+            "somebody took it away: it is put back"
+        } else {
+            ""
+        };
         steps.push(step("deny", deny.principal.arn(), None, note));
     }
     for key in &plan.principals.keys {
-        steps.push(step("deactivate key", &format!("{}/{}", key.user, key.key_id), None, ""));
+        steps.push(step(
+            "deactivate key",
+            &format!("{}/{}", key.user, key.key_id),
+            None,
+            "",
+        ));
     }
     for region in &plan.regions {
         let name = Some(region.region.0.as_str());
@@ -30,13 +39,25 @@ pub(super) fn plan_view(report: &PlanReport) -> Value {
             }
         }
     }
-    let guarded = plan.regions.iter().flat_map(|region| &region.guarded).chain(&plan.principals.guarded);
-    let mut warnings: Vec<String> =
-        guarded.map(|id| format!("{id} is the guard's own and is left alone")).collect();
+    let guarded = plan
+        .regions
+        .iter()
+        .flat_map(|region| &region.guarded)
+        .chain(&plan.principals.guarded);
+    let mut warnings: Vec<String> = guarded
+        .map(|id| format!("{id} is the guard's own and is left alone"))
+        .collect();
     for ask in plan.regions.iter().flat_map(|region| &region.ask) {
-        warnings.push(format!("{ask:?} matches outside the declared accounts and regions: a person is asked"));
+        warnings.push(format!(
+            "{ask:?} matches outside the declared accounts and regions: a person is asked"
+        ));
     }
-    let burning: Vec<_> = report.coverage.still_burning.iter().chain(&report.would_refuse).collect();
+    let burning: Vec<_> = report
+        .coverage
+        .still_burning
+        .iter()
+        .chain(&report.would_refuse)
+        .collect();
     json!({
         "agent": report.agent,
         "mode": report.mode,
@@ -62,8 +83,15 @@ pub(super) fn reset_view(impact: &ResetImpact, checked: Result<LineChanges, Rese
         steps.push(step("override", &line_key(&change.line).to_string(), None, &note));
     }
     for start in &impact.starts {
-        let price = start.usd_per_hour.map_or_else(|| "price unknown".to_owned(), |usd| format!("${usd} an hour"));
-        steps.push(step("start", &start.resource, None, &format!("{}, {price}", start.instance_type)));
+        let price = start
+            .usd_per_hour
+            .map_or_else(|| "price unknown".to_owned(), |usd| format!("${usd} an hour"));
+        steps.push(step(
+            "start",
+            &start.resource,
+            None,
+            &format!("{}, {price}", start.instance_type),
+        ));
     }
     for lift in &impact.plan.lifts {
         steps.push(step("lift the deny", lift.principal.arn(), None, ""));

@@ -166,8 +166,13 @@ async fn json_body<T: DeserializeOwned>(api: &AdminApi, headers: &HeaderMap, bod
         body::format(headers, false)?;
         parse_strict(&bytes, &JsonLimits::default()).map_err(|problem| Rejection::Malformed(problem.to_string()))?
     };
-    serde_json::from_value(value)
-        .map_err(|problem| Rejection::Field { field: "body".to_owned(), problem: problem.to_string() }.into())
+    serde_json::from_value(value).map_err(|problem| {
+        Rejection::Field {
+            field: "body".to_owned(),
+            problem: problem.to_string(),
+        }
+        .into()
+    })
 }
 
 /// The agent of a path, if the config has it.
@@ -177,7 +182,11 @@ fn agent_of(api: &AdminApi, text: &str) -> Result<AgentId, Failure> {
         problem: problem.to_string(),
     };
     let agent = AgentId::new(text).map_err(field)?;
-    if api.agents.load().contains(&agent) { Ok(agent) } else { Err(Rejection::UnknownAgent(agent).into()) }
+    if api.agents.load().contains(&agent) {
+        Ok(agent)
+    } else {
+        Err(Rejection::UnknownAgent(agent).into())
+    }
 }
 
 /// Writes one audit entry for what an operator did.

@@ -26,7 +26,10 @@ pub(super) async fn status(State(api): State<Arc<AdminApi>>) -> Result<Json<Valu
         .load()
         .iter()
         .map(|id| {
-            let live = keys.iter().filter(|key| key.agent == *id && key.revoked_at.is_none()).count();
+            let live = keys
+                .iter()
+                .filter(|key| key.agent == *id && key.revoked_at.is_none())
+                .count();
             view::agent(id, known.iter().find(|state| state.id == *id), live)
         })
         .collect();
@@ -54,7 +57,15 @@ pub(super) async fn reload(State(api): State<Arc<AdminApi>>, axum::Extension(by)
     let answer = (api.reload)().await;
     match answer {
         Ok(change) => {
-            audited(&api, &by, "reloaded", None, "an operator reloaded the config", change.clone()).await?;
+            audited(
+                &api,
+                &by,
+                "reloaded",
+                None,
+                "an operator reloaded the config",
+                change.clone(),
+            )
+            .await?;
             Ok(Json(json!({ "reloaded": true, "change": change })).into_response())
         }
         Err(problems) => {
@@ -70,7 +81,15 @@ pub(super) async fn accept_clock(
     axum::Extension(by): By,
 ) -> Result<Json<Value>, Failure> {
     let at = api.ledger.accept_clock().await?;
-    audited(&api, &by, "clock_accepted", None, "an operator accepted the clock", json!({ "time": at })).await?;
+    audited(
+        &api,
+        &by,
+        "clock_accepted",
+        None,
+        "an operator accepted the clock",
+        json!({ "time": at }),
+    )
+    .await?;
     Ok(Json(json!({ "ledger_time": at })))
 }
 
@@ -87,7 +106,11 @@ pub(super) async fn healthz() -> Json<Value> {
 pub(super) async fn readyz(State(api): State<Arc<AdminApi>>) -> Response {
     let status = api.ledger.status();
     let ready = !status.store_down && !status.draining && status.clock.admits();
-    let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let code = if ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
     let body = json!({
         "ready": ready,
         "store_down": status.store_down,

@@ -29,18 +29,27 @@ pub(super) async fn list(
     parameters: Result<Query<Parameters>, QueryRejection>,
 ) -> Result<Json<Value>, Failure> {
     let reviews = api.store.reviews(!query(parameters)?.all, 10_000).await?;
-    Ok(Json(json!({ "reviews": reviews.iter().map(view::review).collect::<Vec<_>>() })))
+    Ok(Json(
+        json!({ "reviews": reviews.iter().map(view::review).collect::<Vec<_>>() }),
+    ))
 }
 
 fn review_id(text: &str) -> Result<ReviewId, Rejection> {
-    text.parse().map_err(|_| Rejection::NotFound { what: "review", id: text.chars().take(64).collect() })
+    text.parse().map_err(|_| Rejection::NotFound {
+        what: "review",
+        id: text.chars().take(64).collect(),
+    })
 }
 
 pub(super) async fn show(State(api): State<Arc<AdminApi>>, Path(id): Path<String>) -> Result<Json<Value>, Failure> {
     let id = review_id(&id)?;
     match api.store.review(id).await? {
         Some(review) => Ok(Json(view::review(&review))),
-        None => Err(Rejection::NotFound { what: "review", id: id.to_string() }.into()),
+        None => Err(Rejection::NotFound {
+            what: "review",
+            id: id.to_string(),
+        }
+        .into()),
     }
 }
 
