@@ -1,1 +1,3 @@
+//! Simulations: one thread, virtual time, seeds.
 
+mod kill;
