@@ -8,5 +8,6 @@ mod aws_faults;
 mod aws_iam;
 mod aws_places;
 mod aws_requests;
+mod containment_aws;
 mod harness;
 mod unit;

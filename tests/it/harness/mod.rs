@@ -9,5 +9,6 @@ pub mod fault_proxy;
 pub mod moto;
 pub mod process;
 pub mod strace;
+pub mod switch;
 pub mod venv;
 pub mod wait;
