@@ -9,5 +9,6 @@ mod aws_iam;
 mod aws_places;
 mod aws_requests;
 mod containment_aws;
+mod containment_crash;
 mod harness;
 mod unit;

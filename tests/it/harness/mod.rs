@@ -6,6 +6,7 @@
 pub mod account;
 pub mod daemon;
 pub mod fault_proxy;
+pub mod fuse;
 pub mod moto;
 pub mod process;
 pub mod strace;
