@@ -15,6 +15,7 @@ use crate::domain::containment::observed::{BatchResult, Identity, Instance, Prin
 use crate::domain::containment::state::{Containment, Step};
 use crate::domain::containment::target::{Principal, Region};
 use crate::domain::id::{AgentId, BudgetId, ContainmentId, EpochId, HoldId, KeyId, PostingId, ReviewId, TaskId};
+use crate::domain::ledger::auditor::AuditParts;
 use crate::domain::ledger::batch::{Batch, LedgerRules, NewTrigger, Outcome};
 use crate::domain::ledger::hold::Hold;
 use crate::domain::ledger::line::{Line, LineKey};
@@ -234,6 +235,20 @@ pub struct AuditView {
     pub entries: Vec<Entry>,
     /// (line, hour, sum, unresolved) of entries that were rolled up.
     pub rolled: Vec<(LineKey, Timestamp, Usd, Usd)>,
+}
+
+impl AuditView {
+    /// The rows as the auditor takes them.
+    pub fn parts(&self, now: Timestamp) -> AuditParts<'_> {
+        AuditParts {
+            lines: &self.lines,
+            holds: &self.holds,
+            postings: &self.postings,
+            entries: &self.entries,
+            rolled: &self.rolled,
+            now,
+        }
+    }
 }
 
 /// What maintenance did or found.

@@ -22,15 +22,18 @@ use super::auth::{KeyRing, check_host};
 use super::body::{self, BodyLimits, Format};
 use super::error::Failure;
 use super::view;
+use crate::audit::Refusals;
+use crate::domain::audit::NewAudit;
 use crate::domain::id::{AgentId, HoldId, TaskId};
 use crate::domain::ledger::posting::{Attribution, Trust};
+use crate::domain::money::Usd;
 use crate::domain::price::Catalogue;
 use crate::domain::rejection::Rejection;
 use crate::domain::report::{self, parse_capture, parse_hold};
 use crate::domain::wire::json::{JsonLimits, parse_strict};
 use crate::intake::usage::{Encoding, Intake, IntakeFailure, Receipt, Source};
 use crate::ledger::{AdmitRejection, AdmitRequest, CaptureRequest, Ledger};
-use crate::ports::Store;
+use crate::ports::{Clock, Store};
 
 /// What the agent side needs.
 pub struct AgentApi {
@@ -38,7 +41,10 @@ pub struct AgentApi {
     pub intake: Arc<Intake>,
     pub keys: Arc<KeyRing>,
     pub store: Arc<dyn Store>,
+    pub clock: Arc<dyn Clock>,
     pub catalogue: Arc<ArcSwap<Catalogue>>,
+    /// Refused holds on their way to the audit log (D3).
+    pub refusals: Arc<Refusals>,
     pub limits: BodyLimits,
     pub allowed_hosts: Vec<String>,
 }
@@ -90,7 +96,11 @@ pub(super) struct UsageQuery {
 /// Query parameters, with the house's own error body.
 pub(super) fn query<T>(query: Result<Query<T>, axum::extract::rejection::QueryRejection>) -> Result<T, Failure> {
     query.map(|Query(value)| value).map_err(|problem| {
-        Rejection::Field { field: "query".to_owned(), problem: problem.body_text() }.into()
+        Rejection::Field {
+            field: "query".to_owned(),
+            problem: problem.body_text(),
+        }
+        .into()
     })
 }
 
@@ -104,10 +114,22 @@ async fn usage(
     let parameters = query(parameters)?;
     if parameters.agent.is_some() {
         let problem = "an agent's key reports for that agent alone".to_owned();
-        return Err(Rejection::Field { field: "agent".to_owned(), problem }.into());
+        return Err(Rejection::Field {
+            field: "agent".to_owned(),
+            problem,
+        }
+        .into());
     }
     let source = Source::Agent(agent);
-    take_in(&api.intake, &source, parameters.all_or_nothing, &headers, body, api.limits).await
+    take_in(
+        &api.intake,
+        &source,
+        parameters.all_or_nothing,
+        &headers,
+        body,
+        api.limits,
+    )
+    .await
 }
 
 /// Usage reports from either side: the admin side takes them by the same rules.
@@ -128,7 +150,12 @@ pub(super) async fn take_in(
         Ok(receipt) => Ok(receipt_answer(receipt)),
         Err(IntakeFailure::Refused { rejection, receipt }) => {
             let failure = Failure::from(rejection);
-            let rows: Vec<Value> = receipt.rows.iter().filter(|row| row.result.is_err()).map(view::row_answer).collect();
+            let rows: Vec<Value> = receipt
+                .rows
+                .iter()
+                .filter(|row| row.result.is_err())
+                .map(view::row_answer)
+                .collect();
             let mut response = failure.to_json();
             if let Some(object) = response.as_object_mut() {
                 object.insert("rows".to_owned(), rows.into());
@@ -145,16 +172,24 @@ pub(super) async fn take_in(
 /// says whether all (200), some (207) or none (422) were kept.
 fn receipt_answer(receipt: Receipt) -> Response {
     let mut rows = receipt.rows;
-    if receipt.single && let Some(row) = rows.pop() {
+    if receipt.single
+        && let Some(row) = rows.pop()
+    {
         return match row.result {
             Err(rejection) => Failure::from(rejection).into_response(),
             Ok(_) => Json(view::row_answer(&row)).into_response(),
         };
     }
     let rejected = rows.iter().filter(|row| row.result.is_err()).count();
-    let duplicates = rows.iter().filter(|row| row.result.as_ref().is_ok_and(|done| done.duplicate)).count();
-    let amount = rows.iter().filter_map(|row| row.result.as_ref().ok()).filter(|done| !done.duplicate);
-    let amount: crate::domain::money::Usd = amount.map(|done| done.amount).sum();
+    let duplicates = rows
+        .iter()
+        .filter(|row| row.result.as_ref().is_ok_and(|done| done.duplicate))
+        .count();
+    let amount = rows
+        .iter()
+        .filter_map(|row| row.result.as_ref().ok())
+        .filter(|done| !done.duplicate);
+    let amount: Usd = amount.map(|done| done.amount).sum();
     let status = match rejected {
         0 => StatusCode::OK,
         all if all == rows.len() => StatusCode::UNPROCESSABLE_ENTITY,
@@ -188,7 +223,13 @@ async fn place_hold(
     let bound = row.bound(&api.catalogue.load())?;
     let ttl = row.ttl_s.map(Duration::from_secs);
     let wait = row.wait_s.map(Duration::from_secs);
-    let request = AdmitRequest { attribution: row.attribution(agent.clone()), trust: Trust::Agent, bound, ttl, wait };
+    let request = AdmitRequest {
+        attribution: row.attribution(agent.clone()),
+        trust: Trust::Agent,
+        bound,
+        ttl,
+        wait,
+    };
     match api.ledger.admit(request).await {
         Ok(hold) => {
             let remaining = hold.remaining.map(|usd| usd.to_string());
@@ -206,18 +247,37 @@ async fn place_hold(
         }
         Err(AdmitRejection::Refused(refusal)) => {
             let state = api.store.agent(&agent).await?;
-            Err(Rejection::from_refusal(refusal, bound, state.since, &state.reason).into())
+            let rejection = Rejection::from_refusal(refusal, bound, state.since, &state.reason);
+            Err(refused(&api, &agent, rejection, bound))
         }
         Err(AdmitRejection::Held { retry_after }) => {
-            Err(Rejection::Held { retry_after_s: retry_after.as_secs() }.into())
+            let rejection = Rejection::Held { retry_after_s: retry_after.as_secs() };
+            Err(refused(&api, &agent, rejection, bound))
         }
         Err(AdmitRejection::Invalid(rejection)) => Err(Rejection::Ledger(rejection).into()),
         Err(AdmitRejection::Unavailable(unavailable)) => Err(unavailable.into()),
     }
 }
 
+/// A refusal is a decision: it goes into the audit log, folded with others of its kind (D3).
+fn refused(api: &AgentApi, agent: &AgentId, rejection: Rejection, bound: Usd) -> Failure {
+    let entry = NewAudit {
+        at: api.clock.now(),
+        actor: "backstop".to_owned(),
+        action: "refused".to_owned(),
+        agent: Some(agent.clone()),
+        reason: rejection.to_string(),
+        evidence: json!({ "code": rejection.code(), "bound_usd": bound.to_string() }).to_string(),
+    };
+    api.refusals.note(rejection.code(), entry);
+    rejection.into()
+}
+
 fn hold_id(text: &str) -> Result<HoldId, Failure> {
-    let unknown = || Rejection::NotFound { what: "hold", id: text.chars().take(64).collect() };
+    let unknown = || Rejection::NotFound {
+        what: "hold",
+        id: text.chars().take(64).collect(),
+    };
     text.parse().map_err(|_| unknown().into())
 }
 
@@ -240,7 +300,10 @@ async fn show_hold(
 
 /// An agent's own key cannot void (section 6.7): only who saw that a call cost nothing may say so.
 async fn void_hold() -> Failure {
-    Rejection::OperatorOnly { instead: "backstop ledger resolve --hold ID --cost-usd 0" }.into()
+    Rejection::OperatorOnly {
+        instead: "backstop ledger resolve --hold ID --cost-usd 0",
+    }
+    .into()
 }
 
 async fn capture_hold(

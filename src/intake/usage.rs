@@ -135,7 +135,15 @@ impl Intake {
         clock: Arc<dyn Clock>,
         store: Arc<dyn Store>,
     ) -> Self {
-        Self { ledger, catalogue, agents, settings, clock, store, tasks: Mutex::default() }
+        Self {
+            ledger,
+            catalogue,
+            agents,
+            settings,
+            clock,
+            store,
+            tasks: Mutex::default(),
+        }
     }
 
     /// Reads a body and posts its rows.
@@ -160,17 +168,31 @@ impl Intake {
                         duplicate: false,
                         task: request.attribution.task.clone(),
                     };
-                    answers.push(RowAnswer { row, id: Some(id), result: Ok(done) });
+                    answers.push(RowAnswer {
+                        row,
+                        id: Some(id),
+                        result: Ok(done),
+                    });
                     requests.push(request);
                 }
-                Err((id, rejection)) => answers.push(RowAnswer { row, id, result: Err(rejection) }),
+                Err((id, rejection)) => answers.push(RowAnswer {
+                    row,
+                    id,
+                    result: Err(rejection),
+                }),
             }
         }
         self.keep_claims(source, &answers).await?;
         let rejected = answers.len() - requests.len();
         if all_or_nothing && rejected > 0 {
-            let rejection = Rejection::BatchRefused { rejected, rows: answers.len() };
-            return Err(IntakeFailure::Refused { rejection, receipt: Receipt { rows: answers, single } });
+            let rejection = Rejection::BatchRefused {
+                rejected,
+                rows: answers.len(),
+            };
+            return Err(IntakeFailure::Refused {
+                rejection,
+                receipt: Receipt { rows: answers, single },
+            });
         }
         let posted = self.ledger.report(requests).await?;
         let mut good = answers.iter_mut().filter(|answer| answer.result.is_ok());
@@ -198,7 +220,12 @@ impl Intake {
         if count == 0 {
             return Ok(());
         }
-        let ids: Vec<&str> = answers.iter().filter(absurd).filter_map(|a| Some(a.id.as_ref()?.as_str())).take(20).collect();
+        let ids: Vec<&str> = answers
+            .iter()
+            .filter(absurd)
+            .filter_map(|a| Some(a.id.as_ref()?.as_str()))
+            .take(20)
+            .collect();
         let (actor, agent) = match source {
             Source::Agent(agent) => (format!("agent:{agent}"), Some(agent.clone())),
             Source::Operator { agent } => ("operator".to_owned(), agent.clone()),
@@ -222,12 +249,20 @@ impl Intake {
         settings: IntakeSettings,
     ) -> Result<(ReportId, ReportRequest), (Option<ReportId>, Rejection)> {
         let now = self.clock.now();
-        let limits = RowLimits { max_future: settings.max_future, max_age: settings.max_age };
+        let limits = RowLimits {
+            max_future: settings.max_future,
+            max_age: settings.max_age,
+        };
         // A row that cannot be read may still say which it is, so that its sender can find it.
-        let id = value.get("id").and_then(Value::as_str).and_then(|id| ReportId::new(id).ok());
+        let id = value
+            .get("id")
+            .and_then(Value::as_str)
+            .and_then(|id| ReportId::new(id).ok());
         let row = report::parse(value, now, limits).map_err(|rejection| (id, rejection))?;
         let id = row.id.clone();
-        self.price(source, row, settings).map_err(|rejection| (Some(id.clone()), rejection)).map(|request| (id, request))
+        self.price(source, row, settings)
+            .map_err(|rejection| (Some(id.clone()), rejection))
+            .map(|request| (id, request))
     }
 
     fn price(&self, source: &Source, row: ReportRow, settings: IntakeSettings) -> Result<ReportRequest, Rejection> {
@@ -264,27 +299,42 @@ impl Intake {
     }
 
     fn agent(&self, source: &Source, named: Option<AgentId>) -> Result<AgentId, Rejection> {
-        let field = |problem: String| Rejection::Field { field: "agent".to_owned(), problem };
+        let field = |problem: String| Rejection::Field {
+            field: "agent".to_owned(),
+            problem,
+        };
         let agent = match (source, named) {
             (Source::Agent(own), None) => own.clone(),
             (Source::Agent(own), Some(named)) if *own == named => named,
             (Source::Agent(own), Some(_)) => {
-                return Err(field(format!("the credential is {own}'s, which can report for itself only")));
+                return Err(field(format!(
+                    "the credential is {own}'s, which can report for itself only"
+                )));
             }
             (Source::Operator { .. }, Some(named)) => named,
             (Source::Operator { agent: Some(agent) }, None) => agent.clone(),
             (Source::Operator { agent: None }, None) => {
-                return Err(field("missing: name the agent in the row, or one for all rows with --agent".to_owned()));
+                return Err(field(
+                    "missing: name the agent in the row, or one for all rows with --agent".to_owned(),
+                ));
             }
         };
-        if self.agents.load().contains(&agent) { Ok(agent) } else { Err(Rejection::UnknownAgent(agent)) }
+        if self.agents.load().contains(&agent) {
+            Ok(agent)
+        } else {
+            Err(Rejection::UnknownAgent(agent))
+        }
     }
 
     /// Whether an agent may start a hold for this task; see [`TaskMeter`].
     pub fn admits_task(&self, agent: &AgentId, task: &TaskId) -> Result<(), Rejection> {
         let limit = self.settings.load().max_new_tasks;
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        if tasks.admits(agent, task, self.clock.now(), limit) { Ok(()) } else { Err(Rejection::TooManyTasks { limit }) }
+        if tasks.admits(agent, task, self.clock.now(), limit) {
+            Ok(())
+        } else {
+            Err(Rejection::TooManyTasks { limit })
+        }
     }
 }
 
@@ -302,7 +352,10 @@ fn rows(body: &[u8], encoding: Encoding, max_rows: usize) -> Result<(Vec<RowValu
             }
         }
         Encoding::JsonLines => {
-            let lines = body.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
+            let lines = body
+                .split(|&byte| byte == b'\n')
+                .map(<[u8]>::trim_ascii)
+                .filter(|line| !line.is_empty());
             let found = lines.clone().take(max_rows.saturating_add(1)).count();
             if found > max_rows {
                 return Err(Rejection::TooManyRows { limit: max_rows, found });
@@ -317,7 +370,10 @@ fn rows(body: &[u8], encoding: Encoding, max_rows: usize) -> Result<(Vec<RowValu
         return Err(Rejection::Malformed("there are no rows in it".to_owned()));
     }
     if rows.len() > max_rows {
-        return Err(Rejection::TooManyRows { limit: max_rows, found: rows.len() });
+        return Err(Rejection::TooManyRows {
+            limit: max_rows,
+            found: rows.len(),
+        });
     }
     Ok((rows, single))
 }
