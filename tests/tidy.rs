@@ -127,10 +127,16 @@ const ACTS: &[&str] = &[
 ];
 
 /// The adapters that may: a file or a folder of `src`, and why.
-const ACTORS: &[(&str, &str)] = &[(
-    "src/config/environment.rs",
-    "reads the environment once, so that loading is a function of its arguments",
-)];
+const ACTORS: &[(&str, &str)] = &[
+    (
+        "src/cloud/aws/imds.rs",
+        "heeds AWS's own switch for the metadata service, as the SDK does",
+    ),
+    (
+        "src/config/environment.rs",
+        "reads the environment once, so that loading is a function of its arguments",
+    ),
+];
 
 const MAX_LINES: usize = 600;
 

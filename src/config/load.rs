@@ -85,6 +85,35 @@ impl Loader {
         }
     }
 
+    /// Where the daemon's socket is, whatever else is wrong with the config: a mistake that somebody
+    /// made since the daemon started must not keep anybody from reaching it.
+    pub fn admin_socket(&self, path: Option<&Path>) -> Result<PathBuf, Problems> {
+        let report = Report::default();
+        let mut root = tree::parse(Layer::BuiltIn, BUILT_IN_NAME, BUILT_IN, &report);
+        if let Some(path) = path {
+            let name = path.display().to_string();
+            match read_file(path) {
+                Ok(text) => tree::merge(&mut root, tree::parse(Layer::File, &name, &text, &report)),
+                Err(message) => {
+                    let origin = Origin {
+                        layer: Layer::File,
+                        source: name.as_str().into(),
+                        line: None,
+                    };
+                    report.error(&origin, "", &message, None);
+                    return Err(report.into_problems());
+                }
+            }
+        }
+        tree::overlay(&mut root, &self.environment, &report);
+        let base = path.and_then(Path::parent).unwrap_or(Path::new(""));
+        let socket = Table::root(&root, &EMPTY, &report)
+            .get("server")
+            .and_then(|item| item.table())
+            .and_then(|table| sections::admin_socket(&table, base));
+        socket.ok_or_else(|| report.into_problems())
+    }
+
     /// Validates a text as if it stood at `path`.
     pub fn parse(&self, path: Option<&Path>, name: &str, text: &str) -> Result<Loaded, Problems> {
         let report = Report::default();

@@ -154,7 +154,15 @@ impl<'a> Item<'a> {
     }
 
     pub(super) fn text_is(&self, wanted: &str) -> bool {
-        matches!(&self.node.value, Value::String(text) | Value::Text(text) if text == wanted)
+        self.plain_text() == Some(wanted)
+    }
+
+    /// The text, if it is one; nothing is reported.
+    pub(super) fn plain_text(&self) -> Option<&'a str> {
+        match &self.node.value {
+            Value::String(text) | Value::Text(text) => Some(text),
+            _ => None,
+        }
     }
 
     pub(super) fn error(&self, message: &str, hint: impl Into<Option<&'static str>>) {

@@ -61,9 +61,7 @@ pub(super) fn server(table: &Table<'_>, base: &Path) -> Option<Server> {
         );
     }
     let state_dir = table.get("state_dir").and_then(|item| path(&item, base));
-    let admin_socket = table
-        .get("admin_socket")
-        .and_then(|item| state_path(&item, base, state_dir.as_deref(), "admin.sock"));
+    let admin_socket = admin_socket(table, base);
     let max_body_bytes = table
         .get("max_body_bytes")
         .and_then(|item| item.integer(1024..=1_073_741_824_usize));
@@ -96,6 +94,17 @@ pub(super) fn server(table: &Table<'_>, base: &Path) -> Option<Server> {
         drain_timeout: drain_timeout?,
         allowed_hosts: allowed_hosts?,
     })
+}
+
+/// Read on its own by who only wants to reach the daemon.
+pub(super) fn admin_socket(table: &Table<'_>, base: &Path) -> Option<PathBuf> {
+    let item = table.get("admin_socket")?;
+    // When the directory is wrong, its own reader says so.
+    let state_dir = table
+        .get("state_dir")
+        .and_then(|item| item.plain_text())
+        .map(|dir| base.join(dir));
+    state_path(&item, base, state_dir.as_deref(), "admin.sock")
 }
 
 fn listen(item: &Item<'_>, insecure: Option<bool>) -> Option<SocketAddr> {

@@ -6,6 +6,7 @@ pub mod budget;
 pub mod clock;
 pub mod containment;
 pub mod id;
+pub mod judgement;
 pub mod ledger;
 pub mod money;
 pub mod price;

@@ -22,15 +22,18 @@ use super::auth::{KeyRing, check_host};
 use super::body::{self, BodyLimits, Format};
 use super::error::Failure;
 use super::view;
+use crate::audit::Refusals;
+use crate::domain::audit::NewAudit;
 use crate::domain::id::{AgentId, HoldId, TaskId};
 use crate::domain::ledger::posting::{Attribution, Trust};
+use crate::domain::money::Usd;
 use crate::domain::price::Catalogue;
 use crate::domain::rejection::Rejection;
 use crate::domain::report::{self, parse_capture, parse_hold};
 use crate::domain::wire::json::{JsonLimits, parse_strict};
 use crate::intake::usage::{Encoding, Intake, IntakeFailure, Receipt, Source};
 use crate::ledger::{AdmitRejection, AdmitRequest, CaptureRequest, Ledger};
-use crate::ports::Store;
+use crate::ports::{Clock, Store};
 
 /// What the agent side needs.
 pub struct AgentApi {
@@ -38,7 +41,10 @@ pub struct AgentApi {
     pub intake: Arc<Intake>,
     pub keys: Arc<KeyRing>,
     pub store: Arc<dyn Store>,
+    pub clock: Arc<dyn Clock>,
     pub catalogue: Arc<ArcSwap<Catalogue>>,
+    /// Refused holds on their way to the audit log (D3).
+    pub refusals: Arc<Refusals>,
     pub limits: BodyLimits,
     pub allowed_hosts: Vec<String>,
 }
@@ -183,7 +189,7 @@ fn receipt_answer(receipt: Receipt) -> Response {
         .iter()
         .filter_map(|row| row.result.as_ref().ok())
         .filter(|done| !done.duplicate);
-    let amount: crate::domain::money::Usd = amount.map(|done| done.amount).sum();
+    let amount: Usd = amount.map(|done| done.amount).sum();
     let status = match rejected {
         0 => StatusCode::OK,
         all if all == rows.len() => StatusCode::UNPROCESSABLE_ENTITY,
@@ -241,15 +247,30 @@ async fn place_hold(
         }
         Err(AdmitRejection::Refused(refusal)) => {
             let state = api.store.agent(&agent).await?;
-            Err(Rejection::from_refusal(refusal, bound, state.since, &state.reason).into())
+            let rejection = Rejection::from_refusal(refusal, bound, state.since, &state.reason);
+            Err(refused(&api, &agent, rejection, bound))
         }
-        Err(AdmitRejection::Held { retry_after }) => Err(Rejection::Held {
-            retry_after_s: retry_after.as_secs(),
+        Err(AdmitRejection::Held { retry_after }) => {
+            let rejection = Rejection::Held { retry_after_s: retry_after.as_secs() };
+            Err(refused(&api, &agent, rejection, bound))
         }
-        .into()),
         Err(AdmitRejection::Invalid(rejection)) => Err(Rejection::Ledger(rejection).into()),
         Err(AdmitRejection::Unavailable(unavailable)) => Err(unavailable.into()),
     }
+}
+
+/// A refusal is a decision: it goes into the audit log, folded with others of its kind (D3).
+fn refused(api: &AgentApi, agent: &AgentId, rejection: Rejection, bound: Usd) -> Failure {
+    let entry = NewAudit {
+        at: api.clock.now(),
+        actor: "backstop".to_owned(),
+        action: "refused".to_owned(),
+        agent: Some(agent.clone()),
+        reason: rejection.to_string(),
+        evidence: json!({ "code": rejection.code(), "bound_usd": bound.to_string() }).to_string(),
+    };
+    api.refusals.note(rejection.code(), entry);
+    rejection.into()
 }
 
 fn hold_id(text: &str) -> Result<HoldId, Failure> {

@@ -12,8 +12,12 @@ use serde_json::json;
 
 use crate::domain::ledger::batch::LedgerRejection;
 use crate::domain::rejection::Rejection;
+use crate::killswitch::PassError;
+use crate::killswitch::report::ReportError;
 use crate::ledger::{LedgerFailure, Unavailable};
 use crate::ports::{Retry, StoreError};
+use crate::watch::lifecycle::{LifecycleError, ResetError};
+use crate::watch::reviews::ReviewError;
 
 /// The longest `Retry-After` that is ever sent, in seconds.
 pub const MAX_RETRY_AFTER_S: u64 = 60;
@@ -168,6 +172,51 @@ impl From<Unavailable> for Failure {
             code,
             message,
             retry_after_s: unavailable.retry_after().as_secs(),
+        }
+    }
+}
+
+impl From<PassError> for Failure {
+    fn from(error: PassError) -> Self {
+        match error {
+            PassError::Store(error) => error.into(),
+            error => Rejection::State(error.to_string()).into(),
+        }
+    }
+}
+
+impl From<ReportError> for Failure {
+    fn from(error: ReportError) -> Self {
+        match error {
+            ReportError::NotContained => Rejection::State(error.to_string()).into(),
+            ReportError::Pass(error) => error.into(),
+        }
+    }
+}
+
+impl From<LifecycleError> for Failure {
+    fn from(error: LifecycleError) -> Self {
+        match error {
+            LifecycleError::Rejected(rejection) => Rejection::State(rejection.to_string()).into(),
+            LifecycleError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<ResetError> for Failure {
+    fn from(error: ResetError) -> Self {
+        match error {
+            ResetError::Store(error) => error.into(),
+            error => Rejection::State(error.to_string()).into(),
+        }
+    }
+}
+
+impl From<ReviewError> for Failure {
+    fn from(error: ReviewError) -> Self {
+        match error {
+            ReviewError::Rejected(rejection) => Rejection::State(rejection.to_string()).into(),
+            ReviewError::Store(error) => error.into(),
         }
     }
 }

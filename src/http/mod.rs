@@ -4,7 +4,7 @@
 //! side. Every connection has a limit on its headers, body and time; every answer that is not what the
 //! caller wanted goes through [`error`], the one place where a rejection becomes a status.
 
-//ADMIN pub mod admin;
+pub mod admin;
 pub mod agent;
 pub mod auth;
 pub mod body;

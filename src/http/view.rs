@@ -4,10 +4,13 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::error::Failure;
+use crate::domain::agent::AgentState;
 use crate::domain::containment::state::Containment;
+use crate::domain::id::AgentId;
 use crate::domain::ledger::hold::Hold;
 use crate::domain::ledger::line::{Line, LineKey};
 use crate::domain::money::Usd;
+use crate::domain::price::PriceEntry;
 use crate::domain::review::Review;
 use crate::intake::usage::RowAnswer;
 use crate::ledger::LineView;
@@ -91,9 +94,44 @@ fn whole_line(line: &Line, remaining: Usd, lifted: bool) -> Value {
     view
 }
 
+pub(super) fn agent(id: &AgentId, state: Option<&AgentState>, keys: usize) -> Value {
+    json!({
+        "id": id,
+        "status": state.map(|state| state.status).unwrap_or_default(),
+        "since": state.map(|state| state.since),
+        "keys": keys,
+        "reason": state.map_or("", |state| &state.reason),
+    })
+}
+
+pub(super) fn price(layer: &str, entry: &PriceEntry) -> Value {
+    let bands = entry.bands.iter().map(|band| {
+        let rates: serde_json::Map<String, Value> = band
+            .rates
+            .iter()
+            .map(|(class, rate)| (class.name().to_owned(), rate.usd_per_million().to_string().into()))
+            .collect();
+        json!({ "tier": band.tier, "above_tokens": band.above, "usd_per_million": rates })
+    });
+    json!({
+        "service": entry.service,
+        "model": &*entry.model,
+        "layer": layer,
+        "bands": bands.collect::<Vec<_>>(),
+        "context": entry.context,
+        "max_output": entry.max_output,
+        "provenance": {
+            "kind": entry.provenance.kind,
+            "source": &*entry.provenance.source,
+            "date": &*entry.provenance.date,
+        },
+    })
+}
+
 pub(super) fn containment(containment: &Containment) -> Value {
     json!({
         "id": containment.id,
+        "agent": containment.agent,
         "generation": containment.generation,
         "mode": containment.mode,
         "phase": containment.phase,

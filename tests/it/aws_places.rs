@@ -22,6 +22,7 @@ async fn look() {
     let cloud = Aws::connect(AwsSettings::default()).await;
     println!("identity: {:?}", cloud.identity().await.map(|own| own.arn));
     println!("regions: {:?}", cloud.regions().await.map(|all| all.len() > 1));
+    println!("instance: {:?}", Aws::own_instance().await);
 }
 
 async fn look_with(env: Vec<(String, String)>) -> String {
@@ -106,4 +107,47 @@ async fn without_credentials_the_failure_names_them() {
     env.retain(|(name, _)| !name.contains("KEY"));
     let said = look_with(env).await;
     assert!(said.contains("identity: Err") && said.contains("credentials"), "{said}");
+}
+
+/// IMDSv2, as its user guide documents it: a token first, then the answer.
+async fn metadata() -> (String, tokio::task::JoinSet<()>) {
+    let app = axum::Router::new()
+        .route(
+            "/latest/api/token",
+            axum::routing::put(async || ([("x-aws-ec2-metadata-token-ttl-seconds", "60")], "t0ken")),
+        )
+        .route(
+            "/latest/meta-data/instance-id",
+            axum::routing::get(async |headers: axum::http::HeaderMap| {
+                match headers.get("x-aws-ec2-metadata-token").map(|token| token.as_bytes()) {
+                    Some(b"t0ken") => (axum::http::StatusCode::OK, "i-0123456789abcdef0"),
+                    _ => (axum::http::StatusCode::UNAUTHORIZED, ""),
+                }
+            }),
+        );
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("a port of the loopback");
+    let endpoint = format!(
+        "http://{}",
+        listener.local_addr().expect("a bound socket has an address")
+    );
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(async move {
+        let _ = axum::serve(listener, app).await;
+    });
+    (endpoint, tasks)
+}
+
+#[tokio::test]
+async fn the_daemon_knows_the_instance_that_it_runs_on() {
+    let moto = Moto::start().await;
+    let (endpoint, _tasks) = metadata().await;
+    let mut env = moto.env(&Keys::any(), "eu-west-3");
+    env.retain(|(name, _)| name != "AWS_EC2_METADATA_DISABLED");
+    env.push(("AWS_EC2_METADATA_SERVICE_ENDPOINT".to_owned(), endpoint));
+    let said = look_with(env.clone()).await;
+    assert!(said.contains(r#"instance: Some("i-0123456789abcdef0")"#), "{said}");
+    env.push(("AWS_EC2_METADATA_DISABLED".to_owned(), "true".to_owned()));
+    assert!(look_with(env).await.contains("instance: None"));
 }

@@ -14,7 +14,7 @@ use backstop::ports::{Cloud as _, InstanceFilter};
 
 use crate::harness::account::Account;
 use crate::harness::fault_proxy::{Asked, FaultProxy};
-use crate::harness::moto::{Keys, Moto};
+use crate::harness::moto::Moto;
 use crate::harness::{process, venv};
 
 const REGION: &str = "eu-central-1";

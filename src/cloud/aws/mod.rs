@@ -16,6 +16,7 @@
 mod ec2;
 mod error;
 mod iam;
+mod imds;
 mod sts;
 
 use std::collections::BTreeMap;
@@ -70,9 +71,9 @@ impl Default for AwsSettings {
             home_region: None,
             endpoint_url: None,
             profile: None,
-            connect_timeout: Duration::from_secs(3),
-            attempt_timeout: Duration::from_secs(10),
-            operation_timeout: Duration::from_secs(25),
+            connect_timeout: Duration::from_secs(2),
+            attempt_timeout: Duration::from_secs(5),
+            operation_timeout: Duration::from_secs(9),
             max_attempts: 3,
             parallel: 4,
             batch: 50,
@@ -137,6 +138,12 @@ impl Aws {
             sdk,
             home,
         }
+    }
+
+    /// The instance that this process runs on, if it runs on one: it belongs to the guard (C5). Asked of
+    /// the instance metadata service, for a few seconds at most.
+    pub async fn own_instance() -> Option<String> {
+        imds::own_instance().await
     }
 
     /// The client of a region, made at its first use.

@@ -18,7 +18,8 @@ struct File {
     price: Vec<RawPrice>,
 }
 
-fn read(text: &str) -> Result<Vec<PriceEntry>, String> {
+/// Reads a list in the form of the built-in one, as an operator may write it.
+pub fn read_list(text: &str) -> Result<Vec<PriceEntry>, String> {
     let file: File = serde_json::from_str(text).map_err(|e| e.to_string())?;
     let mut entries = Vec::new();
     for price in &file.price {
@@ -32,7 +33,7 @@ fn read(text: &str) -> Result<Vec<PriceEntry>, String> {
 
 static BUILTIN: LazyLock<Vec<PriceEntry>> = LazyLock::new(|| {
     // The text is part of the program, and a test reads it; it cannot differ at run time.
-    read(LIST).expect("the built-in list is read by a test")
+    read_list(LIST).expect("the built-in list is read by a test")
 });
 
 /// The built-in prices. Each says where it comes from and when it was read.

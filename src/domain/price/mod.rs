@@ -16,6 +16,7 @@
 mod builtin;
 mod catalogue;
 mod entry;
+pub mod file;
 pub mod litellm;
 mod rate;
 mod raw;
@@ -27,7 +28,7 @@ mod worst_case;
 #[cfg(test)]
 mod tests;
 
-pub use builtin::builtin;
+pub use builtin::{builtin, read_list};
 pub use catalogue::{Catalogue, Ceiling, Layer, LookupRejection, Quote};
 pub use entry::{Band, MAX_BANDS, PriceEntry, Provenance, SourceKind, UnitRates, Uplifts};
 pub use rate::{Permille, Rate, RateRejection, Rates};

@@ -26,7 +26,11 @@ const MAX_ROWS: u32 = 10_000;
 pub(super) async fn list(State(api): State<Arc<AdminApi>>) -> Result<Json<Value>, Failure> {
     let now = api.ledger.now();
     let settings = api.settings.current();
-    let query = LineQuery { open_at: Some(now), limit: Some(MAX_LINES), ..LineQuery::default() };
+    let query = LineQuery {
+        open_at: Some(now),
+        limit: Some(MAX_LINES),
+        ..LineQuery::default()
+    };
     let lines = api.store.lines(&query).await?;
     let budgets = settings.budgets.iter().map(|rule| {
         let budget = &rule.budget;
@@ -113,7 +117,11 @@ pub(super) async fn prices(
     let entries = catalogue.iter();
     let rows: Vec<Value> = entries
         .iter()
-        .filter(|(_, entry)| wanted.as_ref().is_none_or(|wanted| entry.model.contains(wanted.as_str())))
+        .filter(|(_, entry)| {
+            wanted
+                .as_ref()
+                .is_none_or(|wanted| entry.model.contains(wanted.as_str()))
+        })
         .map(|(layer, entry)| view::price(layer.name(), entry))
         .collect();
     Ok(Json(json!({ "prices": rows })))

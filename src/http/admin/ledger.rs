@@ -35,9 +35,27 @@ pub(super) async fn usage(
     body: Body,
 ) -> Result<Response, Failure> {
     let parameters = query(parameters)?;
-    audited(&api, &by, "usage_imported", parameters.agent.as_ref(), "an operator imported usage", json!({})).await?;
-    let source = Source::Operator { agent: parameters.agent };
-    take_in(&api.intake, &source, parameters.all_or_nothing, &headers, body, api.limits).await
+    audited(
+        &api,
+        &by,
+        "usage_imported",
+        parameters.agent.as_ref(),
+        "an operator imported usage",
+        json!({}),
+    )
+    .await?;
+    let source = Source::Operator {
+        agent: parameters.agent,
+    };
+    take_in(
+        &api.intake,
+        &source,
+        parameters.all_or_nothing,
+        &headers,
+        body,
+        api.limits,
+    )
+    .await
 }
 
 #[derive(Debug, Deserialize)]
@@ -55,7 +73,12 @@ pub(super) async fn unresolved(
 ) -> Result<Json<Value>, Failure> {
     let parameters = query(parameters)?;
     let limit = parameters.limit.unwrap_or(1_000).min(10_000);
-    let page = PostingQuery { after: parameters.after, agent: parameters.agent, unresolved: true, limit };
+    let page = PostingQuery {
+        after: parameters.after,
+        agent: parameters.agent,
+        unresolved: true,
+        limit,
+    };
     let postings = api.store.postings(&page).await?;
     let rows: Vec<Value> = postings
         .iter()
@@ -66,13 +89,16 @@ pub(super) async fn unresolved(
                 "agent": posting.attribution.agent,
                 "task": posting.attribution.task,
                 "model": posting.attribution.model,
-                "bound_usd": posting.amount.to_string(),
+                "amount_usd": posting.amount.to_string(),
+                "upstream_request": posting.upstream_request,
                 "occurred_at": posting.occurred_at,
                 "recorded_at": posting.recorded_at,
             })
         })
         .collect();
-    let next = (rows.len() == usize::try_from(limit).unwrap_or(usize::MAX)).then(|| postings.last().map(|p| p.id)).flatten();
+    let next = (rows.len() == usize::try_from(limit).unwrap_or(usize::MAX))
+        .then(|| postings.last().map(|p| p.id))
+        .flatten();
     Ok(Json(json!({ "unresolved": rows, "next": next })))
 }
 
@@ -94,7 +120,10 @@ pub(super) async fn resolve(
     body: Body,
 ) -> Result<Json<Value>, Failure> {
     let asked: ResolveBody = json_body(&api, &headers, body).await?;
-    let field = |field: &str, problem: String| Rejection::Field { field: field.to_owned(), problem };
+    let field = |field: &str, problem: String| Rejection::Field {
+        field: field.to_owned(),
+        problem,
+    };
     let target = match (asked.posting, asked.hold) {
         (Some(posting), None) => ResolveTarget::Posting(posting),
         (None, Some(hold)) => ResolveTarget::Hold(hold),
@@ -108,9 +137,27 @@ pub(super) async fn resolve(
     let detail = Some(json!({ "by": by.0, "note": note }).to_string());
     // The reason is on record before the money moves; what is recorded and then fails is shown by the
     // absence of the posting, and the other way round nobody would know who moved it.
-    audited(&api, &by, "resolved", None, &note, json!({ "target": target, "cost_usd": cost.to_string() })).await?;
-    let settled = api.ledger.resolve(ResolveRequest { target, cost, trust: Trust::Operator, detail }).await?;
-    Ok(Json(json!({ "posting_id": settled.posting, "repeated": settled.repeated })))
+    audited(
+        &api,
+        &by,
+        "resolved",
+        None,
+        &note,
+        json!({ "target": target, "cost_usd": cost.to_string() }),
+    )
+    .await?;
+    let settled = api
+        .ledger
+        .resolve(ResolveRequest {
+            target,
+            cost,
+            trust: Trust::Operator,
+            detail,
+        })
+        .await?;
+    Ok(Json(
+        json!({ "posting_id": settled.posting, "repeated": settled.repeated }),
+    ))
 }
 
 #[derive(Debug, Deserialize)]
@@ -129,13 +176,29 @@ pub(super) async fn backup(
     let asked: BackupBody = json_body(&api, &headers, body).await?;
     if !asked.path.is_absolute() {
         let problem = "an absolute path, as the daemon sees the machine".to_owned();
-        return Err(Rejection::Field { field: "path".to_owned(), problem }.into());
+        return Err(Rejection::Field {
+            field: "path".to_owned(),
+            problem,
+        }
+        .into());
     }
     if asked.path.exists() {
-        return Err(Rejection::State(format!("{} exists already; a backup never overwrites", asked.path.display())).into());
+        return Err(Rejection::State(format!(
+            "{} exists already; a backup never overwrites",
+            asked.path.display()
+        ))
+        .into());
     }
     let evidence = json!({ "path": asked.path });
-    audited(&api, &Operator(by), "backup", None, "an operator copied the ledger", evidence).await?;
+    audited(
+        &api,
+        &Operator(by),
+        "backup",
+        None,
+        "an operator copied the ledger",
+        evidence,
+    )
+    .await?;
     let stats = api.store.backup(&asked.path).await?;
     Ok(Json(json!({ "path": asked.path, "stats": stats })))
 }
@@ -145,9 +208,12 @@ pub(super) async fn verify(State(api): State<Arc<AdminApi>>) -> Result<Json<Valu
     let view = api.store.audit_view().await?;
     let now = api.ledger.now();
     let findings = tokio::task::spawn_blocking(move || {
-        let findings = auditor::audit(&view.parts(), now);
-        let texts: Vec<String> = findings.iter().map(ToString::to_string).collect();
-        (texts, view.lines.len(), view.postings.len(), view.holds.len())
+        (
+            auditor::audit(&view.parts(now)),
+            view.lines.len(),
+            view.postings.len(),
+            view.holds.len(),
+        )
     })
     .await
     .map_err(|_panicked| Failure::Internal)?;
@@ -157,7 +223,7 @@ pub(super) async fn verify(State(api): State<Arc<AdminApi>>) -> Result<Json<Valu
         "lines": lines,
         "postings": postings,
         "holds": holds,
-        "findings": findings,
+        "faults": findings,
     })))
 }
 
@@ -174,31 +240,26 @@ pub(super) async fn audit(
     parameters: Result<Query<AuditParameters>, QueryRejection>,
 ) -> Result<Json<Value>, Failure> {
     let parameters = query(parameters)?;
-    let entries = api.store.audit(parameters.from.unwrap_or(1), parameters.limit.unwrap_or(1_000).min(10_000)).await?;
-    let rows: Vec<Value> = entries
-        .iter()
-        .map(|entry| {
-            json!({
-                "seq": entry.seq,
-                "at": entry.entry.at,
-                "actor": entry.entry.actor,
-                "action": entry.entry.action,
-                "agent": entry.entry.agent,
-                "reason": entry.entry.reason,
-                "evidence": serde_json::from_str::<Value>(&entry.entry.evidence).unwrap_or(Value::Null),
-                "hash": hex::encode(entry.hash),
-            })
-        })
-        .collect();
-    Ok(Json(json!({ "entries": rows })))
+    let entries = api
+        .store
+        .audit(
+            parameters.from.unwrap_or(1),
+            parameters.limit.unwrap_or(1_000).min(10_000),
+        )
+        .await?;
+    Ok(Json(json!({ "entries": entries })))
 }
 
 /// Follows the whole chain and holds it against every exported head.
 pub(super) async fn verify_audit(State(api): State<Arc<AdminApi>>) -> Result<Json<Value>, Failure> {
     let place = &api.audit;
     match audit::verify(&*api.store, &place.heads, &place.keys, place.cadence).await {
-        Ok(checked) => Ok(Json(json!({ "ok": checked.is_covered, "checked": checked, "broken": place.health.broken() }))),
+        Ok(checked) => Ok(Json(
+            json!({ "ok": checked.is_covered, "checked": checked, "broken": place.health.broken() }),
+        )),
         Err(audit::AuditError::Store(error)) => Err(error.into()),
-        Err(error) => Ok(Json(json!({ "ok": false, "problem": error.to_string(), "broken": place.health.broken() }))),
+        Err(error) => Ok(Json(
+            json!({ "ok": false, "problem": error.to_string(), "broken": place.health.broken() }),
+        )),
     }
 }

@@ -7,6 +7,7 @@
 
 mod agents;
 mod budgets;
+mod impact;
 mod ledger;
 mod operations;
 mod reviews;
@@ -40,7 +41,7 @@ use crate::intake::usage::Intake;
 use crate::killswitch::KillSwitch;
 use crate::ledger::Ledger;
 use crate::ports::{Clock, Entropy, Store};
-use crate::watch::Lifecycle;
+use crate::watch::Watch;
 
 /// What the admin side needs.
 pub struct AdminApi {
@@ -53,7 +54,7 @@ pub struct AdminApi {
     pub catalogue: Arc<ArcSwap<Catalogue>>,
     pub agents: Arc<ArcSwap<Vec<AgentId>>>,
     pub settings: Arc<LiveSettings>,
-    pub lifecycle: Arc<Lifecycle>,
+    pub watch: Arc<Watch>,
     pub killswitch: Arc<KillSwitch>,
     pub audit: AuditPlace,
     /// Applies the settings after a reload; the application knows to whom.
@@ -165,8 +166,13 @@ async fn json_body<T: DeserializeOwned>(api: &AdminApi, headers: &HeaderMap, bod
         body::format(headers, false)?;
         parse_strict(&bytes, &JsonLimits::default()).map_err(|problem| Rejection::Malformed(problem.to_string()))?
     };
-    serde_json::from_value(value)
-        .map_err(|problem| Rejection::Field { field: "body".to_owned(), problem: problem.to_string() }.into())
+    serde_json::from_value(value).map_err(|problem| {
+        Rejection::Field {
+            field: "body".to_owned(),
+            problem: problem.to_string(),
+        }
+        .into()
+    })
 }
 
 /// The agent of a path, if the config has it.
@@ -176,7 +182,11 @@ fn agent_of(api: &AdminApi, text: &str) -> Result<AgentId, Failure> {
         problem: problem.to_string(),
     };
     let agent = AgentId::new(text).map_err(field)?;
-    if api.agents.load().contains(&agent) { Ok(agent) } else { Err(Rejection::UnknownAgent(agent).into()) }
+    if api.agents.load().contains(&agent) {
+        Ok(agent)
+    } else {
+        Err(Rejection::UnknownAgent(agent).into())
+    }
 }
 
 /// Writes one audit entry for what an operator did.

@@ -19,22 +19,18 @@ pub(super) async fn status(State(api): State<Arc<AdminApi>>) -> Result<Json<Valu
     let containments = api.store.live_containments().await?;
     let reviews = api.store.reviews(true, 1_000).await?;
     let known = api.store.agents().await?;
+    let keys = api.store.keys().await?;
     let settings = api.settings.current();
     let agents: Vec<Value> = api
         .agents
         .load()
         .iter()
         .map(|id| {
-            let state = known.iter().find(|state| state.id == *id);
-            let containment = containments.iter().find(|containment| containment.agent == *id);
-            json!({
-                "agent": id,
-                "status": state.map(|state| state.status).unwrap_or_default(),
-                "since": state.map(|state| state.since),
-                "reason": state.map(|state| &state.reason),
-                "has_cloud": settings.agent(id).is_some_and(|agent| agent.cloud.is_some()),
-                "containment": containment.map(view::containment),
-            })
+            let live = keys
+                .iter()
+                .filter(|key| key.agent == *id && key.revoked_at.is_none())
+                .count();
+            view::agent(id, known.iter().find(|state| state.id == *id), live)
         })
         .collect();
     Ok(Json(json!({
@@ -49,9 +45,10 @@ pub(super) async fn status(State(api): State<Arc<AdminApi>>) -> Result<Json<Valu
         "store": stats,
         "audit_broken": api.audit.health.broken(),
         "audit_unsigned": api.audit.health.unsigned(),
-        "open_reviews": reviews.len(),
         "aws_enabled": settings.aws.enabled,
         "agents": agents,
+        "containments": containments.iter().map(view::containment).collect::<Vec<_>>(),
+        "reviews": reviews.iter().map(view::review).collect::<Vec<_>>(),
     })))
 }
 
@@ -60,7 +57,15 @@ pub(super) async fn reload(State(api): State<Arc<AdminApi>>, axum::Extension(by)
     let answer = (api.reload)().await;
     match answer {
         Ok(change) => {
-            audited(&api, &by, "reloaded", None, "an operator reloaded the config", change.clone()).await?;
+            audited(
+                &api,
+                &by,
+                "reloaded",
+                None,
+                "an operator reloaded the config",
+                change.clone(),
+            )
+            .await?;
             Ok(Json(json!({ "reloaded": true, "change": change })).into_response())
         }
         Err(problems) => {
@@ -76,7 +81,15 @@ pub(super) async fn accept_clock(
     axum::Extension(by): By,
 ) -> Result<Json<Value>, Failure> {
     let at = api.ledger.accept_clock().await?;
-    audited(&api, &by, "clock_accepted", None, "an operator accepted the clock", json!({ "time": at })).await?;
+    audited(
+        &api,
+        &by,
+        "clock_accepted",
+        None,
+        "an operator accepted the clock",
+        json!({ "time": at }),
+    )
+    .await?;
     Ok(Json(json!({ "ledger_time": at })))
 }
 
@@ -93,7 +106,11 @@ pub(super) async fn healthz() -> Json<Value> {
 pub(super) async fn readyz(State(api): State<Arc<AdminApi>>) -> Response {
     let status = api.ledger.status();
     let ready = !status.store_down && !status.draining && status.clock.admits();
-    let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let code = if ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
     let body = json!({
         "ready": ready,
         "store_down": status.store_down,

@@ -1,0 +1,298 @@
+//! One process's way to the store: slow, sometimes busy or full, sometimes without an answer. What it
+//! loses it loses as a real one does: before the commit, or only the answer after it. And it can be
+//! made to lie, to show that the oracles see it.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use backstop::domain::agent::AgentState;
+use backstop::domain::audit::{AuditEntry, NewAudit};
+use backstop::domain::containment::image::BeforeImage;
+use backstop::domain::containment::state::{Containment, Step};
+use backstop::domain::id::{AgentId, ContainmentId, EpochId, HoldId, KeyId, ReviewId};
+use backstop::domain::ledger::batch::{Batch, LedgerRules, Op, Outcome};
+use backstop::domain::ledger::hold::Hold;
+use backstop::domain::ledger::line::Line;
+use backstop::domain::ledger::posting::Posting;
+use backstop::domain::review::Review;
+use backstop::ports::{
+    AgentKey, AuditView, DeadEpochs, Judgement, Lease, LineQuery, PostingQuery, SpendQuery, SpendRow, Store, StoreError,
+    StoreStats, Trigger,
+};
+use jiff::Timestamp;
+
+use crate::executor::Time;
+use crate::rng::Rng;
+
+/// How the store lies, in the tests of the oracles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lie {
+    /// Acknowledges a batch of reports and throws it away.
+    DropsReports,
+    /// Posts a repeated report a second time, under another id.
+    PostsTwice,
+    /// Always says that a hold has to wait.
+    NeverAdmits,
+    /// Throws a capture away and says that it was done.
+    DropsCaptures,
+}
+
+pub(crate) struct Faulty {
+    inner: Arc<dyn Store>,
+    time: Arc<Time>,
+    /// One stream for how slow it is and one for what goes wrong.
+    pace: Mutex<Rng>,
+    fate: Mutex<Rng>,
+    /// Percent of commits that something happens to.
+    pub(crate) trouble: AtomicU64,
+    pub(crate) lie: Mutex<Option<Lie>>,
+    pub(crate) lied: AtomicBool,
+    pub(crate) commits: AtomicU64,
+    pub(crate) faults: AtomicU64,
+}
+
+impl Faulty {
+    pub(crate) fn new(inner: Arc<dyn Store>, time: Arc<Time>, rng: &Rng, trouble: u64) -> Self {
+        Self {
+            inner,
+            time,
+            pace: Mutex::new(rng.fork("pace")),
+            fate: Mutex::new(rng.fork("fate")),
+            trouble: AtomicU64::new(trouble),
+            lie: Mutex::new(None),
+            lied: AtomicBool::new(false),
+            commits: AtomicU64::new(0),
+            faults: AtomicU64::new(0),
+        }
+    }
+
+    async fn slow(&self) {
+        let micros = self.pace.lock().unwrap().below(4_000);
+        self.time.sleep(Duration::from_micros(micros)).await;
+    }
+
+    async fn stall(&self) {
+        let millis = self.fate.lock().unwrap().below(40_000);
+        self.time.sleep(Duration::from_millis(millis)).await;
+    }
+
+    fn unknown() -> StoreError {
+        StoreError::UnknownCommit {
+            context: "the simulation lost the answer",
+            source: None,
+        }
+    }
+
+    fn lies(&self, batch: &Batch) -> Option<Vec<Outcome>> {
+        let lie = (*self.lie.lock().unwrap())?;
+        let is_only = |of: fn(&Op) -> bool| batch.ops.iter().all(of);
+        let outcomes = match lie {
+            Lie::DropsReports if is_only(|op| matches!(op, Op::Report(_))) => batch
+                .ops
+                .iter()
+                .map(|op| match op {
+                    Op::Report(report) => Outcome::Posted { posting: report.posting },
+                    _ => unreachable!("only reports"),
+                })
+                .collect(),
+            Lie::DropsCaptures if is_only(|op| matches!(op, Op::Capture(_))) => batch
+                .ops
+                .iter()
+                .map(|op| match op {
+                    Op::Capture(capture) => Outcome::Ended {
+                        posting: Some(capture.posting),
+                        overage: backstop::domain::money::Usd::ZERO,
+                    },
+                    _ => unreachable!("only captures"),
+                })
+                .collect(),
+            Lie::NeverAdmits if is_only(|op| matches!(op, Op::Admit(_))) => {
+                batch.ops.iter().map(|_| Outcome::Wait { short: Vec::new() }).collect()
+            }
+            _ => return None,
+        };
+        self.lied.store(true, Ordering::Relaxed);
+        Some(outcomes)
+    }
+
+    /// The batch as it is passed on.
+    fn twisted(&self, batch: &Batch) -> Batch {
+        let mut batch = batch.clone();
+        if *self.lie.lock().unwrap() == Some(Lie::PostsTwice) {
+            for op in &mut batch.ops {
+                if let Op::Report(report) = op {
+                    let suffix = &report.posting.to_string()[24..];
+                    report.report = format!("{}/{suffix}", report.report).parse().unwrap();
+                    self.lied.store(true, Ordering::Relaxed);
+                }
+            }
+        }
+        batch
+    }
+}
+
+#[async_trait]
+impl Store for Faulty {
+    async fn commit(&self, batch: &Batch, rules: &LedgerRules) -> Result<Vec<Outcome>, StoreError> {
+        self.commits.fetch_add(1, Ordering::Relaxed);
+        self.slow().await;
+        if let Some(outcomes) = self.lies(batch) {
+            return Ok(outcomes);
+        }
+        let batch = &self.twisted(batch);
+        let fate = {
+            let mut fate = self.fate.lock().unwrap();
+            fate.chance(self.trouble.load(Ordering::Relaxed)).then(|| fate.below(7))
+        };
+        if fate.is_some() {
+            self.faults.fetch_add(1, Ordering::Relaxed);
+        }
+        match fate {
+            Some(0) => return Err(StoreError::Busy { context: "simulated" }),
+            Some(1) => {
+                return Err(StoreError::Full {
+                    context: "simulated".to_owned(),
+                });
+            }
+            Some(2) => return Err(Self::unknown()),
+            Some(3) => self.stall().await,
+            _ => {}
+        }
+        let outcomes = self.inner.commit(batch, rules).await?;
+        self.slow().await;
+        match fate {
+            Some(4) => Err(Self::unknown()),
+            Some(5) => {
+                self.stall().await;
+                Ok(outcomes)
+            }
+            Some(6) => {
+                self.stall().await;
+                Err(Self::unknown())
+            }
+            _ => Ok(outcomes),
+        }
+    }
+
+    async fn open_epoch(&self, now: Timestamp, host: &str) -> Result<EpochId, StoreError> {
+        self.inner.open_epoch(now, host).await
+    }
+    async fn close_epoch(&self, epoch: EpochId, now: Timestamp) -> Result<(), StoreError> {
+        self.inner.close_epoch(epoch, now).await
+    }
+    async fn bury_dead_epochs(&self, now: Timestamp, rules: &LedgerRules) -> Result<DeadEpochs, StoreError> {
+        self.slow().await;
+        self.inner.bury_dead_epochs(now, rules).await
+    }
+    async fn lines(&self, query: &LineQuery) -> Result<Vec<Line>, StoreError> {
+        self.slow().await;
+        self.inner.lines(query).await
+    }
+    async fn hold(&self, id: HoldId) -> Result<Option<Hold>, StoreError> {
+        self.inner.hold(id).await
+    }
+    async fn expiring_holds(&self, epoch: EpochId, until: Timestamp, limit: u32) -> Result<Vec<HoldId>, StoreError> {
+        self.slow().await;
+        self.inner.expiring_holds(epoch, until, limit).await
+    }
+    async fn postings(&self, query: &PostingQuery) -> Result<Vec<Posting>, StoreError> {
+        self.inner.postings(query).await
+    }
+    async fn spend(&self, query: &SpendQuery) -> Result<Vec<SpendRow>, StoreError> {
+        self.inner.spend(query).await
+    }
+    async fn advance_clock(&self, now: Timestamp) -> Result<Timestamp, StoreError> {
+        self.inner.advance_clock(now).await
+    }
+    async fn set_clock(&self, mark: Timestamp) -> Result<(), StoreError> {
+        self.inner.set_clock(mark).await
+    }
+    async fn pending_triggers(&self, limit: u32) -> Result<Vec<Trigger>, StoreError> {
+        self.inner.pending_triggers(limit).await
+    }
+    async fn judge(&self, judgement: &Judgement) -> Result<Vec<AuditEntry>, StoreError> {
+        self.slow().await;
+        self.inner.judge(judgement).await
+    }
+    async fn agent(&self, id: &AgentId) -> Result<AgentState, StoreError> {
+        self.inner.agent(id).await
+    }
+    async fn agents(&self) -> Result<Vec<AgentState>, StoreError> {
+        self.inner.agents().await
+    }
+    async fn reviews(&self, open_only: bool, limit: u32) -> Result<Vec<Review>, StoreError> {
+        self.inner.reviews(open_only, limit).await
+    }
+    async fn review(&self, id: ReviewId) -> Result<Option<Review>, StoreError> {
+        self.inner.review(id).await
+    }
+    async fn containment(&self, id: ContainmentId) -> Result<Option<Containment>, StoreError> {
+        self.inner.containment(id).await
+    }
+    async fn live_containments(&self) -> Result<Vec<Containment>, StoreError> {
+        self.inner.live_containments().await
+    }
+    async fn containments_of(&self, agent: &AgentId, limit: u32) -> Result<Vec<Containment>, StoreError> {
+        self.inner.containments_of(agent, limit).await
+    }
+    async fn lease(
+        &self,
+        name: &str,
+        holder: &str,
+        now: Timestamp,
+        ttl: Duration,
+    ) -> Result<Option<Lease>, StoreError> {
+        self.inner.lease(name, holder, now, ttl).await
+    }
+    async fn release(&self, lease: &Lease) -> Result<(), StoreError> {
+        self.inner.release(lease).await
+    }
+    async fn record_images(&self, lease: &Lease, images: &[BeforeImage]) -> Result<Vec<BeforeImage>, StoreError> {
+        self.inner.record_images(lease, images).await
+    }
+    async fn images(&self, agent: &AgentId) -> Result<Vec<BeforeImage>, StoreError> {
+        self.inner.images(agent).await
+    }
+    async fn update_images(&self, lease: &Lease, images: &[BeforeImage]) -> Result<(), StoreError> {
+        self.inner.update_images(lease, images).await
+    }
+    async fn record_steps(&self, lease: &Lease, steps: &[Step]) -> Result<(), StoreError> {
+        self.inner.record_steps(lease, steps).await
+    }
+    async fn steps(&self, containment: ContainmentId) -> Result<Vec<Step>, StoreError> {
+        self.inner.steps(containment).await
+    }
+    async fn judge_fenced(&self, lease: &Lease, judgement: &Judgement) -> Result<Vec<AuditEntry>, StoreError> {
+        self.inner.judge_fenced(lease, judgement).await
+    }
+    async fn add_key(&self, key: &AgentKey) -> Result<(), StoreError> {
+        self.inner.add_key(key).await
+    }
+    async fn keys(&self) -> Result<Vec<AgentKey>, StoreError> {
+        self.inner.keys().await
+    }
+    async fn revoke_key(&self, id: KeyId, now: Timestamp) -> Result<(), StoreError> {
+        self.inner.revoke_key(id, now).await
+    }
+    async fn append_audit(&self, entries: &[NewAudit]) -> Result<Vec<AuditEntry>, StoreError> {
+        self.inner.append_audit(entries).await
+    }
+    async fn audit(&self, from_seq: i64, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
+        self.inner.audit(from_seq, limit).await
+    }
+    async fn roll_up(&self, before: Timestamp, now: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        self.inner.roll_up(before, now, limit).await
+    }
+    async fn audit_view(&self) -> Result<AuditView, StoreError> {
+        self.inner.audit_view().await
+    }
+    async fn stats(&self) -> Result<StoreStats, StoreError> {
+        self.inner.stats().await
+    }
+    async fn backup(&self, to: &Path) -> Result<StoreStats, StoreError> {
+        self.inner.backup(to).await
+    }
+}
