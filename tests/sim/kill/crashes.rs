@@ -36,7 +36,11 @@ fn a_crash_at_every_call_of_a_containment() {
             let at = format!("crash {when:?} {call} of {calls}");
             assert_eq!(scene.cloud.snapshot(), calm.cloud.snapshot(), "{at}");
             assert_eq!(scene.images(), calm.images(), "{at}");
-            assert_eq!(proved(scene.last_now().coverage), proved(calm.last_now().coverage), "{at}");
+            assert_eq!(
+                proved(scene.last_now().coverage),
+                proved(calm.last_now().coverage),
+                "{at}"
+            );
             // And what the crash left behind restores to what there was before.
             scene.reset_and_wait(&[]);
             assert_eq!(scene.cloud.snapshot(), first, "{at}");

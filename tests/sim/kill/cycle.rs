@@ -23,10 +23,20 @@ fn contain_and_reset_put_back_exactly_what_was() {
     assert_eq!(scene.status(), AgentStatus::Contained);
     let held = scene.cloud.snapshot();
     let state = |id: &str| held.machines[id];
-    for id in ["eu-west-1/i-1", "eu-west-1/i-profile", "us-east-1/i-2", "us-east-1/i-stopped"] {
+    for id in [
+        "eu-west-1/i-1",
+        "eu-west-1/i-profile",
+        "us-east-1/i-2",
+        "us-east-1/i-stopped",
+    ] {
         assert_eq!(state(id), InstanceState::Stopped, "{id}");
     }
-    for id in ["eu-west-1/i-foreign", "eu-west-1/i-onetime", "us-east-1/i-protected", "us-east-1/i-guard"] {
+    for id in [
+        "eu-west-1/i-foreign",
+        "eu-west-1/i-onetime",
+        "us-east-1/i-protected",
+        "us-east-1/i-guard",
+    ] {
         assert_eq!(state(id), InstanceState::Running, "{id}");
     }
     assert!(deny::is_ours(held.denies[role().arn()].as_deref().unwrap()));
@@ -42,8 +52,19 @@ fn contain_and_reset_put_back_exactly_what_was() {
     assert_eq!(scene.cloud.snapshot(), first);
     assert_eq!(scene.status(), AgentStatus::Active);
     let actions = scene.actions();
-    for action in ["containing", "contained", "step_failed", "guard_matched", "restoring", "reset"] {
-        assert_eq!(actions.iter().filter(|a| *a == action).count(), 1, "{action}: {actions:?}");
+    for action in [
+        "containing",
+        "contained",
+        "step_failed",
+        "guard_matched",
+        "restoring",
+        "reset",
+    ] {
+        assert_eq!(
+            actions.iter().filter(|a| *a == action).count(),
+            1,
+            "{action}: {actions:?}"
+        );
     }
     let kinds: Vec<_> = scene.notices().into_iter().map(|notice| notice.kind).collect();
     assert!(kinds.contains(&NoticeKind::Contained) && kinds.contains(&NoticeKind::Reset));
@@ -58,8 +79,12 @@ fn a_large_fleet_with_three_that_cannot_be_stopped() {
         message: "no".to_owned(),
         transient,
     };
-    scene.cloud.refuse(Verb::Stop, "i-021", Some(refused("UnsupportedOperation", false)));
-    scene.cloud.refuse(Verb::Stop, "i-022", Some(refused("InternalError", true)));
+    scene
+        .cloud
+        .refuse(Verb::Stop, "i-021", Some(refused("UnsupportedOperation", false)));
+    scene
+        .cloud
+        .refuse(Verb::Stop, "i-022", Some(refused("InternalError", true)));
     let first = scene.cloud.snapshot();
     scene.contain_and_wait();
     let held = scene.cloud.snapshot();
@@ -67,7 +92,11 @@ fn a_large_fleet_with_three_that_cannot_be_stopped() {
     assert_eq!(held.count(InstanceState::Running), 43);
     for index in 120..160 {
         let region = if index % 2 == 0 { "eu-west-1" } else { "us-east-1" };
-        assert_eq!(held.machines[&format!("{region}/i-{index}")], InstanceState::Running, "{index}");
+        assert_eq!(
+            held.machines[&format!("{region}/i-{index}")],
+            InstanceState::Running,
+            "{index}"
+        );
     }
     let coverage = scene.last_now().coverage;
     assert_eq!(coverage.still_burning.len(), 3, "{:?}", coverage.still_burning);
@@ -90,13 +119,22 @@ fn stops_go_out_in_batches_and_every_region_at_once() {
     let scene = Scene::new(large(), targets(BOTH));
     scene.contain_and_wait();
     let calls = scene.cloud.calls();
-    let stops: Vec<_> = calls.iter().filter(|call| call.operation == "ec2:StopInstances").collect();
+    let stops: Vec<_> = calls
+        .iter()
+        .filter(|call| call.operation == "ec2:StopInstances")
+        .collect();
     assert_eq!(stops.iter().map(|call| call.subjects.len()).sum::<usize>(), 120);
     assert!(stops.iter().all(|call| call.subjects.len() <= 50));
     assert_eq!(stops.len(), 4);
     // Nothing was stopped before its principal was denied.
-    let first_stop = calls.iter().position(|call| call.operation == "ec2:StopInstances").unwrap();
-    let last_deny = calls.iter().rposition(|call| call.operation == "iam:PutRolePolicy").unwrap();
+    let first_stop = calls
+        .iter()
+        .position(|call| call.operation == "ec2:StopInstances")
+        .unwrap();
+    let last_deny = calls
+        .iter()
+        .rposition(|call| call.operation == "iam:PutRolePolicy")
+        .unwrap();
     assert!(last_deny < first_stop);
 }
 
@@ -118,7 +156,11 @@ fn contain_partial_reset_contain_reset_keeps_the_first_before_image() {
     scene.contain_and_wait();
     assert_eq!(scene.last_now().generation, 2);
     for (resource, before) in &left {
-        assert_eq!(scene.images().get(resource), Some(before), "the first before-image survives");
+        assert_eq!(
+            scene.images().get(resource),
+            Some(before),
+            "the first before-image survives"
+        );
         assert_eq!(images.get(resource), Some(before));
     }
     scene.reset_and_wait(&[]);
@@ -189,13 +231,18 @@ fn a_match_outside_the_declared_regions_waits_for_a_person() {
     let scene = Scene::new(fleet, targets(&["eu-west-1"]));
     let first = scene.cloud.snapshot();
     scene.contain_and_wait();
-    assert_eq!(scene.cloud.snapshot().machines["ap-south-1/i-far"], InstanceState::Running);
+    assert_eq!(
+        scene.cloud.snapshot().machines["ap-south-1/i-far"],
+        InstanceState::Running
+    );
     let reviews = scene.run(scene.store.reviews(true, 100)).unwrap();
     assert_eq!(reviews.len(), 2, "each is asked once");
     let watch = scene.watch();
     for review in &reviews {
         let approve = review.summary.contains("i-far");
-        scene.run(watch.decide(review.id, approve, "operator:test", "")).unwrap();
+        scene
+            .run(watch.decide(review.id, approve, "operator:test", ""))
+            .unwrap();
     }
     scene.drive(|last| is_contained(last) && last.coverage.stopped.len() == 2);
     let held = scene.cloud.snapshot();
@@ -228,7 +275,14 @@ fn a_dry_run_and_an_impact_change_nothing() {
     let first = scene.cloud.snapshot();
     let switch = scene.switch();
     let report = scene.run(switch.dry_run(&agent(), Mode::Contain)).unwrap();
-    let region = |name: &str| report.plan.regions.iter().find(|r| r.region == Region(name.to_owned())).unwrap();
+    let region = |name: &str| {
+        report
+            .plan
+            .regions
+            .iter()
+            .find(|r| r.region == Region(name.to_owned()))
+            .unwrap()
+    };
     assert_eq!(region("eu-west-1").stops, [["i-1", "i-profile"]]);
     assert_eq!(report.plan.principals.denies.len(), 2);
     assert_eq!(report.plan.principals.keys.len(), 1);
@@ -244,7 +298,10 @@ fn a_dry_run_and_an_impact_change_nothing() {
     let impact = scene.run(switch.impact(&agent(), &[])).unwrap();
     assert_eq!(impact.starts.len(), 3, "{:?}", impact.starts);
     assert_eq!(impact.usd_per_hour.to_string(), "0.2448");
-    assert_eq!((impact.unpriced, impact.plan.lifts.len(), impact.plan.keys.len()), (0, 2, 1));
+    assert_eq!(
+        (impact.unpriced, impact.plan.lifts.len(), impact.plan.keys.len()),
+        (0, 2, 1)
+    );
     let some = scene.run(switch.impact(&agent(), &["i-1".to_owned()])).unwrap();
     assert_eq!((some.starts.len(), some.plan.kept.len()), (1, 3));
     assert!(scene.cloud.calls().iter().all(|call| !call.changes));

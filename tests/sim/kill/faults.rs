@@ -30,7 +30,11 @@ fn whatever_goes_wrong_it_ends_contained_and_restored() {
         for id in ["eu-west-1/i-1", "eu-west-1/i-profile", "us-east-1/i-2"] {
             assert_eq!(held.machines[id], InstanceState::Stopped, "seed {seed}: {id}");
         }
-        assert_eq!(held.machines["eu-west-1/i-foreign"], InstanceState::Running, "seed {seed}");
+        assert_eq!(
+            held.machines["eu-west-1/i-foreign"],
+            InstanceState::Running,
+            "seed {seed}"
+        );
         assert_eq!(held.denies.values().flatten().count(), 2, "seed {seed}");
         scene.reset_and_wait(&[]);
         assert_eq!(scene.cloud.snapshot(), first, "seed {seed}");
@@ -55,7 +59,11 @@ fn a_region_that_does_not_answer_holds_back_no_other() {
         // The healthy region is down although the other one is not to be seen.
         scene.drive(|last| last.coverage.stopped.len() == 60);
         let last = scene.last_now();
-        assert_eq!(last.phase, Phase::Containing, "nothing is proved while a region is unseen (C3)");
+        assert_eq!(
+            last.phase,
+            Phase::Containing,
+            "nothing is proved while a region is unseen (C3)"
+        );
         assert!(why(&last.coverage, "region:us-east-1").contains("could not be looked at"));
         let calls = scene.cloud.calls();
         let first_stop = calls.iter().find(|call| call.operation == "ec2:StopInstances").unwrap();
@@ -94,7 +102,10 @@ fn machines_are_stopped_while_iam_is_down_and_nothing_is_claimed() {
     let last = scene.last_now();
     assert_eq!(last.phase, Phase::Containing);
     assert!(why(&last.coverage, "role/agents/agent").contains("could not be looked at"));
-    assert_eq!(scene.cloud.snapshot().machines["eu-west-1/i-profile"], InstanceState::Stopped);
+    assert_eq!(
+        scene.cloud.snapshot().machines["eu-west-1/i-profile"],
+        InstanceState::Stopped
+    );
     scene.cloud.set_faults(Faults::default());
     scene.drive(is_contained);
 }

@@ -28,9 +28,17 @@ pub fn small() -> FleetSpec {
     one_time.spot = Some(SpotKind::OneTime);
     base(&["eu-west-1", "us-east-1"])
         .machine(owned("eu-west-1", "i-1"))
-        .machine(MachineSpec::new("eu-west-1", "m7g.large").id("i-profile").profile(PROFILE))
+        .machine(
+            MachineSpec::new("eu-west-1", "m7g.large")
+                .id("i-profile")
+                .profile(PROFILE),
+        )
         .machine(one_time)
-        .machine(MachineSpec::new("eu-west-1", "m7g.large").id("i-foreign").tag(TAG, "other"))
+        .machine(
+            MachineSpec::new("eu-west-1", "m7g.large")
+                .id("i-foreign")
+                .tag(TAG, "other"),
+        )
         .machine(owned("us-east-1", "i-2"))
         .machine(stopped)
         .machine(protected)

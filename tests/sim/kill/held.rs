@@ -33,7 +33,10 @@ fn an_agent_that_relaunches_is_shut_out_and_brought_down() {
         // One machine a second, by role and by key, until it is refused and after.
         let agent = pin!(async {
             loop {
-                for credential in [Credential::Role(role().arn().to_owned()), Credential::Key("AKIA1".to_owned())] {
+                for credential in [
+                    Credential::Role(role().arn().to_owned()),
+                    Credential::Key("AKIA1".to_owned()),
+                ] {
                     let machine = MachineSpec::new("us-east-1", "m7g.large").tag(TAG, "agent");
                     match scene.cloud.launch(&credential, machine) {
                         Ok(_) => launched.fetch_add(1, Ordering::SeqCst),
@@ -51,7 +54,10 @@ fn an_agent_that_relaunches_is_shut_out_and_brought_down() {
             Either::Right(_) => {}
         }
     });
-    assert!(launched.load(Ordering::SeqCst) > 5, "it got some up before the deny bound");
+    assert!(
+        launched.load(Ordering::SeqCst) > 5,
+        "it got some up before the deny bound"
+    );
     assert!(refused.load(Ordering::SeqCst) > 100);
     let held = scene.cloud.snapshot();
     // One-time spot, protected, foreign and the guard run on; nothing that was launched does.
@@ -72,7 +78,11 @@ fn a_deny_that_somebody_lifts_is_put_back() {
     assert!(deny::is_ours(held.denies[role().arn()].as_deref().unwrap()));
     assert!(!held.keys["agent/AKIA1"]);
     let actions = scene.actions();
-    assert_eq!(actions.iter().filter(|action| *action == "put_back").count(), 2, "{actions:?}");
+    assert_eq!(
+        actions.iter().filter(|action| *action == "put_back").count(),
+        2,
+        "{actions:?}"
+    );
     assert!(actions.contains(&"disturbed".to_owned()));
 }
 
@@ -80,7 +90,9 @@ fn a_deny_that_somebody_lifts_is_put_back() {
 fn a_machine_that_comes_up_while_contained_is_stopped() {
     let scene = scene();
     scene.contain_and_wait();
-    scene.cloud.add(MachineSpec::new("eu-west-1", "m7g.large").id("i-late").profile(PROFILE));
+    scene
+        .cloud
+        .add(MachineSpec::new("eu-west-1", "m7g.large").id("i-late").profile(PROFILE));
     // Somebody starts one again and takes its tag off, to keep it from being found.
     scene.cloud.set_tag("i-2", TAG, None);
     scene.cloud.force_state("i-2", InstanceState::Running);
@@ -132,7 +144,9 @@ fn two_drivers_take_turns_and_never_act_at_once() {
     scene.contain(Mode::Contain);
     let id = scene.last_now().id;
     let (one, two) = (scene.switch(), scene.switch());
-    scene.cloud.with_faults(|faults| faults.delay = Duration::from_millis(200));
+    scene
+        .cloud
+        .with_faults(|faults| faults.delay = Duration::from_millis(200));
     // While one is in the middle of a pass, the other is told that it is driven elsewhere.
     scene.run(async {
         let first = pin!(one.pass(id));
@@ -152,12 +166,16 @@ fn two_drivers_take_turns_and_never_act_at_once() {
     });
     // Both run for as long as it takes; it is contained and restored once.
     scene.run(async {
-        let both = pin!(async { futures_util::join!(one.run(CancellationToken::new()), two.run(CancellationToken::new())) });
+        let both =
+            pin!(async { futures_util::join!(one.run(CancellationToken::new()), two.run(CancellationToken::new())) });
         let reached = pin!(scene.until(is_contained));
         assert!(matches!(select(both, reached).await, Either::Right(_)));
     });
     let calls = scene.cloud.calls();
-    let denies = calls.iter().filter(|call| call.operation == "iam:PutRolePolicy").count();
+    let denies = calls
+        .iter()
+        .filter(|call| call.operation == "iam:PutRolePolicy")
+        .count();
     assert_eq!(denies, 2, "each principal was denied once");
 }
 
@@ -174,15 +192,26 @@ fn a_driver_whose_lease_passed_on_can_write_nothing() {
         // The driver stalls for so long that its lease runs out, and another one takes over.
         let other = pin!(async {
             scene.clock.sleep(Duration::from_millis(10)).await;
-            let later = scene.clock.now().checked_add(jiff::SignedDuration::from_hours(1)).unwrap();
-            let lease = scene.store.lease(&name, "another", later, Duration::from_secs(3600)).await.unwrap();
+            let later = scene
+                .clock
+                .now()
+                .checked_add(jiff::SignedDuration::from_hours(1))
+                .unwrap();
+            let lease = scene
+                .store
+                .lease(&name, "another", later, Duration::from_secs(3600))
+                .await
+                .unwrap();
             assert!(lease.is_some());
         });
         let (result, ()) = futures_util::join!(pass, other);
         assert!(result.is_err(), "{result:?}");
     });
     assert_eq!(scene.last_now().version, 1, "nothing was written");
-    assert!(scene.cloud.calls().iter().all(|call| !call.changes), "and nothing was touched");
+    assert!(
+        scene.cloud.calls().iter().all(|call| !call.changes),
+        "and nothing was touched"
+    );
 }
 
 #[test]

@@ -84,7 +84,12 @@ impl<'a> Book<'a> {
             trust: Trust::Gateway,
             bound: Usd::from_dollars(dollars),
             lines: lines.to_vec(),
-            expires_at: self.scene.clock.now().checked_add(jiff::SignedDuration::from_mins(15)).unwrap(),
+            expires_at: self
+                .scene
+                .clock
+                .now()
+                .checked_add(jiff::SignedDuration::from_mins(15))
+                .unwrap(),
             blocks: false,
         });
         let batch = Batch {
@@ -93,7 +98,10 @@ impl<'a> Book<'a> {
             now: self.scene.clock.now(),
             ops: vec![admit],
         };
-        self.scene.run(store.commit(&batch, &LedgerRules::default())).unwrap().remove(0)
+        self.scene
+            .run(store.commit(&batch, &LedgerRules::default()))
+            .unwrap()
+            .remove(0)
     }
 
     /// The ledger's part of a reset.
@@ -105,7 +113,12 @@ impl<'a> Book<'a> {
         });
         let rearms = changes.rearm.into_iter().map(|line| Op::Rearm { line });
         let outcomes = self.commit(overrides.chain(rearms).collect()).await;
-        assert!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::Applied { .. })), "{outcomes:?}");
+        assert!(
+            outcomes
+                .iter()
+                .all(|outcome| matches!(outcome, Outcome::Applied { .. })),
+            "{outcomes:?}"
+        );
         Ok(())
     }
 }
@@ -179,7 +192,14 @@ fn the_whole_loop_from_a_report_to_a_reset() {
     book.spend("agent", 60, Trust::Agent, &daily);
     assert_eq!(judge(&scene, &watch), 2, "the second alert and the breach");
     assert_eq!(judge(&scene, &watch), 0, "each is settled once");
-    assert_eq!((count(&scene, "alert"), count(&scene, "breach"), count(&scene, "containing")), (2, 1, 1));
+    assert_eq!(
+        (
+            count(&scene, "alert"),
+            count(&scene, "breach"),
+            count(&scene, "containing")
+        ),
+        (2, 1, 1)
+    );
     assert_eq!(status(&scene, "agent"), AgentStatus::Contained);
     let refused = book.admit(&*scene.store, book.epoch, 1, &daily);
     assert_eq!(refused, Outcome::Refused(Refusal::AgentContained));
@@ -197,8 +217,13 @@ fn the_whole_loop_from_a_report_to_a_reset() {
     };
     assert_eq!(lines[0].settled, Usd::from_dollars(125));
     let small = scene.run(watch.reset(&agent(), &options(Some(10)), |_| async { panic!("not reached") }));
-    assert!(matches!(small, Err(ResetError::Rejected(ResetRejection::RaiseTooSmall { .. }))));
-    scene.run(watch.reset(&agent(), &options(Some(50)), |changes| book.apply(changes))).unwrap();
+    assert!(matches!(
+        small,
+        Err(ResetError::Rejected(ResetRejection::RaiseTooSmall { .. }))
+    ));
+    scene
+        .run(watch.reset(&agent(), &options(Some(50)), |changes| book.apply(changes)))
+        .unwrap();
     scene.drive(super::scene::is_closed);
     judge(&scene, &watch);
     assert_eq!(status(&scene, "agent"), AgentStatus::Active);
@@ -218,7 +243,12 @@ fn the_whole_loop_from_a_report_to_a_reset() {
 fn a_ledger_that_fails_leaves_the_agent_contained() {
     let scene = scene();
     let (book, watch) = (Book::open(&scene), scene.watch());
-    book.spend("agent", 150, Trust::Agent, &[line(Some("agent"), 100, Response::Contain)]);
+    book.spend(
+        "agent",
+        150,
+        Trust::Agent,
+        &[line(Some("agent"), 100, Response::Contain)],
+    );
     judge(&scene, &watch);
     let failed = scene.run(watch.reset(&agent(), &options(Some(100)), |_| async { Err("no".to_owned()) }));
     assert!(matches!(failed, Err(ResetError::Lines(_))));
@@ -235,12 +265,30 @@ fn a_pause_waits_for_a_person_and_loses_nothing() {
     assert_eq!(scene.status(), AgentStatus::Paused);
     let reviews = scene.run(scene.store.reviews(true, 10)).unwrap();
     assert!(matches!(reviews[0].question, Question::Paused { .. }));
-    assert_eq!(scene.run(watch.pause(&agent(), "operator:a", "again")).unwrap(), Acted::Already);
-    assert_eq!(scene.run(watch.decide(reviews[0].id, true, "operator:a", "ok")).unwrap(), Acted::Done);
+    assert_eq!(
+        scene.run(watch.pause(&agent(), "operator:a", "again")).unwrap(),
+        Acted::Already
+    );
+    assert_eq!(
+        scene
+            .run(watch.decide(reviews[0].id, true, "operator:a", "ok"))
+            .unwrap(),
+        Acted::Done
+    );
     assert_eq!(scene.status(), AgentStatus::Active);
-    assert_eq!(scene.run(watch.decide(reviews[0].id, true, "operator:a", "ok")).unwrap(), Acted::Already);
+    assert_eq!(
+        scene
+            .run(watch.decide(reviews[0].id, true, "operator:a", "ok"))
+            .unwrap(),
+        Acted::Already
+    );
     let other = scene.run(watch.decide(reviews[0].id, false, "operator:b", "no"));
-    assert!(other.unwrap_err().to_string().contains("approved by operator:a already"));
+    assert!(
+        other
+            .unwrap_err()
+            .to_string()
+            .contains("approved by operator:a already")
+    );
     // More of the same breaches no more: it was triggered once for this limit.
     book.spend("agent", 10, Trust::Agent, &lines);
     judge(&scene, &watch);
@@ -248,7 +296,9 @@ fn a_pause_waits_for_a_person_and_loses_nothing() {
     // A pause by hand, a denial, a resume by hand.
     scene.run(watch.pause(&agent(), "operator:a", "look")).unwrap();
     let open = scene.run(scene.store.reviews(true, 10)).unwrap();
-    scene.run(watch.decide(open[0].id, false, "operator:a", "not yet")).unwrap();
+    scene
+        .run(watch.decide(open[0].id, false, "operator:a", "not yet"))
+        .unwrap();
     assert_eq!(scene.status(), AgentStatus::Paused);
     scene.run(watch.resume(&agent(), "operator:a", "now")).unwrap();
     assert_eq!(scene.status(), AgentStatus::Active);
@@ -259,14 +309,21 @@ fn an_unconfirmed_claim_never_goes_beyond_revoke() {
     let scene = scene();
     let first = scene.cloud.snapshot();
     let (book, watch) = (Book::open(&scene), scene.watch());
-    book.spend("agent", 150, Trust::Unconfirmed, &[line(Some("agent"), 100, Response::Contain)]);
+    book.spend(
+        "agent",
+        150,
+        Trust::Unconfirmed,
+        &[line(Some("agent"), 100, Response::Contain)],
+    );
     judge(&scene, &watch);
     assert_eq!(scene.last_now().mode, Mode::Revoke);
     scene.drive(is_contained);
     assert_eq!(scene.cloud.snapshot().machines, first.machines);
     let reviews = scene.run(scene.store.reviews(true, 10)).unwrap();
     assert!(matches!(reviews[..], [ref one] if matches!(one.question, Question::Contain { .. })));
-    scene.run(watch.decide(reviews[0].id, true, "operator:a", "it is so")).unwrap();
+    scene
+        .run(watch.decide(reviews[0].id, true, "operator:a", "it is so"))
+        .unwrap();
     scene.drive(is_contained);
     assert_eq!(scene.last_now().mode, Mode::Contain);
     assert_eq!(scene.cloud.snapshot().machines["eu-west-1/i-1"], InstanceState::Stopped);
@@ -284,7 +341,12 @@ fn a_fleet_line_pauses_all_and_contains_those_who_caused_it() {
     let fleet = [line(None, 100, Response::Contain)];
     book.spend("small", 30, Trust::Gateway, &fleet);
     // What an agent says of itself does not count here, and it cannot put the blame on itself or others.
-    book.spend("small", 500, Trust::Agent, &[line(Some("small"), 1_000, Response::Alert)]);
+    book.spend(
+        "small",
+        500,
+        Trust::Agent,
+        &[line(Some("small"), 1_000, Response::Alert)],
+    );
     book.spend("agent", 80, Trust::Gateway, &fleet);
     judge(&scene, &watch);
     assert_eq!(status(&scene, "agent"), AgentStatus::Contained);
@@ -305,9 +367,15 @@ fn a_hundred_crash_loops_in_a_row_contain_nobody() {
         let epoch = scene.run(machine.open_epoch(scene.clock.now(), "host")).unwrap();
         let outcome = book.admit(&machine, epoch, 20, &lines);
         let fits = round < 50;
-        assert_eq!(matches!(outcome, Outcome::Admitted { .. }), fits, "round {round}: {outcome:?}");
+        assert_eq!(
+            matches!(outcome, Outcome::Admitted { .. }),
+            fits,
+            "round {round}: {outcome:?}"
+        );
         machine.kill();
-        scene.run(scene.store.bury_dead_epochs(scene.clock.now(), &rules)).unwrap();
+        scene
+            .run(scene.store.bury_dead_epochs(scene.clock.now(), &rules))
+            .unwrap();
         judge(&scene, &watch);
         assert_eq!(scene.status(), AgentStatus::Active, "round {round}");
     }
@@ -337,14 +405,26 @@ fn two_judges_respond_once() {
     let scene = scene();
     let book = Book::open(&scene);
     for _ in 0..20 {
-        book.spend("agent", 10, Trust::Agent, &[line(Some("agent"), 100, Response::Contain)]);
+        book.spend(
+            "agent",
+            10,
+            Trust::Agent,
+            &[line(Some("agent"), 100, Response::Contain)],
+        );
     }
     let (one, two) = (scene.watch(), scene.watch());
     scene.run(async {
         let (first, second) = futures_util::join!(one.judge_pending(), two.judge_pending());
         assert_eq!(first.unwrap() + second.unwrap(), 3, "two alerts and a breach");
     });
-    assert_eq!((count(&scene, "alert"), count(&scene, "breach"), count(&scene, "containing")), (2, 1, 1));
+    assert_eq!(
+        (
+            count(&scene, "alert"),
+            count(&scene, "breach"),
+            count(&scene, "containing")
+        ),
+        (2, 1, 1)
+    );
 }
 
 #[test]
@@ -353,7 +433,12 @@ fn a_judge_that_crashes_at_any_call_responds_once() {
         for call in 0..40 {
             let scene = scene();
             let book = Book::open(&scene);
-            book.spend("agent", 150, Trust::Unconfirmed, &[line(Some("agent"), 100, Response::Contain)]);
+            book.spend(
+                "agent",
+                150,
+                Trust::Unconfirmed,
+                &[line(Some("agent"), 100, Response::Contain)],
+            );
             let crash = CrashPoint::at(call, when);
             let crashing = Watch::new(
                 Arc::new(CrashStore(scene.store.clone(), crash.clone())),

@@ -159,7 +159,12 @@ impl Scene {
     }
 
     pub async fn last(&self) -> Option<Containment> {
-        self.store.containments_of(&agent(), 1).await.unwrap().into_iter().next()
+        self.store
+            .containments_of(&agent(), 1)
+            .await
+            .unwrap()
+            .into_iter()
+            .next()
     }
 
     pub fn last_now(&self) -> Containment {
@@ -168,7 +173,8 @@ impl Scene {
 
     pub fn contain(&self, mode: Mode) {
         let watch = self.watch();
-        self.run(watch.contain(&agent(), mode, "operator:test", "test")).unwrap();
+        self.run(watch.contain(&agent(), mode, "operator:test", "test"))
+            .unwrap();
     }
 
     pub fn reset(&self, only: &[&str]) {
@@ -198,7 +204,10 @@ impl Scene {
     /// What was there before, by resource.
     pub fn images(&self) -> BTreeMap<String, Before> {
         let images = self.run(self.store.images(&agent())).unwrap();
-        images.into_iter().map(|image| (image.resource.to_string(), image.before)).collect()
+        images
+            .into_iter()
+            .map(|image| (image.resource.to_string(), image.before))
+            .collect()
     }
 
     pub fn actions(&self) -> Vec<String> {

@@ -78,7 +78,10 @@ impl Drop for Sleep<'_> {
 impl Clock for VirtualClock {
     fn now(&self) -> Timestamp {
         let since = SignedDuration::try_from(self.monotonic()).unwrap();
-        Timestamp::from_second(1_800_000_000).unwrap().checked_add(since).unwrap()
+        Timestamp::from_second(1_800_000_000)
+            .unwrap()
+            .checked_add(since)
+            .unwrap()
     }
 
     fn monotonic(&self) -> Duration {
