@@ -83,11 +83,7 @@ pub fn table(rows: &[Value], columns: &[&str], empty: &str) -> String {
         .collect();
     let mut table = Table::new();
     table
-<<<<<<< HEAD
         .load_style(presets::NOTHING)
-=======
-        .load_preset(presets::NOTHING)
->>>>>>> sqlite
         .set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(
         used.iter()
