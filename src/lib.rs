@@ -38,9 +38,18 @@
 //! `domain` is pure and knows nobody; `ports` knows `domain`; adapters and edges know both and never
 //! each other; only `app` sees all. `tests/tidy.rs` enforces it.
 
+pub mod app;
+pub mod audit;
+pub mod cli;
+pub mod cloud;
 pub mod config;
 pub mod domain;
+pub mod hooks;
 pub mod http;
+pub mod intake;
+pub mod killswitch;
 pub mod ledger;
 pub mod ports;
+pub mod store;
 pub mod system;
+pub mod watch;

@@ -15,6 +15,7 @@ use crate::domain::containment::observed::{BatchResult, Identity, Instance, Prin
 use crate::domain::containment::state::{Containment, Step};
 use crate::domain::containment::target::{Principal, Region};
 use crate::domain::id::{AgentId, BudgetId, ContainmentId, EpochId, HoldId, KeyId, PostingId, ReviewId, TaskId};
+use crate::domain::ledger::auditor::AuditParts;
 use crate::domain::ledger::batch::{Batch, LedgerRules, NewTrigger, Outcome};
 use crate::domain::ledger::hold::Hold;
 use crate::domain::ledger::line::{Line, LineKey};
@@ -132,6 +133,19 @@ pub struct Judgement {
     pub audit: Vec<NewAudit>,
 }
 
+impl Judgement {
+    /// Whether there is nothing to write.
+    pub fn is_empty(&self) -> bool {
+        self.settle.is_empty()
+            && self.agents.is_empty()
+            && self.open.is_empty()
+            && self.update.is_empty()
+            && self.reviews.is_empty()
+            && self.decide.is_empty()
+            && self.audit.is_empty()
+    }
+}
+
 /// A right to drive something, with a fencing token that rises at every change of hands (C6).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lease {
@@ -223,6 +237,20 @@ pub struct AuditView {
     pub rolled: Vec<(LineKey, Timestamp, Usd, Usd)>,
 }
 
+impl AuditView {
+    /// The rows as the auditor takes them.
+    pub fn parts(&self, now: Timestamp) -> AuditParts<'_> {
+        AuditParts {
+            lines: &self.lines,
+            holds: &self.holds,
+            postings: &self.postings,
+            entries: &self.entries,
+            rolled: &self.rolled,
+            now,
+        }
+    }
+}
+
 /// What maintenance did or found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoreStats {
@@ -271,10 +299,35 @@ pub trait Store: Send + Sync + 'static {
     async fn reviews(&self, open_only: bool, limit: u32) -> Result<Vec<Review>, StoreError>;
     async fn review(&self, id: ReviewId) -> Result<Option<Review>, StoreError>;
 
+    /// What each agent spent on a line, without what is unresolved, the largest first: whose doing a
+    /// fleet line's breach is. A store that keeps entries by agent should answer from those of the line;
+    /// this answers from the spend of the window's hours, which counts claims that the line does not.
+    async fn spenders(&self, line: &LineKey, limit: u32) -> Result<Vec<(AgentId, Usd)>, StoreError> {
+        let query = SpendQuery {
+            agent: None,
+            task: None,
+            by: SpendBy::Agent,
+            since: line.window.start,
+            until: line.window.end,
+            limit,
+        };
+        let rows = self.spend(&query).await?;
+        let mut spenders: Vec<(AgentId, Usd)> = rows
+            .into_iter()
+            .filter_map(|row| {
+                let settled = row.amount.saturating_sub(row.unresolved);
+                AgentId::new(row.key).ok().map(|agent| (agent, settled))
+            })
+            .collect();
+        spenders.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        Ok(spenders)
+    }
+
     // --- containment ----------------------------------------------------------------------------
     async fn containment(&self, id: ContainmentId) -> Result<Option<Containment>, StoreError>;
     /// Those that are not closed, oldest first.
     async fn live_containments(&self) -> Result<Vec<Containment>, StoreError>;
+    /// Newest first.
     async fn containments_of(&self, agent: &AgentId, limit: u32) -> Result<Vec<Containment>, StoreError>;
     /// Takes or renews a lease: `None` while somebody else's has not expired. A renewal by the same
     /// holder keeps the token; a change of hands raises it.
@@ -343,6 +396,18 @@ pub trait Cloud: Send + Sync + 'static {
     async fn put_deny(&self, principal: &Principal, policy_name: &str, document: &str) -> Result<(), CloudError>;
     /// Deletes the inline policy of our name; fine if it is not there.
     async fn delete_deny(&self, principal: &Principal, policy_name: &str) -> Result<(), CloudError>;
+    /// ARNs of the account's roles whose trust policy lets one of these principals assume them. A cloud
+    /// that cannot tell says so, and the coverage with it (C3): it never answers with nothing.
+    async fn trusting(&self, _principals: &[Principal]) -> Result<Vec<String>, CloudError> {
+        Err(CloudError {
+            operation: "iam:ListRoles",
+            region: None,
+            code: None,
+            message: "trust policies are not looked at here".to_owned(),
+            retry: Retry::Never,
+            source: None,
+        })
+    }
     async fn set_access_key(&self, user: &str, key_id: &str, active: bool) -> Result<(), CloudError>;
     /// Stops instances of one region. A batch that AWS refuses as a whole is bisected, so that one
     /// bad instance does not keep the others running; the result has a line for each.

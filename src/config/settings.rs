@@ -164,7 +164,7 @@ pub struct Aws {
     pub hold_sweep_every: Duration,
 }
 
-/// `[log]`. A change of `format` needs a restart.
+/// `[log]`. Changes need a restart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Log {
     pub format: LogFormat,

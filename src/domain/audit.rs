@@ -120,6 +120,8 @@ pub enum Break {
     Changed { seq: i64 },
     #[error("entry {seq} is not the one that was signed on {signed_at}: the log was written anew")]
     Rewritten { seq: i64, signed_at: Timestamp },
+    #[error("entry {seq} is gone, which was there before: the tail of the log was cut off")]
+    Gone { seq: i64 },
     #[error("the log ends at entry {last}, but entry {signed} was signed on {signed_at}: its tail was cut off")]
     Cut {
         last: i64,

@@ -12,7 +12,12 @@ use serde_json::json;
 
 use crate::domain::ledger::batch::LedgerRejection;
 use crate::domain::rejection::Rejection;
+use crate::killswitch::PassError;
+use crate::killswitch::report::ReportError;
+use crate::ledger::{LedgerFailure, Unavailable};
 use crate::ports::{Retry, StoreError};
+use crate::watch::lifecycle::{LifecycleError, ResetError};
+use crate::watch::reviews::ReviewError;
 
 /// The longest `Retry-After` that is ever sent, in seconds.
 pub const MAX_RETRY_AFTER_S: u64 = 60;
@@ -144,9 +149,98 @@ impl From<StoreError> for Failure {
     }
 }
 
+impl From<Unavailable> for Failure {
+    fn from(unavailable: Unavailable) -> Self {
+        let (code, message) = match unavailable {
+            Unavailable::StoreDown { .. } => (
+                "store_down",
+                "the ledger cannot be written now: nothing was acknowledged",
+            ),
+            Unavailable::StoreFull { .. } => ("store_full", "the ledger's disk is below its reserve: nothing was kept"),
+            Unavailable::ClockJumped { .. } => (
+                "clock_jumped",
+                "the machine's clock jumped ahead: no new spend until an operator accepts it",
+            ),
+            Unavailable::Calendar { .. } => (
+                "calendar",
+                "a budget's window cannot be reckoned at this time, so nothing can be counted on it",
+            ),
+            Unavailable::Overloaded { .. } => ("overloaded", "too much waits for the ledger: nothing was acknowledged"),
+            Unavailable::Stopping { .. } => ("stopping", "the daemon is stopping: nothing was acknowledged"),
+        };
+        Self::Unavailable {
+            code,
+            message,
+            retry_after_s: unavailable.retry_after().as_secs(),
+        }
+    }
+}
+
+impl From<PassError> for Failure {
+    fn from(error: PassError) -> Self {
+        match error {
+            PassError::Store(error) => error.into(),
+            error => Rejection::State(error.to_string()).into(),
+        }
+    }
+}
+
+impl From<ReportError> for Failure {
+    fn from(error: ReportError) -> Self {
+        match error {
+            ReportError::NotContained => Rejection::State(error.to_string()).into(),
+            ReportError::Pass(error) => error.into(),
+        }
+    }
+}
+
+impl From<LifecycleError> for Failure {
+    fn from(error: LifecycleError) -> Self {
+        match error {
+            LifecycleError::Rejected(rejection) => Rejection::State(rejection.to_string()).into(),
+            LifecycleError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<ResetError> for Failure {
+    fn from(error: ResetError) -> Self {
+        match error {
+            ResetError::Store(error) => error.into(),
+            error => Rejection::State(error.to_string()).into(),
+        }
+    }
+}
+
+impl From<ReviewError> for Failure {
+    fn from(error: ReviewError) -> Self {
+        match error {
+            ReviewError::Rejected(rejection) => Rejection::State(rejection.to_string()).into(),
+            ReviewError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<LedgerFailure> for Failure {
+    fn from(failure: LedgerFailure) -> Self {
+        match failure {
+            LedgerFailure::Rejected(rejection) => Rejection::Ledger(rejection).into(),
+            LedgerFailure::Unavailable(unavailable) => unavailable.into(),
+        }
+    }
+}
+
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        let mut response = (self.status(), Json(json!({ "error": self.to_json() }))).into_response();
+        let error = self.to_json();
+        self.with_error(error)
+    }
+}
+
+impl Failure {
+    /// The answer, with this `error` object instead of the plain one.
+    pub fn with_error(&self, error: serde_json::Value) -> Response {
+        let mut response = (self.status(), Json(json!({ "error": error }))).into_response();
         let headers = response.headers_mut();
         match self.retry_after_s() {
             Some(seconds) => {

@@ -10,3 +10,4 @@ pub mod auth;
 pub mod body;
 pub mod error;
 pub mod serve;
+mod view;

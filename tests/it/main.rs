@@ -3,4 +3,11 @@
 //! One binary, so that it is linked once. Each test starts what it needs on ports that the system
 //! chooses and stops it by its handle; none depends on another or on a clock.
 
+mod audit;
+mod aws_ec2;
+mod aws_faults;
+mod aws_iam;
+mod aws_places;
+mod aws_requests;
 mod harness;
+mod unit;

@@ -4,7 +4,21 @@
 //! what is observed and what is recorded, acts, and observes again. So a crash at any point resumes by
 //! doing the same thing (C6), and what appears during a containment is stopped by the next sweep.
 
+pub mod coverage;
+pub mod deny;
+pub mod guard;
 pub mod image;
 pub mod observed;
+pub mod plan;
+pub mod restore;
+mod revoke;
 pub mod state;
+pub mod steps;
+mod stop;
 pub mod target;
+
+pub use revoke::plan_principals;
+pub use stop::plan_region;
+
+#[cfg(test)]
+mod tests;

@@ -2,11 +2,26 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use super::line::LineKey;
 use super::posting::{Attribution, Trust};
-use crate::domain::id::{EpochId, HoldId};
+use crate::domain::id::{EpochId, HoldId, PostingId};
 use crate::domain::money::Usd;
+
+/// The posting that a hold gets when its epoch died: an id made from the hold's, so that it is the same
+/// one whoever buries it, and however often.
+pub fn posting_of_dead(hold: HoldId) -> PostingId {
+    let digest = Sha256::new()
+        .chain_update(b"backstop unresolved posting 1\0")
+        .chain_update(hold.0.as_bytes())
+        .finalize();
+    let mut bytes = [0_u8; 16];
+    for (to, from) in bytes.iter_mut().zip(digest) {
+        *to = from;
+    }
+    PostingId(uuid::Builder::from_custom_bytes(bytes).into_uuid())
+}
 
 /// Where a hold stands. It leaves `Open` exactly once (L3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -5,7 +5,12 @@
 //! it from its own catalogue, so that a mistake in the agent's arithmetic cannot lower its spend.
 
 mod charge;
+mod fields;
+mod hold;
 mod row;
+mod tasks;
 
-pub use charge::{Charged, charge};
+pub use charge::{Charged, charge, price};
+pub use hold::{CaptureRow, HoldRow, MAX_TTL_S, parse_capture, parse_hold};
 pub use row::{Charge, ReportRow, RowLimits, parse};
+pub use tasks::TaskMeter;

@@ -2,24 +2,16 @@
 //! not known is refused, because what it meant might have cost money (L7).
 
 use std::collections::BTreeMap;
-use std::fmt::Display;
-use std::str::FromStr;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
+use super::fields::{amount, field, labels, name, object, text, upstream_request};
 use crate::domain::id::{AgentId, LabelKey, ModelId, ReportId, ServiceId, TaskId, ToolName};
 use crate::domain::money::Usd;
 use crate::domain::rejection::Rejection;
 use crate::domain::wire::UsageApi;
-
-/// Labels on one row at most.
-const MAX_LABELS: usize = 32;
-/// Bytes of a label's value at most.
-const MAX_LABEL_VALUE: usize = 256;
-/// Bytes of an upstream request id at most.
-const MAX_REQUEST_ID: usize = 200;
 
 /// Bounds on the time of a row, seen from now.
 #[derive(Debug, Clone, Copy)]
@@ -33,7 +25,10 @@ pub struct RowLimits {
 pub enum Charge {
     Amount(Usd),
     /// A usage object, and which API returned it when the row says so.
-    Usage { api: Option<UsageApi>, usage: Value },
+    Usage {
+        api: Option<UsageApi>,
+        usage: Value,
+    },
 }
 
 /// A row that is well formed; not priced yet.
@@ -55,21 +50,31 @@ pub struct ReportRow {
 
 /// Reads a row. `now` stands in for a missing `occurred_at`.
 pub fn parse(value: &Value, now: Timestamp, limits: RowLimits) -> Result<ReportRow, Rejection> {
-    let Value::Object(map) = value else { return Err(Rejection::Malformed("a row is a JSON object".to_owned())) };
     let known = [
-        "id", "agent", "occurred_at", "task", "service", "model", "tool", "labels", "api", "usage", "amount_usd",
+        "id",
+        "agent",
+        "occurred_at",
+        "task",
+        "service",
+        "model",
+        "tool",
+        "labels",
+        "api",
+        "usage",
+        "amount_usd",
         "upstream_request_id",
     ];
-    if let Some(unknown) = map.keys().find(|key| !known.contains(&key.as_str())) {
-        return Err(field(&shorten(unknown), format!("this field is not known; a row has {}", known.join(", "))));
-    }
+    let map = object(value, &known)?;
     let occurred_at = match text(map, "occurred_at")? {
         None => now,
         Some(text) => occurrence(text, now, limits)?,
     };
     Ok(ReportRow {
         id: name(map, "id")?.ok_or_else(|| {
-            field("id", "every report needs an id of its own: it is what makes sending it twice harmless")
+            field(
+                "id",
+                "every report needs an id of its own: it is what makes sending it twice harmless",
+            )
         })?,
         digest: digest(value),
         agent: name(map, "agent")?,
@@ -79,106 +84,56 @@ pub fn parse(value: &Value, now: Timestamp, limits: RowLimits) -> Result<ReportR
         model: name(map, "model")?,
         tool: name(map, "tool")?,
         labels: labels(map.get("labels"))?,
-        charge: charge(map)?,
-        upstream_request: match text(map, "upstream_request_id")? {
-            Some(text) if text.is_empty() || text.len() > MAX_REQUEST_ID || text.chars().any(char::is_control) => {
-                return Err(field(
-                    "upstream_request_id",
-                    format!("1 to {MAX_REQUEST_ID} bytes without control characters"),
-                ));
-            }
-            text => text.map(str::to_owned),
-        },
+        charge: charge(map, "amount_usd")?,
+        upstream_request: upstream_request(map)?,
     })
 }
 
 fn occurrence(text: &str, now: Timestamp, limits: RowLimits) -> Result<Timestamp, Rejection> {
     let at: Timestamp = text.parse().map_err(|_| {
-        field("occurred_at", "not a time in RFC 3339 with a zone, such as 2026-11-20T02:00:00Z")
+        field(
+            "occurred_at",
+            "not a time in RFC 3339 with a zone, such as 2026-11-20T02:00:00Z",
+        )
     })?;
     let ahead = at.duration_since(now);
     if ahead > limits.max_future {
-        return Err(field("occurred_at", format!("lies {ahead:#} in the future; the clocks differ, or the time is wrong")));
+        return Err(field(
+            "occurred_at",
+            format!("lies {ahead:#} in the future; the clocks differ, or the time is wrong"),
+        ));
     }
     if -ahead > limits.max_age {
         return Err(field(
             "occurred_at",
-            format!("is more than {:#} ago; an operator can raise reports.max_age", limits.max_age),
+            format!(
+                "is more than {:#} ago; an operator can raise reports.max_age",
+                limits.max_age
+            ),
         ));
     }
     Ok(at)
 }
 
-fn charge(map: &Map<String, Value>) -> Result<Charge, Rejection> {
+/// What was spent: a usage object, or an amount under `key`.
+pub(super) fn charge(map: &Map<String, Value>, key: &str) -> Result<Charge, Rejection> {
     let api = match text(map, "api")? {
         None => None,
         Some(text) => Some(text.parse::<UsageApi>().map_err(|problem| field("api", problem))?),
     };
-    match (map.get("usage"), map.get("amount_usd")) {
-        (Some(_), Some(_)) => Err(field("amount_usd", "send either usage or amount_usd, not both")),
-        (None, None) => Err(field("usage", "missing: send the usage object of the API's response, or amount_usd")),
+    match (map.get("usage"), amount(map, key)?) {
+        (Some(_), Some(_)) => Err(field(key, format!("send either usage or {key}, not both"))),
+        (None, None) => Err(field(
+            "usage",
+            format!("missing: send the usage object of the API's response, or {key}"),
+        )),
         (None, Some(_)) if api.is_some() => Err(field("api", "says how to read usage, and there is none")),
-        (None, Some(amount)) => amount_usd(amount).map(Charge::Amount),
-        (Some(usage), None) => Ok(Charge::Usage { api, usage: usage.clone() }),
+        (None, Some(amount)) => Ok(Charge::Amount(amount)),
+        (Some(usage), None) => Ok(Charge::Usage {
+            api,
+            usage: usage.clone(),
+        }),
     }
-}
-
-/// An amount as a decimal text or a JSON number. It may be absurd, which the ledger refuses to post,
-/// but it cannot be negative: a correction is the operator's, with `ledger resolve`.
-fn amount_usd(value: &Value) -> Result<Usd, Rejection> {
-    let text = match value {
-        Value::String(text) => text.clone(),
-        Value::Number(number) => number.to_string(),
-        _ => return Err(field("amount_usd", "a decimal number of dollars, such as \"0.25\"")),
-    };
-    let amount: Usd = text.parse().map_err(|problem| field("amount_usd", problem))?;
-    if amount.is_negative() { Err(field("amount_usd", "an amount cannot be negative")) } else { Ok(amount) }
-}
-
-fn labels(value: Option<&Value>) -> Result<BTreeMap<LabelKey, String>, Rejection> {
-    let map = match value {
-        None | Some(Value::Null) => return Ok(BTreeMap::new()),
-        Some(Value::Object(map)) => map,
-        Some(_) => return Err(field("labels", "an object of texts, such as {\"team\": \"search\"}")),
-    };
-    if map.len() > MAX_LABELS {
-        return Err(field("labels", format!("at most {MAX_LABELS}")));
-    }
-    map.iter()
-        .map(|(key, value)| {
-            let key = LabelKey::new(key).map_err(|problem| field("labels", problem))?;
-            match value.as_str() {
-                Some(text) if text.len() <= MAX_LABEL_VALUE && !text.chars().any(char::is_control) => {
-                    Ok((key, text.to_owned()))
-                }
-                _ => Err(field(
-                    &format!("labels.{key}"),
-                    format!("a text of at most {MAX_LABEL_VALUE} bytes without control characters"),
-                )),
-            }
-        })
-        .collect()
-}
-
-fn text<'a>(map: &'a Map<String, Value>, key: &str) -> Result<Option<&'a str>, Rejection> {
-    match map.get(key) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text)),
-        Some(_) => Err(field(key, "must be a text")),
-    }
-}
-
-fn name<T: FromStr<Err: Display>>(map: &Map<String, Value>, key: &str) -> Result<Option<T>, Rejection> {
-    text(map, key)?.map(|text| text.parse().map_err(|problem| field(key, problem))).transpose()
-}
-
-fn field(name: &str, problem: impl Display) -> Rejection {
-    Rejection::Field { field: name.to_owned(), problem: problem.to_string() }
-}
-
-/// A field's name comes from the sender and goes into an answer, so it is cut.
-fn shorten(text: &str) -> String {
-    text.chars().take(64).collect()
 }
 
 /// The digest of a row: its JSON with sorted keys and no white space, so that the same row written by
@@ -229,8 +184,10 @@ mod tests {
     }
 
     fn read(value: &Value) -> Result<ReportRow, Rejection> {
-        let limits =
-            RowLimits { max_future: SignedDuration::from_mins(5), max_age: SignedDuration::from_hours(24 * 90) };
+        let limits = RowLimits {
+            max_future: SignedDuration::from_mins(5),
+            max_age: SignedDuration::from_hours(24 * 90),
+        };
         parse(value, now(), limits)
     }
 
@@ -263,15 +220,24 @@ mod tests {
             (json!({"amount_usd": 1}), "id"),
             (json!({"id": "r"}), "usage"),
             (json!({"id": "r", "amount_usd": -1}), "negative"),
-            (json!({"id": "r", "amount_usd": 1e308}), "nine billion"),
+            (json!({"id": "r", "amount_usd": 1e308}), "one billion"),
             (json!({"id": "r", "amount_usd": "NaN"}), "decimal"),
             (json!({"id": "r", "amount_usd": true}), "decimal"),
             (json!({"id": "r", "amount_usd": 1, "usage": {}}), "not both"),
             (json!({"id": "r", "amount_usd": 1, "api": "openai_chat"}), "api"),
             (json!({"id": "r", "amount_usd": 1, "surprise": 1}), "surprise"),
-            (json!({"id": "r", "amount_usd": 1, "occurred_at": "yesterday"}), "RFC 3339"),
-            (json!({"id": "r", "amount_usd": 1, "occurred_at": "2027-01-01T00:00:00Z"}), "future"),
-            (json!({"id": "r", "amount_usd": 1, "occurred_at": "1970-01-01T00:00:00Z"}), "ago"),
+            (
+                json!({"id": "r", "amount_usd": 1, "occurred_at": "yesterday"}),
+                "RFC 3339",
+            ),
+            (
+                json!({"id": "r", "amount_usd": 1, "occurred_at": "2027-01-01T00:00:00Z"}),
+                "future",
+            ),
+            (
+                json!({"id": "r", "amount_usd": 1, "occurred_at": "1970-01-01T00:00:00Z"}),
+                "ago",
+            ),
             (json!({"id": "r", "amount_usd": 1, "labels": {"a": 1}}), "labels.a"),
             (json!({"id": "r", "amount_usd": 1, "task": "a\u{0}b"}), "task"),
             (json!({"id": "x".repeat(201), "amount_usd": 1}), "at most 200"),

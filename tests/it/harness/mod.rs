@@ -3,7 +3,9 @@
 //! Nothing here knows what Backstop promises; it starts and stops processes, and says clearly why when
 //! it cannot. A fault in it shows as a panic with the output of the process concerned.
 
+pub mod account;
 pub mod daemon;
+pub mod fault_proxy;
 pub mod moto;
 pub mod process;
 pub mod strace;

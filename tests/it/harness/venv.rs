@@ -105,7 +105,11 @@ fn install(python: &Path, requirements: &str, base: &Path) -> Result<(), String>
 
 fn works(python: &Path, base: &Path) -> bool {
     let mut probe = Command::new(python);
-    probe.args(["-c", "import moto.moto_server.werkzeug_app"]);
+    // Found, not imported: importing it takes as long as starting the emulator.
+    probe.args([
+        "-c",
+        "import sys, importlib.util as u; sys.exit(u.find_spec('moto') is None)",
+    ]);
     run("python-probe", probe, base, PROBE_LIMIT).is_ok()
 }
 

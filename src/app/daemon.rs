@@ -1,0 +1,333 @@
+//! The daemon, built of its rooms.
+
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use arc_swap::ArcSwap;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::net::{TcpListener, UnixListener};
+
+use super::addresses::Addresses;
+use super::reload::Live;
+use super::supervise::Supervisor;
+use super::{catalogue, settings};
+use crate::audit::{self, AuditHealth, AuditTask, Cadence, Refusals, Signer};
+use crate::config::LiveSettings;
+use crate::http::admin::{self, AdminApi, AuditPlace};
+use crate::http::agent::{self, AgentApi};
+use crate::http::auth::{AdminToken, KeyRing};
+use crate::http::serve::{Listener, serve};
+use crate::intake::usage::Intake;
+use crate::killswitch::KillSwitch;
+use crate::ledger::{self, Deps, Ledger};
+use crate::ports::{Clock, Cloud, Entropy, Notifier, Store};
+use crate::watch::Watch;
+
+/// What the daemon stands on: the sides of the ports.
+pub(super) struct Parts {
+    pub(super) settings: Arc<LiveSettings>,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) cloud: Arc<dyn Cloud>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) entropy: Arc<dyn Entropy>,
+    pub(super) notifier: Arc<dyn Notifier>,
+    pub(super) metrics: PrometheusHandle,
+}
+
+/// A daemon that listens, with everything that a person or a demo talks to.
+pub(super) struct Daemon {
+    pub(super) supervisor: Supervisor,
+    pub(super) addresses: Addresses,
+    pub(super) live: Arc<Live>,
+    pub(super) ledger: Ledger,
+}
+
+/// How often the agents' keys are read again, so that a key which another process revoked is refused.
+const KEYS_EVERY: Duration = Duration::from_secs(1);
+
+impl Daemon {
+    /// Builds and starts every part. When it returns, the listeners are open.
+    pub(super) async fn start(parts: Parts) -> anyhow::Result<Self> {
+        let Parts {
+            settings: live_settings,
+            store,
+            cloud,
+            clock,
+            entropy,
+            notifier,
+            metrics,
+        } = parts;
+        let current = live_settings.current();
+        let catalogue = Arc::new(ArcSwap::from_pointee(catalogue::load(&current)?));
+        let agents = Arc::new(ArcSwap::from_pointee(settings::agents(&current)));
+        let intake_settings = Arc::new(ArcSwap::from_pointee(settings::intake(&current)));
+        let kill_settings = Arc::new(ArcSwap::from_pointee(settings::kill(&current)));
+        let watch_settings = Arc::new(ArcSwap::from_pointee(settings::watch(&current)));
+        let mut supervisor = Supervisor::new();
+
+        let deps = Deps {
+            store: Arc::clone(&store),
+            clock: Arc::clone(&clock),
+            entropy: Arc::clone(&entropy),
+        };
+        let budgets = settings::budgets(&current);
+        let (ledger, ledger_task, dead) = ledger::open(deps, settings::ledger(&current), budgets, &host_name())
+            .await
+            .context("the ledger cannot be opened")?;
+        if dead.holds > 0 {
+            tracing::warn!(
+                epochs = dead.epochs.len(), holds = dead.holds, usd = %dead.amount,
+                "an earlier run died with open holds; they are unresolved at their bounds"
+            );
+        }
+        let drain = supervisor.back().stop.clone();
+        supervisor
+            .back()
+            .add("the ledger", async move { Ok(ledger_task.run(drain).await?) });
+
+        let audit = start_audit(&mut supervisor, &live_settings, &store, &clock, &*entropy)?;
+        let keys = Arc::new(KeyRing::default());
+        keys.refresh(&*store).await.context("the agents' keys cannot be read")?;
+        refresh_keys(&mut supervisor, &keys, &store, &clock);
+
+        let killswitch = Arc::new(KillSwitch::new(
+            Arc::clone(&store),
+            cloud,
+            Arc::clone(&clock),
+            Arc::clone(&entropy),
+            Arc::clone(&kill_settings),
+            Arc::clone(&notifier),
+        ));
+        let poked = Arc::clone(&killswitch);
+        let watch = Arc::new(Watch::new(
+            Arc::clone(&store),
+            Arc::clone(&clock),
+            Arc::clone(&entropy),
+            Arc::clone(&notifier),
+            Arc::clone(&watch_settings),
+            Arc::new(move || poked.poke()),
+        ));
+        let stop = supervisor.front().stop.clone();
+        let judge = Arc::clone(&watch);
+        supervisor.front().add("judgement", async move {
+            judge.run(stop).await;
+            Ok(())
+        });
+        // The ledger pokes the judge, so that a breach does not wait for the next look.
+        let stop = supervisor.front().stop.clone();
+        let (triggers, judge) = (ledger.triggers(), Arc::clone(&watch));
+        supervisor.front().add("the bell", async move {
+            while stop.run_until_cancelled(triggers.notified()).await.is_some() {
+                judge.poke();
+            }
+            Ok(())
+        });
+        let stop = supervisor.front().stop.clone();
+        let driven = Arc::clone(&killswitch);
+        supervisor.front().add("the kill switch", async move {
+            driven.run(stop).await;
+            Ok(())
+        });
+
+        let intake = Arc::new(Intake::new(
+            ledger.clone(),
+            Arc::clone(&catalogue),
+            Arc::clone(&agents),
+            Arc::clone(&intake_settings),
+            Arc::clone(&clock),
+            Arc::clone(&store),
+        ));
+        let live = Arc::new(Live {
+            settings: Arc::clone(&live_settings),
+            catalogue: Arc::clone(&catalogue),
+            agents: Arc::clone(&agents),
+            intake: intake_settings,
+            kill: kill_settings,
+            watch: watch_settings,
+            ledger: ledger.clone(),
+            store: Arc::clone(&store),
+        });
+        let limits = settings::body_limits(&current);
+        let allowed_hosts = current.server.allowed_hosts.clone();
+        let agent_api = AgentApi {
+            ledger: ledger.clone(),
+            intake: Arc::clone(&intake),
+            keys: Arc::clone(&keys),
+            store: Arc::clone(&store),
+            catalogue: Arc::clone(&catalogue),
+            refusals: Arc::clone(&audit.refusals),
+            clock: Arc::clone(&clock),
+            limits,
+            allowed_hosts: allowed_hosts.clone(),
+        };
+        let (reloaded, reload_clock) = (Arc::clone(&live), Arc::clone(&clock));
+        let admin_api = AdminApi {
+            ledger: ledger.clone(),
+            intake,
+            keys,
+            store,
+            clock,
+            entropy,
+            catalogue,
+            agents,
+            settings: live_settings,
+            watch,
+            killswitch,
+            audit: audit.place,
+            reload: Arc::new(move || Box::pin(Arc::clone(&reloaded).reload(reload_clock.now()))),
+            metrics: Arc::new(move || metrics.render()),
+            limits,
+            allowed_hosts,
+            token: current
+                .admin
+                .token
+                .as_ref()
+                .map(|token| AdminToken::new(token.expose())),
+            peer_uids: peer_uids(&current.admin.peer_uids),
+        };
+        let addresses = listen(&mut supervisor, &live, Arc::new(agent_api), Arc::new(admin_api)).await?;
+        Ok(Self {
+            supervisor,
+            addresses,
+            live,
+            ledger,
+        })
+    }
+}
+
+struct Audit {
+    place: AuditPlace,
+    refusals: Arc<Refusals>,
+}
+
+fn start_audit(
+    supervisor: &mut Supervisor,
+    settings: &LiveSettings,
+    store: &Arc<dyn Store>,
+    clock: &Arc<dyn Clock>,
+    entropy: &dyn Entropy,
+) -> anyhow::Result<Audit> {
+    let audit = settings.current().audit.clone();
+    let key = audit::load_or_create(&audit.key_file, entropy).context("the audit log's key")?;
+    let verifying = key.verifying_key();
+    let cadence = Cadence::default();
+    let signer = Signer::open(key, &audit.heads_file, cadence).context("the audit log's heads")?;
+    let (refusals, health) = (Arc::new(Refusals::new()), Arc::new(AuditHealth::default()));
+    let task = AuditTask {
+        signer,
+        refusals: Arc::clone(&refusals),
+        health: Arc::clone(&health),
+        store: Arc::clone(store),
+        clock: Arc::clone(clock),
+    };
+    let stop = supervisor.back().stop.clone();
+    supervisor.back().add("the audit log", async move {
+        task.run(stop).await;
+        Ok(())
+    });
+    let place = AuditPlace {
+        heads: audit.heads_file,
+        keys: vec![verifying],
+        cadence,
+        health,
+    };
+    Ok(Audit { place, refusals })
+}
+
+fn refresh_keys(supervisor: &mut Supervisor, keys: &Arc<KeyRing>, store: &Arc<dyn Store>, clock: &Arc<dyn Clock>) {
+    let (keys, store, clock) = (Arc::clone(keys), Arc::clone(store), Arc::clone(clock));
+    let stop = supervisor.front().stop.clone();
+    supervisor.front().add("the key ring", async move {
+        while stop.run_until_cancelled(clock.sleep(KEYS_EVERY)).await.is_some() {
+            // Keys that were valid stay so while the store cannot be read; spend fails closed there.
+            if let Err(error) = keys.refresh(&*store).await {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the agents' keys cannot be read again"
+                );
+            }
+        }
+        Ok(())
+    });
+}
+
+async fn listen(
+    supervisor: &mut Supervisor,
+    live: &Live,
+    agent_api: Arc<AgentApi>,
+    admin_api: Arc<AdminApi>,
+) -> anyhow::Result<Addresses> {
+    let settings = live.settings.current();
+    let server = &settings.server;
+    let agent = bind(server.agent_listen, "server.agent_listen").await?;
+    let admin = bind(server.admin_listen, "server.admin_listen").await?;
+    let socket = bind_socket(&server.admin_socket, &settings.admin.peer_uids)?;
+    let addresses = Addresses {
+        agent: agent.local_addr()?,
+        admin: admin.local_addr()?,
+        admin_socket: server.admin_socket.clone(),
+    };
+    let limits = settings::serve_limits(&settings);
+    let admin_router = admin::router(admin_api);
+    for (name, listener, router) in [
+        ("the agent side", Listener::Tcp(agent), agent::router(agent_api)),
+        ("the admin side", Listener::Tcp(admin), admin_router.clone()),
+        ("the admin socket", Listener::Unix(socket), admin_router),
+    ] {
+        let stop = supervisor.front().stop.clone();
+        supervisor.front().add(name, async move {
+            serve(listener, router, limits, stop).await;
+            Ok(())
+        });
+    }
+    Ok(addresses)
+}
+
+async fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("{setting}: cannot listen on {address}"))
+}
+
+/// The admin socket, for its owner alone; if other users are named, anybody may connect and the kernel's
+/// word on who it is decides. A socket file that an earlier run left behind is replaced;
+/// one that still answers is another daemon's.
+fn bind_socket(path: &Path, peers: &[u32]) -> anyhow::Result<UnixListener> {
+    let what = || format!("server.admin_socket: cannot listen on {}", path.display());
+    if path.exists() {
+        if std::os::unix::net::UnixStream::connect(path).is_ok() {
+            anyhow::bail!("{}: another daemon answers there", what());
+        }
+        std::fs::remove_file(path).with_context(what)?;
+    }
+    let listener = UnixListener::bind(path).with_context(what)?;
+    let mode = if peers.is_empty() { 0o600 } else { 0o666 };
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).with_context(what)?;
+    Ok(listener)
+}
+
+/// Root and the daemon's own user may always use the socket: they could take the ledger itself.
+fn peer_uids(configured: &[u32]) -> Vec<u32> {
+    let mut uids = vec![0, rustix::process::geteuid().as_raw()];
+    uids.extend_from_slice(configured);
+    uids
+}
+
+fn host_name() -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    format!("{name}, process {}", std::process::id())
+}
+
+/// A directory of our own, closed to others, if it is not there yet.
+pub(super) fn make_dir(path: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .with_context(|| format!("the directory {} cannot be made", path.display()))
+}

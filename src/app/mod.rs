@@ -1,0 +1,15 @@
+//! The composition root: builds the daemon out of its rooms, supervises it, drains it.
+//!
+//! Only this room sees all the others. `serve` builds it on the machine's clock, the SQLite store and
+//! AWS; `demo` builds the same daemon on an accelerated clock and the rehearsal fleet.
+
+mod addresses;
+mod catalogue;
+mod daemon;
+mod reload;
+mod serve;
+mod settings;
+mod supervise;
+mod systemd;
+
+pub use serve::serve;

@@ -1,0 +1,80 @@
+//! Applies settings that were loaded again to the rooms that use them.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::{catalogue, settings};
+use crate::config::LiveSettings;
+use crate::config::settings::Settings;
+use crate::domain::audit::NewAudit;
+use crate::domain::id::AgentId;
+use crate::domain::price::Catalogue;
+use crate::intake::usage::IntakeSettings;
+use crate::killswitch::KillSettings;
+use crate::ledger::Ledger;
+use crate::ports::Store;
+use crate::watch::WatchSettings;
+
+/// What of the running daemon follows the config.
+pub(super) struct Live {
+    pub(super) settings: Arc<LiveSettings>,
+    pub(super) catalogue: Arc<ArcSwap<Catalogue>>,
+    pub(super) agents: Arc<ArcSwap<Vec<AgentId>>>,
+    pub(super) intake: Arc<ArcSwap<IntakeSettings>>,
+    pub(super) kill: Arc<ArcSwap<KillSettings>>,
+    pub(super) watch: Arc<ArcSwap<WatchSettings>>,
+    pub(super) ledger: Ledger,
+    pub(super) store: Arc<dyn Store>,
+}
+
+impl Live {
+    /// Loads the config again. Wrong new settings leave the old ones, and the answer is every problem.
+    pub(super) async fn reload(self: Arc<Self>, now: Timestamp) -> Result<Value, Value> {
+        let this = Arc::clone(&self);
+        // It reads files, the price files among them, which a worker of the runtime must not wait for.
+        let loaded = tokio::task::spawn_blocking(move || {
+            let change = this.settings.reload().map_err(|problems| json!(problems))?;
+            let current = this.settings.current();
+            let prices = catalogue::load(&current).map_err(|error| json!([{ "message": format!("{error:#}") }]))?;
+            Ok((change, current, prices))
+        });
+        let (change, current, prices) = loaded
+            .await
+            .unwrap_or_else(|_panicked| Err(json!([{ "message": "the reload failed" }])))?;
+        // On record before it is in force: a raised limit is an override.
+        let overrides = change.overrides().map(|change| NewAudit {
+            at: now,
+            actor: "operator:config".to_owned(),
+            action: "budget_loosened".to_owned(),
+            agent: None,
+            reason: change.what.clone(),
+            evidence: json!(change).to_string(),
+        });
+        let overrides: Vec<NewAudit> = overrides.collect();
+        if !overrides.is_empty()
+            && let Err(error) = self.store.append_audit(&overrides).await
+        {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "loosened budgets are not in the audit log"
+            );
+        }
+        self.apply(&current, prices).await;
+        Ok(json!(change))
+    }
+
+    async fn apply(&self, current: &Settings, prices: Catalogue) {
+        self.catalogue.store(Arc::new(prices));
+        self.agents.store(Arc::new(settings::agents(current)));
+        self.intake.store(Arc::new(settings::intake(current)));
+        self.kill.store(Arc::new(settings::kill(current)));
+        self.watch.store(Arc::new(settings::watch(current)));
+        if let Err(unavailable) = self.ledger.set_rules(settings::budgets(current)).await {
+            // New calls see them already, and the ledger goes on trying to write them into the lines.
+            tracing::warn!(error = %unavailable, "the new limits are not yet written into the ledger's lines");
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! The command line's shape. What a command does stands in the file of its name.
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand};
+
+use super::{
+    agent, audit, budget, check, contain, demo, ledger, lifecycle, prices, reset, review, serve, spend, status, usage,
+};
+
+/// A hard cost cap and a cloud kill switch for autonomous AI agents.
+#[derive(Debug, Parser)]
+#[command(
+    name = "backstop",
+    version,
+    arg_required_else_help = true,
+    max_term_width = 100,
+    disable_help_subcommand = true,
+    after_help = EXAMPLES
+)]
+pub struct Args {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  backstop demo                                 watch a runaway agent being stopped, on a rehearsal fleet
+  backstop check                                every mistake in the config at once
+  backstop serve                                run the daemon
+  backstop agent add support-bot                add an agent to the config
+  backstop agent key support-bot                make its key, shown once
+  backstop status                               what runs, what is spent, what waits for a person
+  backstop contain support-bot --dry-run        what the kill switch would do
+  backstop reset support-bot --raise 25 --yes   put everything back, with 25 dollars more
+
+Exit status: 0 done, 1 refused or failed, 2 wrong usage, 3 the daemon cannot be reached.
+Data goes to standard output, everything else to standard error.";
+
+/// Options that every command takes.
+#[derive(Debug, Clone, Default, ClapArgs)]
+#[command(next_help_heading = "Everywhere")]
+pub struct Global {
+    /// The config file; else ./config.toml, else /etc/backstop/config.toml, else the built-in defaults
+    #[arg(long, global = true, value_name = "FILE", env = "BACKSTOP_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// The daemon's unix socket; else the one that the config names
+    #[arg(long, global = true, value_name = "PATH", env = "BACKSTOP_SOCKET")]
+    pub socket: Option<PathBuf>,
+    /// The admin API over TCP instead of the socket, such as http://127.0.0.1:8701
+    #[arg(long, global = true, value_name = "URL", env = "BACKSTOP_ADMIN_URL")]
+    pub admin_url: Option<String>,
+    /// A file with the bearer token for --admin-url; else BACKSTOP_ADMIN_TOKEN, else what the config names
+    #[arg(long, global = true, value_name = "FILE", env = "BACKSTOP_ADMIN_TOKEN_FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Print the API's JSON as it is, instead of tables
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Say more on standard error; twice for still more
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the daemon
+    Serve(serve::Serve),
+    /// Watch an incident being stopped: the same daemon on a rehearsal fleet, in accelerated time
+    Demo(demo::Demo),
+    /// Report every mistake in the config at once; needs no daemon
+    Check(check::Check),
+    /// List, add and show agents, and make their keys
+    #[command(subcommand)]
+    Agent(agent::Agent),
+    /// What runs, what is spent, what waits for a person
+    Status(status::Status),
+    /// What was spent, by agent, task, model, service, tool or day
+    Spend(spend::Spend),
+    /// Budgets and what is left of them
+    #[command(subcommand)]
+    Budget(budget::Budget),
+    /// Import usage reports
+    #[command(subcommand)]
+    Usage(usage::Usage),
+    /// Let an agent's calls wait until a person resumes it; its cloud side goes on
+    Pause(lifecycle::Pause),
+    /// Let a paused agent go on
+    Resume(lifecycle::Resume),
+    /// Throw the kill switch: freeze the agent, deny its principals, stop its machines
+    Contain(contain::Contain),
+    /// Put back what a containment changed, and let the agent go on
+    Reset(reset::Reset),
+    /// What waits for a person
+    #[command(subcommand)]
+    Review(review::Review),
+    /// Show the price catalogue, import prices
+    #[command(subcommand)]
+    Prices(prices::Prices),
+    /// Back up and verify the ledger, resolve what nobody knows the cost of
+    #[command(subcommand)]
+    Ledger(ledger::Ledger),
+    /// Read the audit log, and verify that nobody rewrote it
+    #[command(subcommand)]
+    Audit(audit::Audit),
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    /// The list of the design's section 7, as far as it is built.
+    #[test]
+    fn the_help_lists_every_command() {
+        let help = Args::command().render_help().to_string();
+        for command in [
+            "serve", "demo", "check", "agent", "status", "spend", "budget", "usage", "pause", "resume", "contain",
+            "reset", "review", "prices", "ledger", "audit",
+        ] {
+            assert!(help.lines().any(|line| line.trim_start().starts_with(command)), "{command} is not in\n{help}");
+        }
+        for later in ["doctor", "drill", "policy", "replay"] {
+            assert!(!help.lines().any(|line| line.trim_start().starts_with(later)), "{later} is not built yet");
+        }
+    }
+
+    #[test]
+    fn every_command_says_what_it_is_and_what_its_options_mean() {
+        fn walk(command: &clap::Command, path: &str) {
+            let path = format!("{path} {}", command.get_name());
+            assert!(command.get_about().is_some(), "{path} has no description");
+            for argument in command.get_arguments() {
+                let silent = argument.get_help().is_none();
+                assert!(!silent, "{path}: {} has no description", argument.get_id());
+            }
+            for inner in command.get_subcommands() {
+                walk(inner, &path);
+            }
+        }
+        let mut command = Args::command();
+        command.build();
+        walk(&command, "");
+    }
+
+    #[test]
+    fn what_the_design_lists_parses() {
+        for line in [
+            "serve",
+            "demo transcription-loop",
+            "check --json",
+            "agent list",
+            "agent add a --manifest m.json",
+            "agent key a",
+            "agent show a",
+            "status",
+            "status a",
+            "spend a --by model --since 24h --until 2026-11-20",
+            "spend --by task --task nightly",
+            "budget list --json",
+            "usage import - --agent a --all-or-nothing",
+            "pause a --reason x",
+            "resume a",
+            "contain a --dry-run",
+            "contain a --revoke --yes",
+            "reset a --raise 12.50 --yes",
+            "reset a --until 2h --only instance:eu-west-1/i-0123456789abcdef0 i-1",
+            "review list --all",
+            "review show 0192f0c1-0000-7000-8000-000000000000",
+            "review approve 0192f0c1-0000-7000-8000-000000000000 --note fine",
+            "review deny 0192f0c1-0000-7000-8000-000000000000",
+            "prices show gpt-5-mini",
+            "prices import prices.json",
+            "ledger backup /tmp/b.db",
+            "ledger verify",
+            "ledger resolve --hold 0192f0c1-0000-7000-8000-000000000000 --cost-usd 0",
+            "audit list --from 1 --limit 10",
+            "audit verify",
+            "--socket /run/x.sock -vv status",
+        ] {
+            let parsed = Args::try_parse_from(std::iter::once("backstop").chain(line.split(' ')));
+            assert!(parsed.is_ok(), "{line}: {}", parsed.expect_err("failed"));
+        }
+        for line in ["reset a --raise 5 --until 2h", "contain", "spend --by colour", "reset a --raise -5", "status a b"] {
+            assert!(Args::try_parse_from(std::iter::once("backstop").chain(line.split(' '))).is_err(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! How a command fails, and with which exit status.
+
+use std::fmt;
+
+use serde_json::Value;
+
+/// Exit statuses, besides 0.
+pub const REFUSED: u8 = 1;
+pub const USAGE: u8 = 2;
+pub const UNREACHABLE: u8 = 3;
+
+#[derive(Debug)]
+pub enum Failure {
+    /// The daemon said no.
+    Refused {
+        code: String,
+        message: String,
+        hint: Option<String>,
+        /// The whole answer, for `--json`.
+        body: Option<String>,
+    },
+    /// Something that was to be done here did not work.
+    Failed { message: String, hint: Option<String> },
+    /// What was asked for makes no sense.
+    Usage { message: String, hint: Option<String> },
+    Unreachable { message: String, hint: Option<String> },
+    /// What went wrong was printed already.
+    Reported,
+}
+
+impl Failure {
+    pub fn failed(message: impl Into<String>) -> Self {
+        Self::Failed { message: message.into(), hint: None }
+    }
+
+    pub fn usage(message: impl Into<String>, hint: &str) -> Self {
+        Self::Usage { message: message.into(), hint: Some(hint.to_owned()) }
+    }
+
+    /// From an answer's `{"error": {…}}`; anything else is shown by its status.
+    pub fn from_answer(status: u16, body: &str) -> Self {
+        let error = serde_json::from_str::<Value>(body).ok().and_then(|mut body| Some(body.get_mut("error")?.take()));
+        let text = |key: &str| Some(error.as_ref()?.get(key)?.as_str()?.to_owned());
+        Self::Refused {
+            code: text("code").unwrap_or_else(|| format!("http_{status}")),
+            message: text("message").unwrap_or_else(|| format!("the daemon answered with status {status}")),
+            hint: text("hint"),
+            body: error.is_some().then(|| body.to_owned()),
+        }
+    }
+
+    pub fn exit_status(&self) -> u8 {
+        match self {
+            Self::Refused { .. } | Self::Failed { .. } | Self::Reported => REFUSED,
+            Self::Usage { .. } => USAGE,
+            Self::Unreachable { .. } => UNREACHABLE,
+        }
+    }
+
+    pub fn hint(&self) -> Option<&str> {
+        match self {
+            Self::Refused { hint, .. }
+            | Self::Failed { hint, .. }
+            | Self::Usage { hint, .. }
+            | Self::Unreachable { hint, .. } => hint.as_deref(),
+            Self::Reported => None,
+        }
+    }
+
+    /// The form of the API's errors, for `--json`.
+    pub fn to_json(&self) -> String {
+        let code = match self {
+            Self::Refused { body: Some(body), .. } => return body.clone(),
+            Self::Refused { code, .. } => code.as_str(),
+            Self::Failed { .. } | Self::Reported => "failed",
+            Self::Usage { .. } => "usage",
+            Self::Unreachable { .. } => "unreachable",
+        };
+        serde_json::json!({ "error": { "code": code, "message": self.to_string(), "hint": self.hint() } }).to_string()
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused { message, .. }
+            | Self::Failed { message, .. }
+            | Self::Usage { message, .. }
+            | Self::Unreachable { message, .. } => f.write_str(message),
+            Self::Reported => f.write_str("it did not work"),
+        }
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::failed(error.to_string())
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::failed(format!("{error:#}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_becomes_what_it_says() {
+        let body = r#"{"error":{"code":"wrong_state","message":"the agent is active","hint":null}}"#;
+        let failure = Failure::from_answer(409, body);
+        assert_eq!((failure.to_string().as_str(), failure.exit_status()), ("the agent is active", 1));
+        assert_eq!(failure.to_json(), body, "--json shows the answer as it came");
+        let odd = Failure::from_answer(502, "<html>");
+        assert_eq!(odd.to_string(), "the daemon answered with status 502");
+        assert!(odd.to_json().contains("http_502"));
+    }
+}

@@ -1,0 +1,117 @@
+//! `backstop status`
+
+use clap::Args;
+use serde_json::Value;
+
+use super::context::Context;
+use super::failure::Failure;
+use super::output::{field, record, rows, table, text};
+use crate::domain::id::AgentId;
+
+/// What runs, what is spent, what waits for a person
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  backstop status\n  backstop status support-bot --json")]
+pub struct Status {
+    /// Everything about this agent, instead of the whole daemon
+    agent: Option<AgentId>,
+}
+
+/// Of an agent in a list.
+pub(super) const AGENT_COLUMNS: [&str; 5] = ["id", "status", "since", "keys", "reason"];
+/// Of a budget's live line.
+pub(super) const LINE_COLUMNS: [&str; 12] = [
+    "budget",
+    "agent",
+    "value",
+    "window_start",
+    "window_end",
+    "limit_usd",
+    "posted_usd",
+    "held_usd",
+    "remaining_usd",
+    "unresolved_usd",
+    "overage_usd",
+    "breached",
+];
+pub(super) const REVIEW_COLUMNS: [&str; 5] = ["id", "agent", "opened_at", "question.kind", "summary"];
+
+impl Status {
+    pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
+        let client = context.client()?;
+        match self.agent {
+            None => context.output.answer(&client.get(&["status"], &[]).await?, overall),
+            Some(agent) => context.output.answer(&client.get(&["agents", agent.as_str()], &[]).await?, one_agent),
+        }
+    }
+}
+
+fn overall(status: &Value) -> String {
+    let mut blocks = vec![record(status, &["agents", "reviews", "containments"])];
+    let agents = rows(status, "agents");
+    // Whether there is a list or a count by status, it is shown.
+    if !agents.is_empty() {
+        blocks.push(table(agents, &AGENT_COLUMNS, ""));
+    } else if let Some(counts) = field(status, "agents").filter(|counts| counts.is_object()) {
+        blocks.push(format!("agents:\n{}", indent(&record(counts, &[]))));
+    }
+    for (name, columns) in [("containments", CONTAINMENT_COLUMNS.as_slice()), ("reviews", REVIEW_COLUMNS.as_slice())] {
+        let list = rows(status, name);
+        if !list.is_empty() {
+            blocks.push(format!("{name}:\n{}", indent(&table(list, columns, ""))));
+        }
+    }
+    blocks.retain(|block| !block.is_empty());
+    blocks.join("\n\n")
+}
+
+const CONTAINMENT_COLUMNS: [&str; 7] =
+    ["agent", "phase", "mode", "generation", "opened_at", "contained_at", "cause"];
+
+/// An agent with its lines, keys, containment and reviews.
+pub(super) fn one_agent(agent: &Value) -> String {
+    let mut blocks = vec![record(agent, &["lines", "keys", "containment", "reviews"])];
+    let mut section = |title: &str, body: String| {
+        if !body.is_empty() {
+            blocks.push(format!("{title}:\n{}", indent(&body)));
+        }
+    };
+    section("budgets", table(rows(agent, "lines"), &LINE_COLUMNS, ""));
+    if let Some(containment) = field(agent, "containment") {
+        section("containment", containment_text(containment));
+    }
+    section("reviews", table(rows(agent, "reviews"), &REVIEW_COLUMNS, ""));
+    section("keys", table(rows(agent, "keys"), &["id", "created_at", "revoked_at"], ""));
+    blocks.retain(|block| !block.is_empty());
+    blocks.join("\n\n")
+}
+
+/// A containment, with what is still burning last, where it is seen.
+pub(super) fn containment_text(containment: &Value) -> String {
+    let mut text_ = record(containment, &["coverage", "version"]);
+    if let Some(coverage) = field(containment, "coverage") {
+        for (name, what) in [("denied", "denied"), ("stopped", "stopped")] {
+            let list = rows(coverage, name);
+            if !list.is_empty() {
+                text_.push_str(&format!("\n\n{what} ({}):", list.len()));
+                for item in list {
+                    text_.push_str(&format!("\n  {}", super::output::show(item)));
+                }
+            }
+        }
+        if let Some(until) = field(coverage, "attribution_pending_until") {
+            text_.push_str(&format!("\n\nattribution pending until {}", super::output::show(until)));
+        }
+        let burning = rows(coverage, "still_burning");
+        if !burning.is_empty() {
+            text_.push_str(&format!("\n\nSTILL BURNING ({}):", burning.len()));
+            for item in burning {
+                text_.push_str(&format!("\n  {}: {}", text(item, "resource"), text(item, "why")));
+            }
+        }
+    }
+    text_
+}
+
+pub(super) fn indent(text: &str) -> String {
+    text.lines().map(|line| if line.is_empty() { String::new() } else { format!("  {line}") }).collect::<Vec<_>>().join("\n")
+}

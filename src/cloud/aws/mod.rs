@@ -1,0 +1,280 @@
+//! The `Cloud` port on AWS: IAM, EC2 and STS through the official SDK.
+//!
+//! Credentials, region and endpoints come from the usual AWS places (environment, profile, web identity,
+//! container, instance role; `AWS_ENDPOINT_URL` and its per-service forms), so that nothing about AWS
+//! secrets is ever in our own config. Every call is bounded in time and attempts.
+//!
+//! The SDK repeats a failed attempt by itself. That is not a blind repetition of an unknown outcome:
+//! each change here sets a state (denied, inactive, stopped, running, gone) instead of moving by a step,
+//! so that doing it twice within one call's time limit is doing it once. What is still unknown when the
+//! attempts are used up is told as unknown, and the kill switch looks again before it acts.
+//!
+//! Regions share nothing but credentials: each has its own client, its own retry budget and its own
+//! bound on calls in flight, so that one that is down cannot starve the others. It must never filter by
+//! what AWS alone decided: ownership is checked again here on what came back.
+
+mod ec2;
+mod error;
+mod iam;
+mod imds;
+mod sts;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, SdkConfig};
+
+use self::ec2::{Ec2, batch};
+use self::iam::Iam;
+use self::sts::Sts;
+use crate::domain::containment::observed::{BatchResult, Identity, Instance, PrincipalState};
+use crate::domain::containment::target::{Principal, Region};
+use crate::ports::{Cloud, CloudError, InstanceFilter};
+
+/// Asked when neither the settings nor the AWS places name a region.
+const FALLBACK_REGION: &str = "us-east-1";
+
+/// How to reach AWS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AwsSettings {
+    /// The regions to look after; empty for every region that is enabled for the account.
+    pub regions: Vec<Region>,
+    /// Where the services without regions are asked. `None`: as the usual AWS places say, else the first
+    /// of `regions`, else `us-east-1`.
+    pub home_region: Option<Region>,
+    /// One endpoint for every service, above what the AWS places say.
+    pub endpoint_url: Option<String>,
+    /// The profile of the AWS config files.
+    pub profile: Option<String>,
+    pub connect_timeout: Duration,
+    /// For one attempt.
+    pub attempt_timeout: Duration,
+    /// For one call with its repetitions.
+    pub operation_timeout: Duration,
+    pub max_attempts: u32,
+    /// Calls in flight at once, in each region and in IAM.
+    pub parallel: usize,
+    /// Instances in one stop, start or terminate call.
+    pub batch: usize,
+    /// Instances in one page of a listing: 5 to 1,000.
+    pub page: u16,
+}
+
+impl Default for AwsSettings {
+    fn default() -> Self {
+        Self {
+            regions: Vec::new(),
+            home_region: None,
+            endpoint_url: None,
+            profile: None,
+            connect_timeout: Duration::from_secs(2),
+            attempt_timeout: Duration::from_secs(5),
+            operation_timeout: Duration::from_secs(9),
+            max_attempts: 3,
+            parallel: 4,
+            batch: 50,
+            page: 1_000,
+        }
+    }
+}
+
+/// AWS, as one account's credentials see it.
+#[derive(Debug)]
+pub struct Aws {
+    settings: AwsSettings,
+    sdk: SdkConfig,
+    home: Region,
+    iam: Iam,
+    sts: Sts,
+    ec2: Mutex<BTreeMap<Region, Arc<Ec2>>>,
+}
+
+impl Aws {
+    /// Finds credentials and region in the usual AWS places. It calls nothing yet (except an instance's
+    /// metadata, if the region is to be had nowhere else): what is wrong shows at the first call.
+    pub async fn connect(settings: AwsSettings) -> Self {
+        let mut loader = aws_config::defaults(BehaviorVersion::latest())
+            .retry_config(retries(&settings))
+            .timeout_config(timeouts(&settings));
+        if let Some(profile) = &settings.profile {
+            loader = loader.profile_name(profile);
+        }
+        if let Some(url) = &settings.endpoint_url {
+            loader = loader.endpoint_url(url);
+        }
+        if let Some(region) = &settings.home_region {
+            loader = loader.region(aws_config::Region::new(region.0.clone()));
+        }
+        Self::new(loader.load().await, settings)
+    }
+
+    /// With credentials, region and endpoint that the caller chose; attempts and time limits are always
+    /// those of the settings.
+    pub fn new(sdk: SdkConfig, settings: AwsSettings) -> Self {
+        let home = settings
+            .home_region
+            .clone()
+            .or_else(|| sdk.region().map(|region| Region(region.as_ref().to_owned())))
+            .or_else(|| settings.regions.first().cloned())
+            .unwrap_or_else(|| Region(FALLBACK_REGION.to_owned()));
+        let mut builder = sdk
+            .into_builder()
+            .region(aws_config::Region::new(home.0.clone()))
+            .retry_config(retries(&settings))
+            .timeout_config(timeouts(&settings));
+        if let Some(url) = &settings.endpoint_url {
+            builder = builder.endpoint_url(url);
+        }
+        let sdk = builder.build();
+        Self {
+            iam: Iam::new(&sdk, settings.parallel),
+            sts: Sts::new(&sdk),
+            ec2: Mutex::new(BTreeMap::new()),
+            settings,
+            sdk,
+            home,
+        }
+    }
+
+    /// The instance that this process runs on, if it runs on one: it belongs to the guard (C5). Asked of
+    /// the instance metadata service, for a few seconds at most.
+    pub async fn own_instance() -> Option<String> {
+        imds::own_instance().await
+    }
+
+    /// The client of a region, made at its first use.
+    fn ec2(&self, region: &Region) -> Arc<Ec2> {
+        let mut clients = self.ec2.lock().unwrap_or_else(PoisonError::into_inner);
+        let client = clients
+            .entry(region.clone())
+            .or_insert_with(|| Arc::new(Ec2::new(&self.sdk, region, &self.settings)));
+        Arc::clone(client)
+    }
+
+    async fn batch(&self, region: &Region, ids: &[String], change: ec2::Change) -> Result<BatchResult, CloudError> {
+        let ec2 = self.ec2(region);
+        let limits = batch::Limits {
+            size: self.settings.batch,
+            parallel: self.settings.parallel,
+        };
+        let result = batch::run(ids, limits, |ids| {
+            let ec2 = Arc::clone(&ec2);
+            async move { ec2.change(change, ids).await }
+        })
+        .await;
+        match &result {
+            Ok(done) => tracing::debug!(
+                operation = change.operation(), %region,
+                accepted = done.accepted.len(), refused = done.refused.len(), "instances"
+            ),
+            Err(error) => tracing::debug!(operation = change.operation(), %region, %error, "instances"),
+        }
+        result
+    }
+}
+
+fn retries(settings: &AwsSettings) -> RetryConfig {
+    // A kill switch has less patience than the SDK's first pause of up to a second.
+    RetryConfig::standard()
+        .with_max_attempts(settings.max_attempts.max(1))
+        .with_initial_backoff(Duration::from_millis(200))
+        .with_max_backoff(Duration::from_secs(5))
+}
+
+fn timeouts(settings: &AwsSettings) -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(settings.connect_timeout)
+        .read_timeout(settings.attempt_timeout)
+        .operation_attempt_timeout(settings.attempt_timeout)
+        .operation_timeout(settings.operation_timeout)
+        .build()
+}
+
+#[async_trait]
+impl Cloud for Aws {
+    async fn identity(&self) -> Result<Identity, CloudError> {
+        let identity = self.sts.caller().await?;
+        let Some(role) = sts::session_role(&identity.arn) else {
+            return Ok(identity);
+        };
+        // A session's ARN has lost the path of its role, and the guard needs the whole (C5).
+        let arn = match self.iam.role_arn(role.name).await {
+            Ok(arn) if sts::is_same_role(&arn, &role) => arn,
+            Ok(other) => {
+                tracing::warn!(
+                    session = identity.arn,
+                    role = other,
+                    "the role behind our credentials is not the account's role of that name; its path stays unknown"
+                );
+                role.pathless_arn()
+            }
+            Err(error) => {
+                tracing::warn!(
+                    session = identity.arn, %error,
+                    "the path of the role behind our credentials stays unknown; allow iam:GetRole on it"
+                );
+                role.pathless_arn()
+            }
+        };
+        Ok(Identity { arn, ..identity })
+    }
+
+    async fn regions(&self) -> Result<Vec<Region>, CloudError> {
+        if self.settings.regions.is_empty() {
+            self.ec2(&self.home).enabled_regions().await
+        } else {
+            Ok(self.settings.regions.clone())
+        }
+    }
+
+    async fn instances(&self, region: &Region, filter: &InstanceFilter) -> Result<Vec<Instance>, CloudError> {
+        self.ec2(region).instances(filter).await
+    }
+
+    async fn stop_protection(&self, region: &Region, instance: &str) -> Result<bool, CloudError> {
+        self.ec2(region).stop_protection(instance).await
+    }
+
+    async fn principal(&self, principal: &Principal, policy_name: &str) -> Result<PrincipalState, CloudError> {
+        self.iam.principal(principal, policy_name).await
+    }
+
+    async fn put_deny(&self, principal: &Principal, policy_name: &str, document: &str) -> Result<(), CloudError> {
+        self.iam.put_deny(principal, policy_name, document).await
+    }
+
+    async fn delete_deny(&self, principal: &Principal, policy_name: &str) -> Result<(), CloudError> {
+        self.iam.delete_deny(principal, policy_name).await
+    }
+
+    async fn trusting(&self, principals: &[Principal]) -> Result<Vec<String>, CloudError> {
+        if principals.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.iam.trusting(principals).await
+    }
+
+    async fn set_access_key(&self, user: &str, key_id: &str, active: bool) -> Result<(), CloudError> {
+        self.iam.set_access_key(user, key_id, active).await
+    }
+
+    async fn stop(&self, region: &Region, ids: &[String]) -> Result<BatchResult, CloudError> {
+        self.batch(region, ids, ec2::Change::Stop).await
+    }
+
+    async fn start(&self, region: &Region, ids: &[String]) -> Result<BatchResult, CloudError> {
+        self.batch(region, ids, ec2::Change::Start).await
+    }
+
+    async fn may_stop(&self, region: &Region, ids: &[String]) -> Result<BatchResult, CloudError> {
+        self.batch(region, ids, ec2::Change::TryStop).await
+    }
+
+    async fn terminate(&self, region: &Region, ids: &[String]) -> Result<BatchResult, CloudError> {
+        self.batch(region, ids, ec2::Change::Terminate).await
+    }
+}

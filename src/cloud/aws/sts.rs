@@ -1,0 +1,107 @@
+//! STS: who the daemon is.
+
+use aws_config::SdkConfig;
+use aws_sdk_sts::Client;
+
+use super::error::Call;
+use crate::domain::containment::observed::Identity;
+use crate::ports::CloudError;
+
+#[derive(Debug)]
+pub(super) struct Sts {
+    client: Client,
+}
+
+impl Sts {
+    pub(super) fn new(sdk: &SdkConfig) -> Self {
+        Self {
+            client: Client::new(sdk),
+        }
+    }
+
+    /// The caller as STS names it: a user, the root, or a session.
+    pub(super) async fn caller(&self) -> Result<Identity, CloudError> {
+        let call = Call::read("sts:GetCallerIdentity");
+        let answer = self
+            .client
+            .get_caller_identity()
+            .send()
+            .await
+            .map_err(|e| call.failed(e))?;
+        match (answer.account, answer.arn) {
+            (Some(account), Some(arn)) => Ok(Identity { account, arn }),
+            _ => Err(call.nonsense("the answer names no account or no caller")),
+        }
+    }
+}
+
+/// A role as its session names it: without its path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct SessionRole<'a> {
+    partition: &'a str,
+    account: &'a str,
+    pub(super) name: &'a str,
+}
+
+impl SessionRole<'_> {
+    /// The role's ARN if it has no path.
+    pub(super) fn pathless_arn(&self) -> String {
+        format!("arn:{}:iam::{}:role/{}", self.partition, self.account, self.name)
+    }
+}
+
+/// The role of `arn:PARTITION:sts::ACCOUNT:assumed-role/NAME/SESSION`; `None` for another kind of caller.
+pub(super) fn session_role(arn: &str) -> Option<SessionRole<'_>> {
+    let mut parts = arn.splitn(6, ':');
+    let (scheme, partition, service) = (parts.next()?, parts.next()?, parts.next()?);
+    let (_region, account, resource) = (parts.next()?, parts.next()?, parts.next()?);
+    let name = resource.strip_prefix("assumed-role/")?.split('/').next()?;
+    (scheme == "arn" && service == "sts" && !name.is_empty()).then_some(SessionRole {
+        partition,
+        account,
+        name,
+    })
+}
+
+/// Whether a role's ARN is, but for the path, the one of the session. The look-up by name asks our own
+/// account, which is the session's account, unless an endpoint mixes accounts up.
+pub(super) fn is_same_role(arn: &str, session: &SessionRole<'_>) -> bool {
+    let prefix = format!("arn:{}:iam::{}:role/", session.partition, session.account);
+    arn.strip_prefix(&prefix)
+        .and_then(|path_and_name| path_and_name.rsplit('/').next())
+        .is_some_and(|name| name == session.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_is_reduced_to_its_role() {
+        let role = session_role("arn:aws-cn:sts::123456789012:assumed-role/guard/i-0abc").expect("a session");
+        assert_eq!(role.name, "guard");
+        assert_eq!(role.pathless_arn(), "arn:aws-cn:iam::123456789012:role/guard");
+        assert!(is_same_role("arn:aws-cn:iam::123456789012:role/ops/deep/guard", &role));
+        assert!(is_same_role("arn:aws-cn:iam::123456789012:role/guard", &role));
+        assert!(!is_same_role(
+            "arn:aws-cn:iam::123456789012:role/ops/other-guard",
+            &role
+        ));
+        assert!(!is_same_role("arn:aws-cn:iam::210987654321:role/guard", &role));
+    }
+
+    #[test]
+    fn other_callers_are_not_sessions() {
+        for arn in [
+            "arn:aws:iam::123456789012:user/ops/ann",
+            "arn:aws:iam::123456789012:root",
+            "arn:aws:sts::123456789012:federated-user/ann",
+            "arn:aws:iam::123456789012:assumed-role/x/y",
+            "arn:aws:sts::123456789012:assumed-role/",
+            "nonsense",
+            "",
+        ] {
+            assert_eq!(session_role(arn), None, "{arn}");
+        }
+    }
+}

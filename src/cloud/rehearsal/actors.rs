@@ -1,0 +1,124 @@
+//! What others do to the fleet, beside the port: the agent that launches, people who interfere.
+
+use super::Rehearsal;
+use super::fleet::MachineSpec;
+use super::world::{Machine, Verb};
+use crate::domain::containment::observed::{Instance, InstanceState, Refused};
+use crate::domain::containment::target::{Principal, Region};
+
+/// With which credential something is done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Credential {
+    /// A session of a role.
+    Role(String),
+    /// An access key of a user.
+    Key(String),
+}
+
+/// Why the agent could not launch.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LaunchRefused {
+    #[error("UnauthorizedOperation: an explicit deny forbids it")]
+    Denied,
+    #[error("AuthFailure: the key is inactive or unknown")]
+    BadKey,
+    #[error("there is no region {0}")]
+    NoRegion(Region),
+}
+
+impl Rehearsal {
+    /// The agent launches a machine. It counts on the ownership tag only if the launch carries it.
+    pub fn launch(&self, credential: &Credential, machine: MachineSpec) -> Result<String, LaunchRefused> {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        let world = &mut state.world;
+        let principal = match credential {
+            Credential::Role(arn) => Principal::Role(arn.clone()),
+            Credential::Key(id) => {
+                let holder = world
+                    .people
+                    .iter()
+                    .find(|(_, person)| person.keys.iter().any(|key| key.id == *id && key.active));
+                holder
+                    .map(|(principal, _)| principal.clone())
+                    .ok_or(LaunchRefused::BadKey)?
+            }
+        };
+        if !world.may_launch(&principal, now) {
+            return Err(LaunchRefused::Denied);
+        }
+        if !world.regions.contains(&machine.region) {
+            return Err(LaunchRefused::NoRegion(machine.region));
+        }
+        Ok(world.add(machine, now))
+    }
+
+    /// Puts a machine there, whoever launched it.
+    pub fn add(&self, machine: MachineSpec) -> String {
+        let now = self.clock.now();
+        self.lock().world.add(machine, now)
+    }
+
+    /// Somebody else's call on a machine, with every right.
+    pub fn someone(&self, verb: Verb, id: &str) -> Result<(), Refused> {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        let region = state.world.machines.get(id).map(|machine| machine.seen.region.clone());
+        let region = region.unwrap_or_else(|| Region(String::new()));
+        state.world.ask(verb, &region, id, now)
+    }
+
+    /// Puts a machine at once into a state.
+    pub fn force_state(&self, id: &str, to: InstanceState) {
+        let now = self.clock.now();
+        self.change(id, |machine| machine.become_now(to, now));
+    }
+
+    pub fn set_tag(&self, id: &str, key: &str, value: Option<&str>) {
+        self.change(id, |machine| match value {
+            Some(value) => {
+                machine.seen.tags.insert(key.to_owned(), value.to_owned());
+            }
+            None => {
+                machine.seen.tags.remove(key);
+            }
+        });
+    }
+
+    pub fn set_stop_protection(&self, id: &str, protected: bool) {
+        self.change(id, |machine| machine.protected = protected);
+    }
+
+    /// Somebody else writes or deletes the inline policy.
+    pub fn set_document(&self, principal: &Principal, document: Option<&str>) {
+        let now = self.clock.now();
+        self.lock().world.set_deny(principal, document.map(str::to_owned), now);
+    }
+
+    pub fn set_key(&self, key_id: &str, active: bool) {
+        for person in self.lock().world.people.values_mut() {
+            for key in person.keys.iter_mut().filter(|key| key.id == key_id) {
+                key.active = active;
+            }
+        }
+    }
+
+    /// Refuses a call on a machine from now on; `None` lets it work again.
+    pub fn refuse(&self, verb: Verb, id: &str, refused: Option<Refused>) {
+        let mut state = self.lock();
+        match refused {
+            Some(refused) => state.world.refusals.insert((verb, id.to_owned()), refused),
+            None => state.world.refusals.remove(&(verb, id.to_owned())),
+        };
+    }
+
+    pub fn machine(&self, id: &str) -> Option<Instance> {
+        self.lock().world.machines.get(id).map(|machine| machine.seen.clone())
+    }
+
+    fn change(&self, id: &str, change: impl FnOnce(&mut Machine)) {
+        if let Some(machine) = self.lock().world.machines.get_mut(id) {
+            change(machine);
+        }
+    }
+}

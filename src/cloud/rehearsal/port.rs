@@ -1,0 +1,247 @@
+//! The fleet behind the `Cloud` port, with its faults.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::faults::Fate;
+use super::world::{Verb, World};
+use super::{Call, Rehearsal, State};
+use crate::domain::containment::observed::{BatchResult, Identity, Instance, PrincipalState, Refused};
+use crate::domain::containment::target::{Principal, Region};
+use crate::ports::{Cloud, CloudError, InstanceFilter, Retry};
+
+/// A call as it is made: what it is named, where it goes, what it is about.
+struct Request {
+    operation: &'static str,
+    region: Option<Region>,
+    subjects: Vec<String>,
+    changes: bool,
+}
+
+impl Request {
+    fn read(operation: &'static str, region: Option<&Region>, subjects: Vec<String>) -> Self {
+        Self {
+            operation,
+            region: region.cloned(),
+            subjects,
+            changes: false,
+        }
+    }
+
+    fn change(operation: &'static str, region: Option<&Region>, subjects: Vec<String>) -> Self {
+        Self {
+            changes: true,
+            ..Self::read(operation, region, subjects)
+        }
+    }
+
+    fn error(&self, code: &str, message: &str, retry: Retry) -> CloudError {
+        CloudError {
+            operation: self.operation,
+            region: self.region.clone(),
+            code: (!code.is_empty()).then(|| code.to_owned()),
+            message: message.to_owned(),
+            retry,
+            source: None,
+        }
+    }
+}
+
+impl Rehearsal {
+    /// Makes one call: it takes its time, may fail before it is applied, or lose its reply after.
+    async fn call<T>(
+        &self,
+        request: Request,
+        apply: impl FnOnce(&mut World, &Fate, jiff::Timestamp) -> Result<T, CloudError> + Send,
+    ) -> Result<T, CloudError> {
+        let fate = {
+            let mut state = self.lock();
+            let call = Call {
+                at: self.clock.now(),
+                operation: request.operation,
+                region: request.region.clone(),
+                subjects: request.subjects.clone(),
+                changes: request.changes,
+            };
+            state.note(call);
+            state.faults.draw(request.region.as_ref())
+        };
+        while fate.hangs {
+            // Nobody answers; the caller's own time limit ends it.
+            self.clock.sleep(Duration::from_secs(3600)).await;
+        }
+        if !fate.delay.is_zero() {
+            self.clock.sleep(fate.delay).await;
+        }
+        if fate.is_down {
+            return Err(request.error("ServiceUnavailable", "the endpoint is down", Retry::Transient));
+        }
+        if fate.throttled {
+            return Err(request.error("RequestLimitExceeded", "request limit exceeded", Retry::Transient));
+        }
+        if fate.fails {
+            return Err(request.error("InternalError", "an internal error has occurred", Retry::Transient));
+        }
+        let now = self.clock.now();
+        let State { world, .. } = &mut *self.lock();
+        let answer = apply(world, &fate, now)?;
+        if fate.reply_lost && request.changes {
+            return Err(request.error("", "the connection was reset", Retry::UnknownOutcome));
+        }
+        Ok(answer)
+    }
+
+    async fn each(
+        &self,
+        operation: &'static str,
+        verb: Verb,
+        region: &Region,
+        ids: &[String],
+    ) -> Result<BatchResult, CloudError> {
+        let request = Request::change(operation, Some(region), ids.to_vec());
+        self.call(request, |world, _, now| {
+            Ok(sorted(ids, |id| world.ask(verb, region, id, now)))
+        })
+        .await
+    }
+}
+
+fn sorted(ids: &[String], mut ask: impl FnMut(&str) -> Result<(), Refused>) -> BatchResult {
+    let mut result = BatchResult::default();
+    for id in ids {
+        match ask(id) {
+            Ok(()) => result.accepted.push(id.clone()),
+            Err(refused) => result.refused.push((id.clone(), refused)),
+        }
+    }
+    result
+}
+
+fn matches(instance: &Instance, filter: &InstanceFilter) -> bool {
+    match filter {
+        InstanceFilter::Tags(tags) => tags.iter().any(|(key, value)| instance.tags.get(key) == Some(value)),
+        InstanceFilter::Profiles(arns) => instance.profile_arn.as_ref().is_some_and(|arn| arns.contains(arn)),
+        InstanceFilter::Ids(ids) => ids.contains(&instance.id),
+    }
+}
+
+#[async_trait]
+impl Cloud for Rehearsal {
+    async fn identity(&self) -> Result<Identity, CloudError> {
+        let request = Request::read("sts:GetCallerIdentity", None, Vec::new());
+        self.call(request, |world, _, _| {
+            Ok(Identity {
+                account: world.account.clone(),
+                arn: world.identity.clone(),
+            })
+        })
+        .await
+    }
+
+    async fn regions(&self) -> Result<Vec<Region>, CloudError> {
+        let request = Request::read("ec2:DescribeRegions", None, Vec::new());
+        self.call(request, |world, _, _| Ok(world.regions.clone())).await
+    }
+
+    async fn instances(&self, region: &Region, filter: &InstanceFilter) -> Result<Vec<Instance>, CloudError> {
+        let request = Request::read("ec2:DescribeInstances", Some(region), Vec::new());
+        self.call(request, |world, fate, now| {
+            let mut listing = world.listing(region, fate.stale, now);
+            listing.retain(|instance| matches(instance, filter));
+            Ok(listing)
+        })
+        .await
+    }
+
+    async fn stop_protection(&self, region: &Region, instance: &str) -> Result<bool, CloudError> {
+        let request = Request::read("ec2:DescribeInstanceAttribute", Some(region), vec![instance.to_owned()]);
+        let missing = request.error(
+            "InvalidInstanceID.NotFound",
+            "the instance does not exist",
+            Retry::Never,
+        );
+        self.call(request, |world, _, _| {
+            world
+                .machines
+                .get(instance)
+                .map(|machine| machine.protected)
+                .ok_or(missing)
+        })
+        .await
+    }
+
+    async fn principal(&self, principal: &Principal, _policy_name: &str) -> Result<PrincipalState, CloudError> {
+        let request = Request::read("iam:GetRole", None, vec![principal.arn().to_owned()]);
+        self.call(request, |world, fate, now| {
+            Ok(world.principal(principal, fate.stale, now))
+        })
+        .await
+    }
+
+    async fn put_deny(&self, principal: &Principal, _policy_name: &str, document: &str) -> Result<(), CloudError> {
+        let request = Request::change("iam:PutRolePolicy", None, vec![principal.arn().to_owned()]);
+        let missing = request.error("NoSuchEntity", "there is no such role or user", Retry::Never);
+        self.call(request, |world, _, now| {
+            let done = world.set_deny(principal, Some(document.to_owned()), now);
+            done.then_some(()).ok_or(missing)
+        })
+        .await
+    }
+
+    async fn delete_deny(&self, principal: &Principal, _policy_name: &str) -> Result<(), CloudError> {
+        let request = Request::change("iam:DeleteRolePolicy", None, vec![principal.arn().to_owned()]);
+        self.call(request, |world, _, now| {
+            world.set_deny(principal, None, now);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn set_access_key(&self, user: &str, key_id: &str, active: bool) -> Result<(), CloudError> {
+        let request = Request::change("iam:UpdateAccessKey", None, vec![format!("{user}/{key_id}")]);
+        let missing = request.error("NoSuchEntity", "there is no such access key", Retry::Never);
+        self.call(request, |world, _, _| {
+            let people = world.people.iter_mut();
+            let key = people
+                .filter(|(principal, _)| matches!(principal, Principal::User(_)) && principal.name() == user)
+                .flat_map(|(_, person)| &mut person.keys)
+                .find(|key| key.id == key_id);
+            key.map(|key| key.active = active).ok_or(missing)
+        })
+        .await
+    }
+
+    async fn trusting(&self, principals: &[Principal]) -> Result<Vec<String>, CloudError> {
+        let request = Request::read("iam:ListRoles", None, Vec::new());
+        self.call(request, |world, _, _| {
+            let trusts = |arn: &String| principals.iter().any(|principal| principal.arn() == arn);
+            let people = world.people.iter();
+            Ok(people
+                .filter(|(_, person)| person.trusted.iter().any(trusts))
+                .map(|(principal, _)| principal.arn().to_owned())
+                .collect())
+        })
+        .await
+    }
+
+    async fn stop(&self, region: &Region, ids: &[String]) -> Result<BatchResult, CloudError> {
+        self.each("ec2:StopInstances", Verb::Stop, region, ids).await
+    }
+
+    async fn start(&self, region: &Region, ids: &[String]) -> Result<BatchResult, CloudError> {
+        self.each("ec2:StartInstances", Verb::Start, region, ids).await
+    }
+
+    async fn may_stop(&self, region: &Region, ids: &[String]) -> Result<BatchResult, CloudError> {
+        let request = Request::read("ec2:StopInstances (DryRun)", Some(region), ids.to_vec());
+        self.call(request, |world, _, _| {
+            Ok(sorted(ids, |id| world.may(Verb::Stop, region, id)))
+        })
+        .await
+    }
+
+    async fn terminate(&self, region: &Region, ids: &[String]) -> Result<BatchResult, CloudError> {
+        self.each("ec2:TerminateInstances", Verb::Terminate, region, ids).await
+    }
+}

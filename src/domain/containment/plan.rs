@@ -1,0 +1,310 @@
+//! The plan: everything a sweep does next, from what was observed and what is recorded.
+//!
+//! It is pure and complete. It leaves execution no choices: what is in it is recorded (C1) and then
+//! done, in its order, and what is not in it is not touched. Planning again after the plan was carried
+//! out yields nothing to do, so a sweep that crashed is simply planned anew (C6).
+//!
+//! A plan has a part for the principals and one for each region, which are made and carried out apart,
+//! so that a region that is down never holds back the others. Each part says
+//! - what to do (images to record first, denies, keys, stops in batches),
+//! - what is *waiting*: it will be stoppable, but is not yet,
+//! - what is *unseen*: an observation that failed, behind which anything may run,
+//! - what is *still burning*: it runs, and nothing we are allowed to do stops it (C3).
+//!
+//! A sweep is *quiet* when there is nothing to do, nothing waits and nothing is unseen.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+
+use super::image::{Before, BeforeImage};
+use super::observed::{Instance, PrincipalState};
+use super::revoke::plan_principals;
+use super::state::{Containment, Mode, StillBurning};
+use super::steps::Steps;
+use super::stop::plan_region;
+use super::target::{CloudTargets, Guard, Principal, Region, Resource};
+
+/// The unrestored before-images of an agent, of every generation.
+pub type Images = BTreeMap<Resource, BeforeImage>;
+
+/// What was seen, or why it could not be.
+pub type Seen<T> = Result<T, String>;
+
+/// Settings of the rules, from the config.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlanRules {
+    /// Instances in one stop or start call at most.
+    pub batch: usize,
+    /// Terminate what cannot be stopped (one-time spot, instance store); their disks are lost.
+    pub terminate_unstoppable: bool,
+    /// What is stuck on its way for this long counts as still burning, so that one stuck machine does
+    /// not keep a containment from ever being proved.
+    pub stuck_after: SignedDuration,
+    /// How often to try again what was refused for good.
+    pub probe_every: SignedDuration,
+    /// How long creator events may be on their way (CloudTrail: minutes).
+    pub attribution_lag: SignedDuration,
+}
+
+impl Default for PlanRules {
+    fn default() -> Self {
+        Self {
+            batch: 50,
+            terminate_unstoppable: false,
+            stuck_after: SignedDuration::from_mins(5),
+            probe_every: SignedDuration::from_secs(60),
+            attribution_lag: SignedDuration::from_mins(15),
+        }
+    }
+}
+
+/// What every part of a plan needs to know.
+#[derive(Debug, Clone, Copy)]
+pub struct Frame<'a> {
+    pub now: Timestamp,
+    pub containment: &'a Containment,
+    pub targets: &'a CloudTargets,
+    pub guard: &'a Guard,
+    /// The account of our credentials; `None` while it is not known.
+    pub account: Option<&'a str>,
+    pub images: &'a Images,
+    pub steps: &'a Steps,
+    /// What people decided on foreign matches of this containment, by stable id.
+    pub foreign: &'a BTreeMap<String, bool>,
+    pub rules: &'a PlanRules,
+}
+
+impl Frame<'_> {
+    /// Whether a region is one that the agent declares; none declared means every one.
+    pub fn declares(&self, region: &Region) -> bool {
+        self.targets.regions.is_empty() || self.targets.regions.contains(region)
+    }
+
+    /// The principals to hold down: those declared, and those that we changed when they still were.
+    pub fn principals(&self) -> BTreeSet<Principal> {
+        let changed = self.images.keys().filter_map(|resource| match resource {
+            Resource::Principal { principal } => Some(principal.clone()),
+            _ => None,
+        });
+        self.targets.principals.iter().cloned().chain(changed).collect()
+    }
+
+    pub fn image(&self, resource: &Resource, before: Before) -> BeforeImage {
+        BeforeImage {
+            agent: self.containment.agent.clone(),
+            resource: resource.clone(),
+            before,
+            containment: self.containment.id,
+            recorded_at: self.now,
+            changed_at: None,
+            restored_at: None,
+            outcome: None,
+        }
+    }
+}
+
+/// One region as it was seen.
+#[derive(Debug, Clone)]
+pub struct RegionView {
+    pub region: Region,
+    pub instances: Seen<Vec<Instance>>,
+}
+
+/// Everything a whole plan is made from.
+#[derive(Debug, Clone)]
+pub struct PlanInput<'a> {
+    pub frame: Frame<'a>,
+    pub principals: Vec<(Principal, Seen<PrincipalState>)>,
+    /// `Err` when the regions themselves could not be listed.
+    pub regions: Seen<Vec<RegionView>>,
+    /// Roles that trust the agent's principals.
+    pub trusting: Seen<Vec<String>>,
+}
+
+/// What to do about the principals.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct PrincipalPlan {
+    pub images: Vec<BeforeImage>,
+    pub denies: Vec<PlannedDeny>,
+    pub keys: Vec<PlannedKey>,
+    /// Changed by us, as we now see, before a crash kept us from writing so.
+    pub adopted: Vec<Resource>,
+    /// Stable ids of what is denied now.
+    pub denied: Vec<String>,
+    pub burning: Vec<StillBurning>,
+    pub unseen: Vec<StillBurning>,
+    /// Targets that turned out to be the guard: skipped and reported (C5).
+    pub guarded: Vec<String>,
+    /// The instance profiles of the agent's roles.
+    pub profiles: BTreeSet<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PlannedDeny {
+    pub principal: Principal,
+    /// It was in place and somebody took it away: put it back, and raise the alarm.
+    pub put_back: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PlannedKey {
+    pub user: String,
+    pub key_id: String,
+    /// As `put_back` of a deny.
+    pub put_back: bool,
+}
+
+/// What to do in one region.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RegionPlan {
+    pub region: Region,
+    pub images: Vec<BeforeImage>,
+    pub stops: Vec<Vec<String>>,
+    pub terminates: Vec<Vec<String>>,
+    /// Stops that were refused for good and are tried again now and then; no sign of unrest.
+    pub probes: Vec<Vec<String>>,
+    pub adopted: Vec<Resource>,
+    pub stopped: Vec<String>,
+    pub waiting: Vec<StillBurning>,
+    pub burning: Vec<StillBurning>,
+    pub unseen: Vec<StillBurning>,
+    pub guarded: Vec<String>,
+    /// Matches outside the declared accounts and regions: a person is asked.
+    pub ask: Vec<ForeignMatch>,
+}
+
+impl RegionPlan {
+    pub fn empty(region: Region) -> Self {
+        Self {
+            region,
+            images: Vec::new(),
+            stops: Vec::new(),
+            terminates: Vec::new(),
+            probes: Vec::new(),
+            adopted: Vec::new(),
+            stopped: Vec::new(),
+            waiting: Vec::new(),
+            burning: Vec::new(),
+            unseen: Vec::new(),
+            guarded: Vec::new(),
+            ask: Vec::new(),
+        }
+    }
+
+    pub fn is_quiet(&self) -> bool {
+        self.stops.is_empty() && self.terminates.is_empty() && self.waiting.is_empty() && self.unseen.is_empty()
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ForeignMatch {
+    pub region: Region,
+    pub instance: String,
+    /// The stable id of the instance.
+    pub resource: String,
+    pub why: String,
+}
+
+impl PrincipalPlan {
+    pub fn is_quiet(&self) -> bool {
+        self.denies.is_empty() && self.keys.is_empty() && self.unseen.is_empty()
+    }
+}
+
+/// A whole sweep's plan.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Plan {
+    pub principals: PrincipalPlan,
+    pub regions: Vec<RegionPlan>,
+    /// Beyond both: roles we do not control, regions that could not be listed.
+    pub burning: Vec<StillBurning>,
+    pub unseen: Vec<StillBurning>,
+}
+
+impl Plan {
+    /// Nothing to do, nothing on its way, nothing unseen.
+    pub fn is_quiet(&self) -> bool {
+        self.principals.is_quiet() && self.unseen.is_empty() && self.regions.iter().all(RegionPlan::is_quiet)
+    }
+
+    /// Whether something runs or may act that was to be down: found, not merely unseen.
+    pub fn found_something(&self) -> bool {
+        !self.principals.denies.is_empty()
+            || !self.principals.keys.is_empty()
+            || self
+                .regions
+                .iter()
+                .any(|region| !region.stops.is_empty() || !region.terminates.is_empty() || !region.waiting.is_empty())
+    }
+
+    /// Stable ids of guards that matched as targets.
+    pub fn guarded(&self) -> impl Iterator<Item = &String> {
+        self.principals
+            .guarded
+            .iter()
+            .chain(self.regions.iter().flat_map(|region| &region.guarded))
+    }
+
+    pub fn images(&self) -> impl Iterator<Item = &BeforeImage> {
+        self.principals
+            .images
+            .iter()
+            .chain(self.regions.iter().flat_map(|region| &region.images))
+    }
+}
+
+/// Plans a sweep.
+pub fn plan(input: &PlanInput<'_>) -> Plan {
+    let frame = &input.frame;
+    let principals = plan_principals(frame, &input.principals);
+    let mut plan = Plan {
+        burning: trust_chains(frame, &input.trusting),
+        ..Plan::default()
+    };
+    if frame.containment.mode == Mode::Contain {
+        match &input.regions {
+            Ok(regions) => {
+                plan.regions = regions
+                    .iter()
+                    .map(|view| plan_region(frame, view, &principals.profiles))
+                    .collect();
+            }
+            Err(why) => plan.unseen.push(unlisted_regions(why)),
+        }
+    }
+    plan.principals = principals;
+    plan
+}
+
+/// What is said when the regions could not be listed: anything may run in any of them.
+pub fn unlisted_regions(why: &str) -> StillBurning {
+    StillBurning {
+        resource: "regions".to_owned(),
+        why: format!("the account's regions could not be listed: {why}"),
+    }
+}
+
+/// Roles that the agent may have assumed and that are not its declared own: a session that it took
+/// there outlives the deny on its role, and we have no say over it (C3).
+pub fn trust_chains(frame: &Frame<'_>, trusting: &Seen<Vec<String>>) -> Vec<StillBurning> {
+    let held = frame.principals();
+    match trusting {
+        Ok(arns) => arns
+            .iter()
+            .filter(|arn| !held.iter().any(|principal| principal.arn() == arn.as_str()))
+            .map(|arn| StillBurning {
+                resource: format!("role:{arn}"),
+                why: "it trusts the agent's principal and is not declared as the agent's: a session taken there \
+                      outlives the deny"
+                    .to_owned(),
+            })
+            .collect(),
+        Err(_) if held.is_empty() => Vec::new(),
+        Err(why) => vec![StillBurning {
+            resource: "trust".to_owned(),
+            why: format!("roles that trust the agent's principals could not be listed: {why}"),
+        }],
+    }
+}

@@ -1,0 +1,304 @@
+//! Planning a restore: what to put back, and what to leave because somebody else changed it (C4).
+//!
+//! The order harms nothing: machines start while the principal is still denied, then the deny is
+//! lifted and keys are activated, then the machines' health is awaited, and the agent thaws last.
+//!
+//! Only what a before-image names is looked at, and only what is still as we left it is put back. What
+//! is gone, was put back already or was changed by somebody else is *settled* with an outcome that
+//! says so. What cannot be put back now is waited for, machines for a bounded time; then they stay
+//! owed, unrestored, to the next reset. A principal is waited for without end, because an agent whose
+//! role is denied has not been reset.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+
+use super::deny;
+use super::image::{Before, BeforeImage};
+use super::observed::{Instance, InstanceState, PrincipalState};
+use super::plan::{Images, Seen};
+use super::state::{Action, Containment, RestoreRequest, StepState, StillBurning};
+use super::steps::Steps;
+use super::target::{Principal, Region, Resource};
+
+#[derive(Debug, Clone)]
+pub struct RestoreInput<'a> {
+    pub now: Timestamp,
+    pub containment: &'a Containment,
+    pub images: &'a Images,
+    pub steps: &'a Steps,
+    /// The principals that images name; a key's by the name of its user.
+    pub principals: BTreeMap<Principal, Seen<PrincipalState>>,
+    /// The instances that images name, region by region.
+    pub instances: BTreeMap<Region, Seen<Vec<Instance>>>,
+    pub batch: usize,
+    /// How long machines are waited for, from the reset on.
+    pub patience: SignedDuration,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct RestorePlan {
+    pub starts: BTreeMap<Region, Vec<Vec<String>>>,
+    pub lifts: Vec<Lift>,
+    pub keys: Vec<(String, String)>,
+    /// Put back, or given up for a reason that the outcome names.
+    pub settled: Vec<Settled>,
+    /// On its way, or not to be seen now.
+    pub waiting: Vec<StillBurning>,
+    /// Machines whose time is over: they stay owed to the next reset.
+    pub owed: Vec<StillBurning>,
+    /// Machines that the operator did not select.
+    pub kept: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Lift {
+    pub principal: Principal,
+    /// The document that was under our name before; `None` deletes ours.
+    pub document: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Settled {
+    pub resource: Resource,
+    pub outcome: String,
+}
+
+impl RestorePlan {
+    /// Nothing is left to do or to wait for: the agent may thaw.
+    pub fn is_done(&self) -> bool {
+        self.starts.is_empty() && self.lifts.is_empty() && self.keys.is_empty() && self.waiting.is_empty()
+    }
+}
+
+/// Names in `only` that select no machine with an unrestored before-image. A reset with any of them is
+/// refused before anything is done.
+pub fn unknown_selections(images: &Images, only: &[String]) -> Vec<String> {
+    only.iter()
+        .filter(|wanted| !images.keys().any(|resource| is_named(resource, wanted)))
+        .cloned()
+        .collect()
+}
+
+fn is_named(resource: &Resource, wanted: &str) -> bool {
+    matches!(resource, Resource::Instance { id, .. } if id == wanted || resource.to_string() == wanted)
+}
+
+/// Whether a reset puts this resource back. Principals always are.
+pub fn is_selected(resource: &Resource, request: Option<&RestoreRequest>) -> bool {
+    let only = request.map(|request| request.only.as_slice()).unwrap_or_default();
+    match resource {
+        Resource::Principal { .. } | Resource::AccessKey { .. } => true,
+        Resource::Instance { .. } => only.is_empty() || only.iter().any(|wanted| is_named(resource, wanted)),
+    }
+}
+
+/// Plans the next pass of a restore.
+pub fn plan_restore(input: &RestoreInput<'_>) -> RestorePlan {
+    let mut plan = RestorePlan::default();
+    let mut starts: BTreeMap<Region, Vec<String>> = BTreeMap::new();
+    for (resource, image) in input.images {
+        match (resource, &image.before) {
+            (Resource::Principal { principal }, Before::Principal { deny_document }) => {
+                plan_lift(input, &mut plan, resource, principal, deny_document.as_deref());
+            }
+            (Resource::AccessKey { user, key_id }, Before::AccessKey { active }) => {
+                plan_key(input, &mut plan, resource, image, (user, key_id, *active));
+            }
+            (Resource::Instance { region, id }, Before::Instance { state }) => {
+                if !is_selected(resource, input.containment.restore.as_ref()) {
+                    plan.kept.push(resource.to_string());
+                } else if plan_start(input, &mut plan, resource, image, *state) {
+                    starts.entry(region.clone()).or_default().push(id.clone());
+                }
+            }
+            _ => settle(&mut plan, resource, "its before-image does not fit it; left as it is"),
+        }
+    }
+    plan.starts = starts
+        .into_iter()
+        .map(|(region, ids)| {
+            let batches = ids.chunks(input.batch.max(1)).map(<[String]>::to_vec).collect();
+            (region, batches)
+        })
+        .collect();
+    plan
+}
+
+fn plan_lift(
+    input: &RestoreInput<'_>,
+    plan: &mut RestorePlan,
+    resource: &Resource,
+    principal: &Principal,
+    before: Option<&str>,
+) {
+    let state = match input.principals.get(principal) {
+        Some(Ok(state)) => state,
+        Some(Err(why)) => return wait(plan, resource, &format!("it could not be looked at: {why}")),
+        None => return wait(plan, resource, "it was not looked at"),
+    };
+    let by_us = step_of_this_restore(input, Action::LiftDeny, resource).is_some();
+    match (state.exists.then_some(()).and(state.deny_document.as_deref()), before) {
+        _ if !state.exists => settle(plan, resource, "it is gone; nothing to lift"),
+        (Some(now), Some(then)) if deny::same(now, then) => {
+            settle(plan, resource, if by_us { "put back" } else { "was as before already" });
+        }
+        (Some(now), before) if deny::is_ours(now) => plan.lifts.push(Lift {
+            principal: principal.clone(),
+            document: before.map(str::to_owned),
+        }),
+        (None, None) if by_us => settle(plan, resource, "lifted"),
+        (None, None) => settle(plan, resource, "was lifted by somebody else"),
+        (None, Some(_)) if by_us => plan.lifts.push(Lift {
+            principal: principal.clone(),
+            document: before.map(str::to_owned),
+        }),
+        (None, Some(_)) => settle(plan, resource, "somebody else deleted the policy of our name; left so"),
+        (Some(_), _) => settle(plan, resource, "somebody else changed the policy of our name; left so"),
+    }
+}
+
+fn plan_key(
+    input: &RestoreInput<'_>,
+    plan: &mut RestorePlan,
+    resource: &Resource,
+    image: &BeforeImage,
+    (user, key_id, was_active): (&str, &str, bool),
+) {
+    let seen = input
+        .principals
+        .iter()
+        .find(|(principal, _)| matches!(principal, Principal::User(_)) && principal.name() == user);
+    let state = match seen {
+        Some((_, Ok(state))) => state,
+        Some((_, Err(why))) => return wait(plan, resource, &format!("its user could not be looked at: {why}")),
+        None => return wait(plan, resource, "its user was not looked at"),
+    };
+    let by_us = step_of_this_restore(input, Action::ActivateKey, resource).is_some();
+    match state.keys.iter().find(|key| key.id == key_id) {
+        None => settle(plan, resource, "it is gone; nothing to activate"),
+        Some(key) if key.active && by_us => settle(plan, resource, "activated"),
+        Some(key) if key.active => settle(plan, resource, "was activated by somebody else"),
+        Some(_) if !was_active => settle(plan, resource, "was inactive before; left so"),
+        Some(_) if !changed(input, Action::DeactivateKey, resource, image) => {
+            settle(plan, resource, "was never changed by us");
+        }
+        Some(_) => plan.keys.push((user.to_owned(), key_id.to_owned())),
+    }
+}
+
+/// Whether the machine is to be started now.
+fn plan_start(
+    input: &RestoreInput<'_>,
+    plan: &mut RestorePlan,
+    resource: &Resource,
+    image: &BeforeImage,
+    before: InstanceState,
+) -> bool {
+    let Resource::Instance { region, id } = resource else {
+        return false;
+    };
+    let started = step_of_this_restore(input, Action::StartInstance, resource);
+    let refused = started.filter(|step| step.state == StepState::GivenUp);
+    let since = input.containment.restoring_at.unwrap_or(input.now);
+    let overdue = input.now.duration_since(since) >= input.patience;
+    let pending = |plan: &mut RestorePlan, why: String| {
+        let line = StillBurning {
+            resource: resource.to_string(),
+            why,
+        };
+        if overdue {
+            plan.owed.push(line)
+        } else {
+            plan.waiting.push(line)
+        }
+        false
+    };
+    let found = match input.instances.get(region) {
+        Some(Ok(instances)) => instances.iter().find(|instance| instance.id == *id),
+        Some(Err(why)) => return pending(plan, format!("its region could not be looked at: {why}")),
+        None => return pending(plan, "its region was not looked at".to_owned()),
+    };
+    let Some(instance) = found.filter(|instance| !instance.state.is_gone()) else {
+        let by_us = input.steps.get(Action::TerminateInstance, resource).is_some();
+        settle(
+            plan,
+            resource,
+            if by_us {
+                "we terminated it because it cannot be stopped; it cannot come back"
+            } else {
+                "it was terminated by somebody else; nothing to start"
+            },
+        );
+        return false;
+    };
+    if !changed(input, Action::StopInstance, resource, image) {
+        settle(plan, resource, "was never stopped by us");
+        return false;
+    }
+    match instance.state {
+        InstanceState::Running if started.is_some() => settle(plan, resource, "started"),
+        InstanceState::Running => settle(plan, resource, "was started by somebody else"),
+        InstanceState::Pending => return pending(plan, "it is starting".to_owned()),
+        InstanceState::Stopping => return pending(plan, "it is still stopping".to_owned()),
+        _ if !before.is_chargeable() => settle(plan, resource, "did not run before; left stopped"),
+        _ => {
+            if let Some(step) = refused {
+                let why = step
+                    .last_error
+                    .clone()
+                    .unwrap_or_else(|| "starting it was refused".to_owned());
+                plan.owed.push(StillBurning {
+                    resource: resource.to_string(),
+                    why,
+                });
+                return false;
+            }
+            if overdue {
+                let why = started.and_then(|step| step.last_error.clone());
+                plan.owed.push(StillBurning {
+                    resource: resource.to_string(),
+                    why: why.unwrap_or_else(|| "it could not be started in time".to_owned()),
+                });
+                return false;
+            }
+            return true;
+        }
+    }
+    false
+}
+
+/// Whether we changed it: it says so, or a call was under way when we crashed and the outcome, as it
+/// is seen now, is that of the call.
+fn changed(input: &RestoreInput<'_>, action: Action, resource: &Resource, image: &BeforeImage) -> bool {
+    let under_way = input
+        .steps
+        .since(action, resource, image.recorded_at)
+        .is_some_and(|step| matches!(step.state, StepState::Started | StepState::Done));
+    image.changed_at.is_some() || under_way
+}
+
+/// A step that belongs to the restore that runs now, not to an earlier one that a breach cut short.
+fn step_of_this_restore<'a>(
+    input: &RestoreInput<'a>,
+    action: Action,
+    resource: &Resource,
+) -> Option<&'a super::state::Step> {
+    let since = input.containment.restoring_at?;
+    input.steps.since(action, resource, since)
+}
+
+fn settle(plan: &mut RestorePlan, resource: &Resource, outcome: &str) {
+    plan.settled.push(Settled {
+        resource: resource.clone(),
+        outcome: outcome.to_owned(),
+    });
+}
+
+fn wait(plan: &mut RestorePlan, resource: &Resource, why: &str) {
+    plan.waiting.push(StillBurning {
+        resource: resource.to_string(),
+        why: why.to_owned(),
+    });
+}

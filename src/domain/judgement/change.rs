@@ -1,0 +1,287 @@
+//! What a measure makes of one agent, given where it stands.
+//!
+//! Every change is conditional on the versions it was made from, so that two judges cannot both act. A
+//! softer measure never loosens a harder one, and a measure that is in force already changes nothing.
+
+use jiff::Timestamp;
+
+use super::rule::Measure;
+use crate::domain::agent::{AgentState, AgentStatus};
+use crate::domain::containment::state::{Containment, Coverage, Mode, Phase};
+use crate::domain::id::ContainmentId;
+
+/// Where an agent stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    pub state: AgentState,
+    /// Its live containment, if it has one.
+    pub live: Option<Containment>,
+    /// The generation of its last containment; 0 before the first.
+    pub generation: i64,
+}
+
+/// What is to be written about one agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    pub state: Option<AgentState>,
+    pub open: Option<Containment>,
+    pub update: Option<Containment>,
+    pub kind: ChangeKind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChangeKind {
+    Paused,
+    Resumed,
+    /// A containment was opened.
+    Contained,
+    /// The live containment goes further than before.
+    Escalated,
+    /// A restore is broken off; the containment holds again.
+    Recontained,
+}
+
+/// Applies a measure. `None` when it, or a harder one, is in force already.
+pub fn apply(standing: &Standing, measure: Measure, why: &str, now: Timestamp, id: ContainmentId) -> Option<Change> {
+    match measure.mode() {
+        None => pause(standing, why, now),
+        Some(mode) => contain(standing, mode, why, now, id),
+    }
+}
+
+fn pause(standing: &Standing, why: &str, now: Timestamp) -> Option<Change> {
+    let state = &standing.state;
+    // A pause during a restore lets the restore go on; the agent stays paused when it is over.
+    state.status.may_become(AgentStatus::Paused).then(|| Change {
+        state: Some(AgentState {
+            status: AgentStatus::Paused,
+            ..moved(state, why, now)
+        }),
+        open: None,
+        update: None,
+        kind: ChangeKind::Paused,
+    })
+}
+
+/// Resumes a paused agent. `None` when it is not paused, or while a restore is under way.
+pub fn resume(standing: &Standing, why: &str, now: Timestamp) -> Option<Change> {
+    let state = &standing.state;
+    (state.status == AgentStatus::Paused && standing.live.is_none()).then(|| Change {
+        state: Some(AgentState {
+            status: AgentStatus::Active,
+            containment: None,
+            ..moved(state, why, now)
+        }),
+        open: None,
+        update: None,
+        kind: ChangeKind::Resumed,
+    })
+}
+
+fn contain(standing: &Standing, mode: Mode, why: &str, now: Timestamp, id: ContainmentId) -> Option<Change> {
+    let state = &standing.state;
+    let Some(live) = &standing.live else {
+        let opened = Containment {
+            id,
+            agent: state.id.clone(),
+            generation: standing.generation.saturating_add(1),
+            mode,
+            phase: Phase::Containing,
+            cause: why.to_owned(),
+            opened_at: now,
+            contained_at: None,
+            restoring_at: None,
+            closed_at: None,
+            sweeps: 0,
+            quiet: 0,
+            coverage: Coverage::default(),
+            restore: None,
+            version: 1,
+        };
+        return Some(Change {
+            state: Some(AgentState {
+                status: AgentStatus::Contained,
+                containment: Some(id),
+                ..moved(state, why, now)
+            }),
+            open: Some(opened),
+            update: None,
+            kind: ChangeKind::Contained,
+        });
+    };
+    let mode = harder(live.mode, mode);
+    let restoring = live.phase == Phase::Restoring;
+    if !restoring && mode == live.mode {
+        return None;
+    }
+    let update = Containment {
+        mode,
+        phase: Phase::Containing,
+        restoring_at: None,
+        restore: None,
+        quiet: 0,
+        version: live.version + 1,
+        ..live.clone()
+    };
+    let state = (state.status != AgentStatus::Contained).then(|| AgentState {
+        status: AgentStatus::Contained,
+        containment: Some(live.id),
+        ..moved(state, why, now)
+    });
+    Some(Change {
+        state,
+        open: None,
+        update: Some(update),
+        kind: if restoring {
+            ChangeKind::Recontained
+        } else {
+            ChangeKind::Escalated
+        },
+    })
+}
+
+fn moved(state: &AgentState, why: &str, now: Timestamp) -> AgentState {
+    AgentState {
+        since: now,
+        reason: why.to_owned(),
+        version: state.version + 1,
+        ..state.clone()
+    }
+}
+
+fn harder(a: Mode, b: Mode) -> Mode {
+    if a == Mode::Contain || b == Mode::Contain {
+        Mode::Contain
+    } else {
+        Mode::Revoke
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::containment::state::RestoreRequest;
+    use crate::domain::id::AgentId;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn id(number: u128) -> ContainmentId {
+        ContainmentId(uuid::Uuid::from_u128(number))
+    }
+
+    fn active() -> Standing {
+        Standing {
+            state: AgentState::initial(AgentId::new("a").unwrap()),
+            live: None,
+            generation: 0,
+        }
+    }
+
+    fn after(standing: &Standing, change: Change) -> Standing {
+        let live = change.open.or(change.update).or_else(|| standing.live.clone());
+        Standing {
+            state: change.state.unwrap_or_else(|| standing.state.clone()),
+            generation: live.as_ref().map_or(standing.generation, |live| live.generation),
+            live,
+        }
+    }
+
+    fn contained(mode: Mode) -> Standing {
+        let standing = active();
+        let change = apply(&standing, mode.into(), "why", at(1), id(1)).unwrap();
+        assert_eq!(change.kind, ChangeKind::Contained);
+        after(&standing, change)
+    }
+
+    fn restoring(mode: Mode) -> Standing {
+        let mut standing = contained(mode);
+        standing.state.status = AgentStatus::Restoring;
+        let live = standing.live.as_mut().unwrap();
+        live.phase = Phase::Restoring;
+        live.restoring_at = Some(at(5));
+        live.restore = Some(RestoreRequest {
+            by: "o".to_owned(),
+            at: at(5),
+            only: Vec::new(),
+        });
+        standing
+    }
+
+    #[test]
+    fn a_containment_opens_once_and_numbers_its_generation() {
+        let mut standing = active();
+        standing.generation = 3;
+        let change = apply(&standing, Measure::Contain, "why", at(1), id(1)).unwrap();
+        let opened = change.open.as_ref().unwrap();
+        assert_eq!(
+            (opened.generation, opened.version, opened.phase),
+            (4, 1, Phase::Containing)
+        );
+        let standing = after(&standing, change);
+        assert_eq!(standing.state.containment, Some(id(1)));
+        assert_eq!(standing.state.version, 1);
+        assert_eq!(apply(&standing, Measure::Contain, "why", at(2), id(2)), None);
+        assert_eq!(apply(&standing, Measure::Revoke, "why", at(2), id(2)), None);
+        assert_eq!(
+            apply(&standing, Measure::Pause, "why", at(2), id(2)),
+            None,
+            "a pause never loosens"
+        );
+    }
+
+    #[test]
+    fn a_harder_response_upgrades_the_live_containment() {
+        let standing = contained(Mode::Revoke);
+        let change = apply(&standing, Measure::Contain, "why", at(2), id(2)).unwrap();
+        assert_eq!(change.kind, ChangeKind::Escalated);
+        assert_eq!(change.state, None, "it is contained already");
+        let update = change.update.unwrap();
+        assert_eq!(
+            (update.id, update.mode, update.version, update.quiet),
+            (id(1), Mode::Contain, 2, 0)
+        );
+    }
+
+    #[test]
+    fn a_breach_while_restoring_contains_again() {
+        let standing = restoring(Mode::Contain);
+        let change = apply(&standing, Measure::Revoke, "why", at(9), id(2)).unwrap();
+        assert_eq!(change.kind, ChangeKind::Recontained);
+        let update = change.update.clone().unwrap();
+        assert_eq!(
+            (update.mode, update.phase, update.restore),
+            (Mode::Contain, Phase::Containing, None)
+        );
+        assert_eq!(after(&standing, change).state.status, AgentStatus::Contained);
+    }
+
+    #[test]
+    fn a_pause_while_restoring_lets_the_restore_go_on() {
+        let standing = restoring(Mode::Contain);
+        let change = apply(&standing, Measure::Pause, "why", at(9), id(2)).unwrap();
+        assert_eq!(change.update, None);
+        let paused = after(&standing, change);
+        assert_eq!(paused.state.status, AgentStatus::Paused);
+        assert_eq!(paused.state.containment, Some(id(1)));
+        assert_eq!(resume(&paused, "why", at(10)), None, "not before the restore is over");
+        let again = apply(&paused, Measure::Contain, "why", at(11), id(3)).unwrap();
+        assert_eq!(again.kind, ChangeKind::Recontained);
+        assert_eq!(after(&paused, again).state.status, AgentStatus::Contained);
+    }
+
+    #[test]
+    fn pause_and_resume_are_idempotent() {
+        let standing = active();
+        assert_eq!(resume(&standing, "why", at(1)), None);
+        let paused = after(
+            &standing,
+            apply(&standing, Measure::Pause, "why", at(1), id(1)).unwrap(),
+        );
+        assert_eq!(apply(&paused, Measure::Pause, "why", at(2), id(1)), None);
+        let resumed = after(&paused, resume(&paused, "why", at(3)).unwrap());
+        assert_eq!(resumed.state.status, AgentStatus::Active);
+        assert_eq!(resumed.state.version, 2);
+    }
+}

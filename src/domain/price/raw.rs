@@ -1,0 +1,291 @@
+//! Prices as people write them: the form of the built-in list and of `[[price]]` in the config.
+//!
+//! Rates are decimal dollars in quotes, per million tokens or per unit, exactly as the provider's page
+//! prints them. An unknown key is an error, since a misspelt rate would otherwise be a missing one.
+
+use serde::Deserialize;
+
+use super::entry::{Band, MAX_BANDS, PriceEntry, Provenance, SourceKind, UnitRates, Uplifts};
+use super::rate::{Permille, Rate, RateRejection, Rates};
+use super::usage::{ServiceTier, TokenClass};
+use crate::domain::id::{ModelId, NameError, ServiceId};
+
+/// One price as it is written.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawPrice {
+    pub service: String,
+    /// Names that share the price; `#` stands for one digit.
+    pub models: Vec<String>,
+    #[serde(default)]
+    pub bands: Vec<RawBand>,
+    /// Dollars a second of audio or video.
+    pub second: Option<String>,
+    /// Dollars a character of speech.
+    pub character: Option<String>,
+    /// Dollars an image.
+    pub image: Option<String>,
+    /// Dollars a call.
+    pub request: Option<String>,
+    /// Dollars a web search that the provider runs.
+    pub web_search: Option<String>,
+    #[serde(default)]
+    pub uplift: RawUplifts,
+    pub context: Option<u64>,
+    pub max_output: Option<u64>,
+    /// `documented`, `third_party` or `operator`.
+    #[serde(default = "operator")]
+    pub kind: SourceKind,
+    pub source: String,
+    pub date: String,
+}
+
+const fn operator() -> SourceKind {
+    SourceKind::Operator
+}
+
+/// Rates per million tokens for one tier and size of input.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawBand {
+    #[serde(default)]
+    pub tier: ServiceTier,
+    #[serde(default)]
+    pub above: u64,
+    pub input: Option<String>,
+    pub cache_read: Option<String>,
+    pub cache_write: Option<String>,
+    pub cache_write_1h: Option<String>,
+    pub cache_write_12h: Option<String>,
+    pub input_audio: Option<String>,
+    pub cache_read_audio: Option<String>,
+    pub input_image: Option<String>,
+    pub cache_read_image: Option<String>,
+    pub output: Option<String>,
+    pub reasoning: Option<String>,
+    pub output_audio: Option<String>,
+    pub output_image: Option<String>,
+}
+
+/// Factors on the price of a whole call, such as `"1.1"`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawUplifts {
+    pub fast: Option<String>,
+    pub us: Option<String>,
+    pub eu: Option<String>,
+}
+
+/// What is wrong with a written price.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RawPriceRejection {
+    #[error(transparent)]
+    Name(#[from] NameError),
+    #[error("a price names at least one model")]
+    NoModel,
+    #[error("{key} = {text:?}: {why}")]
+    Rate {
+        key: &'static str,
+        text: String,
+        why: RateRejection,
+    },
+    #[error("a price has at most {MAX_BANDS} bands")]
+    TooManyBands,
+    #[error("two bands have the tier {tier} and above = {above}")]
+    SameBand { tier: ServiceTier, above: u64 },
+    #[error("the bands of the tier {tier} begin above {above} tokens; add one for shorter inputs")]
+    NoFirstBand { tier: ServiceTier, above: u64 },
+    #[error("a price has at least one rate")]
+    NoRate,
+    #[error("a price says where it comes from and when it was read: {key} is empty")]
+    NoProvenance { key: &'static str },
+}
+
+fn rate(key: &'static str, text: Option<&String>, per_unit: bool) -> Result<Option<Rate>, RawPriceRejection> {
+    let Some(text) = text else { return Ok(None) };
+    let read = if per_unit {
+        Rate::per_unit(text)
+    } else {
+        Rate::per_million(text)
+    };
+    let bound = if per_unit { Rate::MAX } else { Rate::MAX_PER_TOKEN };
+    match read {
+        Ok(rate) if rate <= bound => Ok(Some(rate)),
+        Ok(_) => Err(RawPriceRejection::Rate {
+            key,
+            text: text.clone(),
+            why: RateRejection::Absurd,
+        }),
+        Err(why) => Err(RawPriceRejection::Rate {
+            key,
+            text: text.clone(),
+            why,
+        }),
+    }
+}
+
+fn factor(key: &'static str, text: Option<&String>) -> Result<Option<Permille>, RawPriceRejection> {
+    text.map(|text| {
+        Permille::factor(text).map_err(|why| RawPriceRejection::Rate {
+            key,
+            text: text.clone(),
+            why,
+        })
+    })
+    .transpose()
+}
+
+impl RawBand {
+    fn read(&self) -> Result<Band, RawPriceRejection> {
+        use TokenClass as C;
+        let mut rates = Rates::default();
+        for (class, key, text) in [
+            (C::Input, "input", &self.input),
+            (C::CacheRead, "cache_read", &self.cache_read),
+            (C::CacheWrite, "cache_write", &self.cache_write),
+            (C::CacheWrite1h, "cache_write_1h", &self.cache_write_1h),
+            (C::CacheWrite12h, "cache_write_12h", &self.cache_write_12h),
+            (C::InputAudio, "input_audio", &self.input_audio),
+            (C::CacheReadAudio, "cache_read_audio", &self.cache_read_audio),
+            (C::InputImage, "input_image", &self.input_image),
+            (C::CacheReadImage, "cache_read_image", &self.cache_read_image),
+            (C::Output, "output", &self.output),
+            (C::Reasoning, "reasoning", &self.reasoning),
+            (C::OutputAudio, "output_audio", &self.output_audio),
+            (C::OutputImage, "output_image", &self.output_image),
+        ] {
+            rates.put(class, rate(key, text.as_ref(), false)?);
+        }
+        if rates.is_empty() {
+            return Err(RawPriceRejection::NoRate);
+        }
+        Ok(Band {
+            tier: self.tier,
+            above: self.above,
+            rates,
+        })
+    }
+}
+
+impl RawPrice {
+    /// The entries that this price stands for: one for each model that it names.
+    pub fn entries(&self) -> Result<Vec<PriceEntry>, RawPriceRejection> {
+        let service = ServiceId::new(&self.service)?;
+        if self.bands.len() > MAX_BANDS {
+            return Err(RawPriceRejection::TooManyBands);
+        }
+        for (key, text) in [("source", &self.source), ("date", &self.date)] {
+            if text.trim().is_empty() {
+                return Err(RawPriceRejection::NoProvenance { key });
+            }
+        }
+        let mut bands = self.bands.iter().map(RawBand::read).collect::<Result<Vec<_>, _>>()?;
+        bands.sort_by_key(|band| (band.tier, band.above));
+        for pair in bands.windows(2) {
+            if (pair[0].tier, pair[0].above) == (pair[1].tier, pair[1].above) {
+                return Err(RawPriceRejection::SameBand {
+                    tier: pair[0].tier,
+                    above: pair[0].above,
+                });
+            }
+        }
+        for tier in ServiceTier::ALL {
+            let first = bands.iter().find(|band| band.tier == tier);
+            let missing = first.is_none() && tier == ServiceTier::Standard && !bands.is_empty();
+            if let Some(above) = first
+                .map(|band| band.above)
+                .filter(|&above| above > 0)
+                .or(missing.then_some(0))
+            {
+                return Err(RawPriceRejection::NoFirstBand { tier, above });
+            }
+        }
+        let units = UnitRates {
+            second: rate("second", self.second.as_ref(), true)?,
+            character: rate("character", self.character.as_ref(), true)?,
+            image: rate("image", self.image.as_ref(), true)?,
+            request: rate("request", self.request.as_ref(), true)?,
+            web_search: rate("web_search", self.web_search.as_ref(), true)?,
+        };
+        if bands.is_empty() && units == UnitRates::default() {
+            return Err(RawPriceRejection::NoRate);
+        }
+        let uplifts = Uplifts {
+            fast: factor("uplift.fast", self.uplift.fast.as_ref())?,
+            us: factor("uplift.us", self.uplift.us.as_ref())?,
+            eu: factor("uplift.eu", self.uplift.eu.as_ref())?,
+        };
+        let provenance = Provenance {
+            kind: self.kind,
+            source: self.source.as_str().into(),
+            date: self.date.as_str().into(),
+        };
+        if self.models.is_empty() {
+            return Err(RawPriceRejection::NoModel);
+        }
+        self.models
+            .iter()
+            .map(|model| {
+                // A pattern is a name too, once its digits are filled in.
+                ModelId::new(model.replace('#', "0"))?;
+                Ok(PriceEntry {
+                    service: service.clone(),
+                    model: model.as_str().into(),
+                    bands: bands.clone(),
+                    units,
+                    uplifts,
+                    context: self.context,
+                    max_output: self.max_output,
+                    provenance: provenance.clone(),
+                })
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Vec<PriceEntry>, String> {
+        let raw: RawPrice = toml::from_str(text).map_err(|e| e.to_string())?;
+        raw.entries().map_err(|e| e.to_string())
+    }
+
+    const HEAD: &str = "service = 's'\nmodels = ['a', 'b-####']\nsource = 'here'\ndate = '2026-11-20'\n";
+
+    #[test]
+    fn a_written_price_is_one_entry_a_model() {
+        let text = format!("{HEAD}bands = [{{ input = '1.25', output = '10' }}]\nsecond = '0.0001'");
+        let entries = read(&text).expect("it is well written");
+        let names: Vec<_> = entries.iter().map(|entry| entry.model.to_string()).collect();
+        assert_eq!(names, ["a", "b-####"]);
+        let base = entries[0].base().expect("a standard band");
+        assert_eq!(base.get(TokenClass::Input), Rate::per_million("1.25").ok());
+        assert_eq!(entries[0].units.second, Rate::per_unit("0.0001").ok());
+        assert_eq!(entries[0].provenance.kind, SourceKind::Operator);
+    }
+
+    #[test]
+    fn each_mistake_is_named() {
+        for (body, expected) in [
+            ("", "at least one rate"),
+            ("bands = [{ }]", "at least one rate"),
+            ("bands = [{ imput = '1' }]", "imput"),
+            ("bands = [{ input = '-1' }]", "input = \"-1\""),
+            ("bands = [{ input = '2000000' }]", "a thousand dollars"),
+            ("bands = [{ input = '1' }, { input = '2' }]", "two bands"),
+            ("bands = [{ above = 5, input = '1' }]", "add one for shorter inputs"),
+            ("bands = [{ tier = 'batch', input = '1' }]", "tier standard begin"),
+            ("second = 'x'", "not a decimal"),
+            ("second = '1'\nuplift = { fast = '0.5' }", "uplift.fast"),
+        ] {
+            let error = read(&format!("{HEAD}{body}")).expect_err(body);
+            assert!(error.contains(expected), "{body}: {error}");
+        }
+        let error = read("service='s'\nmodels=[]\nsource='x'\ndate='y'\nsecond='1'").expect_err("no model");
+        assert!(error.contains("at least one model"), "{error}");
+        let error = read("service='s'\nmodels=['m']\nsource=''\ndate='y'\nsecond='1'").expect_err("no source");
+        assert!(error.contains("source is empty"), "{error}");
+    }
+}

@@ -1,0 +1,316 @@
+//! Usage objects of OpenAI, and of the many that copy its form.
+//!
+//! Field names and meanings: documented, the types of the `openai` Python SDK 3.51.0 (`CompletionUsage`,
+//! `ResponseUsage`, `CreateEmbeddingResponse.Usage`, `Transcription.Usage`, `ImagesResponse.Usage`).
+//!
+//! Details are parts of their total: cached, written, audio and image tokens of the prompt, reasoning and
+//! audio tokens of the completion. Where parts may overlap and the API does not say how (cached audio, a
+//! written image), tokens go where they cost most: what is cached is taken out of the text first, then
+//! out of the images, and out of the audio last.
+
+use serde_json::Value;
+
+use super::quantity::{Fields, UsageRejection};
+use crate::domain::price::{ServiceTier, TokenClass, Usage};
+
+/// The parts of a prompt, as their API reported them.
+struct Prompt {
+    total: u64,
+    cached: u64,
+    /// Written to the cache, by how long it is kept: short, twelve hours, not stated.
+    written: [u64; 3],
+    audio: u64,
+    image: u64,
+}
+
+impl Prompt {
+    /// Splits the prompt into classes that do not overlap and add up to its total.
+    fn classes(&self, usage: &mut Usage) {
+        let mut text = self.total.saturating_sub(self.audio).saturating_sub(self.image);
+        let mut image = self.image;
+        let mut audio = self.audio;
+        let take = |from: &mut u64, wanted: u64| {
+            let taken = wanted.min(*from);
+            *from -= taken;
+            taken
+        };
+        let [short, twelve_hours, unstated] = self.written;
+        for (class, written) in [
+            (TokenClass::CacheWriteUnstated, unstated),
+            (TokenClass::CacheWrite12h, twelve_hours),
+            (TokenClass::CacheWrite, short),
+        ] {
+            let from_text = take(&mut text, written);
+            let from_image = take(&mut image, written - from_text);
+            usage.tokens.add(class, from_text + from_image);
+        }
+        let cached_text = take(&mut text, self.cached);
+        let cached_image = take(&mut image, self.cached - cached_text);
+        let cached_audio = take(&mut audio, self.cached - cached_text - cached_image);
+        for (class, count) in [
+            (TokenClass::CacheRead, cached_text),
+            (TokenClass::CacheReadImage, cached_image),
+            (TokenClass::CacheReadAudio, cached_audio),
+            (TokenClass::Input, text),
+            (TokenClass::InputImage, image),
+            (TokenClass::InputAudio, audio),
+        ] {
+            usage.tokens.add(class, count);
+        }
+    }
+}
+
+/// Reads the details of a prompt of `total` tokens.
+fn prompt(total: u64, name: &'static str, details: Option<Fields<'_>>) -> Result<Prompt, UsageRejection> {
+    let mut prompt = Prompt {
+        total,
+        cached: 0,
+        written: [0; 3],
+        audio: 0,
+        image: 0,
+    };
+    let Some(details) = details else { return Ok(prompt) };
+    details.only(&[
+        "cached_tokens",
+        "cache_write_tokens",
+        "cache_write_tokens_details",
+        "audio_tokens",
+        "image_tokens",
+        "text_tokens",
+    ])?;
+    prompt.cached = details.part("cached_tokens", total, name)?;
+    prompt.audio = details.part("audio_tokens", total, name)?;
+    prompt.image = details.part("image_tokens", total - prompt.audio, name)?;
+    details.part("text_tokens", total, name)?;
+    let written = details.part("cache_write_tokens", total, name)?;
+    let mut unstated = written;
+    if let Some(by_time) = details.object("cache_write_tokens_details")? {
+        by_time.only(&["ttl_30m_tokens", "ttl_12h_tokens"])?;
+        prompt.written[0] = by_time.part("ttl_30m_tokens", unstated, "cache_write_tokens")?;
+        unstated -= prompt.written[0];
+        prompt.written[1] = by_time.part("ttl_12h_tokens", unstated, "cache_write_tokens")?;
+        unstated -= prompt.written[1];
+    }
+    prompt.written[2] = unstated;
+    Ok(prompt)
+}
+
+/// Splits a completion of `total` tokens into classes.
+fn completion(
+    total: u64,
+    name: &'static str,
+    details: Option<Fields<'_>>,
+    usage: &mut Usage,
+) -> Result<(), UsageRejection> {
+    let (mut reasoning, mut audio, mut image) = (0, 0, 0);
+    if let Some(details) = details {
+        details.only(&[
+            "reasoning_tokens",
+            "audio_tokens",
+            "image_tokens",
+            "text_tokens",
+            // Parts of the completion that are billed like the rest of it.
+            "accepted_prediction_tokens",
+            "rejected_prediction_tokens",
+        ])?;
+        reasoning = details.part("reasoning_tokens", total, name)?;
+        audio = details.part("audio_tokens", total - reasoning, name)?;
+        image = details.part("image_tokens", total - reasoning - audio, name)?;
+        for part in [
+            "text_tokens",
+            "accepted_prediction_tokens",
+            "rejected_prediction_tokens",
+        ] {
+            details.part(part, total, name)?;
+        }
+    }
+    usage.tokens.add(TokenClass::Reasoning, reasoning);
+    usage.tokens.add(TokenClass::OutputAudio, audio);
+    usage.tokens.add(TokenClass::OutputImage, image);
+    usage.tokens.add(TokenClass::Output, total - reasoning - audio - image);
+    Ok(())
+}
+
+/// Compares the grand total with its parts. A total below its parts is a fault. One above them counts
+/// tokens that the parts leave out (some that copy the form leave the reasoning out), and these are
+/// charged as `rest`.
+fn total(fields: Fields<'_>, parts: u64, rest: TokenClass, usage: &mut Usage) -> Result<(), UsageRejection> {
+    if let Some(total) = fields.maybe("total_tokens")? {
+        match total.checked_sub(parts) {
+            Some(extra) => usage.tokens.add(rest, extra),
+            None => return Err(UsageRejection::PartsDiffer { total: "total_tokens" }),
+        }
+    }
+    Ok(())
+}
+
+/// The tier that served a call, as OpenAI's responses name it.
+pub(super) fn tier(name: &str) -> Result<ServiceTier, UsageRejection> {
+    match name {
+        // Scaled capacity is paid in advance; at the standard rates its use is not undercounted. `auto` is
+        // what a client may ask for and no call is served in; it stands for the project's default.
+        "default" | "standard" | "scale" | "auto" => Ok(ServiceTier::Standard),
+        "batch" => Ok(ServiceTier::Batch),
+        "flex" => Ok(ServiceTier::Flex),
+        "priority" | "fast" => Ok(ServiceTier::Priority),
+        "ultrafast" => Ok(ServiceTier::Ultrafast),
+        other => Err(UsageRejection::UnknownValue {
+            field: "service_tier",
+            value: super::quantity::shown(other),
+        }),
+    }
+}
+
+fn start(fields: Fields<'_>) -> Result<Usage, UsageRejection> {
+    let mut usage = Usage::one_call();
+    if let Some(name) = fields.text("service_tier")? {
+        usage.tier = tier(name)?;
+    }
+    Ok(usage)
+}
+
+/// `usage` of a chat completion or a completion.
+pub(super) fn chat(usage: &Value) -> Result<Usage, UsageRejection> {
+    let fields = Fields::of(usage)?;
+    fields.only(&[
+        "prompt_tokens",
+        "completion_tokens",
+        "total_tokens",
+        "prompt_tokens_details",
+        "completion_tokens_details",
+        "service_tier",
+    ])?;
+    let mut usage = start(fields)?;
+    let sent = fields.count("prompt_tokens")?;
+    let made = fields.count("completion_tokens")?;
+    prompt(sent, "prompt_tokens", fields.object("prompt_tokens_details")?)?.classes(&mut usage);
+    completion(
+        made,
+        "completion_tokens",
+        fields.object("completion_tokens_details")?,
+        &mut usage,
+    )?;
+    total(fields, sent + made, TokenClass::Reasoning, &mut usage)?;
+    Ok(usage)
+}
+
+/// `usage` of a response of the Responses API.
+pub(super) fn responses(usage: &Value) -> Result<Usage, UsageRejection> {
+    let fields = Fields::of(usage)?;
+    fields.only(&[
+        "input_tokens",
+        "output_tokens",
+        "total_tokens",
+        "input_tokens_details",
+        "output_tokens_details",
+        "service_tier",
+    ])?;
+    let mut usage = start(fields)?;
+    let sent = fields.count("input_tokens")?;
+    let made = fields.count("output_tokens")?;
+    prompt(sent, "input_tokens", fields.object("input_tokens_details")?)?.classes(&mut usage);
+    completion(
+        made,
+        "output_tokens",
+        fields.object("output_tokens_details")?,
+        &mut usage,
+    )?;
+    total(fields, sent + made, TokenClass::Reasoning, &mut usage)?;
+    Ok(usage)
+}
+
+/// `usage` of an embeddings response.
+pub(super) fn embeddings(usage: &Value) -> Result<Usage, UsageRejection> {
+    let fields = Fields::of(usage)?;
+    fields.only(&["prompt_tokens", "total_tokens", "service_tier"])?;
+    let mut usage = start(fields)?;
+    let sent = fields.count("prompt_tokens")?;
+    usage.tokens.add(TokenClass::Input, sent);
+    total(fields, sent, TokenClass::Input, &mut usage)?;
+    Ok(usage)
+}
+
+/// `usage` of a transcription or translation, by tokens or by duration; or a verbose response's
+/// `duration`, from before there was a usage object.
+pub(super) fn transcription(usage: &Value) -> Result<Usage, UsageRejection> {
+    let fields = Fields::of(usage)?;
+    let kind = fields.text("type")?;
+    if kind == Some("tokens") || kind.is_none() && fields.has("input_tokens") {
+        return transcription_tokens(fields);
+    }
+    if let Some(other) = kind.filter(|&kind| kind != "duration") {
+        return Err(UsageRejection::UnknownValue {
+            field: "type",
+            value: super::quantity::shown(other),
+        });
+    }
+    fields.only(&["type", "seconds", "duration", "service_tier"])?;
+    let mut usage = start(fields)?;
+    // Both say the same; where they differ, the longer one is charged.
+    let micros = fields.micros("seconds")?.max(fields.micros("duration")?);
+    usage.micros = micros.ok_or(UsageRejection::Missing { field: "seconds" })?;
+    Ok(usage)
+}
+
+fn transcription_tokens(fields: Fields<'_>) -> Result<Usage, UsageRejection> {
+    fields.only(&[
+        "type",
+        "input_tokens",
+        "output_tokens",
+        "total_tokens",
+        "input_token_details",
+        "service_tier",
+    ])?;
+    let mut usage = start(fields)?;
+    let sent = fields.count("input_tokens")?;
+    let made = fields.count("output_tokens")?;
+    let mut text = 0;
+    if let Some(details) = fields.object("input_token_details")? {
+        details.only(&["audio_tokens", "text_tokens"])?;
+        text = details.part("text_tokens", sent, "input_tokens")?;
+        details.part("audio_tokens", sent - text, "input_tokens")?;
+    }
+    // What is not said to be text is audio, which costs at least as much.
+    usage.tokens.add(TokenClass::Input, text);
+    usage.tokens.add(TokenClass::InputAudio, sent - text);
+    usage.tokens.add(TokenClass::Output, made);
+    total(fields, sent + made, TokenClass::Reasoning, &mut usage)?;
+    Ok(usage)
+}
+
+/// `usage` of an image that was made or edited.
+pub(super) fn images(usage: &Value) -> Result<Usage, UsageRejection> {
+    let fields = Fields::of(usage)?;
+    fields.only(&[
+        "input_tokens",
+        "output_tokens",
+        "total_tokens",
+        "input_tokens_details",
+        "output_tokens_details",
+        "service_tier",
+    ])?;
+    let mut usage = start(fields)?;
+    let sent = fields.count("input_tokens")?;
+    let made = fields.count("output_tokens")?;
+    let details = fields.object("input_tokens_details")?;
+    let mut parts = prompt(sent, "input_tokens", details)?;
+    let text = match details {
+        Some(details) => details.part("text_tokens", sent - parts.image, "input_tokens")?,
+        None => 0,
+    };
+    // What is not said to be text is an image, which costs at least as much.
+    parts.image = sent - parts.audio - text.min(sent - parts.audio);
+    parts.classes(&mut usage);
+    let mut written = 0;
+    if let Some(details) = fields.object("output_tokens_details")? {
+        details.only(&["image_tokens", "text_tokens", "reasoning_tokens"])?;
+        let reasoning = details.part("reasoning_tokens", made, "output_tokens")?;
+        let text = details.part("text_tokens", made, "output_tokens")?;
+        details.part("image_tokens", made - text, "output_tokens")?;
+        written = text.max(reasoning);
+    }
+    usage.tokens.add(TokenClass::Output, written);
+    usage.tokens.add(TokenClass::OutputImage, made - written);
+    total(fields, sent + made, TokenClass::OutputImage, &mut usage)?;
+    Ok(usage)
+}

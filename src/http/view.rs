@@ -1,0 +1,158 @@
+//! What answers look like: JSON with amounts as exact decimal texts named `*_usd`, and times in RFC 3339.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::error::Failure;
+use crate::domain::agent::AgentState;
+use crate::domain::containment::state::Containment;
+use crate::domain::id::AgentId;
+use crate::domain::ledger::hold::Hold;
+use crate::domain::ledger::line::{Line, LineKey};
+use crate::domain::money::Usd;
+use crate::domain::price::PriceEntry;
+use crate::domain::review::Review;
+use crate::intake::usage::RowAnswer;
+use crate::ledger::LineView;
+
+pub(super) fn row_answer(answer: &RowAnswer) -> Value {
+    match &answer.result {
+        Ok(done) => json!({
+            "row": answer.row,
+            "id": answer.id,
+            "status": if done.duplicate { "duplicate" } else { "posted" },
+            "posting_id": done.posting,
+            "amount_usd": done.amount.to_string(),
+            "task": done.task,
+        }),
+        Err(rejection) => json!({
+            "row": answer.row,
+            "id": answer.id,
+            "status": "rejected",
+            "error": Failure::from(rejection.clone()).to_json(),
+        }),
+    }
+}
+
+pub(super) fn hold(hold: &Hold) -> Value {
+    json!({
+        "hold_id": hold.id,
+        "agent": hold.attribution.agent,
+        "task": hold.attribution.task,
+        "state": hold.state,
+        "bound_usd": hold.bound.to_string(),
+        "opened_at": hold.opened_at,
+        "expires_at": hold.expires_at,
+        "ended_at": hold.ended_at,
+        "budgets": hold.lines.iter().map(|key| &key.budget).collect::<Vec<_>>(),
+    })
+}
+
+/// A line's key as clients and operators name it.
+pub(super) fn line_key(key: &LineKey) -> Value {
+    json!({
+        "budget": key.budget,
+        "agent": key.agent,
+        "value": key.value,
+        "window_start": key.window.start,
+        "window_end": key.window.end,
+    })
+}
+
+pub(super) fn line(line: &Line, now: Timestamp) -> Value {
+    let lifted = line.is_lifted(now);
+    whole_line(line, line.room().max(Usd::ZERO), lifted)
+}
+
+pub(super) fn line_view(view: &LineView) -> Value {
+    let mut value = whole_line(&view.line, view.remaining, view.lifted);
+    if let Value::Object(map) = &mut value {
+        map.insert("applies_to_any_call".to_owned(), view.applies.into());
+    }
+    value
+}
+
+fn whole_line(line: &Line, remaining: Usd, lifted: bool) -> Value {
+    let mut view = line_key(&line.key);
+    let more = json!({
+        "scope": line.rule.scope,
+        "response": line.rule.response,
+        "rolling_s": line.rule.rolling.map(|(length, _)| length),
+        "limit_usd": line.limit().to_string(),
+        "raised_usd": line.raise.to_string(),
+        "posted_usd": line.posted.to_string(),
+        "held_usd": line.held.to_string(),
+        "unresolved_usd": line.unresolved.to_string(),
+        "overage_usd": line.overage.to_string(),
+        "remaining_usd": remaining.to_string(),
+        "breached": line.breached == Some(line.revision),
+        "lifted_until": line.lifted_until.filter(|_| lifted),
+    });
+    if let (Value::Object(view), Value::Object(more)) = (&mut view, more) {
+        view.extend(more);
+    }
+    view
+}
+
+pub(super) fn agent(id: &AgentId, state: Option<&AgentState>, keys: usize) -> Value {
+    json!({
+        "id": id,
+        "status": state.map(|state| state.status).unwrap_or_default(),
+        "since": state.map(|state| state.since),
+        "keys": keys,
+        "reason": state.map_or("", |state| &state.reason),
+    })
+}
+
+pub(super) fn price(layer: &str, entry: &PriceEntry) -> Value {
+    let bands = entry.bands.iter().map(|band| {
+        let rates: serde_json::Map<String, Value> = band
+            .rates
+            .iter()
+            .map(|(class, rate)| (class.name().to_owned(), rate.usd_per_million().to_string().into()))
+            .collect();
+        json!({ "tier": band.tier, "above_tokens": band.above, "usd_per_million": rates })
+    });
+    json!({
+        "service": entry.service,
+        "model": &*entry.model,
+        "layer": layer,
+        "bands": bands.collect::<Vec<_>>(),
+        "context": entry.context,
+        "max_output": entry.max_output,
+        "provenance": {
+            "kind": entry.provenance.kind,
+            "source": &*entry.provenance.source,
+            "date": &*entry.provenance.date,
+        },
+    })
+}
+
+pub(super) fn containment(containment: &Containment) -> Value {
+    json!({
+        "id": containment.id,
+        "agent": containment.agent,
+        "generation": containment.generation,
+        "mode": containment.mode,
+        "phase": containment.phase,
+        "cause": containment.cause,
+        "opened_at": containment.opened_at,
+        "contained_at": containment.contained_at,
+        "restoring_at": containment.restoring_at,
+        "closed_at": containment.closed_at,
+        "sweeps": containment.sweeps,
+        "coverage": containment.coverage,
+    })
+}
+
+pub(super) fn review(review: &Review) -> Value {
+    json!({
+        "id": review.id,
+        "agent": review.agent,
+        "opened_at": review.opened_at,
+        "question": review.question,
+        "summary": review.summary,
+        "evidence": serde_json::from_str::<Value>(&review.evidence).unwrap_or_else(|_| review.evidence.clone().into()),
+        "decision": review.decision,
+    })
+}

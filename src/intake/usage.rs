@@ -1,0 +1,379 @@
+//! Usage reports: bytes to rows, rows to postings.
+//!
+//! Every row is judged alone, so that one bad row does not lose a night's good ones, unless the sender
+//! asks for all or nothing. A row is acknowledged only once it is on disk (L5). Whoever sends decides
+//! the trust class, not the row (C7): an agent's key speaks for that agent alone, an operator for all.
+//!
+//! What it must never do: post a row at zero because it could not be priced, or answer for a row whose
+//! commit is not known.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use jiff::SignedDuration;
+use serde_json::Value;
+
+use crate::domain::audit::NewAudit;
+use crate::domain::id::{AgentId, PostingId, ReportId, TaskId};
+use crate::domain::ledger::batch::LedgerRejection;
+use crate::domain::ledger::posting::{Attribution, Trust};
+use crate::domain::money::{MAX_POSTING, Usd};
+use crate::domain::price::Catalogue;
+use crate::domain::rejection::Rejection;
+use crate::domain::report::{self, ReportRow, RowLimits, TaskMeter};
+use crate::domain::wire::json::{JsonLimits, parse_strict};
+use crate::ledger::{Ledger, ReportRequest, Reported, Unavailable};
+use crate::ports::{Clock, Store, StoreError};
+
+/// Bounds on what is taken in.
+#[derive(Debug, Clone, Copy)]
+pub struct IntakeSettings {
+    /// Rows of one request at most.
+    pub max_rows: usize,
+    pub max_future: SignedDuration,
+    pub max_age: SignedDuration,
+    /// New tasks an hour that one agent may name.
+    pub max_new_tasks: u32,
+}
+
+impl Default for IntakeSettings {
+    fn default() -> Self {
+        Self {
+            max_rows: 10_000,
+            max_future: SignedDuration::from_mins(5),
+            max_age: SignedDuration::from_hours(24 * 90),
+            max_new_tasks: 1_000,
+        }
+    }
+}
+
+/// Who reports.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// With its own key.
+    Agent(AgentId),
+    /// Over the admin side; rows that name no agent are this one's.
+    Operator { agent: Option<AgentId> },
+}
+
+impl Source {
+    fn trust(&self) -> Trust {
+        match self {
+            Self::Agent(_) => Trust::Agent,
+            Self::Operator { .. } => Trust::Operator,
+        }
+    }
+}
+
+/// How the body is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encoding {
+    /// One object, or an array of them.
+    Json,
+    /// One object a line.
+    JsonLines,
+}
+
+/// What became of one row.
+#[derive(Debug, Clone)]
+pub struct RowAnswer {
+    /// Counts from 0; for JSON lines, blank lines are left out.
+    pub row: usize,
+    pub id: Option<ReportId>,
+    pub result: Result<RowDone, Rejection>,
+}
+
+#[derive(Debug, Clone)]
+pub struct RowDone {
+    pub amount: Usd,
+    pub posting: Option<PostingId>,
+    /// The same report, or the same call, was posted before (L6).
+    pub duplicate: bool,
+    /// The task it was posted under, if not the one it named: the agent named too many new ones.
+    pub task: TaskId,
+}
+
+/// What became of a request.
+#[derive(Debug, Clone)]
+pub struct Receipt {
+    pub rows: Vec<RowAnswer>,
+    /// Whether the body was one object, so that its one answer stands for the request.
+    pub single: bool,
+}
+
+/// Why a whole request was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum IntakeFailure {
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    /// `all_or_nothing` and a bad row: nothing was kept.
+    #[error("{rejection}")]
+    Refused { rejection: Rejection, receipt: Receipt },
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Takes usage reports in.
+pub struct Intake {
+    ledger: Ledger,
+    catalogue: Arc<ArcSwap<Catalogue>>,
+    agents: Arc<ArcSwap<Vec<AgentId>>>,
+    settings: Arc<ArcSwap<IntakeSettings>>,
+    clock: Arc<dyn Clock>,
+    store: Arc<dyn Store>,
+    tasks: Mutex<TaskMeter>,
+}
+
+impl Intake {
+    pub fn new(
+        ledger: Ledger,
+        catalogue: Arc<ArcSwap<Catalogue>>,
+        agents: Arc<ArcSwap<Vec<AgentId>>>,
+        settings: Arc<ArcSwap<IntakeSettings>>,
+        clock: Arc<dyn Clock>,
+        store: Arc<dyn Store>,
+    ) -> Self {
+        Self {
+            ledger,
+            catalogue,
+            agents,
+            settings,
+            clock,
+            store,
+            tasks: Mutex::default(),
+        }
+    }
+
+    /// Reads a body and posts its rows.
+    pub async fn report(
+        &self,
+        source: &Source,
+        body: &[u8],
+        encoding: Encoding,
+        all_or_nothing: bool,
+    ) -> Result<Receipt, IntakeFailure> {
+        let settings = **self.settings.load();
+        let (values, single) = rows(body, encoding, settings.max_rows)?;
+        let mut answers = Vec::with_capacity(values.len());
+        let mut requests = Vec::new();
+        for (row, value) in values.into_iter().enumerate() {
+            let read = value.and_then(|value| self.read(source, &value, settings));
+            match read {
+                Ok((id, request)) => {
+                    let done = RowDone {
+                        amount: request.amount,
+                        posting: None,
+                        duplicate: false,
+                        task: request.attribution.task.clone(),
+                    };
+                    answers.push(RowAnswer {
+                        row,
+                        id: Some(id),
+                        result: Ok(done),
+                    });
+                    requests.push(request);
+                }
+                Err((id, rejection)) => answers.push(RowAnswer {
+                    row,
+                    id,
+                    result: Err(rejection),
+                }),
+            }
+        }
+        self.keep_claims(source, &answers).await?;
+        let rejected = answers.len() - requests.len();
+        if all_or_nothing && rejected > 0 {
+            let rejection = Rejection::BatchRefused {
+                rejected,
+                rows: answers.len(),
+            };
+            return Err(IntakeFailure::Refused {
+                rejection,
+                receipt: Receipt { rows: answers, single },
+            });
+        }
+        let posted = self.ledger.report(requests).await?;
+        let mut good = answers.iter_mut().filter(|answer| answer.result.is_ok());
+        for result in posted {
+            let Some(answer) = good.next() else { break };
+            let Ok(done) = &mut answer.result else { break };
+            match result {
+                Ok(Reported::Posted(posting)) => done.posting = Some(posting),
+                Ok(Reported::Known(posting)) => {
+                    done.posting = posting;
+                    done.duplicate = true;
+                }
+                Err(rejection) => answer.result = Err(Rejection::Ledger(rejection)),
+            }
+        }
+        Ok(Receipt { rows: answers, single })
+    }
+
+    /// An amount that nobody can spend is a fault in the claim: it is never posted, but kept in the
+    /// audit log, where a person sees that somebody said it. One entry a request, so that a flood of
+    /// such rows is not a flood of entries.
+    async fn keep_claims(&self, source: &Source, answers: &[RowAnswer]) -> Result<(), StoreError> {
+        let absurd = |answer: &&RowAnswer| matches!(answer.result, Err(Rejection::Ledger(LedgerRejection::Absurd)));
+        let count = answers.iter().filter(absurd).count();
+        if count == 0 {
+            return Ok(());
+        }
+        let ids: Vec<&str> = answers
+            .iter()
+            .filter(absurd)
+            .filter_map(|a| Some(a.id.as_ref()?.as_str()))
+            .take(20)
+            .collect();
+        let (actor, agent) = match source {
+            Source::Agent(agent) => (format!("agent:{agent}"), Some(agent.clone())),
+            Source::Operator { agent } => ("operator".to_owned(), agent.clone()),
+        };
+        let entry = NewAudit {
+            at: self.clock.now(),
+            actor,
+            action: "claim_refused".to_owned(),
+            agent,
+            reason: LedgerRejection::Absurd.to_string(),
+            evidence: serde_json::json!({ "rows": count, "report_ids": ids }).to_string(),
+        };
+        self.store.append_audit(&[entry]).await.map(|_| ())
+    }
+
+    /// One row, read, attributed and priced.
+    fn read(
+        &self,
+        source: &Source,
+        value: &Value,
+        settings: IntakeSettings,
+    ) -> Result<(ReportId, ReportRequest), (Option<ReportId>, Rejection)> {
+        let now = self.clock.now();
+        let limits = RowLimits {
+            max_future: settings.max_future,
+            max_age: settings.max_age,
+        };
+        // A row that cannot be read may still say which it is, so that its sender can find it.
+        let id = value
+            .get("id")
+            .and_then(Value::as_str)
+            .and_then(|id| ReportId::new(id).ok());
+        let row = report::parse(value, now, limits).map_err(|rejection| (id, rejection))?;
+        let id = row.id.clone();
+        self.price(source, row, settings)
+            .map_err(|rejection| (Some(id.clone()), rejection))
+            .map(|request| (id, request))
+    }
+
+    fn price(&self, source: &Source, row: ReportRow, settings: IntakeSettings) -> Result<ReportRequest, Rejection> {
+        let agent = self.agent(source, row.agent.clone())?;
+        let charged = report::charge(&row, &self.catalogue.load())?;
+        if charged.amount > MAX_POSTING {
+            return Err(Rejection::Ledger(LedgerRejection::Absurd));
+        }
+        let admitted = self.tasks.lock().unwrap_or_else(PoisonError::into_inner).admits(
+            &agent,
+            &row.task,
+            self.clock.now(),
+            settings.max_new_tasks,
+        );
+        Ok(ReportRequest {
+            report: row.id,
+            digest: row.digest,
+            attribution: Attribution {
+                agent,
+                // The money is spent, so it is posted whatever the agent calls it.
+                task: if admitted { row.task } else { TaskId::none() },
+                service: charged.service,
+                model: row.model,
+                tool: row.tool,
+                labels: row.labels,
+            },
+            amount: charged.amount,
+            basis: charged.basis,
+            trust: source.trust(),
+            occurred_at: row.occurred_at,
+            upstream_request: row.upstream_request,
+            detail: charged.detail,
+        })
+    }
+
+    fn agent(&self, source: &Source, named: Option<AgentId>) -> Result<AgentId, Rejection> {
+        let field = |problem: String| Rejection::Field {
+            field: "agent".to_owned(),
+            problem,
+        };
+        let agent = match (source, named) {
+            (Source::Agent(own), None) => own.clone(),
+            (Source::Agent(own), Some(named)) if *own == named => named,
+            (Source::Agent(own), Some(_)) => {
+                return Err(field(format!(
+                    "the credential is {own}'s, which can report for itself only"
+                )));
+            }
+            (Source::Operator { .. }, Some(named)) => named,
+            (Source::Operator { agent: Some(agent) }, None) => agent.clone(),
+            (Source::Operator { agent: None }, None) => {
+                return Err(field(
+                    "missing: name the agent in the row, or one for all rows with --agent".to_owned(),
+                ));
+            }
+        };
+        if self.agents.load().contains(&agent) {
+            Ok(agent)
+        } else {
+            Err(Rejection::UnknownAgent(agent))
+        }
+    }
+
+    /// Whether an agent may start a hold for this task; see [`TaskMeter`].
+    pub fn admits_task(&self, agent: &AgentId, task: &TaskId) -> Result<(), Rejection> {
+        let limit = self.settings.load().max_new_tasks;
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        if tasks.admits(agent, task, self.clock.now(), limit) {
+            Ok(())
+        } else {
+            Err(Rejection::TooManyTasks { limit })
+        }
+    }
+}
+
+type RowValue = Result<Value, (Option<ReportId>, Rejection)>;
+
+/// Splits a body into rows. A line of JSON lines that cannot be read is one bad row; a JSON body that
+/// cannot be read is a bad request, since nobody knows where its rows end.
+fn rows(body: &[u8], encoding: Encoding, max_rows: usize) -> Result<(Vec<RowValue>, bool), Rejection> {
+    let limits = JsonLimits::default();
+    let (rows, single) = match encoding {
+        Encoding::Json => {
+            match parse_strict(body, &limits).map_err(|problem| Rejection::Malformed(problem.to_string()))? {
+                Value::Array(rows) => (rows.into_iter().map(Ok).collect::<Vec<_>>(), false),
+                row => (vec![Ok(row)], true),
+            }
+        }
+        Encoding::JsonLines => {
+            let lines = body
+                .split(|&byte| byte == b'\n')
+                .map(<[u8]>::trim_ascii)
+                .filter(|line| !line.is_empty());
+            let found = lines.clone().take(max_rows.saturating_add(1)).count();
+            if found > max_rows {
+                return Err(Rejection::TooManyRows { limit: max_rows, found });
+            }
+            let read = |line: &[u8]| {
+                parse_strict(line, &limits).map_err(|problem| (None, Rejection::Malformed(problem.to_string())))
+            };
+            (lines.map(read).collect(), false)
+        }
+    };
+    if rows.is_empty() {
+        return Err(Rejection::Malformed("there are no rows in it".to_owned()));
+    }
+    if rows.len() > max_rows {
+        return Err(Rejection::TooManyRows {
+            limit: max_rows,
+            found: rows.len(),
+        });
+    }
+    Ok((rows, single))
+}

@@ -1,0 +1,351 @@
+//! The driver: finds the containments that live, and drives each in passes under a lease (C2, C6).
+//!
+//! It takes no orders. What is to be done stands in the store, so a restarted daemon, or a second one,
+//! goes on where the last one stopped; a poke only makes it look sooner.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::call::Caller;
+use super::pass::{Pass, PassError, fenced};
+use super::settings::KillSettings;
+use super::sweep::{Known, Swept, next_in, sweep};
+use super::{restoring, sweep as sweeping, tell};
+use crate::domain::containment::image::BeforeImage;
+use crate::domain::containment::observed::Identity;
+use crate::domain::containment::state::{Containment, Phase};
+use crate::domain::containment::target::CloudTargets;
+use crate::domain::id::{AgentId, ContainmentId};
+use crate::domain::review::{Question, Review};
+use crate::ports::{Clock, Cloud, Entropy, Judgement, Lease, Notifier, Store};
+
+/// Reviews that are read at most when looking for decisions on foreign matches.
+const REVIEWS: u32 = 1_000;
+
+/// What a pass came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// Look again after this long.
+    After(Duration),
+    /// Somebody else drives it now.
+    Elsewhere,
+    /// It is closed.
+    Over,
+}
+
+/// The kill switch. One for each daemon; it shares everything it is given.
+pub struct KillSwitch {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) cloud: Arc<dyn Cloud>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) entropy: Arc<dyn Entropy>,
+    settings: Arc<ArcSwap<KillSettings>>,
+    notifier: Arc<dyn Notifier>,
+    /// Our name on leases.
+    holder: String,
+    poke: Notify,
+    identity: Mutex<Option<Identity>>,
+    /// Instance profiles as last seen, so that a blind moment of IAM does not hide machines.
+    profiles: Mutex<HashMap<AgentId, BTreeSet<String>>>,
+}
+
+impl KillSwitch {
+    pub fn new(
+        store: Arc<dyn Store>,
+        cloud: Arc<dyn Cloud>,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+        settings: Arc<ArcSwap<KillSettings>>,
+        notifier: Arc<dyn Notifier>,
+    ) -> Self {
+        let holder = entropy.id(clock.now()).to_string();
+        Self {
+            store,
+            cloud,
+            clock,
+            entropy,
+            settings,
+            notifier,
+            holder,
+            poke: Notify::new(),
+            identity: Mutex::new(None),
+            profiles: Mutex::new(HashMap::new()),
+        }
+    }
+
+    /// Makes the driver look now: a containment was opened, or a reset or decision was written.
+    pub fn poke(&self) {
+        self.poke.notify_one();
+    }
+
+    pub fn settings(&self) -> Arc<KillSettings> {
+        self.settings.load_full()
+    }
+
+    /// Drives every live containment until the shutdown. A pass that the shutdown cuts short is taken
+    /// up by the next run, as after a crash.
+    pub async fn run(&self, shutdown: CancellationToken) {
+        let mut passes: FuturesUnordered<BoxFuture<'_, (ContainmentId, Next)>> = FuturesUnordered::new();
+        let mut under_way: HashSet<ContainmentId> = HashSet::new();
+        // When to look again, and the version after the last pass: another one means news.
+        let mut due: HashMap<ContainmentId, (Duration, i64)> = HashMap::new();
+        let mut seen: HashMap<ContainmentId, i64> = HashMap::new();
+        while !shutdown.is_cancelled() {
+            let settings = self.settings();
+            match self.store.live_containments().await {
+                Ok(live) => {
+                    let now = self.clock.monotonic();
+                    due.retain(|id, _| live.iter().any(|containment| containment.id == *id));
+                    for containment in live {
+                        seen.insert(containment.id, containment.version);
+                        let waits = due.get(&containment.id);
+                        let is_due = waits.is_none_or(|&(at, version)| at <= now || version != containment.version);
+                        if is_due && passes.len() < settings.concurrent && under_way.insert(containment.id) {
+                            let id = containment.id;
+                            passes.push(async move { (id, self.pass_and_log(id).await) }.boxed());
+                        }
+                    }
+                    seen.retain(|id, _| due.contains_key(id) || under_way.contains(id));
+                }
+                Err(error) => tracing::warn!(%error, "the live containments cannot be read"),
+            }
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => break,
+                Some((id, next)) = passes.next(), if !passes.is_empty() => {
+                    under_way.remove(&id);
+                    match next {
+                        Next::After(wait) => {
+                            let version = match self.store.containment(id).await {
+                                Ok(Some(containment)) => containment.version,
+                                _ => seen.get(&id).copied().unwrap_or(0),
+                            };
+                            due.insert(id, (self.clock.monotonic().saturating_add(wait), version));
+                        }
+                        Next::Elsewhere => {
+                            let wait = settings.poll_every.saturating_mul(5);
+                            let version = seen.get(&id).copied().unwrap_or(0);
+                            due.insert(id, (self.clock.monotonic().saturating_add(wait), version));
+                        }
+                        Next::Over => {
+                            due.remove(&id);
+                        }
+                    }
+                }
+                () = self.poke.notified() => due.clear(),
+                () = self.clock.sleep(settings.poll_every) => {}
+            }
+        }
+    }
+
+    async fn pass_and_log(&self, id: ContainmentId) -> Next {
+        match self.pass(id).await {
+            Ok(next) => next,
+            Err(PassError::LeaseLost) => {
+                tracing::debug!(containment = %id, "the pass ended early: the containment or its lease changed hands");
+                Next::After(self.settings().poll_every)
+            }
+            Err(error) => {
+                tracing::warn!(containment = %id, %error, "a pass of the kill switch ended early; it is taken up again");
+                Next::After(self.settings().settle_spacing)
+            }
+        }
+    }
+
+    /// One pass over one containment: a sweep, or a step of its restore.
+    pub async fn pass(&self, id: ContainmentId) -> Result<Next, PassError> {
+        let settings = self.settings();
+        let name = format!("containment/{id}");
+        let ttl = settings.lease_time();
+        let Some(lease) = self.store.lease(&name, &self.holder, self.clock.now(), ttl).await? else {
+            return Ok(Next::Elsewhere);
+        };
+        let result = self.driven(id, settings, lease.clone()).await;
+        // A lease that cannot be given back expires.
+        if let Err(error) = self.store.release(&lease).await {
+            tracing::debug!(%error, "a lease was not given back");
+        }
+        result
+    }
+
+    async fn driven(&self, id: ContainmentId, settings: Arc<KillSettings>, lease: Lease) -> Result<Next, PassError> {
+        let Some(containment) = self.store.containment(id).await? else {
+            return Ok(Next::Over);
+        };
+        if containment.phase == Phase::Closed {
+            return Ok(Next::Over);
+        }
+        let images = self.store.images(&containment.agent).await?;
+        let steps = self.store.steps(id).await?;
+        let known = self.known(&settings, &containment).await?;
+        let pass = self.new_pass(settings, containment, images, steps, lease);
+        if pass.containment.phase == Phase::Restoring {
+            return match restoring::restore(&pass, &known).await? {
+                Some(thaw) => {
+                    self.write(&pass, thaw).await?;
+                    Ok(Next::Over)
+                }
+                None => {
+                    self.write(&pass, Judgement::default()).await?;
+                    Ok(Next::After(pass.settings.settle_spacing))
+                }
+            };
+        }
+        let swept = sweep(&pass, &known).await?;
+        self.remember(&pass, &swept);
+        let judgement = Judgement {
+            update: vec![swept.containment.clone()],
+            ..Judgement::default()
+        };
+        self.write(&pass, judgement).await?;
+        Ok(Next::After(next_in(&pass, &swept)))
+    }
+
+    /// Writes a pass's outcome with what is to be told of it, and tells it once it is written. What was
+    /// done stays done and goes into the log even if the outcome is overtaken.
+    async fn write(&self, pass: &Pass<'_>, judgement: Judgement) -> Result<(), PassError> {
+        let told = pass.take_told();
+        let judgement = Judgement {
+            reviews: told.reviews,
+            audit: told.audit,
+            ..judgement
+        };
+        if judgement.is_empty() {
+            return Ok(());
+        }
+        let lease = pass.hold_lease().await?;
+        if let Err(error) = fenced(self.store.judge_fenced(&lease, &judgement).await) {
+            if matches!(error, PassError::LeaseLost) {
+                let done = judgement.audit.iter().filter(|entry| tell::is_a_deed(&entry.action));
+                let done: Vec<_> = done.cloned().collect();
+                if !done.is_empty() {
+                    self.store.append_audit(&done).await?;
+                }
+            }
+            return Err(error);
+        }
+        for notice in told.notices {
+            self.notifier.notify(notice);
+        }
+        Ok(())
+    }
+
+    pub(super) fn new_pass(
+        &self,
+        settings: Arc<KillSettings>,
+        containment: Containment,
+        images: Vec<BeforeImage>,
+        steps: Vec<crate::domain::containment::state::Step>,
+        lease: Lease,
+    ) -> Pass<'_> {
+        Pass::new(
+            &*self.store,
+            &*self.cloud,
+            &*self.clock,
+            &*self.entropy,
+            settings,
+            containment,
+            images,
+            steps,
+            lease,
+        )
+    }
+
+    fn remember(&self, pass: &Pass<'_>, swept: &Swept) {
+        if swept.plan.principals.unseen.is_empty() {
+            let profiles = swept.plan.principals.profiles.clone();
+            let mut known = self.profiles.lock().unwrap_or_else(PoisonError::into_inner);
+            known.insert(pass.containment.agent.clone(), profiles);
+        }
+    }
+
+    /// What a pass is told of the world outside its containment.
+    pub(super) async fn known(&self, settings: &KillSettings, containment: &Containment) -> Result<Known, PassError> {
+        let targets = settings
+            .targets
+            .get(&containment.agent)
+            .cloned()
+            .unwrap_or_else(no_targets);
+        let identity = self.identity(settings).await;
+        let mut guard = settings.guard.clone();
+        if let Some(identity) = &identity {
+            guard = guard.with_principal(&identity.arn);
+        }
+        let reviews = self.store.reviews(false, REVIEWS).await?;
+        let (foreign, asked) = foreign_reviews(&reviews, containment);
+        let profiles = self.profiles.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(Known {
+            targets,
+            guard,
+            account: identity.map(|identity| identity.account),
+            profiles: profiles.get(&containment.agent).cloned().unwrap_or_default(),
+            foreign,
+            asked,
+        })
+    }
+
+    /// Who we are, once it could be learnt. Until then no principal is touched (C5).
+    async fn identity(&self, settings: &KillSettings) -> Option<Identity> {
+        let known = self.identity.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if known.is_some() {
+            return known;
+        }
+        let caller = Caller {
+            clock: &*self.clock,
+            entropy: &*self.entropy,
+            limit: settings.call_limit,
+            until: self.clock.monotonic().saturating_add(settings.step_patience),
+        };
+        match caller.reach(|| self.cloud.identity()).await {
+            Ok(identity) => {
+                *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = Some(identity.clone());
+                Some(identity)
+            }
+            Err(failure) => {
+                tracing::warn!(why = failure.why, "who we are in the cloud cannot be learnt");
+                None
+            }
+        }
+    }
+}
+
+/// An agent that declares nothing in the cloud.
+fn no_targets() -> CloudTargets {
+    CloudTargets {
+        account: String::new(),
+        principals: Vec::new(),
+        tags: BTreeMap::new(),
+        regions: Vec::new(),
+    }
+}
+
+/// What was decided, and what was asked, about foreign matches of this containment.
+fn foreign_reviews(reviews: &[Review], containment: &Containment) -> (BTreeMap<String, bool>, BTreeSet<String>) {
+    let mut decided = BTreeMap::new();
+    let mut asked = BTreeSet::new();
+    for review in reviews {
+        let Question::ForeignMatch { resource } = &review.question else {
+            continue;
+        };
+        // A question that was answered in an earlier containment is asked anew; one that is open is not.
+        let is_current = review.opened_at >= containment.opened_at;
+        if review.agent != containment.agent || (!is_current && review.decision.is_some()) {
+            continue;
+        }
+        asked.insert(resource.clone());
+        if let Some(decision) = &review.decision {
+            decided.insert(resource.clone(), decision.approved);
+        }
+    }
+    (decided, asked)
+}
+
+pub(super) use sweeping::look as look_without_touching;

@@ -1,0 +1,25 @@
+//! The kill switch: drives each containment from its opening to its end.
+//!
+//! The rules are in `domain::containment`; this room looks, records, acts and looks again. It keeps
+//! nothing that matters in memory: a pass begins with what the store holds and what the cloud shows,
+//! and every step is recorded before its call and after, so that a crash anywhere is followed by the
+//! same pass again (C6).
+//!
+//! - [`driver`] finds live containments and drives each under a lease.
+//! - `sweep` and `restoring` are one pass; `observe` looks, `executor` acts, `pass` records.
+//! - [`report`] answers what a containment or a reset would do, and changes nothing.
+
+mod call;
+pub mod driver;
+mod executor;
+mod observe;
+pub mod pass;
+pub mod report;
+mod restoring;
+pub mod settings;
+mod sweep;
+mod tell;
+
+pub use driver::{KillSwitch, Next};
+pub use pass::PassError;
+pub use settings::KillSettings;

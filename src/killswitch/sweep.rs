@@ -1,0 +1,263 @@
+//! One sweep: look, plan, record, act, and write down what was proved.
+//!
+//! The principals come first. The regions begin when the principals are done, or after `step_patience`
+//! in any case; each is looked at, planned and stopped on its own, so that a region that is down, slow
+//! or crowded holds back no other.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
+use std::time::Duration;
+
+use futures_util::future::{Either, join, join_all, select};
+use futures_util::{StreamExt as _, stream};
+use jiff::SignedDuration;
+
+use super::observe;
+use super::pass::{Pass, PassError};
+use super::{executor, tell};
+use crate::domain::containment::coverage::after_sweep;
+use crate::domain::containment::plan::{Frame, Plan, PrincipalPlan, RegionPlan, Seen, trust_chains, unlisted_regions};
+use crate::domain::containment::state::{Containment, Mode};
+use crate::domain::containment::steps::Steps;
+use crate::domain::containment::target::{CloudTargets, Guard, Region};
+use crate::domain::containment::{plan_principals, plan_region};
+use crate::domain::id::ReviewId;
+use crate::domain::review::{Question, Review};
+use crate::ports::NoticeKind;
+
+/// What a sweep needs besides its pass: what the driver knows from before.
+#[derive(Debug, Clone)]
+pub(super) struct Known {
+    pub targets: CloudTargets,
+    pub guard: Guard,
+    /// The account of our credentials, once it was learnt.
+    pub account: Option<String>,
+    /// Instance profiles of the agent's roles, as last seen.
+    pub profiles: BTreeSet<String>,
+    /// What people decided on foreign matches of this containment.
+    pub foreign: BTreeMap<String, bool>,
+    /// Foreign matches about which somebody was asked.
+    pub asked: BTreeSet<String>,
+}
+
+impl Known {
+    pub fn frame<'a>(&'a self, pass: &'a Pass<'_>, steps: &'a Steps) -> Frame<'a> {
+        Frame {
+            now: pass.now(),
+            containment: &pass.containment,
+            targets: &self.targets,
+            guard: &self.guard,
+            account: self.account.as_deref(),
+            images: &pass.images,
+            steps,
+            foreign: &self.foreign,
+            rules: &pass.settings.rules,
+        }
+    }
+
+    /// Whether there is any way to tell that a machine is the agent's.
+    fn has_machines(&self, pass: &Pass<'_>) -> bool {
+        !self.targets.tags.is_empty() || !self.targets.principals.is_empty() || !pass.images.is_empty()
+    }
+}
+
+/// The sweep's plan as it was made and carried out, and the containment as it is to be written.
+pub(super) struct Swept {
+    pub plan: Plan,
+    pub containment: Containment,
+}
+
+/// Sweeps once.
+pub(super) async fn sweep(pass: &Pass<'_>, known: &Known) -> Result<Swept, PassError> {
+    let steps = pass.steps();
+    let mut plan = Plan::default();
+    let machines = pass.containment.mode == Mode::Contain && known.has_machines(pass);
+
+    let (principals, regions, trusting) = {
+        let principals = pin!(principals(pass, known, &steps));
+        let trusting = trusting(pass, known, &steps);
+        let both = async {
+            match select(principals, pass.clock.sleep(pass.settings.step_patience)).await {
+                Either::Left((done, _)) => {
+                    let profiles = match &done {
+                        Ok(plan) => known.profiles.union(&plan.profiles).cloned().collect(),
+                        Err(_) => known.profiles.clone(),
+                    };
+                    let regions = if machines {
+                        Some(regions(pass, known, &steps, &profiles).await)
+                    } else {
+                        None
+                    };
+                    (done, regions)
+                }
+                Either::Right(((), rest)) => {
+                    let now = async {
+                        if machines {
+                            Some(regions(pass, known, &steps, &known.profiles).await)
+                        } else {
+                            None
+                        }
+                    };
+                    join(rest, now).await
+                }
+            }
+        };
+        let ((principals, regions), trusting) = join(both, trusting).await;
+        (principals?, regions.transpose()?, trusting)
+    };
+    plan.burning = trust_chains(&known.frame(pass, &steps), &trusting);
+    if let Some((regions, unlisted)) = regions {
+        plan.regions = regions;
+        match unlisted {
+            // With declared regions the rest is a blind spot; without, nothing is known of any.
+            Some(why) if known.targets.regions.is_empty() => plan.unseen.push(unlisted_regions(&why)),
+            Some(why) => plan.burning.push(unlisted_regions(&why)),
+            None => {}
+        }
+    }
+    plan.principals = principals;
+    report(pass, known, &plan);
+
+    let spacing = SignedDuration::try_from(pass.settings.sweep_spacing).unwrap_or(SignedDuration::MAX);
+    let lag = pass.settings.rules.attribution_lag;
+    let (containment, progress) = after_sweep(&pass.containment, &plan, pass.now(), spacing, lag);
+    tell::progress(pass, &containment, progress);
+    Ok(Swept { plan, containment })
+}
+
+async fn principals(pass: &Pass<'_>, known: &Known, steps: &Steps) -> Result<PrincipalPlan, PassError> {
+    let caller = pass.caller(pass.settings.step_patience);
+    let wanted = known.frame(pass, steps).principals();
+    let seen = observe::principals(pass.cloud, caller, wanted, pass.settings.concurrent_regions).await;
+    let plan = plan_principals(&known.frame(pass, steps), &seen);
+    executor::revoke(pass, caller, &plan).await?;
+    Ok(plan)
+}
+
+async fn trusting(pass: &Pass<'_>, known: &Known, steps: &Steps) -> Seen<Vec<String>> {
+    let principals: Vec<_> = known.frame(pass, steps).principals().into_iter().collect();
+    if principals.is_empty() {
+        return Ok(Vec::new());
+    }
+    let caller = pass.caller(pass.settings.step_patience);
+    let answer = caller.reach(|| pass.cloud.trusting(&principals)).await;
+    answer.map_err(|failure| failure.why)
+}
+
+/// Every region at once; also why the list of regions may be short.
+async fn regions(
+    pass: &Pass<'_>,
+    known: &Known,
+    steps: &Steps,
+    profiles: &BTreeSet<String>,
+) -> Result<(Vec<RegionPlan>, Option<String>), PassError> {
+    let caller = pass.caller(pass.settings.step_patience);
+    let (names, unlisted) = observe::regions(pass.cloud, caller, &known.targets, &pass.images).await;
+    let parts: Vec<_> = names
+        .iter()
+        .map(|name| region(pass, known, steps, profiles, name))
+        .collect();
+    let mut parts = stream::iter(parts).buffer_unordered(pass.settings.concurrent_regions.max(1));
+    let mut plans = Vec::with_capacity(names.len());
+    while let Some(part) = parts.next().await {
+        plans.push(part?);
+    }
+    plans.sort_by(|a: &RegionPlan, b| a.region.cmp(&b.region));
+    Ok((plans, unlisted))
+}
+
+async fn region(
+    pass: &Pass<'_>,
+    known: &Known,
+    steps: &Steps,
+    profiles: &BTreeSet<String>,
+    name: &Region,
+) -> Result<RegionPlan, PassError> {
+    let caller = pass.caller(pass.settings.step_patience);
+    let wanted = observe::wanted_in(name, &known.targets, profiles, &pass.images, steps);
+    let view = observe::region(pass.cloud, caller, name, &wanted).await;
+    let plan = plan_region(&known.frame(pass, steps), &view, profiles);
+    executor::stop(pass, caller, &plan).await?;
+    Ok(plan)
+}
+
+/// What a person is told or asked: guards that matched, machines outside the declared places.
+fn report(pass: &Pass<'_>, known: &Known, plan: &Plan) {
+    let before = &pass.containment.coverage.still_burning;
+    for guarded in plan.guarded() {
+        if before.iter().any(|line| line.resource == *guarded) {
+            continue;
+        }
+        let text = format!("{guarded} matches as a target of the agent but is the guard's own; it is left alone");
+        pass.audit(
+            "guard_matched",
+            text.clone(),
+            &serde_json::json!({ "resource": guarded }),
+        );
+        pass.notice(NoticeKind::StillBurning, text);
+    }
+    for ask in plan.regions.iter().flat_map(|region| &region.ask) {
+        if known.asked.contains(&ask.resource) {
+            continue;
+        }
+        let summary = format!(
+            "{}: {}. Approve stops it with the agent's other machines; deny leaves it running.",
+            ask.resource, ask.why
+        );
+        pass.notice(NoticeKind::Review, summary.clone());
+        pass.ask(Review {
+            id: ReviewId(pass.entropy.id(pass.now())),
+            agent: pass.containment.agent.clone(),
+            opened_at: pass.now(),
+            question: Question::ForeignMatch {
+                resource: ask.resource.clone(),
+            },
+            summary,
+            evidence: serde_json::json!({ "containment": pass.containment.id, "match": ask }).to_string(),
+            decision: None,
+        });
+    }
+}
+
+/// How long to wait until the next sweep.
+pub(super) fn next_in(pass: &Pass<'_>, swept: &Swept) -> Duration {
+    use crate::domain::containment::state::Phase;
+    if swept.containment.phase == Phase::Contained {
+        pass.settings.hold_sweep_every
+    } else if swept.plan.is_quiet() {
+        pass.settings.sweep_spacing
+    } else {
+        pass.settings.settle_spacing
+    }
+}
+
+/// Looks without touching anything: what a containment would do now.
+pub(super) async fn look(pass: &Pass<'_>, known: &Known) -> Plan {
+    let steps = pass.steps();
+    let caller = pass.caller(pass.settings.step_patience);
+    let frame = known.frame(pass, &steps);
+    let wanted = frame.principals();
+    let limit = pass.settings.concurrent_regions;
+    let seen = observe::principals(pass.cloud, caller, wanted, limit);
+    let (seen, trusting) = join(seen, trusting(pass, known, &steps)).await;
+    let principals = plan_principals(&frame, &seen);
+    let mut plan = Plan {
+        burning: trust_chains(&frame, &trusting),
+        ..Plan::default()
+    };
+    if pass.containment.mode == Mode::Contain && known.has_machines(pass) {
+        let (names, unlisted) = observe::regions(pass.cloud, caller, &known.targets, &pass.images).await;
+        plan.unseen.extend(unlisted.as_deref().map(unlisted_regions));
+        let looks = names.iter().map(|name| {
+            let wanted = observe::wanted_in(name, &known.targets, &principals.profiles, &pass.images, &steps);
+            async move { observe::region(pass.cloud, caller, name, &wanted).await }
+        });
+        let views = join_all(looks).await;
+        plan.regions = views
+            .iter()
+            .map(|view| plan_region(&frame, view, &principals.profiles))
+            .collect();
+    }
+    plan.principals = principals;
+    plan
+}

@@ -1,0 +1,70 @@
+//! What a sweep or a restore tells people: audit entries and notices, bounded.
+
+use super::pass::Pass;
+use crate::domain::containment::coverage::Progress;
+use crate::domain::containment::state::{Containment, StillBurning};
+use crate::ports::NoticeKind;
+
+/// Lines of a list in one audit entry.
+const LISTED: usize = 40;
+
+/// A list for evidence: its length, and its first lines.
+pub(super) fn bounded<T: serde::Serialize>(list: &[T]) -> serde_json::Value {
+    serde_json::json!({ "count": list.len(), "first": list.iter().take(LISTED).collect::<Vec<_>>() })
+}
+
+/// Tells of a containment that was proved or disturbed.
+pub(super) fn progress(pass: &Pass<'_>, containment: &Containment, progress: Progress) {
+    let coverage = &containment.coverage;
+    let evidence = serde_json::json!({
+        "containment": containment.id,
+        "generation": containment.generation,
+        "sweeps": containment.sweeps,
+        "denied": bounded(&coverage.denied),
+        "stopped": bounded(&coverage.stopped),
+        "still_burning": bounded(&coverage.still_burning),
+        "attribution_pending_until": coverage.attribution_pending_until,
+    });
+    match progress {
+        Progress::Same => {}
+        Progress::Contained => {
+            let text = format!(
+                "contained: {} denied, {} stopped, {} still burning",
+                coverage.denied.len(),
+                coverage.stopped.len(),
+                coverage.still_burning.len()
+            );
+            pass.audit("contained", text.clone(), &evidence);
+            pass.notice(NoticeKind::Contained, text);
+            if !coverage.still_burning.is_empty() {
+                pass.notice(NoticeKind::StillBurning, burning(&coverage.still_burning));
+            }
+        }
+        Progress::Disturbed => {
+            let text = "something of the agent's came up while contained; it is being brought down".to_owned();
+            pass.audit("disturbed", text.clone(), &evidence);
+            pass.notice(NoticeKind::Containing, text);
+        }
+    }
+}
+
+fn burning(lines: &[StillBurning]) -> String {
+    let first: Vec<String> = lines
+        .iter()
+        .take(5)
+        .map(|line| format!("{} ({})", line.resource, line.why))
+        .collect();
+    let more = lines.len().saturating_sub(first.len());
+    let tail = if more > 0 {
+        format!("; and {more} more")
+    } else {
+        String::new()
+    };
+    format!("still burning: {}{tail}", first.join("; "))
+}
+
+/// Whether an audit entry tells of something that was done or refused, and not of a state that was
+/// reached: it is true even if the pass that did it is overtaken before its end.
+pub(super) fn is_a_deed(action: &str) -> bool {
+    matches!(action, "step_failed" | "put_back" | "guard_matched")
+}

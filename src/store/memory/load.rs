@@ -1,0 +1,123 @@
+//! The rows that a batch names, and no others: rules that reach for more would find nothing here, as
+//! they would in every other store.
+
+use super::disk::Disk;
+use crate::domain::id::{AgentId, HoldId, PostingId};
+use crate::domain::ledger::batch::{Batch, Op, Report, ResolveTarget, Snapshot};
+use crate::domain::ledger::hold::HoldState;
+use crate::domain::ledger::line::{LineKey, LineSpec};
+
+pub(super) fn load(disk: &Disk, batch: &Batch) -> Snapshot {
+    let mut loader = Loader {
+        disk,
+        snapshot: Snapshot::default(),
+    };
+    for op in &batch.ops {
+        loader.add(op);
+    }
+    loader.snapshot
+}
+
+struct Loader<'a> {
+    disk: &'a Disk,
+    snapshot: Snapshot,
+}
+
+impl Loader<'_> {
+    fn add(&mut self, op: &Op) {
+        match op {
+            Op::Admit(admit) => {
+                self.hold(admit.hold);
+                self.agent(&admit.attribution.agent);
+                self.specs(&admit.lines);
+            }
+            Op::Capture(capture) => self.hold(capture.hold),
+            Op::Void { hold } | Op::Expire { hold, .. } => self.hold(*hold),
+            Op::Report(report) => self.report(report),
+            Op::Resolve(resolve) => match resolve.target {
+                ResolveTarget::Hold(hold) => self.hold(hold),
+                ResolveTarget::Posting(posting) => self.posting(posting),
+            },
+            Op::SetRule { budget, .. } => {
+                let lines = self.disk.lines.range(first_of(budget)..);
+                let lines = lines.take_while(|(key, _)| key.budget == *budget);
+                self.snapshot
+                    .lines
+                    .extend(lines.map(|(key, line)| (key.clone(), line.clone())));
+            }
+            Op::Override { line, .. } | Op::Rearm { line } => self.line(line),
+        }
+    }
+
+    fn line(&mut self, key: &LineKey) {
+        if let Some(line) = self.disk.lines.get(key)
+            && !self.snapshot.lines.contains_key(key)
+        {
+            self.snapshot.lines.insert(key.clone(), line.clone());
+        }
+    }
+
+    fn specs(&mut self, specs: &[LineSpec]) {
+        for spec in specs {
+            self.line(&spec.key);
+        }
+    }
+
+    fn agent(&mut self, agent: &AgentId) {
+        if let Some(state) = self.disk.control.agents.get(agent) {
+            self.snapshot.agents.insert(agent.clone(), state.status);
+        }
+    }
+
+    fn hold(&mut self, id: HoldId) {
+        let Some(hold) = self.disk.holds.get(&id) else { return };
+        for line in &hold.lines {
+            self.line(line);
+        }
+        if hold.state != HoldState::Open {
+            for posting in self.disk.by_hold.get(&id).into_iter().flatten() {
+                self.posting(*posting);
+            }
+        }
+        self.snapshot.holds.insert(id, hold.clone());
+    }
+
+    fn posting(&mut self, id: PostingId) {
+        let Some(posting) = self.disk.posting(id) else { return };
+        if let Some(entries) = self.disk.entries.get(&id) {
+            for entry in entries {
+                self.line(&entry.line);
+            }
+            self.snapshot.entries.insert(id, entries.clone());
+        }
+        if let Some(correction) = self.disk.corrected.get(&id) {
+            self.snapshot.corrected.insert(id, *correction);
+        }
+        self.snapshot.postings.insert(id, posting.clone());
+    }
+
+    fn report(&mut self, report: &Report) {
+        self.specs(&report.lines);
+        let agent = &report.attribution.agent;
+        let key = (agent.clone(), report.report.clone());
+        if let Some(seen) = self.disk.reports.get(&key) {
+            self.snapshot.reports.insert(key, *seen);
+        }
+        if let Some(request) = &report.upstream_request {
+            let key = (agent.clone(), request.clone());
+            if let Some(posting) = self.disk.metered.get(&key) {
+                self.snapshot.metered.insert(key, *posting);
+            }
+        }
+    }
+}
+
+/// The least key of a budget.
+fn first_of(budget: &crate::domain::id::BudgetId) -> LineKey {
+    LineKey {
+        budget: budget.clone(),
+        agent: None,
+        value: String::new(),
+        window: crate::domain::window::WindowInstance::UNBOUNDED,
+    }
+}

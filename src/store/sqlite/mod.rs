@@ -1,0 +1,283 @@
+//! The store in one SQLite file.
+//!
+//! # What is on the disk before an answer
+//! The file is in WAL mode with `synchronous=FULL`: COMMIT returns after the log was synced, and only
+//! then does a method here (L5). A commit whose sync failed is an unknown one, never a success.
+//!
+//! # One writer
+//! Everything that writes goes through one connection and `BEGIN IMMEDIATE` ([`writer`]), reads what it
+//! depends on inside that transaction, and lets the pure rules decide: so two processes on one file
+//! decide one after the other, on fresh rows, and a mirror in memory is never more than a hint. A
+//! commit is a handful of statements, one a table, whatever the size of its batch; rows travel as one
+//! JSON text ([`rows`]), since a statement for each would cost a change of threads for each.
+//!
+//! # What must never happen
+//! A posting or an audit entry is edited or deleted (the schema's triggers refuse it; a roll-up opens
+//! them for itself alone); a row that cannot be read is taken for zero; a future that is dropped leaves
+//! a transaction open; a newer database is touched by an older binary.
+
+mod audit;
+mod backup;
+mod codec;
+mod commit;
+mod epoch;
+mod error;
+mod images;
+mod judge;
+mod keys;
+mod lease;
+mod ledger_rows;
+mod load;
+mod lock;
+mod open;
+mod options;
+mod read;
+mod rollup;
+mod rows;
+mod save;
+mod spend;
+mod view;
+mod writer;
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use sqlx::SqlitePool;
+
+use self::lock::FileLock;
+pub use self::options::{OpenError, SqliteOptions};
+use self::writer::Writer;
+use crate::domain::agent::AgentState;
+use crate::domain::audit::{AuditEntry, NewAudit};
+use crate::domain::containment::image::BeforeImage;
+use crate::domain::containment::state::{Containment, Step};
+use crate::domain::id::{AgentId, ContainmentId, EpochId, HoldId, KeyId, ReviewId};
+use crate::domain::ledger::batch::{Batch, LedgerRules, Outcome};
+use crate::domain::ledger::hold::Hold;
+use crate::domain::ledger::line::Line;
+use crate::domain::ledger::posting::Posting;
+use crate::domain::review::Review;
+use crate::ports::{
+    AgentKey, AuditView, DeadEpochs, Judgement, Lease, LineQuery, PostingQuery, SpendQuery, SpendRow, Store,
+    StoreError, StoreStats, Trigger,
+};
+
+/// The store in one SQLite file.
+pub struct SqliteStore {
+    options: SqliteOptions,
+    writer: Writer,
+    readers: SqlitePool,
+    /// Locks of the epochs that this process runs; they end with it.
+    epoch_locks: Mutex<HashMap<EpochId, FileLock>>,
+}
+
+impl SqliteStore {
+    /// Opens the database, making it if it is not there, and brings its schema up to date.
+    pub async fn open(options: SqliteOptions) -> Result<Self, OpenError> {
+        let (connection, readers) = open::open(&options).await?;
+        Ok(Self {
+            writer: Writer::new(options.connect_writer(), connection),
+            options,
+            readers,
+            epoch_locks: Mutex::new(HashMap::new()),
+        })
+    }
+
+    /// Moves the log into the database and closes every connection. Epochs that were not closed keep
+    /// their open holds, and their locks end with this value.
+    pub async fn close(self) -> Result<(), StoreError> {
+        self.readers.close().await;
+        self.writer.close().await
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.options.path
+    }
+
+    /// Bytes that are free to us where the database lies.
+    fn free_bytes(&self) -> Result<u64, StoreError> {
+        let stat = rustix::fs::statvfs(self.options.directory()).map_err(|error| StoreError::Other {
+            context: "asking for free space",
+            source: Box::new(std::io::Error::from(error)),
+        })?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
+    /// New spend needs room for what will follow it: its capture, its expiry, the audit (D4).
+    fn check_reserve(&self) -> Result<(), StoreError> {
+        if self.options.reserve_bytes == 0 {
+            return Ok(());
+        }
+        let free = self.free_bytes()?;
+        if free < self.options.reserve_bytes {
+            return Err(StoreError::Full {
+                context: format!(
+                    "{free} bytes are free and {} are kept in reserve: no new spend until there is room",
+                    self.options.reserve_bytes
+                ),
+            });
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn open_epoch(&self, now: Timestamp, host: &str) -> Result<EpochId, StoreError> {
+        epoch::open(self, now, host).await
+    }
+
+    async fn close_epoch(&self, epoch: EpochId, now: Timestamp) -> Result<(), StoreError> {
+        epoch::close(self, epoch, now).await
+    }
+
+    async fn bury_dead_epochs(&self, now: Timestamp, rules: &LedgerRules) -> Result<DeadEpochs, StoreError> {
+        epoch::bury(self, now, rules).await
+    }
+
+    async fn commit(&self, batch: &Batch, rules: &LedgerRules) -> Result<Vec<Outcome>, StoreError> {
+        commit::commit(self, batch, rules).await
+    }
+
+    async fn lines(&self, query: &LineQuery) -> Result<Vec<Line>, StoreError> {
+        read::lines(&self.readers, query).await
+    }
+
+    async fn hold(&self, id: HoldId) -> Result<Option<Hold>, StoreError> {
+        read::hold(&self.readers, id).await
+    }
+
+    async fn expiring_holds(&self, epoch: EpochId, until: Timestamp, limit: u32) -> Result<Vec<HoldId>, StoreError> {
+        read::expiring_holds(&self.readers, epoch, until, limit).await
+    }
+
+    async fn postings(&self, query: &PostingQuery) -> Result<Vec<Posting>, StoreError> {
+        read::postings(&self.readers, query).await
+    }
+
+    async fn spend(&self, query: &SpendQuery) -> Result<Vec<SpendRow>, StoreError> {
+        spend::spend(&self.readers, query).await
+    }
+
+    async fn advance_clock(&self, now: Timestamp) -> Result<Timestamp, StoreError> {
+        read::advance_clock(self, now).await
+    }
+
+    async fn set_clock(&self, mark: Timestamp) -> Result<(), StoreError> {
+        read::set_clock(self, mark).await
+    }
+
+    async fn pending_triggers(&self, limit: u32) -> Result<Vec<Trigger>, StoreError> {
+        judge::pending_triggers(&self.readers, limit).await
+    }
+
+    async fn judge(&self, judgement: &Judgement) -> Result<Vec<AuditEntry>, StoreError> {
+        judge::judge(self, None, judgement).await
+    }
+
+    async fn agent(&self, id: &AgentId) -> Result<AgentState, StoreError> {
+        judge::agent(&self.readers, id).await
+    }
+
+    async fn agents(&self) -> Result<Vec<AgentState>, StoreError> {
+        judge::agents(&self.readers).await
+    }
+
+    async fn reviews(&self, open_only: bool, limit: u32) -> Result<Vec<Review>, StoreError> {
+        judge::reviews(&self.readers, open_only, limit).await
+    }
+
+    async fn review(&self, id: ReviewId) -> Result<Option<Review>, StoreError> {
+        judge::review(&self.readers, id).await
+    }
+
+    async fn containment(&self, id: ContainmentId) -> Result<Option<Containment>, StoreError> {
+        judge::containment(&self.readers, id).await
+    }
+
+    async fn live_containments(&self) -> Result<Vec<Containment>, StoreError> {
+        judge::live_containments(&self.readers).await
+    }
+
+    async fn containments_of(&self, agent: &AgentId, limit: u32) -> Result<Vec<Containment>, StoreError> {
+        judge::containments_of(&self.readers, agent, limit).await
+    }
+
+    async fn lease(
+        &self,
+        name: &str,
+        holder: &str,
+        now: Timestamp,
+        ttl: Duration,
+    ) -> Result<Option<Lease>, StoreError> {
+        lease::take(self, name, holder, now, ttl).await
+    }
+
+    async fn release(&self, lease: &Lease) -> Result<(), StoreError> {
+        lease::release(self, lease).await
+    }
+
+    async fn record_images(&self, lease: &Lease, images: &[BeforeImage]) -> Result<Vec<BeforeImage>, StoreError> {
+        images::record(self, lease, images).await
+    }
+
+    async fn images(&self, agent: &AgentId) -> Result<Vec<BeforeImage>, StoreError> {
+        images::of_agent(&self.readers, agent).await
+    }
+
+    async fn update_images(&self, lease: &Lease, images: &[BeforeImage]) -> Result<(), StoreError> {
+        images::update(self, lease, images).await
+    }
+
+    async fn record_steps(&self, lease: &Lease, steps: &[Step]) -> Result<(), StoreError> {
+        images::record_steps(self, lease, steps).await
+    }
+
+    async fn steps(&self, containment: ContainmentId) -> Result<Vec<Step>, StoreError> {
+        images::steps(&self.readers, containment).await
+    }
+
+    async fn judge_fenced(&self, lease: &Lease, judgement: &Judgement) -> Result<Vec<AuditEntry>, StoreError> {
+        judge::judge(self, Some(lease), judgement).await
+    }
+
+    async fn add_key(&self, key: &AgentKey) -> Result<(), StoreError> {
+        keys::add(self, key).await
+    }
+
+    async fn keys(&self) -> Result<Vec<AgentKey>, StoreError> {
+        keys::all(&self.readers).await
+    }
+
+    async fn revoke_key(&self, id: KeyId, now: Timestamp) -> Result<(), StoreError> {
+        keys::revoke(self, id, now).await
+    }
+
+    async fn append_audit(&self, entries: &[NewAudit]) -> Result<Vec<AuditEntry>, StoreError> {
+        audit::append(self, entries).await
+    }
+
+    async fn audit(&self, from_seq: i64, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
+        audit::read(&self.readers, from_seq, limit).await
+    }
+
+    async fn roll_up(&self, before: Timestamp, now: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        rollup::roll_up(self, before, now, limit).await
+    }
+
+    async fn audit_view(&self) -> Result<AuditView, StoreError> {
+        view::audit_view(&self.readers).await
+    }
+
+    async fn stats(&self) -> Result<StoreStats, StoreError> {
+        backup::stats(self).await
+    }
+
+    async fn backup(&self, to: &Path) -> Result<StoreStats, StoreError> {
+        backup::backup(self, to).await
+    }
+}

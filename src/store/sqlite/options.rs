@@ -1,0 +1,178 @@
+//! Where the database is and how it is opened.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sqlx::ConnectOptions;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+
+use crate::ports::StoreError;
+
+/// Why a database cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("{url:?} is no file: write sqlite: and a path, such as sqlite:data/backstop.db")]
+    Url { url: String },
+    #[error("a ledger in memory would be lost with the process: give a file, such as sqlite:data/backstop.db")]
+    InMemory,
+    #[error("cannot make {path}")]
+    Create {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("another process has been opening {path} for too long")]
+    Locked { path: PathBuf },
+    #[error("{path} has schema {found}, and this binary knows up to {known}: run the newer backstop that wrote it")]
+    Newer { path: PathBuf, found: i64, known: i64 },
+    #[error("cannot bring {path} up to date")]
+    Migrate {
+        path: PathBuf,
+        #[source]
+        source: sqlx::migrate::MigrateError,
+    },
+    #[error("cannot open {path}")]
+    Connect {
+        path: PathBuf,
+        #[source]
+        source: sqlx::Error,
+    },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// How to open the store.
+#[derive(Debug, Clone)]
+pub struct SqliteOptions {
+    pub path: PathBuf,
+    /// New spend stops while less than this is free where the database lies (D4); 0 watches nothing.
+    pub reserve_bytes: u64,
+    /// The database never grows past this; `None` leaves it to the disk.
+    pub max_bytes: Option<u64>,
+    /// How long a statement waits for another process's write lock.
+    pub busy_timeout: Duration,
+    /// Connections that only read.
+    pub readers: u32,
+}
+
+impl SqliteOptions {
+    pub const DEFAULT_RESERVE: u64 = 64 * 1024 * 1024;
+    pub(super) const PAGE_BYTES: u64 = 4096;
+
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            reserve_bytes: Self::DEFAULT_RESERVE,
+            max_bytes: None,
+            busy_timeout: Duration::from_secs(5),
+            readers: 3,
+        }
+    }
+
+    /// From `[storage] url`: `sqlite:` and a path, relative or absolute.
+    pub fn from_url(url: &str) -> Result<Self, OpenError> {
+        let refused = || OpenError::Url { url: url.to_owned() };
+        let path = url.strip_prefix("sqlite:").ok_or_else(refused)?;
+        let path = path.strip_prefix("//").unwrap_or(path);
+        if path.contains('?') || path.contains('#') || path.contains('\0') {
+            return Err(refused());
+        }
+        let options = Self::new(path);
+        options.check()?;
+        Ok(options)
+    }
+
+    /// A path that SQLite would take for something else than a file is refused.
+    pub(super) fn check(&self) -> Result<(), OpenError> {
+        let text = self.path.to_string_lossy();
+        if text.is_empty() || text.contains(":memory:") {
+            return Err(OpenError::InMemory);
+        }
+        if text.ends_with('/') || text.starts_with("file:") || self.path.file_name().is_none() {
+            return Err(OpenError::Url { url: text.into_owned() });
+        }
+        Ok(())
+    }
+
+    /// A file beside the database: `<database>.<suffix>`.
+    pub(super) fn beside(&self, suffix: &str) -> PathBuf {
+        let mut name = self.path.as_os_str().to_owned();
+        name.push(".");
+        name.push(suffix);
+        PathBuf::from(name)
+    }
+
+    pub(super) fn directory(&self) -> &Path {
+        match self.path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        }
+    }
+
+    /// WAL with a sync at every commit: an answer is given only for what is on the disk (L5).
+    pub(super) fn connect(&self) -> SqliteConnectOptions {
+        let options = SqliteConnectOptions::new()
+            .filename(&self.path)
+            .create_if_missing(false)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(self.busy_timeout)
+            .pragma("temp_store", "MEMORY")
+            // A checkpoint costs two syncs: at 16 MB it is rare, and the log still small.
+            .pragma("wal_autocheckpoint", "4000")
+            .pragma("journal_size_limit", "67108864")
+            .pragma("trusted_schema", "OFF")
+            .row_buffer_size(1024)
+            .statement_cache_capacity(128)
+            .disable_statement_logging();
+        match self.max_bytes {
+            Some(bytes) => options.pragma("max_page_count", (bytes / Self::PAGE_BYTES).max(1).to_string()),
+            None => options,
+        }
+    }
+
+    /// The writer keeps the pages of hot lines and index ends; nothing else needs a large cache.
+    pub(super) fn connect_writer(&self) -> SqliteConnectOptions {
+        self.connect().pragma("cache_size", "-16000")
+    }
+
+    pub(super) fn connect_reader(&self) -> SqliteConnectOptions {
+        self.connect().pragma("cache_size", "-4000").pragma("query_only", "ON")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_names_a_file() {
+        for (url, path) in [
+            ("sqlite:data/backstop.db", "data/backstop.db"),
+            ("sqlite:///var/lib/backstop/b.db", "/var/lib/backstop/b.db"),
+            ("sqlite:/srv/b.db", "/srv/b.db"),
+        ] {
+            let options = SqliteOptions::from_url(url).expect(url);
+            assert_eq!(options.path, Path::new(path), "{url}");
+        }
+        for url in [
+            "",
+            "postgres://x",
+            "sqlite:data/",
+            "sqlite:a.db?mode=memory",
+            "sqlite:..",
+        ] {
+            assert!(
+                matches!(SqliteOptions::from_url(url), Err(OpenError::Url { .. })),
+                "{url}"
+            );
+        }
+        for url in ["sqlite:", "sqlite::memory:", "sqlite://:memory:"] {
+            assert!(
+                matches!(SqliteOptions::from_url(url), Err(OpenError::InMemory)),
+                "{url}"
+            );
+        }
+    }
+}

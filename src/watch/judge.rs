@@ -1,0 +1,244 @@
+//! Settling triggers: each one once, with its response.
+//!
+//! A trigger is written by the commit that found it and stays until its response is durable, so a crash
+//! between loses no breach and repeats none. What only tells people is settled in bulk; what acts is
+//! settled one by one, conditional on everything it was decided from, and decided anew if that changed.
+
+use std::collections::BTreeSet;
+
+use tokio_util::sync::CancellationToken;
+
+use super::Watch;
+use super::draft::{BACKSTOP, Draft, Ground};
+use crate::domain::agent::AgentState;
+use crate::domain::id::{AgentId, ContainmentId};
+use crate::domain::judgement::change::{self, Standing};
+use crate::domain::judgement::rule::{Case, Ruling, Sentence, rule};
+use crate::domain::ledger::batch::TriggerCause;
+use crate::domain::ledger::line::LineKey;
+use crate::domain::review::Question;
+use crate::ports::{LineQuery, NoticeKind, StoreError, Trigger};
+
+/// Spenders of a fleet line that are looked at.
+const SPENDERS: u32 = 10_000;
+
+impl Watch {
+    /// Judges until the shutdown, whenever poked and at every `poll_every`.
+    pub async fn run(&self, shutdown: CancellationToken) {
+        while !shutdown.is_cancelled() {
+            if let Err(error) = self.judge_pending().await {
+                tracing::warn!(%error, "triggers could not be judged; they are kept and judged again");
+            }
+            let poll = self.settings.load().poll_every;
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => {}
+                () = self.poke.notified() => {}
+                () = self.clock.sleep(poll) => {}
+            }
+        }
+    }
+
+    /// Judges what is pending now; how many triggers were settled. A trigger that fails does not keep
+    /// the others waiting; the first failure is returned.
+    pub async fn judge_pending(&self) -> Result<usize, StoreError> {
+        let mut settled = 0;
+        loop {
+            let batch = self.settings.load().batch.max(1);
+            let pending = self.store.pending_triggers(batch).await?;
+            let (mut acted, mut failure) = (0, None);
+            let (telling, acting): (Vec<_>, Vec<_>) = pending.iter().partition(|trigger| only_tells(trigger));
+            if !telling.is_empty() {
+                match self.tell(&telling).await {
+                    Ok(()) => acted += telling.len(),
+                    Err(error) => failure = Some(error),
+                }
+            }
+            for trigger in acting {
+                match self.again_on_conflict(|| self.judge(trigger)).await {
+                    Ok(()) => acted += 1,
+                    Err(error) => failure = failure.or(Some(error)),
+                }
+            }
+            settled += acted;
+            if let Some(error) = failure {
+                return Err(error);
+            }
+            if u32::try_from(pending.len()).unwrap_or(u32::MAX) < batch {
+                return Ok(settled);
+            }
+        }
+    }
+
+    async fn tell(&self, triggers: &[&Trigger]) -> Result<(), StoreError> {
+        let mut draft = Draft::default();
+        for trigger in triggers {
+            self.say(&mut draft, trigger);
+            draft.judgement.settle.push(trigger.id);
+        }
+        self.settle(draft).await
+    }
+
+    async fn judge(&self, trigger: &Trigger) -> Result<(), StoreError> {
+        let mut draft = Draft::default();
+        draft.judgement.settle.push(trigger.id);
+        let (fleet, spenders) = if trigger.trigger.line.agent.is_none() {
+            let fleet = self.fleet().await?;
+            (fleet, self.store.spenders(&trigger.trigger.line, SPENDERS).await?)
+        } else {
+            (Vec::new(), Vec::new())
+        };
+        let names: Vec<AgentId> = fleet.iter().map(|state| state.id.clone()).collect();
+        let ruling = match self.overtaken(trigger).await? {
+            Some(why) => Ruling::Moot(why),
+            None => rule(&Case {
+                trigger: &trigger.trigger,
+                response: trigger.response,
+                fleet: &names,
+                spenders: &spenders,
+            }),
+        };
+        let ground = self.say(&mut draft, trigger);
+        match ruling {
+            Ruling::Tell => {}
+            Ruling::Moot(why) => {
+                let agent = trigger.trigger.line.agent.as_ref();
+                draft.audit(&ground, "moot", agent, &format!("nothing is done: {why}"));
+            }
+            Ruling::Act(sentences) => {
+                let reviews = self.open_reviews().await?;
+                for sentence in &sentences {
+                    let known = fleet.iter().find(|state| state.id == sentence.agent);
+                    let standing = match known {
+                        Some(state) => self.standing_of(state.clone()).await?,
+                        None => self.standing(&sentence.agent).await?,
+                    };
+                    self.act(&mut draft, &ground, sentence, &standing, &reviews);
+                }
+            }
+        }
+        self.settle(draft).await
+    }
+
+    fn act(
+        &self,
+        draft: &mut Draft,
+        ground: &Ground,
+        sentence: &Sentence,
+        standing: &Standing,
+        reviews: &[crate::domain::review::Review],
+    ) {
+        let id = ContainmentId(self.entropy.id(ground.now));
+        if let Some(change) = change::apply(standing, sentence.measure, &ground.why, ground.now, id) {
+            draft.change(self, ground, &sentence.agent, change, reviews);
+        }
+        if sentence.ask_contain {
+            let summary = format!(
+                "{}. Nothing of ours confirms it, so the agent was revoked and not contained. Approve contains it; \
+                 deny leaves it revoked.",
+                ground.why
+            );
+            let cause = ground.why.clone();
+            draft.ask(
+                self,
+                ground,
+                &sentence.agent,
+                Question::Contain { cause },
+                summary,
+                reviews,
+            );
+        }
+    }
+
+    /// Every agent: those of the config, and those that were ever written about.
+    async fn fleet(&self) -> Result<Vec<AgentState>, StoreError> {
+        let mut fleet = self.store.agents().await?;
+        let known: BTreeSet<AgentId> = fleet.iter().map(|state| state.id.clone()).collect();
+        let settings = self.settings.load();
+        let others = settings.agents.iter().filter(|agent| !known.contains(*agent));
+        fleet.extend(others.cloned().map(AgentState::initial));
+        Ok(fleet)
+    }
+
+    /// Why a breach is none any more: the limit was changed or lifted since, and the ledger has judged
+    /// the line anew. Without this a trigger that waited through a reset would contain again.
+    async fn overtaken(&self, trigger: &Trigger) -> Result<Option<&'static str>, StoreError> {
+        let key = &trigger.trigger.line;
+        let query = LineQuery {
+            agent: key.agent.clone(),
+            budget: Some(key.budget.clone()),
+            open_at: None,
+            limit: None,
+        };
+        let lines = self.store.lines(&query).await?;
+        let line = lines.iter().find(|line| line.key == *key);
+        Ok(match line {
+            Some(line) if line.revision != trigger.trigger.revision => Some("the limit was changed since"),
+            Some(line) if line.is_lifted(self.clock.now()) => Some("the limit is lifted"),
+            _ => None,
+        })
+    }
+
+    /// Says and records what the ledger found.
+    fn say(&self, draft: &mut Draft, trigger: &Trigger) -> Ground {
+        let found = &trigger.trigger;
+        let line = describe(&found.line);
+        let settled = found.posted.saturating_sub(found.unresolved);
+        let (action, kind, why) = match found.cause {
+            TriggerCause::Alert { percent } => (
+                "alert",
+                NoticeKind::Alert,
+                format!(
+                    "{line} reached {percent} % of its limit: {} of {}",
+                    found.posted, found.limit
+                ),
+            ),
+            TriggerCause::Breach => (
+                "breach",
+                NoticeKind::Breach,
+                format!("{line} is breached: {settled} of {}", found.limit),
+            ),
+            TriggerCause::RefusedForGood { bound } => (
+                "breach",
+                NoticeKind::Breach,
+                format!(
+                    "{line} is breached: {settled} of {} leaves no room for {bound}",
+                    found.limit
+                ),
+            ),
+            TriggerCause::Late => (
+                "late",
+                NoticeKind::Alert,
+                format!("spend on {line} came too late to act on: {settled} of {}", found.limit),
+            ),
+        };
+        let ground = Ground {
+            by: BACKSTOP.to_owned(),
+            why,
+            evidence: serde_json::json!({ "trigger": trigger.id, "response": trigger.response, "found": found }),
+            now: self.clock.now(),
+        };
+        let agent = found.line.agent.as_ref();
+        draft.audit(&ground, action, agent, &ground.why);
+        draft.notice(&ground, kind, agent, ground.why.clone());
+        ground
+    }
+}
+
+/// Whether a trigger changes nothing, whatever the agent's state.
+fn only_tells(trigger: &Trigger) -> bool {
+    matches!(trigger.trigger.cause, TriggerCause::Alert { .. } | TriggerCause::Late)
+}
+
+/// A line for a person.
+fn describe(line: &LineKey) -> String {
+    let whose = line
+        .agent
+        .as_ref()
+        .map_or_else(|| "the fleet".to_owned(), ToString::to_string);
+    if line.value.is_empty() {
+        format!("budget {} of {whose}", line.budget)
+    } else {
+        format!("budget {} [{}] of {whose}", line.budget, line.value)
+    }
+}

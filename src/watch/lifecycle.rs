@@ -1,0 +1,272 @@
+//! What an operator does with an agent: pause, resume, contain, reset.
+//!
+//! Each is decided from what is stored, written in one transaction with its audit entry, and safe to
+//! ask for twice: what is so already is answered as done.
+
+use std::future::Future;
+
+use jiff::Timestamp;
+
+use super::draft::{Draft, Ground};
+use super::{AsStoreError, Watch};
+use crate::domain::agent::{AgentState, AgentStatus};
+use crate::domain::containment::restore::unknown_selections;
+use crate::domain::containment::state::{Containment, Mode, Phase, RestoreRequest};
+use crate::domain::id::{AgentId, ContainmentId};
+use crate::domain::judgement::change::{self, Standing};
+use crate::domain::judgement::reset::{LineChanges, ResetOptions, ResetRejection, line_changes};
+use crate::domain::judgement::rule::Measure;
+use crate::domain::ledger::line::Line;
+use crate::ports::{LineQuery, NoticeKind, StoreError};
+
+/// Whether something was changed by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Acted {
+    Done,
+    /// It was so already.
+    Already,
+}
+
+/// Why an operator's action is not possible now. Closed, in order of precedence.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LifecycleRejection {
+    #[error("the agent is contained, which is harder than a pause; reset it")]
+    Contained,
+    #[error("a reset of the agent is under way; resume it when that is over")]
+    Restoring,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum LifecycleError {
+    #[error(transparent)]
+    Rejected(#[from] LifecycleRejection),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why a reset did not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum ResetError {
+    #[error(transparent)]
+    Rejected(#[from] ResetRejection),
+    /// The lines could not be raised, lifted or armed; nothing else was done.
+    #[error("the lines could not be changed: {0}")]
+    Lines(String),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl AsStoreError for LifecycleError {
+    fn as_store_error(&self) -> Option<&StoreError> {
+        match self {
+            Self::Store(error) => Some(error),
+            Self::Rejected(_) => None,
+        }
+    }
+}
+
+impl AsStoreError for ResetError {
+    fn as_store_error(&self) -> Option<&StoreError> {
+        match self {
+            Self::Store(error) => Some(error),
+            Self::Rejected(_) | Self::Lines(_) => None,
+        }
+    }
+}
+
+impl Watch {
+    /// Pauses an agent. `by` is who asks, such as `operator:alice`.
+    pub async fn pause(&self, agent: &AgentId, by: &str, reason: &str) -> Result<Acted, LifecycleError> {
+        self.again_on_conflict(|| async {
+            let standing = self.standing(agent).await?;
+            match standing.state.status {
+                AgentStatus::Paused => return Ok(Acted::Already),
+                AgentStatus::Contained => return Err(LifecycleRejection::Contained.into()),
+                AgentStatus::Active | AgentStatus::Restoring => {}
+            }
+            let (ground, id) = self.ground(by, reason);
+            let change = change::apply(&standing, Measure::Pause, &ground.why, ground.now, id);
+            Ok(self.carry_out(agent, &ground, change).await?)
+        })
+        .await
+    }
+
+    /// Resumes a paused agent (D2).
+    pub async fn resume(&self, agent: &AgentId, by: &str, reason: &str) -> Result<Acted, LifecycleError> {
+        self.again_on_conflict(|| async {
+            let standing = self.standing(agent).await?;
+            match standing.state.status {
+                AgentStatus::Active => return Ok(Acted::Already),
+                AgentStatus::Contained => return Err(LifecycleRejection::Contained.into()),
+                AgentStatus::Restoring => return Err(LifecycleRejection::Restoring.into()),
+                AgentStatus::Paused if standing.live.is_some() => return Err(LifecycleRejection::Restoring.into()),
+                AgentStatus::Paused => {}
+            }
+            let (ground, _) = self.ground(by, reason);
+            let change = change::resume(&standing, &ground.why, ground.now);
+            Ok(self.carry_out(agent, &ground, change).await?)
+        })
+        .await
+    }
+
+    /// Contains an agent by hand.
+    pub async fn contain(&self, agent: &AgentId, mode: Mode, by: &str, cause: &str) -> Result<Acted, LifecycleError> {
+        self.again_on_conflict(|| async {
+            let standing = self.standing(agent).await?;
+            let (ground, id) = self.ground(by, cause);
+            let change = change::apply(&standing, mode.into(), &ground.why, ground.now, id);
+            Ok(self.carry_out(agent, &ground, change).await?)
+        })
+        .await
+    }
+
+    async fn carry_out(
+        &self,
+        agent: &AgentId,
+        ground: &Ground,
+        change: Option<change::Change>,
+    ) -> Result<Acted, StoreError> {
+        let Some(change) = change else {
+            return Ok(Acted::Already);
+        };
+        let reviews = self.open_reviews().await?;
+        let mut draft = Draft::default();
+        draft.change(self, ground, agent, change, &reviews);
+        self.settle(draft).await?;
+        Ok(Acted::Done)
+    }
+
+    fn ground(&self, by: &str, why: &str) -> (Ground, ContainmentId) {
+        let now = self.clock.now();
+        let ground = Ground {
+            by: by.to_owned(),
+            why: why.to_owned(),
+            evidence: serde_json::json!({ "by": by }),
+            now,
+        };
+        (ground, ContainmentId(self.entropy.id(now)))
+    }
+
+    /// What a reset would have to change in the ledger, or why it is refused. Changes nothing.
+    pub async fn check_reset(&self, agent: &AgentId, options: &ResetOptions) -> Result<LineChanges, ResetError> {
+        let standing = self.standing(agent).await?;
+        resettable(&standing)?;
+        let images = self.store.images(agent).await?;
+        let images = images
+            .into_iter()
+            .map(|image| (image.resource.clone(), image))
+            .collect();
+        let names = unknown_selections(&images, &options.only);
+        if !names.is_empty() {
+            return Err(ResetRejection::UnknownSelection { names }.into());
+        }
+        let now = self.clock.now();
+        let lines = self.lines_of(agent, now).await?;
+        Ok(line_changes(&lines, options, now)?)
+    }
+
+    /// Resets an agent: checks, changes the lines by `apply` (the ledger's part: first the overrides,
+    /// then the rearms), and only then asks the kill switch to put everything back. The override is in
+    /// the audit log before it is made. If it fails in between, the agent stays contained.
+    pub async fn reset<F>(
+        &self,
+        agent: &AgentId,
+        options: &ResetOptions,
+        apply: impl FnOnce(LineChanges) -> F,
+    ) -> Result<Containment, ResetError>
+    where
+        F: Future<Output = Result<(), String>>,
+    {
+        let changes = self.check_reset(agent, options).await?;
+        if !changes.overrides.is_empty() {
+            let (mut ground, _) = self.ground(&options.by, "reset");
+            ground.evidence = serde_json::json!({ "overrides": changes.overrides });
+            let mut draft = Draft::default();
+            let action = if options.until.is_some() { "lifted" } else { "raised" };
+            let count = changes.overrides.len();
+            draft.audit(
+                &ground,
+                action,
+                Some(agent),
+                &format!("{count} breached lines, for a reset"),
+            );
+            self.store.append_audit(&draft.judgement.audit).await?;
+        }
+        let evidence = serde_json::json!({
+            "only": options.only,
+            "overrides": changes.overrides.len(),
+            "rearmed": changes.rearm.len(),
+        });
+        apply(changes).await.map_err(ResetError::Lines)?;
+        self.again_on_conflict(|| self.begin_reset(agent, options, &evidence))
+            .await
+    }
+
+    async fn begin_reset(
+        &self,
+        agent: &AgentId,
+        options: &ResetOptions,
+        evidence: &serde_json::Value,
+    ) -> Result<Containment, ResetError> {
+        let standing = self.standing(agent).await?;
+        let live = resettable(&standing)?;
+        let (mut ground, _) = self.ground(&options.by, "reset");
+        ground.evidence = evidence.clone();
+        let now = ground.now;
+        let state = AgentState {
+            status: AgentStatus::Restoring,
+            since: now,
+            reason: format!("a reset by {} is under way", options.by),
+            version: standing.state.version + 1,
+            ..standing.state.clone()
+        };
+        let update = Containment {
+            phase: Phase::Restoring,
+            restoring_at: Some(now),
+            restore: Some(RestoreRequest {
+                by: options.by.clone(),
+                at: now,
+                only: options.only.clone(),
+            }),
+            version: live.version + 1,
+            ..live.clone()
+        };
+        let mut draft = Draft {
+            news: true,
+            ..Draft::default()
+        };
+        let text = match options.only.len() {
+            0 => "restoring everything that was changed".to_owned(),
+            some => format!("restoring the principals and {some} selected machines"),
+        };
+        draft.audit(&ground, "restoring", Some(agent), &text);
+        draft.notice(&ground, NoticeKind::Restoring, Some(agent), text);
+        draft.judgement.agents.push(state);
+        draft.judgement.update.push(update.clone());
+        self.settle(draft).await?;
+        Ok(update)
+    }
+
+    /// The open lines of an agent and of the fleet.
+    async fn lines_of(&self, agent: &AgentId, now: Timestamp) -> Result<Vec<Line>, StoreError> {
+        let lines = self
+            .store
+            .lines(&LineQuery {
+                open_at: Some(now),
+                ..LineQuery::default()
+            })
+            .await?;
+        let concerns = |line: &Line| line.key.agent.as_ref().is_none_or(|owner| owner == agent);
+        Ok(lines.into_iter().filter(concerns).collect())
+    }
+}
+
+/// The containment that a reset would end.
+fn resettable(standing: &Standing) -> Result<&Containment, ResetRejection> {
+    let status = standing.state.status;
+    match &standing.live {
+        Some(live) if live.phase == Phase::Restoring => Err(ResetRejection::AlreadyRestoring),
+        Some(live) if status == AgentStatus::Contained => Ok(live),
+        _ => Err(ResetRejection::NotContained { status }),
+    }
+}

@@ -1,0 +1,188 @@
+//! Every request of the adapter, held against AWS's own service models.
+//!
+//! The emulator is more generous than AWS. The models that botocore ships (documented by AWS, version
+//! pinned with the emulator) say which parameters, words, lengths and numbers AWS takes.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+use std::time::Duration;
+
+use backstop::cloud::aws::{Aws, AwsSettings};
+use backstop::domain::containment::deny;
+use backstop::domain::containment::target::{Principal, Region};
+use backstop::ports::{Cloud as _, InstanceFilter};
+
+use crate::harness::account::Account;
+use crate::harness::fault_proxy::{Asked, FaultProxy};
+use crate::harness::moto::Moto;
+use crate::harness::{process, venv};
+
+const REGION: &str = "eu-central-1";
+const VALIDATE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/harness/validate_requests.py");
+
+/// What the models find wrong, a line each.
+async fn problems(asked: &[Asked]) -> Vec<String> {
+    let python = venv::python().await;
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let file = dir.path().join("requests.json");
+    let list: Vec<_> = asked
+        .iter()
+        .map(|one| serde_json::json!({"service": one.service, "action": one.action, "params": one.params}))
+        .collect();
+    std::fs::write(&file, serde_json::Value::from(list).to_string()).expect("the directory is ours");
+    let mut command = Command::new(python);
+    command.arg(VALIDATE).arg(&file);
+    let run = move || process::run("validate", command, dir.path(), Duration::from_secs(120));
+    let output = tokio::task::spawn_blocking(run)
+        .await
+        .expect("running a command does not panic");
+    let output = output.expect("the models are read in time");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    let last = lines.pop().unwrap_or_default();
+    assert_eq!(last, format!("checked {}", asked.len()), "{output:?}");
+    lines
+}
+
+#[tokio::test]
+async fn aws_itself_would_take_every_request() {
+    let moto = Moto::start().await;
+    let admin = moto.enforce_iam().await;
+    let account = Account::new(&moto, &admin);
+    let role = Principal::Role(account.role("/agents/", "transcriber").await);
+    let (user_arn, key) = account.user("/agents/", "legacy-bot").await;
+    let user = Principal::User(user_arn);
+    let profile = account.profile("transcriber", "transcriber").await;
+    let owned = account.instances(REGION, 3, &[("backstop:agent", "a")]).await;
+    let guard = account.role("/ops/", "backstop").await;
+    let session = account.session(&guard).await;
+
+    let proxy = FaultProxy::start(moto.endpoint()).await;
+    let settings = AwsSettings {
+        endpoint_url: Some(proxy.endpoint()),
+        ..AwsSettings::default()
+    };
+    let cloud = Aws::new(moto.sdk(&session, REGION), settings);
+    let region = Region(REGION.to_owned());
+    cloud.identity().await.expect("identity");
+    cloud.regions().await.expect("regions");
+    for principal in [&role, &user] {
+        cloud
+            .put_deny(principal, deny::POLICY_NAME, deny::DOCUMENT)
+            .await
+            .expect("put_deny");
+        cloud.principal(principal, deny::POLICY_NAME).await.expect("principal");
+        cloud
+            .delete_deny(principal, deny::POLICY_NAME)
+            .await
+            .expect("delete_deny");
+    }
+    cloud.trusting(&[role]).await.expect("trusting");
+    cloud
+        .set_access_key("legacy-bot", &key.id, false)
+        .await
+        .expect("set_access_key");
+    cloud
+        .set_access_key("legacy-bot", &key.id, true)
+        .await
+        .expect("set_access_key");
+    let tag = |value: &str| ("backstop:agent".to_owned(), value.to_owned());
+    let many = (0..450).map(|n| format!("i-{n:017x}")).collect();
+    for filter in [
+        InstanceFilter::Tags(vec![tag("a"), tag(r"b*?\"), ("team".to_owned(), String::new())]),
+        InstanceFilter::Profiles(vec![profile]),
+        InstanceFilter::Ids(many),
+    ] {
+        cloud.instances(&region, &filter).await.expect("instances");
+    }
+    cloud
+        .stop_protection(&region, &owned[0])
+        .await
+        .expect("stop_protection");
+    cloud.may_stop(&region, &owned).await.expect("may_stop");
+    cloud.stop(&region, &owned).await.expect("stop");
+    cloud.start(&region, &owned).await.expect("start");
+    cloud.terminate(&region, &owned).await.expect("terminate");
+
+    let asked = proxy.take_asked();
+    assert_eq!(problems(&asked).await, Vec::<String>::new());
+    let actions: BTreeSet<&str> = asked.iter().map(|one| one.action.as_str()).collect();
+    let expected = [
+        "DeleteRolePolicy",
+        "DeleteUserPolicy",
+        "DescribeInstanceAttribute",
+        "DescribeInstances",
+        "DescribeRegions",
+        "GetCallerIdentity",
+        "GetRole",
+        "GetRolePolicy",
+        "GetUser",
+        "GetUserPolicy",
+        "ListAccessKeys",
+        "ListInstanceProfilesForRole",
+        "ListRoles",
+        "PutRolePolicy",
+        "PutUserPolicy",
+        "StartInstances",
+        "StopInstances",
+        "TerminateInstances",
+        "UpdateAccessKey",
+    ];
+    assert_eq!(
+        actions.into_iter().collect::<Vec<_>>(),
+        expected,
+        "what the daemon's own role must allow"
+    );
+}
+
+/// The check can fail: each of these is refused by AWS and taken by a careless reader.
+#[tokio::test]
+async fn a_wrong_request_does_not_pass_the_models() {
+    let request = |service: &str, action: &str, params: &[(&str, &str)]| {
+        let version = if service == "iam" { "2010-05-08" } else { "2016-11-15" };
+        let own = [("Action", action), ("Version", version)];
+        let params = own
+            .iter()
+            .chain(params)
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Asked {
+            service: service.to_owned(),
+            region: REGION.to_owned(),
+            action: action.to_owned(),
+            params: params.collect(),
+            carried_out: false,
+        }
+    };
+    let key = ("AccessKeyId", "AKIAIOSFODNN7EXAMPLE");
+    let cases = [
+        (
+            request("iam", "UpdateAccessKey", &[key, ("Status", "Disabled")]),
+            "is none of",
+        ),
+        (request("iam", "UpdateAccessKey", &[key]), "required and not given"),
+        (
+            request(
+                "iam",
+                "PutRolePolicy",
+                &[("RoleName", "a b"), ("PolicyName", "p"), ("PolicyDocument", "{}")],
+            ),
+            "does not match",
+        ),
+        (request("iam", "ListRoles", &[("MaxItems", "1001")]), "is above 1000"),
+        (
+            request("ec2", "StopInstances", &[("InstanceIds.1", "i-1")]),
+            "there is no such parameter",
+        ),
+        (
+            request("ec2", "StopInstances", &[("InstanceId.1", "i-1"), ("DryRun", "yes")]),
+            "is not a boolean",
+        ),
+        (request("ec2", "HaltInstances", &[]), "there is no such operation"),
+    ];
+    for (asked, expected) in cases {
+        let found = problems(std::slice::from_ref(&asked)).await;
+        assert!(found.iter().any(|line| line.contains(expected)), "{asked:?}: {found:?}");
+    }
+    let right = request("ec2", "StopInstances", &[("InstanceId.1", "i-1"), ("DryRun", "true")]);
+    assert_eq!(problems(&[right]).await, Vec::<String>::new());
+}

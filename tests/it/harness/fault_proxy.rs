@@ -1,0 +1,355 @@
+//! A reverse proxy before the emulator that fails as AWS fails, and remembers what was asked.
+//!
+//! Requests pass through unchanged, the `Host` header included, so that their signatures hold. A rule
+//! picks requests by action and by a value that they name, and answers, delays, drops or loses them. What
+//! the emulator cannot show (an inactive key, a dry run, an exact filter) is asserted on the record.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use percent_encoding::percent_decode_str;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+/// What becomes of a request.
+#[derive(Debug, Clone)]
+pub enum Fault {
+    /// AWS refuses it under this code, in the shape of its service.
+    Refuse {
+        status: u16,
+        code: &'static str,
+        message: &'static str,
+    },
+    /// A page that no SDK can read, under this status, as a load balancer sends it.
+    Html(u16),
+    /// AWS's answer, word for word; it is not carried out.
+    Answer(&'static str),
+    /// It is carried out after this time.
+    Delay(Duration),
+    /// It is neither carried out nor answered.
+    Silence,
+    /// The connection ends; it is not carried out.
+    Reset,
+    /// It is carried out, and the connection ends before the answer.
+    LoseReply,
+}
+
+impl Fault {
+    /// EC2's throttle.
+    pub fn throttle() -> Self {
+        Self::Refuse {
+            status: 503,
+            code: "RequestLimitExceeded",
+            message: "Request limit exceeded.",
+        }
+    }
+
+    /// What EC2 says of an instance that is protected against being stopped.
+    pub fn protected() -> Self {
+        Self::Refuse {
+            status: 400,
+            code: "OperationNotPermitted",
+            message: "The instance may not be stopped. Modify its 'disableApiStop' instance attribute and try again.",
+        }
+    }
+}
+
+/// Which requests fail, how, and how often.
+#[derive(Debug, Clone)]
+pub struct Rule {
+    action: String,
+    naming: Option<String>,
+    region: Option<String>,
+    fault: Fault,
+    left: Option<usize>,
+    skip: usize,
+}
+
+impl Rule {
+    /// Every request of that action.
+    pub fn on(action: &str, fault: Fault) -> Self {
+        Self {
+            action: action.to_owned(),
+            naming: None,
+            region: None,
+            fault,
+            left: None,
+            skip: 0,
+        }
+    }
+
+    /// Only those with a parameter of that value.
+    pub fn naming(mut self, value: &str) -> Self {
+        self.naming = Some(value.to_owned());
+        self
+    }
+
+    /// Only those signed for that region.
+    pub fn in_region(mut self, region: &str) -> Self {
+        self.region = Some(region.to_owned());
+        self
+    }
+
+    /// Only the first so many of them.
+    pub fn times(mut self, times: usize) -> Self {
+        self.left = Some(times);
+        self
+    }
+
+    /// Not the first so many of them.
+    pub fn after(mut self, requests: usize) -> Self {
+        self.skip = requests;
+        self
+    }
+
+    /// Whether it concerns the request; counts the request if so.
+    fn takes(&mut self, asked: &Asked) -> bool {
+        let is_concerned = self.action == asked.action
+            && self.region.as_ref().is_none_or(|region| *region == asked.region)
+            && self
+                .naming
+                .as_ref()
+                .is_none_or(|value| asked.params.values().any(|one| one == value));
+        if !is_concerned || self.left == Some(0) {
+            return false;
+        }
+        if self.skip > 0 {
+            self.skip -= 1;
+            return false;
+        }
+        if let Some(left) = &mut self.left {
+            *left -= 1;
+        }
+        true
+    }
+}
+
+/// A request as it arrived.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    pub service: String,
+    pub region: String,
+    pub action: String,
+    /// The parameters of the query protocol, decoded.
+    pub params: BTreeMap<String, String>,
+    /// Whether it reached the emulator.
+    pub carried_out: bool,
+}
+
+impl Asked {
+    fn read(authorization: &str, body: &[u8]) -> Self {
+        let body = String::from_utf8_lossy(body);
+        let params: BTreeMap<String, String> = body
+            .split('&')
+            .filter_map(|pair| pair.split_once('='))
+            .map(|(name, value)| (decode(name), decode(value)))
+            .collect();
+        // Credential=KEY/DATE/REGION/SERVICE/aws4_request
+        let scope = authorization.split("Credential=").nth(1).unwrap_or_default();
+        let mut scope = scope.split([',', ' ']).next().unwrap_or_default().split('/').skip(2);
+        Self {
+            region: scope.next().unwrap_or_default().to_owned(),
+            service: scope.next().unwrap_or_default().to_owned(),
+            action: params.get("Action").cloned().unwrap_or_default(),
+            params,
+            carried_out: false,
+        }
+    }
+
+    /// The values of a list parameter, such as `InstanceId.1`, `InstanceId.2`.
+    pub fn list(&self, name: &str) -> Vec<&str> {
+        (1..)
+            .map_while(|n| self.params.get(&format!("{name}.{n}")))
+            .map(String::as_str)
+            .collect()
+    }
+}
+
+fn decode(text: &str) -> String {
+    percent_decode_str(&text.replace('+', " "))
+        .decode_utf8_lossy()
+        .into_owned()
+}
+
+#[derive(Debug, Default)]
+struct State {
+    rules: Vec<Rule>,
+    asked: Vec<Asked>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    upstream: String,
+    http: reqwest::Client,
+    state: Mutex<State>,
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A running proxy; dropping it ends every connection.
+#[derive(Debug)]
+pub struct FaultProxy {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    _tasks: JoinSet<()>,
+}
+
+/// The connection ends without an answer.
+#[derive(Debug, thiserror::Error)]
+#[error("the connection is dropped on purpose")]
+struct Dropped;
+
+impl FaultProxy {
+    /// Passes everything on to `upstream`, until told otherwise.
+    pub async fn start(upstream: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port of the loopback");
+        let address = listener.local_addr().expect("a bound socket has an address");
+        let http = reqwest::Client::builder()
+            .timeout(Duration::from_secs(120))
+            .no_proxy()
+            .build()
+            .expect("a client without settings can be built");
+        let shared = Arc::new(Shared {
+            upstream: upstream.to_owned(),
+            http,
+            state: Mutex::default(),
+        });
+        let mut tasks = JoinSet::new();
+        let serving = Arc::clone(&shared);
+        tasks.spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                let shared = Arc::clone(&serving);
+                connections.spawn(async move {
+                    let service = service_fn(move |request| answer(Arc::clone(&shared), request));
+                    // An error here is a connection that was dropped, by us or by the client.
+                    let _ = http1::Builder::new()
+                        .serve_connection(TokioIo::new(stream), service)
+                        .await;
+                });
+                while connections.try_join_next().is_some() {}
+            }
+        });
+        Self {
+            address,
+            shared,
+            _tasks: tasks,
+        }
+    }
+
+    /// Where an SDK client sends its requests.
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Adds a rule; of several that concern a request the first decides.
+    pub fn inject(&self, rule: Rule) {
+        self.shared.state().rules.push(rule);
+    }
+
+    /// Takes all rules away.
+    pub fn heal(&self) {
+        self.shared.state().rules.clear();
+    }
+
+    /// Everything that was asked since the last time, in the order of arrival.
+    pub fn take_asked(&self) -> Vec<Asked> {
+        std::mem::take(&mut self.shared.state().asked)
+    }
+
+    /// The same, of one action only.
+    pub fn take_action(&self, action: &str) -> Vec<Asked> {
+        let mut asked = self.take_asked();
+        asked.retain(|one| one.action == action);
+        asked
+    }
+}
+
+async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Dropped> {
+    let (head, body) = request.into_parts();
+    let body = body.collect().await.map_err(|_| Dropped)?.to_bytes();
+    let authorization = head.headers.get("authorization").and_then(|value| value.to_str().ok());
+    let mut asked = Asked::read(authorization.unwrap_or_default(), &body);
+    let service = asked.service.clone();
+
+    let fault = {
+        let mut state = shared.state();
+        let fault = state
+            .rules
+            .iter_mut()
+            .find_map(|rule| rule.takes(&asked).then(|| rule.fault.clone()));
+        asked.carried_out = matches!(fault, None | Some(Fault::Delay(_) | Fault::LoseReply));
+        state.asked.push(asked);
+        fault
+    };
+    match fault {
+        Some(Fault::Refuse { status, code, message }) => return Ok(refusal(&service, status, code, message)),
+        Some(Fault::Html(status)) => {
+            let page = "<!DOCTYPE html><html><body><h1>Something & nothing</h1></body></html>";
+            return Ok(page_of(status, "text/html", page.to_owned()));
+        }
+        Some(Fault::Answer(body)) => return Ok(page_of(200, "text/xml", body.to_owned())),
+        Some(Fault::Silence) => {
+            let never: Infallible = std::future::pending().await;
+            match never {}
+        }
+        Some(Fault::Reset) => return Err(Dropped),
+        Some(Fault::Delay(time)) => tokio::time::sleep(time).await,
+        Some(Fault::LoseReply) | None => {}
+    }
+
+    let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
+    let url = format!("{}{path}", shared.upstream);
+    let upstream = shared.http.request(head.method, url).headers(head.headers).body(body);
+    let reply = upstream.send().await.map_err(|_| Dropped)?;
+    let mut response = Response::builder().status(reply.status());
+    for (name, value) in reply.headers() {
+        if !matches!(name.as_str(), "connection" | "transfer-encoding" | "content-length") {
+            response = response.header(name, value);
+        }
+    }
+    let bytes = reply.bytes().await.map_err(|_| Dropped)?;
+    if matches!(fault, Some(Fault::LoseReply)) {
+        return Err(Dropped);
+    }
+    Ok(response.body(Full::new(bytes)).expect("the parts of a response"))
+}
+
+/// An error as the query protocol of the service writes it.
+fn refusal(service: &str, status: u16, code: &str, message: &str) -> Response<Full<Bytes>> {
+    let mut body = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
+    let error = format!("<Code>{code}</Code><Message>{message}</Message>");
+    let written = if service == "ec2" {
+        write!(
+            body,
+            "<Response><Errors><Error>{error}</Error></Errors><RequestID>r-1</RequestID></Response>"
+        )
+    } else {
+        let error = format!("<Error><Type>Sender</Type>{error}</Error>");
+        write!(body, "<ErrorResponse>{error}<RequestId>r-1</RequestId></ErrorResponse>")
+    };
+    written.expect("a string can be written to");
+    page_of(status, "text/xml", body)
+}
+
+fn page_of(status: u16, kind: &str, body: String) -> Response<Full<Bytes>> {
+    Response::builder()
+        .status(status)
+        .header("content-type", kind)
+        .body(Full::new(Bytes::from(body)))
+        .expect("the parts of a response")
+}

@@ -1,0 +1,434 @@
+//! Judgement, containment, leases: conditional writes and fences.
+
+use std::time::Duration;
+
+use backstop::domain::agent::{AgentState, AgentStatus};
+use backstop::domain::containment::image::{Before, BeforeImage};
+use backstop::domain::containment::observed::InstanceState;
+use backstop::domain::containment::state::{Action, Containment, Coverage, Mode, Phase, Step, StepState};
+use backstop::domain::containment::target::{Region, Resource};
+use backstop::domain::id::{ContainmentId, ReviewId};
+use backstop::domain::review::{Decision, Question, Review};
+use backstop::ports::{Judgement, Lease, Store, StoreError};
+use uuid::Uuid;
+
+use crate::conform;
+use crate::fixture::Fixture;
+use crate::make::*;
+
+conform!(
+    an_agent_is_active_until_something_is_written,
+    an_agents_state_is_conditional_on_its_version,
+    an_agent_has_one_live_containment,
+    a_containments_writes_are_conditional_on_its_version,
+    a_judgement_is_all_or_nothing,
+    a_question_is_asked_once_and_decided_once,
+    a_lease_has_one_holder_and_its_token_rises,
+    a_fence_stops_who_was_overtaken,
+    the_first_before_image_survives,
+    an_image_is_changed_only_in_what_became_of_it,
+    steps_are_replaced_by_their_id,
+    what_was_written_survives_a_crash,
+);
+
+const TTL: Duration = Duration::from_secs(30);
+
+fn state(version: i64, status: AgentStatus) -> AgentState {
+    AgentState {
+        id: agent("a"),
+        status,
+        since: later(version),
+        reason: format!("version {version}"),
+        containment: None,
+        version,
+    }
+}
+
+fn containment(n: u128, of: &str, generation: i64) -> Containment {
+    Containment {
+        id: ContainmentId(Uuid::from_u128(n)),
+        agent: agent(of),
+        generation,
+        mode: Mode::Contain,
+        phase: Phase::Containing,
+        cause: "it's a \"breach\"".to_owned(),
+        opened_at: now(),
+        contained_at: None,
+        restoring_at: None,
+        closed_at: None,
+        sweeps: 0,
+        quiet: 0,
+        coverage: Coverage::default(),
+        restore: None,
+        version: 1,
+    }
+}
+
+fn open(containment: Containment) -> Judgement {
+    Judgement {
+        open: vec![containment],
+        ..Judgement::default()
+    }
+}
+
+fn update(containment: Containment) -> Judgement {
+    Judgement {
+        update: vec![containment],
+        ..Judgement::default()
+    }
+}
+
+fn agents(states: Vec<AgentState>) -> Judgement {
+    Judgement {
+        agents: states,
+        ..Judgement::default()
+    }
+}
+
+fn is_conflict<T: std::fmt::Debug>(result: Result<T, StoreError>) {
+    assert!(matches!(result, Err(StoreError::Conflict { .. })), "{result:?}");
+}
+
+async fn an_agent_is_active_until_something_is_written(f: Fixture) {
+    assert_eq!(
+        f.store.agent(&agent("a")).await.unwrap(),
+        AgentState::initial(agent("a"))
+    );
+    assert!(f.store.agents().await.unwrap().is_empty());
+    f.store
+        .judge(&agents(vec![state(1, AgentStatus::Paused)]))
+        .await
+        .unwrap();
+    assert_eq!(f.store.agents().await.unwrap(), [state(1, AgentStatus::Paused)]);
+}
+
+async fn an_agents_state_is_conditional_on_its_version(f: Fixture) {
+    is_conflict(f.store.judge(&agents(vec![state(2, AgentStatus::Paused)])).await);
+    f.store
+        .judge(&agents(vec![state(1, AgentStatus::Paused)]))
+        .await
+        .unwrap();
+    is_conflict(f.store.judge(&agents(vec![state(1, AgentStatus::Contained)])).await);
+    is_conflict(
+        f.another()
+            .await
+            .judge(&agents(vec![state(3, AgentStatus::Active)]))
+            .await,
+    );
+    f.another()
+        .await
+        .judge(&agents(vec![state(2, AgentStatus::Active)]))
+        .await
+        .unwrap();
+    assert_eq!(f.store.agent(&agent("a")).await.unwrap(), state(2, AgentStatus::Active));
+}
+
+async fn an_agent_has_one_live_containment(f: Fixture) {
+    let first = containment(1, "a", 1);
+    f.store.judge(&open(first.clone())).await.unwrap();
+    is_conflict(f.another().await.judge(&open(containment(2, "a", 2))).await);
+    is_conflict(f.store.judge(&open(first.clone())).await);
+    f.store.judge(&open(containment(3, "b", 1))).await.unwrap();
+    let live: Vec<_> = f
+        .store
+        .live_containments()
+        .await
+        .unwrap()
+        .iter()
+        .map(|c| c.agent.clone())
+        .collect();
+    assert_eq!(live, [agent("a"), agent("b")]);
+
+    let closed = Containment {
+        phase: Phase::Closed,
+        closed_at: Some(later(9)),
+        version: 2,
+        ..first.clone()
+    };
+    f.store.judge(&update(closed.clone())).await.unwrap();
+    f.store.judge(&open(containment(2, "a", 2))).await.unwrap();
+    assert_eq!(f.store.containment(first.id).await.unwrap(), Some(closed.clone()));
+    let of_a = f.store.containments_of(&agent("a"), 10).await.unwrap();
+    assert_eq!(of_a, [containment(2, "a", 2), closed]);
+    assert_eq!(f.store.containments_of(&agent("a"), 1).await.unwrap(), of_a[..1]);
+    assert_eq!(
+        f.store.containment(ContainmentId(Uuid::from_u128(9))).await.unwrap(),
+        None
+    );
+}
+
+async fn a_containments_writes_are_conditional_on_its_version(f: Fixture) {
+    let first = containment(1, "a", 1);
+    is_conflict(f.store.judge(&update(first.clone())).await);
+    f.store.judge(&open(first.clone())).await.unwrap();
+    let swept = |version| Containment {
+        sweeps: version,
+        version,
+        ..first.clone()
+    };
+    is_conflict(f.store.judge(&update(swept(3))).await);
+    f.store.judge(&update(swept(2))).await.unwrap();
+    is_conflict(f.store.judge(&update(swept(2))).await);
+    assert_eq!(f.store.containment(first.id).await.unwrap(), Some(swept(2)));
+}
+
+async fn a_judgement_is_all_or_nothing(f: Fixture) {
+    f.store.judge(&open(containment(1, "a", 1))).await.unwrap();
+    let judgement = Judgement {
+        agents: vec![state(1, AgentStatus::Contained)],
+        open: vec![containment(2, "b", 1), containment(3, "a", 2)],
+        reviews: vec![review(1, Question::Paused { cause: "x".to_owned() })],
+        ..Judgement::default()
+    };
+    is_conflict(f.store.judge(&judgement).await);
+    assert_eq!(f.store.agent(&agent("a")).await.unwrap().version, 0);
+    assert_eq!(f.store.live_containments().await.unwrap().len(), 1);
+    assert!(f.store.reviews(false, 10).await.unwrap().is_empty());
+}
+
+fn review(n: u128, question: Question) -> Review {
+    Review {
+        id: ReviewId(Uuid::from_u128(n)),
+        agent: agent("a"),
+        opened_at: now(),
+        question,
+        summary: "May it go on?".to_owned(),
+        evidence: "{}".to_owned(),
+        decision: None,
+    }
+}
+
+async fn a_question_is_asked_once_and_decided_once(f: Fixture) {
+    let paused = || Question::Paused {
+        cause: "it\"s".to_owned(),
+    };
+    let ask = |review| Judgement {
+        reviews: vec![review],
+        ..Judgement::default()
+    };
+    let decide = |n: u128, approved| Judgement {
+        decide: vec![(
+            ReviewId(Uuid::from_u128(n)),
+            Decision {
+                approved,
+                by: "ann".to_owned(),
+                at: later(5),
+                note: "fine".to_owned(),
+            },
+        )],
+        ..Judgement::default()
+    };
+    f.store.judge(&ask(review(1, paused()))).await.unwrap();
+    f.store.judge(&ask(review(2, paused()))).await.unwrap();
+    f.store
+        .judge(&ask(review(3, Question::Contain { cause: "y".to_owned() })))
+        .await
+        .unwrap();
+    let ids = async |open_only| {
+        let reviews = f.store.reviews(open_only, 10).await.unwrap();
+        reviews.iter().map(|r| r.id.0.as_u128()).collect::<Vec<_>>()
+    };
+    assert_eq!(ids(true).await, [1, 3]);
+    f.store.judge(&decide(1, true)).await.unwrap();
+    is_conflict(f.store.judge(&decide(1, false)).await);
+    f.store.judge(&decide(7, true)).await.unwrap_err();
+    assert_eq!((ids(true).await, ids(false).await), (vec![3], vec![1, 3]));
+    let decided = f.store.review(ReviewId(Uuid::from_u128(1))).await.unwrap().unwrap();
+    assert_eq!(decided.decision, Some(decide(1, true).decide[0].1.clone()));
+    // Decided, it may be asked again.
+    f.store.judge(&ask(review(4, paused()))).await.unwrap();
+    assert_eq!(ids(true).await, [3, 4]);
+    assert_eq!(f.store.review(ReviewId(Uuid::from_u128(9))).await.unwrap(), None);
+}
+
+async fn take(store: &dyn Store, holder: &str, at: i64) -> Option<Lease> {
+    store.lease("driver", holder, later(at), TTL).await.unwrap()
+}
+
+async fn a_lease_has_one_holder_and_its_token_rises(f: Fixture) {
+    let other = f.another().await;
+    let first = take(&*f.store, "one", 0).await.unwrap();
+    assert_eq!((first.holder.as_str(), first.expires_at), ("one", later(30)));
+    assert_eq!(take(&*other, "two", 29).await, None);
+    let renewed = take(&*f.store, "one", 20).await.unwrap();
+    assert_eq!((renewed.token, renewed.expires_at), (first.token, later(50)));
+    assert_eq!(take(&*other, "two", 40).await, None, "renewed in time");
+    let second = take(&*other, "two", 50).await.unwrap();
+    assert!(second.token > first.token);
+    f.store.release(&renewed).await.unwrap();
+    assert_eq!(take(&*f.store, "one", 60).await, None, "only its holder gives it back");
+    other.release(&second).await.unwrap();
+    let third = take(&*f.store, "one", 60).await.unwrap();
+    assert!(third.token > second.token);
+    assert!(f.store.lease("other", "two", later(60), TTL).await.unwrap().is_some());
+}
+
+fn image(n: u32, of: ContainmentId, state: InstanceState) -> BeforeImage {
+    BeforeImage {
+        agent: agent("a"),
+        resource: Resource::Instance {
+            region: Region("eu-west-1".to_owned()),
+            id: format!("i-{n}"),
+        },
+        before: Before::Instance { state },
+        containment: of,
+        recorded_at: now(),
+        changed_at: None,
+        restored_at: None,
+        outcome: None,
+    }
+}
+
+fn step(n: u32, state: StepState, attempts: i64) -> Step {
+    let id = ContainmentId(Uuid::from_u128(1));
+    Step {
+        containment: id,
+        id: format!("stop/i-{n}"),
+        resource: image(n, id, InstanceState::Running).resource,
+        action: Action::StopInstance,
+        state,
+        attempts,
+        last_error: (attempts > 1).then(|| "it's \"throttled\"".to_owned()),
+        first_at: now(),
+        last_at: later(attempts),
+    }
+}
+
+async fn a_fence_stops_who_was_overtaken(f: Fixture) {
+    let first = containment(1, "a", 1);
+    f.store.judge(&open(first.clone())).await.unwrap();
+    let old = take(&*f.store, "one", 0).await.unwrap();
+    let images = [image(1, first.id, InstanceState::Running)];
+    f.store.record_images(&old, &images).await.unwrap();
+    let new = take(&*f.another().await, "two", 31).await.unwrap();
+    let second = Containment {
+        version: 2,
+        ..first.clone()
+    };
+    is_conflict(
+        f.store
+            .record_images(&old, &[image(2, first.id, InstanceState::Running)])
+            .await,
+    );
+    is_conflict(f.store.update_images(&old, &images).await);
+    is_conflict(f.store.record_steps(&old, &[step(1, StepState::Started, 1)]).await);
+    is_conflict(f.store.judge_fenced(&old, &update(second.clone())).await);
+    assert_eq!(f.store.images(&agent("a")).await.unwrap(), images);
+    assert!(f.store.steps(first.id).await.unwrap().is_empty());
+    assert_eq!(f.store.containment(first.id).await.unwrap(), Some(first.clone()));
+
+    f.store.judge_fenced(&new, &update(second)).await.unwrap();
+    f.store.release(&new).await.unwrap();
+    is_conflict(f.store.record_steps(&new, &[step(1, StepState::Started, 1)]).await);
+}
+
+async fn the_first_before_image_survives(f: Fixture) {
+    let lease = take(&*f.store, "one", 0).await.unwrap();
+    let (one, two) = (ContainmentId(Uuid::from_u128(1)), ContainmentId(Uuid::from_u128(2)));
+    let running = image(1, one, InstanceState::Running);
+    let written = f
+        .store
+        .record_images(&lease, std::slice::from_ref(&running))
+        .await
+        .unwrap();
+    assert_eq!(written, [running.clone()]);
+    // The next generation sees it stopped, by us; what was there before us is what counts.
+    let new = image(2, two, InstanceState::Running);
+    let both = [new.clone(), image(1, two, InstanceState::Stopped)];
+    let read = f.store.record_images(&lease, &both).await.unwrap();
+    assert_eq!(read, [new.clone(), running.clone()]);
+    assert_eq!(f.store.images(&agent("a")).await.unwrap().len(), 2);
+    assert!(f.store.images(&agent("b")).await.unwrap().is_empty());
+
+    let restored = BeforeImage {
+        restored_at: Some(later(9)),
+        outcome: Some("started".to_owned()),
+        ..running
+    };
+    f.store.update_images(&lease, &[restored]).await.unwrap();
+    assert_eq!(f.store.images(&agent("a")).await.unwrap(), [new]);
+    let third = image(1, two, InstanceState::Stopped);
+    let read = f
+        .store
+        .record_images(&lease, std::slice::from_ref(&third))
+        .await
+        .unwrap();
+    assert_eq!(read, [third], "restored, it may be recorded afresh");
+}
+
+async fn an_image_is_changed_only_in_what_became_of_it(f: Fixture) {
+    let lease = take(&*f.store, "one", 0).await.unwrap();
+    let first = image(1, ContainmentId(Uuid::from_u128(1)), InstanceState::Running);
+    f.store
+        .record_images(&lease, std::slice::from_ref(&first))
+        .await
+        .unwrap();
+    let claimed = BeforeImage {
+        changed_at: Some(later(3)),
+        ..image(1, ContainmentId(Uuid::from_u128(2)), InstanceState::Stopped)
+    };
+    f.store.update_images(&lease, &[claimed]).await.unwrap();
+    let wanted = BeforeImage {
+        changed_at: Some(later(3)),
+        ..first
+    };
+    assert_eq!(f.store.images(&agent("a")).await.unwrap(), [wanted]);
+}
+
+async fn steps_are_replaced_by_their_id(f: Fixture) {
+    let lease = take(&*f.store, "one", 0).await.unwrap();
+    let id = ContainmentId(Uuid::from_u128(1));
+    f.store
+        .record_steps(
+            &lease,
+            &[step(2, StepState::Started, 1), step(1, StepState::Started, 1)],
+        )
+        .await
+        .unwrap();
+    f.store
+        .record_steps(&lease, &[step(2, StepState::Done, 2)])
+        .await
+        .unwrap();
+    let mut steps = f.store.steps(id).await.unwrap();
+    steps.sort_by(|a, b| a.id.cmp(&b.id));
+    assert_eq!(steps, [step(1, StepState::Started, 1), step(2, StepState::Done, 2)]);
+    assert!(
+        f.store
+            .steps(ContainmentId(Uuid::from_u128(2)))
+            .await
+            .unwrap()
+            .is_empty()
+    );
+}
+
+async fn what_was_written_survives_a_crash(f: Fixture) {
+    let first = containment(1, "a", 1);
+    f.store.judge(&open(first.clone())).await.unwrap();
+    f.store
+        .judge(&agents(vec![state(1, AgentStatus::Contained)]))
+        .await
+        .unwrap();
+    let lease = take(&*f.store, "one", 0).await.unwrap();
+    let image = image(1, first.id, InstanceState::Running);
+    f.store
+        .record_images(&lease, std::slice::from_ref(&image))
+        .await
+        .unwrap();
+    f.store
+        .record_steps(&lease, &[step(1, StepState::Started, 1)])
+        .await
+        .unwrap();
+    let (store, _, _remains) = f.crash().await;
+    assert_eq!(store.live_containments().await.unwrap(), [first.clone()]);
+    assert_eq!(
+        store.agent(&agent("a")).await.unwrap(),
+        state(1, AgentStatus::Contained)
+    );
+    assert_eq!(store.images(&agent("a")).await.unwrap(), [image]);
+    assert_eq!(store.steps(first.id).await.unwrap(), [step(1, StepState::Started, 1)]);
+    assert_eq!(
+        take(&*store, "two", 5).await,
+        None,
+        "a lease outlives its holder until it ends"
+    );
+}

@@ -1,0 +1,401 @@
+//! What only a file can show: rights, schemas, full disks, broken rows, copies.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use backstop::domain::ledger::batch::{Batch, LedgerRules, Op, Outcome};
+use backstop::ports::{PostingQuery, Store, StoreError};
+use backstop::store::sqlite::{OpenError, SqliteOptions, SqliteStore};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, Connection, SqliteConnection};
+use tempfile::TempDir;
+
+use crate::fixture::{is_sound, line, open_sqlite, send};
+use crate::make::*;
+
+fn path(dir: &TempDir) -> PathBuf {
+    dir.path().join("data/backstop.db")
+}
+
+/// A connection as an operator with a SQLite shell has it.
+async fn shell(path: &Path) -> SqliteConnection {
+    SqliteConnectOptions::new().filename(path).connect().await.unwrap()
+}
+
+async fn run(db: &mut SqliteConnection, sql: &'static str) -> Result<u64, sqlx::Error> {
+    sqlx::raw_sql(sql).execute(db).await.map(|done| done.rows_affected())
+}
+
+fn mode(path: &Path) -> u32 {
+    std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+/// Reports `from..to` of a dollar each on one line of the day.
+async fn report_some(store: &dyn Store, seq: i64, from: u128, to: u128) -> Vec<Outcome> {
+    let epoch = store.open_epoch(now(), "here").await.unwrap();
+    let ops = (from..to)
+        .map(|n| Op::Report(report(n, full("a"), usd(1), vec![spec("daily", "a", usd(1_000_000))])))
+        .collect();
+    let batch = Batch {
+        epoch,
+        seq,
+        now: now(),
+        ops,
+    };
+    send(store, &batch).await
+}
+
+#[tokio::test]
+async fn a_new_store_is_its_owners_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_sqlite(&dir).await;
+    store.open_epoch(now(), "here").await.unwrap();
+    assert_eq!(mode(&dir.path().join("data")), 0o700);
+    let mut files = 0;
+    for entry in std::fs::read_dir(dir.path().join("data")).unwrap() {
+        let file = entry.unwrap().path();
+        assert_eq!(mode(&file), 0o600, "{file:?}");
+        files += 1;
+    }
+    assert!(files >= 4, "the database, its log, its shared memory and a lock");
+}
+
+#[tokio::test]
+async fn what_is_no_file_is_refused() {
+    for path in ["", ":memory:", "file::memory:"] {
+        let opened = SqliteStore::open(SqliteOptions::new(path)).await;
+        assert!(matches!(opened, Err(OpenError::InMemory)), "{path:?}");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let text = dir.path().join("text.db");
+    std::fs::write(
+        &text,
+        "this is no database, and it is long enough to be looked at as one".repeat(40),
+    )
+    .unwrap();
+    assert!(SqliteStore::open(SqliteOptions::new(&text)).await.is_err());
+    let unchanged = std::fs::read_to_string(&text).unwrap();
+    assert!(unchanged.starts_with("this is no database"));
+}
+
+#[tokio::test]
+async fn the_log_is_synced_at_every_commit() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open_sqlite(&dir).await);
+    let journal: String = sqlx::query_scalar("PRAGMA journal_mode")
+        .fetch_one(&mut shell(&path(&dir)).await)
+        .await
+        .unwrap();
+    assert_eq!(journal, "wal");
+}
+
+#[tokio::test]
+async fn opening_again_finds_everything_and_migrates_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_sqlite(&dir).await;
+    report_some(&store, 1, 0, 3).await;
+    store.close().await.unwrap();
+    assert!(
+        !dir.path().join("data/backstop.db-wal").exists(),
+        "the log was moved into the file"
+    );
+    let (one, two) = tokio::join!(open_sqlite(&dir), open_sqlite(&dir));
+    assert_eq!(line(&one, &spec("daily", "a", usd(1)).key).await.posted, usd(3));
+    is_sound(&two, now()).await;
+    let versions: Vec<i64> = sqlx::query_scalar("SELECT version FROM _sqlx_migrations ORDER BY version")
+        .fetch_all(&mut shell(&path(&dir)).await)
+        .await
+        .unwrap();
+    assert_eq!(versions, [1, 2]);
+}
+
+#[tokio::test]
+async fn several_may_make_the_same_store_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let (a, b, c) = tokio::join!(open_sqlite(&dir), open_sqlite(&dir), open_sqlite(&dir));
+    for store in [a, b, c] {
+        store.open_epoch(now(), "here").await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_newer_schema_is_refused_and_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    open_sqlite(&dir).await.close().await.unwrap();
+    let mut db = shell(&path(&dir)).await;
+    run(
+        &mut db,
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+         VALUES (99, 'from the future', TRUE, x'00', 0)",
+    )
+    .await
+    .unwrap();
+    db.close().await.unwrap();
+    let error = SqliteStore::open(SqliteOptions::new(path(&dir))).await.err().unwrap();
+    assert!(
+        matches!(
+            error,
+            OpenError::Newer {
+                found: 99,
+                known: 2,
+                ..
+            }
+        ),
+        "{error:?}"
+    );
+    assert!(error.to_string().contains("newer"), "{error}");
+}
+
+#[tokio::test]
+async fn a_full_store_fails_closed_and_recovers() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = SqliteOptions::new(path(&dir));
+    options.reserve_bytes = 0;
+    options.max_bytes = Some(400 * 4096);
+    let store = SqliteStore::open(options).await.unwrap();
+    let epoch = store.open_epoch(now(), "here").await.unwrap();
+    let batch = |seq: i64| Batch {
+        epoch,
+        seq,
+        now: now(),
+        ops: (0..100)
+            .map(|n| {
+                let id = u128::try_from(seq).unwrap() * 100 + n;
+                Op::Report(report(id, full("a"), usd(1), vec![spec("daily", "a", usd(1_000_000))]))
+            })
+            .collect(),
+    };
+    let rules = LedgerRules::default();
+    let mut posted = 0;
+    let mut full = None;
+    for seq in 1..500 {
+        match store.commit(&batch(seq), &rules).await {
+            Ok(outcomes) => posted += outcomes.len(),
+            Err(error) => {
+                full = Some((seq, error));
+                break;
+            }
+        }
+    }
+    let (seq, error) = full.expect("the store becomes full");
+    assert!(matches!(error, StoreError::Full { .. }), "{error:?}");
+    assert!(posted > 0);
+    // It says so again and again, and goes on reading and standing on what was committed.
+    for _ in 0..3 {
+        let error = store.commit(&batch(seq), &rules).await.unwrap_err();
+        assert!(matches!(error, StoreError::Full { .. }), "{error:?}");
+    }
+    let dollars = i64::try_from(posted).unwrap();
+    let key = spec("daily", "a", usd(1)).key;
+    assert_eq!(line(&store, &key).await.posted, usd(dollars));
+    is_sound(&store, now()).await;
+
+    // Another process finds room: the same batch goes through, in the same epoch.
+    let roomy = open_sqlite(&dir).await;
+    roomy.commit(&batch(seq), &rules).await.unwrap();
+    assert_eq!(line(&roomy, &key).await.posted, usd(dollars + 100));
+    is_sound(&roomy, now()).await;
+}
+
+#[tokio::test]
+async fn below_the_reserve_only_new_spend_stops() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_sqlite(&dir).await;
+    let epoch = store.open_epoch(now(), "here").await.unwrap();
+    let lines = || vec![spec("daily", "a", usd(10))];
+    let batch = |seq, ops| Batch {
+        epoch,
+        seq,
+        now: now(),
+        ops,
+    };
+    send(&store, &batch(1, vec![admit(1, of("a"), usd(1), lines())])).await;
+
+    let mut options = SqliteOptions::new(path(&dir));
+    options.reserve_bytes = u64::MAX;
+    let low = SqliteStore::open(options).await.unwrap();
+    let rules = LedgerRules::default();
+    let error = low
+        .commit(&batch(2, vec![admit(2, of("a"), usd(1), lines())]), &rules)
+        .await
+        .unwrap_err();
+    assert!(matches!(error, StoreError::Full { .. }), "{error:?}");
+    assert!(error.to_string().contains("reserve"), "{error}");
+    send(
+        &low,
+        &batch(
+            3,
+            vec![capture(1, usd(1)), Op::Report(report(5, of("a"), usd(1), lines()))],
+        ),
+    )
+    .await;
+    assert_eq!(line(&low, &lines()[0].key).await.posted, usd(2));
+}
+
+#[tokio::test]
+async fn another_writer_is_waited_for_and_then_named_busy() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = SqliteOptions::new(path(&dir));
+    options.busy_timeout = std::time::Duration::from_millis(50);
+    let store = SqliteStore::open(options).await.unwrap();
+    let mut db = shell(&path(&dir)).await;
+    run(&mut db, "BEGIN IMMEDIATE").await.unwrap();
+    let error = store.advance_clock(now()).await.unwrap_err();
+    assert!(matches!(error, StoreError::Busy { .. }), "{error:?}");
+    assert!(store.agents().await.is_ok(), "readers do not wait for a writer");
+    run(&mut db, "ROLLBACK").await.unwrap();
+    store.advance_clock(now()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_dropped_write_leaves_no_transaction_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_sqlite(&dir).await;
+    for polls in 0..40 {
+        let mut write = Box::pin(store.advance_clock(later(polls)));
+        for _ in 0..polls {
+            let done = tokio::select! {
+                biased;
+                done = &mut write => Some(done),
+                () = tokio::task::yield_now() => None,
+            };
+            if let Some(done) = done {
+                done.unwrap();
+                break;
+            }
+        }
+    }
+    assert_eq!(store.advance_clock(later(100)).await.unwrap(), later(100));
+    // Nobody else is shut out either.
+    open_sqlite(&dir).await.advance_clock(later(200)).await.unwrap();
+}
+
+#[tokio::test]
+async fn nothing_recorded_can_be_edited_by_hand() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_sqlite(&dir).await;
+    report_some(&store, 1, 0, 3).await;
+    let entry = backstop::domain::audit::NewAudit {
+        at: now(),
+        actor: "backstop".to_owned(),
+        action: "paused".to_owned(),
+        agent: None,
+        reason: String::new(),
+        evidence: "{}".to_owned(),
+    };
+    store.append_audit(&[entry]).await.unwrap();
+    let before = is_sound(&store, now()).await;
+    let mut db = shell(&path(&dir)).await;
+    for sql in [
+        "UPDATE posting SET amount = 0",
+        "DELETE FROM posting",
+        "UPDATE entry SET amount = 0",
+        "DELETE FROM entry",
+        "UPDATE report SET digest = zeroblob(32)",
+        "DELETE FROM report",
+        "UPDATE audit SET body = '{}'",
+        "DELETE FROM audit",
+    ] {
+        let refused = run(&mut db, sql).await.unwrap_err();
+        assert!(refused.to_string().contains("never"), "{sql}: {refused}");
+    }
+    let after = is_sound(&store, now()).await;
+    assert_eq!(before.postings, after.postings);
+    assert_eq!(before.entries, after.entries);
+}
+
+#[tokio::test]
+async fn a_row_that_cannot_be_read_is_corrupt_and_never_zero() {
+    let page = PostingQuery {
+        limit: 10,
+        ..PostingQuery::default()
+    };
+    for sql in [
+        "PRAGMA ignore_check_constraints = ON; DROP TRIGGER posting_is_not_edited; UPDATE posting SET kind = 77",
+        "DROP TRIGGER posting_is_not_edited; UPDATE posting SET agent = 'no good name'",
+        "DROP TRIGGER posting_is_not_edited; UPDATE posting SET labels = '{'",
+        "DROP TRIGGER posting_is_not_edited; UPDATE posting SET occurred_at = 9000000000000000000",
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open_sqlite(&dir).await;
+        report_some(&store, 1, 0, 1).await;
+        run(&mut shell(&path(&dir)).await, sql).await.unwrap();
+        let error = store.postings(&page).await.unwrap_err();
+        assert!(matches!(error, StoreError::Corrupt { .. }), "{sql}: {error:?}");
+        assert!(matches!(store.audit_view().await, Err(StoreError::Corrupt { .. })));
+    }
+    for sql in ["UPDATE line SET rule = '{}'", "UPDATE line SET alerted = 70000"] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open_sqlite(&dir).await;
+        report_some(&store, 1, 0, 1).await;
+        run(&mut shell(&path(&dir)).await, sql).await.unwrap();
+        let epoch = store.open_epoch(now(), "here").await.unwrap();
+        let batch = Batch {
+            epoch,
+            seq: 1,
+            now: now(),
+            ops: vec![admit(1, of("a"), usd(1), vec![spec("daily", "a", usd(1_000_000))])],
+        };
+        let error = store.commit(&batch, &LedgerRules::default()).await.unwrap_err();
+        assert!(matches!(error, StoreError::Corrupt { .. }), "{sql}: {error:?}");
+        assert!(
+            store.hold(hold_id(1)).await.unwrap().is_none(),
+            "new spend fails closed"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_backup_is_a_whole_store_by_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_sqlite(&dir).await;
+    report_some(&store, 1, 0, 100).await;
+    let copy = dir.path().join("copy.db");
+    // It is made while others write.
+    let (stats, _) = tokio::join!(store.backup(&copy), report_some(&store, 1, 100, 200));
+    let stats = stats.unwrap();
+    assert!(stats.postings == 100 || stats.postings == 200, "{stats:?}");
+    assert_eq!(stats.bytes, std::fs::metadata(&copy).unwrap().len());
+    assert_eq!(mode(&copy), 0o600);
+    let names: Vec<_> = std::fs::read_dir(dir.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert_eq!(names.len(), 2, "nothing lies beside the copy: {names:?}");
+
+    let again = store.backup(&copy).await.unwrap_err();
+    assert!(matches!(again, StoreError::Conflict { .. }), "{again:?}");
+    let restored = SqliteStore::open(SqliteOptions::new(&copy)).await.unwrap();
+    let view = is_sound(&restored, now()).await;
+    assert_eq!(i64::try_from(view.postings.len()).unwrap(), stats.postings);
+    // Whoever was alive there is dead here.
+    let dead = restored.bury_dead_epochs(now(), &LedgerRules::default()).await.unwrap();
+    assert!(!dead.epochs.is_empty());
+}
+
+#[tokio::test]
+async fn a_backup_of_a_ledger_that_does_not_add_up_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_sqlite(&dir).await;
+    report_some(&store, 1, 0, 10).await;
+    run(
+        &mut shell(&path(&dir)).await,
+        "UPDATE line SET posted = posted - 1000000000",
+    )
+    .await
+    .unwrap();
+    let copy = dir.path().join("copy.db");
+    let error = store.backup(&copy).await.unwrap_err();
+    assert!(matches!(error, StoreError::Corrupt { .. }), "{error:?}");
+    assert!(!copy.exists());
+}
+
+#[tokio::test]
+async fn stats_count_what_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_sqlite(&dir).await;
+    report_some(&store, 1, 0, 7).await;
+    let stats = store.stats().await.unwrap();
+    assert_eq!((stats.postings, stats.open_holds, stats.lines), (7, 0, 1));
+    assert!(stats.bytes > 0 && stats.free_bytes.is_some_and(|free| free > 0));
+}
