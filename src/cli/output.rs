@@ -83,7 +83,7 @@ pub fn table(rows: &[Value], columns: &[&str], empty: &str) -> String {
         .collect();
     let mut table = Table::new();
     table
-        .load_preset(presets::NOTHING)
+        .load_style(presets::NOTHING)
         .set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(
         used.iter()
