@@ -39,8 +39,8 @@
 //! each other; only `app` sees all. `tests/tidy.rs` enforces it.
 
 pub mod audit;
-pub mod cloud;
 pub mod cli;
+pub mod cloud;
 pub mod config;
 pub mod domain;
 pub mod hooks;

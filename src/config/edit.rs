@@ -51,7 +51,12 @@ pub fn add_agent(path: &Path, agent: &NewAgent, loader: &Loader) -> Result<Vec<P
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-        Err(source) => return Err(EditError::Read { path: path.to_owned(), source }),
+        Err(source) => {
+            return Err(EditError::Read {
+                path: path.to_owned(),
+                source,
+            });
+        }
     };
     let name = path.display().to_string();
     let before = loader.parse(Some(path), &name, &text).map_err(EditError::Broken)?;
@@ -59,12 +64,19 @@ pub fn add_agent(path: &Path, agent: &NewAgent, loader: &Loader) -> Result<Vec<P
         return Err(EditError::Exists(agent.id.clone()));
     }
     let mut document: DocumentMut = text.parse().map_err(|_| EditError::OtherForm(path.to_owned()))?;
-    let agents = document.entry("agent").or_insert(Item::ArrayOfTables(ArrayOfTables::new()));
-    let Item::ArrayOfTables(agents) = agents else { return Err(EditError::OtherForm(path.to_owned())) };
+    let agents = document
+        .entry("agent")
+        .or_insert(Item::ArrayOfTables(ArrayOfTables::new()));
+    let Item::ArrayOfTables(agents) = agents else {
+        return Err(EditError::OtherForm(path.to_owned()));
+    };
     agents.push(table(agent));
     let text = document.to_string();
     let after = loader.parse(Some(path), &name, &text).map_err(EditError::Unsound)?;
-    write_atomically(path, text.as_bytes()).map_err(|source| EditError::Write { path: path.to_owned(), source })?;
+    write_atomically(path, text.as_bytes()).map_err(|source| EditError::Write {
+        path: path.to_owned(),
+        source,
+    })?;
     Ok(after.warnings)
 }
 
@@ -78,13 +90,21 @@ fn table(agent: &NewAgent) -> Table {
     if let Some(cloud) = &agent.cloud {
         let mut aws = Table::new();
         aws.insert("account", value(&cloud.account));
-        for (key, list) in [("roles", &cloud.roles), ("users", &cloud.users), ("regions", &cloud.regions)] {
+        for (key, list) in [
+            ("roles", &cloud.roles),
+            ("users", &cloud.users),
+            ("regions", &cloud.regions),
+        ] {
             if !list.is_empty() {
                 aws.insert(key, value(list.iter().map(String::as_str).collect::<Array>()));
             }
         }
         if !cloud.tags.is_empty() {
-            let tags: InlineTable = cloud.tags.iter().map(|(key, tag)| (key.as_str(), Value::from(tag))).collect();
+            let tags: InlineTable = cloud
+                .tags
+                .iter()
+                .map(|(key, tag)| (key.as_str(), Value::from(tag)))
+                .collect();
             aws.insert("tags", value(tags));
         }
         table.insert("aws", Item::Table(aws));
@@ -97,7 +117,10 @@ fn table(agent: &NewAgent) -> Table {
 /// followed, so that it goes on pointing where it did.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let dir = target.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let dir = target
+        .parent()
+        .filter(|dir| !dir.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     let mut name = target.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
     name.push(format!(".{}.tmp", std::process::id()));
     let temporary = dir.join(name);
@@ -126,7 +149,11 @@ mod tests {
     use crate::config::Environment;
 
     fn agent(id: &str) -> NewAgent {
-        NewAgent { id: AgentId::new(id).unwrap(), manifest: None, cloud: None }
+        NewAgent {
+            id: AgentId::new(id).unwrap(),
+            manifest: None,
+            cloud: None,
+        }
     }
 
     fn loader() -> Loader {
@@ -152,12 +179,21 @@ mod tests {
         add_agent(&path, &new, &loader()).expect("sound");
         let after = fs::read_to_string(&path).unwrap();
         for line in before.lines() {
-            assert!(after.lines().any(|there| there == line), "{line:?} is gone from\n{after}");
+            assert!(
+                after.lines().any(|there| there == line),
+                "{line:?} is gone from\n{after}"
+            );
         }
-        let settings = loader().load(Some(&path)).unwrap_or_else(|problems| panic!("{problems}\n{after}")).settings;
+        let settings = loader()
+            .load(Some(&path))
+            .unwrap_or_else(|problems| panic!("{problems}\n{after}"))
+            .settings;
         assert_eq!(settings.agents.len(), 2);
         let cloud = settings.agents[1].cloud.as_ref().expect("has a cloud side");
-        assert_eq!((cloud.principals.len(), cloud.tags.len(), cloud.regions.len()), (1, 1, 1));
+        assert_eq!(
+            (cloud.principals.len(), cloud.tags.len(), cloud.regions.len()),
+            (1, 1, 1)
+        );
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left behind");
     }
@@ -176,14 +212,26 @@ mod tests {
         let path = dir.path().join("config.toml");
         let text = "[[agent]]\nid = \"a\"\n";
         fs::write(&path, text).unwrap();
-        assert!(matches!(add_agent(&path, &agent("a"), &loader()), Err(EditError::Exists(_))));
+        assert!(matches!(
+            add_agent(&path, &agent("a"), &loader()),
+            Err(EditError::Exists(_))
+        ));
         let mut wrong = agent("b");
         wrong.manifest = Some("absent.json".to_owned());
-        assert!(matches!(add_agent(&path, &wrong, &loader()), Err(EditError::Unsound(_))));
+        assert!(matches!(
+            add_agent(&path, &wrong, &loader()),
+            Err(EditError::Unsound(_))
+        ));
         assert_eq!(fs::read_to_string(&path).unwrap(), text);
         fs::write(&path, "[ledger]\nhold_wait = 5\n").unwrap();
-        assert!(matches!(add_agent(&path, &agent("b"), &loader()), Err(EditError::Broken(_))));
+        assert!(matches!(
+            add_agent(&path, &agent("b"), &loader()),
+            Err(EditError::Broken(_))
+        ));
         fs::write(&path, "agent = [{ id = \"a\" }]\n").unwrap();
-        assert!(matches!(add_agent(&path, &agent("b"), &loader()), Err(EditError::OtherForm(_))));
+        assert!(matches!(
+            add_agent(&path, &agent("b"), &loader()),
+            Err(EditError::OtherForm(_))
+        ));
     }
 }

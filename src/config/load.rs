@@ -95,7 +95,11 @@ impl Loader {
             match read_file(path) {
                 Ok(text) => tree::merge(&mut root, tree::parse(Layer::File, &name, &text, &report)),
                 Err(message) => {
-                    let origin = Origin { layer: Layer::File, source: name.as_str().into(), line: None };
+                    let origin = Origin {
+                        layer: Layer::File,
+                        source: name.as_str().into(),
+                        line: None,
+                    };
                     report.error(&origin, "", &message, None);
                     return Err(report.into_problems());
                 }

@@ -37,12 +37,20 @@ mod tests {
         std::fs::write(&path, "[prices]\nfiles = [\"mine.json\"]\n").unwrap();
         let loaded = Loader::for_reader(Environment::default()).load(Some(&path));
         let settings = loaded.unwrap_or_else(|problems| panic!("{problems}")).settings;
-        assert_eq!(list(&settings).unwrap(), [dir_.path().join("mine.json")], "a directory that is not there is empty");
+        assert_eq!(
+            list(&settings).unwrap(),
+            [dir_.path().join("mine.json")],
+            "a directory that is not there is empty"
+        );
         std::fs::create_dir_all(dir(&settings)).unwrap();
         for name in ["b.json", "a.json", "a.json.tmp"] {
             std::fs::write(dir(&settings).join(name), "{}").unwrap();
         }
-        let names: Vec<_> = list(&settings).unwrap().iter().filter_map(|path| path.file_name()?.to_str().map(str::to_owned)).collect();
+        let names: Vec<_> = list(&settings)
+            .unwrap()
+            .iter()
+            .filter_map(|path| path.file_name()?.to_str().map(str::to_owned))
+            .collect();
         assert_eq!(names, ["a.json", "b.json", "mine.json"]);
     }
 }

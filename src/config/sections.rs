@@ -100,7 +100,10 @@ pub(super) fn server(table: &Table<'_>, base: &Path) -> Option<Server> {
 pub(super) fn admin_socket(table: &Table<'_>, base: &Path) -> Option<PathBuf> {
     let item = table.get("admin_socket")?;
     // When the directory is wrong, its own reader says so.
-    let state_dir = table.get("state_dir").and_then(|item| item.plain_text()).map(|dir| base.join(dir));
+    let state_dir = table
+        .get("state_dir")
+        .and_then(|item| item.plain_text())
+        .map(|dir| base.join(dir));
     state_path(&item, base, state_dir.as_deref(), "admin.sock")
 }
 

@@ -8,5 +8,6 @@ mod aws_faults;
 mod aws_iam;
 mod aws_places;
 mod aws_requests;
+mod cli;
 mod harness;
 mod unit;

@@ -40,20 +40,32 @@ pub enum PriceFileRejection {
 
 impl PriceFile {
     pub fn new(entries: Vec<PriceEntry>) -> Self {
-        Self { format: FORMAT.to_owned(), entries }
+        Self {
+            format: FORMAT.to_owned(),
+            entries,
+        }
     }
 
     /// One entry a line, so that two versions can be compared.
     pub fn to_json(&self) -> String {
         let line = |entry| serde_json::to_string(entry).expect("an entry has text keys and finite numbers");
         let lines: Vec<String> = self.entries.iter().map(line).collect();
-        format!("{{\"format\": \"{FORMAT}\", \"entries\": [\n{}\n]}}\n", lines.join(",\n"))
+        format!(
+            "{{\"format\": \"{FORMAT}\", \"entries\": [\n{}\n]}}\n",
+            lines.join(",\n")
+        )
     }
 }
 
 /// Reads a price file in either form.
 pub fn read(bytes: &[u8], origin: &Origin<'_>) -> Result<Vec<PriceEntry>, PriceFileRejection> {
-    json::check(bytes, &JsonLimits { bytes: MAX_BYTES, ..JsonLimits::default() })?;
+    json::check(
+        bytes,
+        &JsonLimits {
+            bytes: MAX_BYTES,
+            ..JsonLimits::default()
+        },
+    )?;
     if !is_ours(bytes) {
         let import = litellm::parse(bytes, origin)?;
         if import.entries.is_empty() {
@@ -61,8 +73,7 @@ pub fn read(bytes: &[u8], origin: &Origin<'_>) -> Result<Vec<PriceEntry>, PriceF
         }
         return Ok(import.entries);
     }
-    let file: PriceFile =
-        serde_json::from_slice(bytes).map_err(|error| PriceFileRejection::Form(error.to_string()))?;
+    let file: PriceFile = serde_json::from_slice(bytes).map_err(|error| PriceFileRejection::Form(error.to_string()))?;
     if file.entries.len() > MAX_ENTRIES {
         return Err(PriceFileRejection::TooMany(file.entries.len()));
     }
@@ -88,7 +99,10 @@ fn sound(mut entry: PriceEntry) -> Result<PriceEntry, PriceFileRejection> {
     } else {
         return Ok(entry);
     };
-    Err(PriceFileRejection::Entry { model: entry.model.chars().take(100).collect(), why })
+    Err(PriceFileRejection::Entry {
+        model: entry.model.chars().take(100).collect(),
+        why,
+    })
 }
 
 #[cfg(test)]
@@ -96,7 +110,10 @@ mod tests {
     use super::*;
     use crate::domain::price::builtin;
 
-    const ORIGIN: Origin<'static> = Origin { source: "test", date: "2026-11-20" };
+    const ORIGIN: Origin<'static> = Origin {
+        source: "test",
+        date: "2026-11-20",
+    };
 
     #[test]
     fn what_is_written_reads_back() {
@@ -115,12 +132,25 @@ mod tests {
 
     #[test]
     fn what_is_neither_is_refused() {
-        for text in ["", "[]", "{}", "{\"format\": \"backstop-prices-1\"}", "{\"a\": 1, \"a\": 2}"] {
+        for text in [
+            "",
+            "[]",
+            "{}",
+            "{\"format\": \"backstop-prices-1\"}",
+            "{\"a\": 1, \"a\": 2}",
+        ] {
             assert!(read(text.as_bytes(), &ORIGIN).is_err(), "{text}");
         }
         let entry = &builtin()[0];
-        let empty = PriceEntry { bands: Vec::new(), units: Default::default(), ..entry.clone() };
+        let empty = PriceEntry {
+            bands: Vec::new(),
+            units: Default::default(),
+            ..entry.clone()
+        };
         let text = PriceFile::new(vec![empty]).to_json();
-        assert!(matches!(read(text.as_bytes(), &ORIGIN), Err(PriceFileRejection::Entry { .. })));
+        assert!(matches!(
+            read(text.as_bytes(), &ORIGIN),
+            Err(PriceFileRejection::Entry { .. })
+        ));
     }
 }
