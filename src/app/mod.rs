@@ -6,10 +6,13 @@
 mod addresses;
 mod catalogue;
 mod daemon;
+mod demo;
 mod reload;
+mod retention;
 mod serve;
 mod settings;
 mod supervise;
 mod systemd;
 
+pub use demo::demo;
 pub use serve::serve;

@@ -15,6 +15,7 @@ use crate::domain::id::AgentId;
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  backstop pause support-bot --reason \"looks odd\"")]
 pub struct Pause {
+    /// Its id
     agent: AgentId,
     /// Why, for the audit log and for who resumes it
     #[arg(long, default_value = "an operator paused it")]
@@ -25,6 +26,7 @@ pub struct Pause {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  backstop resume support-bot")]
 pub struct Resume {
+    /// Its id
     agent: AgentId,
     /// Why, for the audit log
     #[arg(long, default_value = "an operator resumed it")]
@@ -44,7 +46,10 @@ impl Resume {
 }
 
 async fn change(context: &Context, agent: &AgentId, verb: &str, reason: &str) -> Result<(), Failure> {
-    let answer = context.client()?.post(&["agents", agent.as_str(), verb], &json!({ "reason": reason })).await?;
+    let answer = context
+        .client()?
+        .post(&["agents", agent.as_str(), verb], &json!({ "reason": reason }))
+        .await?;
     context.output.answer(&answer, |value| now_is(agent, value))
 }
 
