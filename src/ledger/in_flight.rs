@@ -175,7 +175,11 @@ impl Committer {
             // A repeated batch: the hold is there.
             Outcome::Unchanged { .. } => self.admitted(ticket, None),
             Outcome::Wait { short } => {
-                let short: Vec<LineIx> = short.iter().map(|key: &LineKey| self.mirror.number(key)).collect();
+                let mut short: Vec<LineIx> = short.iter().map(|key: &LineKey| self.mirror.number(key)).collect();
+                if short.is_empty() {
+                    // It must be one of them: else it would be sent again at once, for ever.
+                    short = self.waits.lines(ticket).to_vec();
+                }
                 for &line in &short {
                     self.mirror.short(line, bound);
                 }

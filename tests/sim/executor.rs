@@ -66,7 +66,9 @@ impl Time {
     fn advance(&self, until: Duration) -> bool {
         let woken = {
             let mut timers = self.0.lock().unwrap();
-            let Some((&(at, _), _)) = timers.waiting.first_key_value() else { return false };
+            let Some((&(at, _), _)) = timers.waiting.first_key_value() else {
+                return false;
+            };
             if at > until {
                 timers.now = until;
                 return false;
@@ -179,7 +181,10 @@ impl Executor {
             if let Some(value) = done.borrow_mut().take() {
                 return value;
             }
-            assert!(self.time.advance(Duration::MAX), "deadlock: nothing is ready and no timer is set");
+            assert!(
+                self.time.advance(Duration::MAX),
+                "deadlock: nothing is ready and no timer is set"
+            );
         }
     }
 
@@ -207,7 +212,9 @@ impl Executor {
                 ready.remove(&id);
                 id
             };
-            let Some((_, work)) = self.tasks.get_mut(&chosen) else { continue };
+            let Some((_, work)) = self.tasks.get_mut(&chosen) else {
+                continue;
+            };
             let waker = Waker::from(Arc::new(TaskWaker {
                 id: chosen,
                 ready: Arc::clone(&self.ready),

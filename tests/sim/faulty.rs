@@ -20,11 +20,12 @@ use backstop::domain::ledger::posting::Posting;
 use backstop::domain::money::Usd;
 use backstop::domain::review::Review;
 use backstop::ports::{
-    AgentKey, AuditView, DeadEpochs, Judgement, Lease, LineQuery, PostingQuery, SpendQuery, SpendRow, Store, StoreError,
-    StoreStats, Trigger,
+    AgentKey, AuditView, DeadEpochs, Judgement, Lease, LineQuery, PostingQuery, SpendQuery, SpendRow, Store,
+    StoreError, StoreStats, Trigger,
 };
 use jiff::Timestamp;
 
+use crate::disk::{Handle, leave_unsynced};
 use crate::executor::Time;
 use crate::rng::Rng;
 
@@ -42,13 +43,15 @@ pub(crate) enum Lie {
 }
 
 pub(crate) struct Faulty {
-    inner: Arc<dyn Store>,
+    inner: Handle,
     time: Arc<Time>,
     /// One stream for how slow it is and one for what goes wrong.
     pace: Mutex<Rng>,
     fate: Mutex<Rng>,
     /// Percent of commits that something happens to.
     pub(crate) trouble: AtomicU64,
+    /// What happens to the next commit is this: it stays in the page cache.
+    pub(crate) next_unsynced: AtomicBool,
     pub(crate) lie: Mutex<Option<Lie>>,
     pub(crate) lied: AtomicBool,
     pub(crate) commits: AtomicU64,
@@ -56,13 +59,14 @@ pub(crate) struct Faulty {
 }
 
 impl Faulty {
-    pub(crate) fn new(inner: Arc<dyn Store>, time: Arc<Time>, rng: &Rng, trouble: u64) -> Self {
+    pub(crate) fn new(inner: Handle, time: Arc<Time>, rng: &Rng, trouble: u64) -> Self {
         Self {
             inner,
             time,
             pace: Mutex::new(rng.fork("pace")),
             fate: Mutex::new(rng.fork("fate")),
             trouble: AtomicU64::new(trouble),
+            next_unsynced: AtomicBool::new(false),
             lie: Mutex::new(None),
             lied: AtomicBool::new(false),
             commits: AtomicU64::new(0),
@@ -91,7 +95,9 @@ impl Faulty {
     fn lie(&self, op: &mut Op) -> Option<Outcome> {
         let lie = (*self.lie.lock().unwrap())?;
         let outcome = match (lie, op) {
-            (Lie::DropsReports, Op::Report(report)) => Some(Outcome::Posted { posting: report.posting }),
+            (Lie::DropsReports, Op::Report(report)) => Some(Outcome::Posted {
+                posting: report.posting,
+            }),
             (Lie::DropsCaptures, Op::Capture(capture)) => Some(Outcome::Ended {
                 posting: Some(capture.posting),
                 overage: Usd::ZERO,
@@ -115,7 +121,10 @@ impl Faulty {
         let mut told = lies.iter();
         batch.ops.retain(|_| told.next().is_some_and(Option::is_none));
         let mut outcomes = self.inner.commit(&batch, rules).await?.into_iter();
-        Ok(lies.into_iter().filter_map(|lie| lie.or_else(|| outcomes.next())).collect())
+        Ok(lies
+            .into_iter()
+            .filter_map(|lie| lie.or_else(|| outcomes.next()))
+            .collect())
     }
 }
 
@@ -126,7 +135,8 @@ impl Store for Faulty {
         self.slow().await;
         let fate = {
             let mut fate = self.fate.lock().unwrap();
-            fate.chance(self.trouble.load(Ordering::Relaxed)).then(|| fate.below(7))
+            let drawn = fate.chance(self.trouble.load(Ordering::Relaxed)).then(|| fate.below(8));
+            if self.next_unsynced.swap(false, Ordering::Relaxed) { Some(7) } else { drawn }
         };
         if fate.is_some() {
             self.faults.fetch_add(1, Ordering::Relaxed);
@@ -140,6 +150,8 @@ impl Store for Faulty {
             }
             Some(2) => return Err(Self::unknown()),
             Some(3) => self.stall().await,
+            // No task runs between this and the write it is meant for.
+            Some(7) => leave_unsynced(&self.inner),
             _ => {}
         }
         let outcomes = self.pass_on(batch, rules).await?;

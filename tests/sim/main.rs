@@ -11,6 +11,5 @@ mod executor;
 mod faulty;
 mod model;
 mod rng;
-mod tempstore;
 mod seeds;
 mod world;

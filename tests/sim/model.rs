@@ -91,13 +91,18 @@ impl Model {
 
     /// A report was acknowledged. Of two requests with one id at a time, either may be answered first.
     pub(crate) fn acked(&mut self, agent: &AgentId, report: &ReportId, acked: Acked) {
-        let first = self.reports.entry((agent.clone(), report.clone())).or_insert(Acked { new: false, ..acked });
+        let first = self
+            .reports
+            .entry((agent.clone(), report.clone()))
+            .or_insert(Acked { new: false, ..acked });
         let first_was = *first;
         first.new |= acked.new;
         if first_was.digest != acked.digest {
             self.violate(format!("L6: two bodies of report {report} were acknowledged"));
         } else if first_was.posting != acked.posting {
-            self.violate(format!("L6: report {report} was posted as {first_was:?} and as {acked:?}"));
+            self.violate(format!(
+                "L6: report {report} was posted as {first_was:?} and as {acked:?}"
+            ));
         } else if first_was.new && acked.new {
             self.violate(format!("L6: report {report} was posted again"));
         }
@@ -106,22 +111,37 @@ impl Model {
     /// What must hold at any time: everything that was acknowledged is there, and once.
     pub(crate) fn check(&mut self, view: &AuditView) {
         let mut found: HashMap<(&AgentId, &ReportId), Vec<&Posting>> = HashMap::new();
-        for posting in view.postings.iter().filter(|posting| posting.kind == PostingKind::Report) {
+        for posting in view
+            .postings
+            .iter()
+            .filter(|posting| posting.kind == PostingKind::Report)
+        {
             if let Some(report) = &posting.report {
-                found.entry((&posting.attribution.agent, report)).or_default().push(posting);
+                found
+                    .entry((&posting.attribution.agent, report))
+                    .or_default()
+                    .push(posting);
             }
         }
         let mut broken = Vec::new();
         for ((agent, report), postings) in &found {
             if postings.len() > 1 {
-                broken.push(format!("L6: report {report} of {agent} has {} postings", postings.len()));
+                broken.push(format!(
+                    "L6: report {report} of {agent} has {} postings",
+                    postings.len()
+                ));
             }
         }
         for ((agent, report), acked) in &self.reports {
             match found.get(&(agent, report)).and_then(|postings| postings.first()) {
-                None => broken.push(format!("L5: report {report} of {agent} was acknowledged and is not there")),
+                None => broken.push(format!(
+                    "L5: report {report} of {agent} was acknowledged and is not there"
+                )),
                 Some(posting) if posting.amount != acked.amount => {
-                    broken.push(format!("L5: report {report} said {}, and {} is there", acked.amount, posting.amount));
+                    broken.push(format!(
+                        "L5: report {report} said {}, and {} is there",
+                        acked.amount, posting.amount
+                    ));
                 }
                 Some(_) => {}
             }
@@ -145,7 +165,10 @@ impl Model {
                 _ => Err("ended in a way that nobody asked for"),
             };
             if let Err(why) = verdict {
-                broken.push(format!("L3: hold {id} ({known:?}) {why}: {:?}, net {net}", states.get(id)));
+                broken.push(format!(
+                    "L3: hold {id} ({known:?}) {why}: {:?}, net {net}",
+                    states.get(id)
+                ));
             }
         }
         // Never answered: nobody captured them, so they are void, open, or charged at their bounds.
@@ -157,7 +180,10 @@ impl Model {
                 HoldState::Captured => false,
             };
             if !fine {
-                broken.push(format!("L3: hold {} was never answered, and is {:?} at {net}", hold.id, hold.state));
+                broken.push(format!(
+                    "L3: hold {} was never answered, and is {:?} at {net}",
+                    hold.id, hold.state
+                ));
             }
         }
         self.violations.extend(broken);
@@ -175,7 +201,10 @@ impl Model {
             let is_left = known.is_some_and(|known| known.heard == Heard::Admitted);
             if is_left && hold.state != HoldState::Unresolved {
                 let crashed = self.crashed.contains(&hold.epoch);
-                broken.push(format!("L3: hold {} was left (crash: {crashed}) and is {:?}", hold.id, hold.state));
+                broken.push(format!(
+                    "L3: hold {} was left (crash: {crashed}) and is {:?}",
+                    hold.id, hold.state
+                ));
             }
         }
         self.violations.extend(broken);
@@ -184,8 +213,10 @@ impl Model {
 
 /// What each hold cost in the end: its posting and every correction of it.
 fn net_by_hold(postings: &[Posting]) -> HashMap<HoldId, Usd> {
-    let owner: HashMap<PostingId, HoldId> =
-        postings.iter().filter_map(|posting| posting.hold.map(|hold| (posting.id, hold))).collect();
+    let owner: HashMap<PostingId, HoldId> = postings
+        .iter()
+        .filter_map(|posting| posting.hold.map(|hold| (posting.id, hold)))
+        .collect();
     let mut net: HashMap<HoldId, Usd> = HashMap::new();
     for posting in postings {
         let corrected = posting.corrects.and_then(|target| owner.get(&target).copied());
