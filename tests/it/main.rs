@@ -9,5 +9,7 @@ mod aws_faults;
 mod aws_iam;
 mod aws_places;
 mod aws_requests;
+mod containment_aws;
+mod containment_crash;
 mod harness;
 mod unit;

@@ -25,6 +25,15 @@ macro_rules! conform {
                 }
             )+
         }
+
+        mod on_memory {
+            $(
+                #[tokio::test]
+                async fn $case() {
+                    super::$case(crate::fixture::Fixture::memory().await).await;
+                }
+            )+
+        }
     };
 }
 pub(crate) use conform;

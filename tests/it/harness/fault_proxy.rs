@@ -1,7 +1,7 @@
 //! A reverse proxy before the emulator that fails as AWS fails, and remembers what was asked.
 //!
 //! Requests pass through unchanged, the `Host` header included, so that their signatures hold. A rule
-//! picks requests by action and by a value that they name, and answers, delays, drops or loses them. What
+//! picks requests by action and by a value that they name, and answers, drops or loses them. What
 //! the emulator cannot show (an inactive key, a dry run, an exact filter) is asserted on the record.
 
 use std::collections::BTreeMap;
@@ -34,8 +34,6 @@ pub enum Fault {
     Html(u16),
     /// AWS's answer, word for word; it is not carried out.
     Answer(&'static str),
-    /// It is carried out after this time.
-    Delay(Duration),
     /// It is neither carried out nor answered.
     Silence,
     /// The connection ends; it is not carried out.
@@ -292,7 +290,7 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respo
             .rules
             .iter_mut()
             .find_map(|rule| rule.takes(&asked).then(|| rule.fault.clone()));
-        asked.carried_out = matches!(fault, None | Some(Fault::Delay(_) | Fault::LoseReply));
+        asked.carried_out = matches!(fault, None | Some(Fault::LoseReply));
         state.asked.push(asked);
         fault
     };
@@ -308,7 +306,6 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respo
             match never {}
         }
         Some(Fault::Reset) => return Err(Dropped),
-        Some(Fault::Delay(time)) => tokio::time::sleep(time).await,
         Some(Fault::LoseReply) | None => {}
     }
 

@@ -6,8 +6,10 @@
 pub mod account;
 pub mod daemon;
 pub mod fault_proxy;
+pub mod fuse;
 pub mod moto;
 pub mod process;
 pub mod strace;
+pub mod switch;
 pub mod venv;
 pub mod wait;

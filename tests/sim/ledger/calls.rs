@@ -15,28 +15,28 @@ use backstop::ledger::{
 };
 use jiff::SignedDuration;
 
-use crate::budgets::MAX_BOUND;
-use crate::executor::Time;
-use crate::model::{Acked, Heard, KnownHold, Model};
-use crate::rng::Rng;
+use super::budgets::MAX_BOUND;
+use super::executor::Time;
+use super::model::{Acked, Heard, KnownHold, Model};
+use super::rng::Rng;
 
 /// Longer than any answer may take: the wait for room, the wait for a commit, and what is between.
 const PATIENCE: Duration = Duration::from_secs(20 + 5 + 45);
 
 #[derive(Clone)]
-pub(crate) struct Caller {
+pub(super) struct Caller {
     /// The process that the agent calls, and another one, which may get the end of the hold.
-    pub(crate) ledger: Ledger,
-    pub(crate) other: Ledger,
-    pub(crate) time: Arc<Time>,
-    pub(crate) model: Rc<RefCell<Model>>,
+    pub(super) ledger: Ledger,
+    pub(super) other: Ledger,
+    pub(super) time: Arc<Time>,
+    pub(super) model: Rc<RefCell<Model>>,
 }
 
-pub(crate) fn agent(number: u64) -> AgentId {
+pub(super) fn agent(number: u64) -> AgentId {
     AgentId::new(format!("agent-{number}")).unwrap()
 }
 
-pub(crate) fn attribution(rng: &mut Rng) -> Attribution {
+pub(super) fn attribution(rng: &mut Rng) -> Attribution {
     Attribution {
         agent: agent(rng.below(3)),
         task: TaskId::new(format!("t{}", rng.below(2))).unwrap(),
@@ -49,7 +49,7 @@ pub(crate) fn attribution(rng: &mut Rng) -> Attribution {
 
 impl Caller {
     /// One call: a hold, some work, and an end of one kind or another.
-    pub(crate) async fn call(self, mut rng: Rng) {
+    pub(super) async fn call(self, mut rng: Rng) {
         let bound = Usd::from_nanos(rng.range(1, MAX_BOUND));
         let trust = if rng.chance(80) { Trust::Gateway } else { Trust::Agent };
         let request = AdmitRequest {
@@ -95,7 +95,7 @@ impl Caller {
     }
 
     /// The smallest hold, voided at once.
-    pub(crate) async fn probe(self, mut rng: Rng) {
+    pub(super) async fn probe(self, mut rng: Rng) {
         let request = AdmitRequest {
             attribution: attribution(&mut rng),
             trust: Trust::Gateway,
@@ -209,7 +209,7 @@ impl Caller {
     }
 
     /// A batch of reports, some of them sent before, some with an id that another body had.
-    pub(crate) async fn report(self, mut rng: Rng) {
+    pub(super) async fn report(self, mut rng: Rng) {
         let count = if rng.chance(10) { rng.below(300) } else { rng.below(8) } + 1;
         let mut seen = std::collections::BTreeSet::new();
         let rows: Vec<ReportRequest> = (0..count)
@@ -308,7 +308,7 @@ fn report(rng: &mut Rng, now: jiff::Timestamp) -> ReportRequest {
 }
 
 /// What an operator may set an agent to, and back.
-pub(crate) fn freezes(rng: &mut Rng) -> AgentStatus {
+pub(super) fn freezes(rng: &mut Rng) -> AgentStatus {
     if rng.chance(50) {
         AgentStatus::Paused
     } else {

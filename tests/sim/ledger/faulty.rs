@@ -25,13 +25,13 @@ use backstop::ports::{
 };
 use jiff::Timestamp;
 
-use crate::disk::{Handle, leave_unsynced};
-use crate::executor::Time;
-use crate::rng::Rng;
+use super::disk::{Handle, leave_unsynced};
+use super::executor::Time;
+use super::rng::Rng;
 
 /// How the store lies, in the tests of the oracles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Lie {
+pub(super) enum Lie {
     /// Acknowledges a batch of reports and throws it away.
     DropsReports,
     /// Posts a repeated report a second time, under another id.
@@ -42,24 +42,24 @@ pub(crate) enum Lie {
     DropsCaptures,
 }
 
-pub(crate) struct Faulty {
+pub(super) struct Faulty {
     inner: Handle,
     time: Arc<Time>,
     /// One stream for how slow it is and one for what goes wrong.
     pace: Mutex<Rng>,
     fate: Mutex<Rng>,
     /// Percent of commits that something happens to.
-    pub(crate) trouble: AtomicU64,
+    pub(super) trouble: AtomicU64,
     /// What happens to the next commit is this: it stays in the page cache.
-    pub(crate) next_unsynced: AtomicBool,
-    pub(crate) lie: Mutex<Option<Lie>>,
-    pub(crate) lied: AtomicBool,
-    pub(crate) commits: AtomicU64,
-    pub(crate) faults: AtomicU64,
+    pub(super) next_unsynced: AtomicBool,
+    pub(super) lie: Mutex<Option<Lie>>,
+    pub(super) lied: AtomicBool,
+    pub(super) commits: AtomicU64,
+    pub(super) faults: AtomicU64,
 }
 
 impl Faulty {
-    pub(crate) fn new(inner: Handle, time: Arc<Time>, rng: &Rng, trouble: u64) -> Self {
+    pub(super) fn new(inner: Handle, time: Arc<Time>, rng: &Rng, trouble: u64) -> Self {
         Self {
             inner,
             time,

@@ -2,9 +2,9 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::faulty::Lie;
-use crate::model::Counts;
-use crate::world::World;
+use super::faulty::Lie;
+use super::model::Counts;
+use super::world::World;
 
 const SEEDS: u64 = 200;
 const STEPS: u64 = 60;
@@ -72,7 +72,7 @@ fn complain(seed: u64, violations: &[String]) -> String {
         text.push_str(violation);
         text.push('\n');
     }
-    text + &format!("run it again with: SIM_SEED={seed} cargo test --test sim seeds:: -- --nocapture")
+    text + &format!("run it again with: SIM_SEED={seed} cargo test --test sim seeds_ -- --nocapture")
 }
 
 /// Runs part of the seeds; `part` of `PARTS`, so that they use more than one core.

@@ -17,33 +17,33 @@ use backstop::ports::{AuditView, Judgement, LineQuery, Store};
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
-use crate::budgets;
-use crate::calls::{Caller, agent, freezes};
-use crate::clock::SimClock;
-use crate::disk::{Disk, Handle};
-use crate::executor::{Executor, Group};
-use crate::faulty::{Faulty, Lie};
-use crate::model::Model;
-use crate::rng::{Rng, SimEntropy};
+use super::budgets;
+use super::calls::{Caller, agent, freezes};
+use super::clock::SimClock;
+use super::disk::{Disk, Handle};
+use super::executor::{Executor, Group};
+use super::faulty::{Faulty, Lie};
+use super::model::Model;
+use super::rng::{Rng, SimEntropy};
 
 /// Three minutes before the hour, so that a run sees a rollover.
 const START: &str = "2026-11-20T01:57:00Z";
 
-pub(crate) struct Process {
-    pub(crate) ledger: Ledger,
-    pub(crate) clock: Arc<SimClock>,
-    pub(crate) store: Arc<Faulty>,
+pub(super) struct Process {
+    pub(super) ledger: Ledger,
+    pub(super) clock: Arc<SimClock>,
+    pub(super) store: Arc<Faulty>,
     handle: Handle,
     drain: CancellationToken,
     group: Group,
     end: Rc<RefCell<Option<Result<(), Fatal>>>>,
 }
 
-pub(crate) struct World {
-    pub(crate) exec: Executor,
-    pub(crate) model: Rc<RefCell<Model>>,
-    pub(crate) disk: Disk,
-    pub(crate) processes: Vec<Option<Process>>,
+pub(super) struct World {
+    pub(super) exec: Executor,
+    pub(super) model: Rc<RefCell<Model>>,
+    pub(super) disk: Disk,
+    pub(super) processes: Vec<Option<Process>>,
     rng: Rng,
     started: u64,
     budgets: Vec<Budget>,
@@ -53,7 +53,7 @@ pub(crate) struct World {
     latest: Timestamp,
 }
 
-pub(crate) fn settings() -> LedgerSettings {
+pub(super) fn settings() -> LedgerSettings {
     LedgerSettings {
         max_overtakes: 4,
         // Shorter than holds may live, so that some waits end without room.
@@ -63,7 +63,7 @@ pub(crate) fn settings() -> LedgerSettings {
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, lie: Option<Lie>) -> Self {
+    pub(super) fn new(seed: u64, lie: Option<Lie>) -> Self {
         let rng = Rng::new(seed);
         let mut config = rng.fork("config");
         let budgets = budgets::draw(&mut config);
@@ -87,7 +87,7 @@ impl World {
     }
 
     /// Starts a process, as after a crash or for the first time.
-    pub(crate) fn start(&mut self, which: usize) {
+    pub(super) fn start(&mut self, which: usize) {
         self.started += 1;
         let name = format!("process {}", self.started);
         let rng = self.rng.fork(&name);
@@ -135,7 +135,7 @@ impl World {
     }
 
     /// A process dies where it stands, with all of its callers.
-    pub(crate) fn crash(&mut self, which: usize) {
+    pub(super) fn crash(&mut self, which: usize) {
         self.note_time();
         if let Some(process) = self.processes[which].take() {
             self.bury(&process);
@@ -180,7 +180,7 @@ impl World {
     }
 
     /// A process is told to stop, and does.
-    pub(crate) fn drain(&mut self, which: usize) {
+    pub(super) fn drain(&mut self, which: usize) {
         let Some(process) = &self.processes[which] else { return };
         process.drain.cancel();
         let end = Rc::clone(&process.end);
@@ -217,7 +217,7 @@ impl World {
         self.latest = self.latest.max(furthest.unwrap_or(self.latest));
     }
 
-    pub(crate) fn alive(&self) -> impl Iterator<Item = &Process> {
+    pub(super) fn alive(&self) -> impl Iterator<Item = &Process> {
         self.processes.iter().flatten()
     }
 
@@ -235,7 +235,7 @@ impl World {
     }
 
     /// One random step of a run.
-    pub(crate) fn step(&mut self, number: u64) {
+    pub(super) fn step(&mut self, number: u64) {
         let mut rng = self.rng.fork(&format!("step {number}"));
         for _ in 0..rng.below(8) {
             let Some((caller, group)) = self.caller(&mut rng) else {
@@ -356,7 +356,7 @@ impl World {
     }
 
     /// Whether a lying store has told its lie.
-    pub(crate) fn lied(&self) -> bool {
+    pub(super) fn lied(&self) -> bool {
         self.lied || self.alive().any(|process| process.store.lied.load(Ordering::Relaxed))
     }
 
@@ -371,7 +371,7 @@ impl World {
         }
     }
 
-    pub(crate) fn view(&mut self) -> AuditView {
+    pub(super) fn view(&mut self) -> AuditView {
         let store = self.disk.world();
         self.exec
             .block_on(async move { store.audit_view().await })
@@ -379,7 +379,7 @@ impl World {
     }
 
     /// The auditor and the model, at any time.
-    pub(crate) fn check(&mut self) {
+    pub(super) fn check(&mut self) {
         self.note_time();
         let view = self.view();
         let findings = audit(&AuditParts {
@@ -423,7 +423,7 @@ impl World {
     }
 
     /// Faults end, the clocks are right, everybody is thawed and nobody new calls: what waits must go.
-    pub(crate) fn quiesce(&mut self) {
+    pub(super) fn quiesce(&mut self) {
         self.trouble = 0;
         for number in 0..3 {
             let (store, model) = (self.disk.world(), Rc::clone(&self.model));

@@ -7,37 +7,37 @@ use backstop::store::memory::MemoryStore;
 use backstop::store::memory::faults::Fault;
 
 /// One process's own handle: while it lives, so do the locks of its epochs.
-pub(crate) type Handle = Arc<MemoryStore>;
+pub(super) type Handle = Arc<MemoryStore>;
 
-pub(crate) struct Disk {
+pub(super) struct Disk {
     /// The world's own handle, by which it looks and freezes.
     world: Handle,
 }
 
 impl Disk {
-    pub(crate) fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             world: Arc::new(MemoryStore::new()),
         }
     }
 
     /// For another process.
-    pub(crate) fn process(&self) -> Handle {
+    pub(super) fn process(&self) -> Handle {
         Arc::new(MemoryStore::clone(&self.world))
     }
 
-    pub(crate) fn world(&self) -> Arc<dyn Store> {
+    pub(super) fn world(&self) -> Arc<dyn Store> {
         Arc::clone(&self.world) as _
     }
 
     /// Whether a crash would lose something now.
-    pub(crate) fn has_unsynced(&self) -> bool {
+    pub(super) fn has_unsynced(&self) -> bool {
         self.world.has_unsynced()
     }
 
     /// The machine loses power: every process is gone, and what was not synced with it. Says whether
     /// something was.
-    pub(crate) fn crash(&mut self) -> bool {
+    pub(super) fn crash(&mut self) -> bool {
         let lost = self.world.has_unsynced();
         self.world = Arc::new(self.world.crash());
         lost
@@ -45,6 +45,6 @@ impl Disk {
 }
 
 /// The next write, which the caller is about to make, stays in the page cache.
-pub(crate) fn leave_unsynced(handle: &MemoryStore) {
+pub(super) fn leave_unsynced(handle: &MemoryStore) {
     handle.inject(Fault::Unsynced);
 }
