@@ -42,6 +42,39 @@ pub(super) enum Lie {
     DropsCaptures,
 }
 
+/// What happens to one commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    Busy,
+    Full,
+    /// Nothing is written, and the caller does not know.
+    Lost,
+    /// It takes so many milliseconds before, or after, it is written.
+    StallsBefore(u64),
+    StallsAfter(u64),
+    /// It is written, and the caller does not know.
+    Unanswered,
+    StallsUnanswered(u64),
+    /// It stays in the page cache, and the caller does not know.
+    Unsynced,
+}
+
+impl Fate {
+    fn draw(rng: &mut Rng) -> Self {
+        let millis = rng.below(40_000);
+        match rng.below(8) {
+            0 => Self::Busy,
+            1 => Self::Full,
+            2 => Self::Lost,
+            3 => Self::StallsBefore(millis),
+            4 => Self::StallsAfter(millis),
+            5 => Self::Unanswered,
+            6 => Self::StallsUnanswered(millis),
+            _ => Self::Unsynced,
+        }
+    }
+}
+
 pub(super) struct Faulty {
     inner: Handle,
     time: Arc<Time>,
@@ -50,12 +83,13 @@ pub(super) struct Faulty {
     fate: Mutex<Rng>,
     /// Percent of commits that something happens to.
     pub(super) trouble: AtomicU64,
-    /// What happens to the next commit is this: it stays in the page cache.
-    pub(super) next_unsynced: AtomicBool,
+    /// What happens to the next commit.
+    next: Mutex<Option<Fate>>,
+    /// The disk is below its reserve: a batch with a hold in it is refused.
+    pub(super) reserve: AtomicBool,
     pub(super) lie: Mutex<Option<Lie>>,
     pub(super) lied: AtomicBool,
     pub(super) commits: AtomicU64,
-    pub(super) faults: AtomicU64,
 }
 
 impl Faulty {
@@ -66,11 +100,11 @@ impl Faulty {
             pace: Mutex::new(rng.fork("pace")),
             fate: Mutex::new(rng.fork("fate")),
             trouble: AtomicU64::new(trouble),
-            next_unsynced: AtomicBool::new(false),
+            next: Mutex::new(None),
+            reserve: AtomicBool::new(false),
             lie: Mutex::new(None),
             lied: AtomicBool::new(false),
             commits: AtomicU64::new(0),
-            faults: AtomicU64::new(0),
         }
     }
 
@@ -79,9 +113,21 @@ impl Faulty {
         self.time.sleep(Duration::from_micros(micros)).await;
     }
 
-    async fn stall(&self) {
-        let millis = self.fate.lock().unwrap().below(40_000);
+    async fn stall(&self, millis: u64) {
         self.time.sleep(Duration::from_millis(millis)).await;
+    }
+
+    /// What happens to the next commit, whatever is drawn.
+    pub(super) fn force(&self, fate: Fate) {
+        *self.next.lock().unwrap() = Some(fate);
+    }
+
+    fn fate(&self) -> Option<Fate> {
+        let mut rng = self.fate.lock().unwrap();
+        let drawn = rng
+            .chance(self.trouble.load(Ordering::Relaxed))
+            .then(|| Fate::draw(&mut rng));
+        self.next.lock().unwrap().take().or(drawn)
     }
 
     fn unknown() -> StoreError {
@@ -133,39 +179,37 @@ impl Store for Faulty {
     async fn commit(&self, batch: &Batch, rules: &LedgerRules) -> Result<Vec<Outcome>, StoreError> {
         self.commits.fetch_add(1, Ordering::Relaxed);
         self.slow().await;
-        let fate = {
-            let mut fate = self.fate.lock().unwrap();
-            let drawn = fate.chance(self.trouble.load(Ordering::Relaxed)).then(|| fate.below(8));
-            if self.next_unsynced.swap(false, Ordering::Relaxed) { Some(7) } else { drawn }
-        };
-        if fate.is_some() {
-            self.faults.fetch_add(1, Ordering::Relaxed);
+        if self.reserve.load(Ordering::Relaxed) && batch.ops.iter().any(|op| matches!(op, Op::Admit(_))) {
+            return Err(StoreError::Full {
+                context: "simulated reserve".to_owned(),
+            });
         }
+        let fate = self.fate();
         match fate {
-            Some(0) => return Err(StoreError::Busy { context: "simulated" }),
-            Some(1) => {
+            Some(Fate::Busy) => return Err(StoreError::Busy { context: "simulated" }),
+            Some(Fate::Full) => {
                 return Err(StoreError::Full {
                     context: "simulated".to_owned(),
                 });
             }
-            Some(2) => return Err(Self::unknown()),
-            Some(3) => self.stall().await,
+            Some(Fate::Lost) => return Err(Self::unknown()),
+            Some(Fate::StallsBefore(millis)) => self.stall(millis).await,
             // No task runs between this and the write it is meant for.
-            Some(7) => leave_unsynced(&self.inner),
+            Some(Fate::Unsynced) => leave_unsynced(&self.inner),
             _ => {}
         }
         let outcomes = self.pass_on(batch, rules).await?;
         self.slow().await;
         match fate {
-            Some(4) => Err(Self::unknown()),
-            Some(5) => {
-                self.stall().await;
+            Some(Fate::StallsAfter(millis)) => {
+                self.stall(millis).await;
                 Ok(outcomes)
             }
-            Some(6) => {
-                self.stall().await;
+            Some(Fate::StallsUnanswered(millis)) => {
+                self.stall(millis).await;
                 Err(Self::unknown())
             }
+            Some(Fate::Unanswered) => Err(Self::unknown()),
             _ => Ok(outcomes),
         }
     }

@@ -22,7 +22,7 @@ use super::calls::{Caller, agent, freezes};
 use super::clock::SimClock;
 use super::disk::{Disk, Handle};
 use super::executor::{Executor, Group};
-use super::faulty::{Faulty, Lie};
+use super::faulty::{Fate, Faulty, Lie};
 use super::model::Model;
 use super::rng::{Rng, SimEntropy};
 
@@ -160,10 +160,12 @@ impl World {
     /// Power is lost while a commit is in the page cache and its caller waits to know.
     fn power_loss_unsynced(&mut self, rng: &mut Rng) {
         for process in self.alive() {
-            process.store.next_unsynced.store(true, Ordering::Relaxed);
+            process.store.force(Fate::Unsynced);
         }
         for number in 0..4 {
-            let Some((caller, group)) = self.caller(rng) else { return };
+            let Some((caller, group)) = self.caller(rng) else {
+                return;
+            };
             let rng = rng.fork(&format!("unsynced {number}"));
             if number < 3 {
                 self.exec.spawner.spawn(group, caller.call(rng));
