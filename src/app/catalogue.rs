@@ -4,15 +4,16 @@ use std::path::Path;
 
 use anyhow::{Context as _, bail};
 
+use crate::config::price_files;
 use crate::config::settings::{Settings, UnknownModel};
 use crate::domain::price::litellm::{self, Origin};
 use crate::domain::price::{Catalogue, Ceiling, PriceEntry, Rate, read_prices};
 
-/// Reads the price files of the config. Later files win over earlier ones, and all of them over what is
+/// Reads the imported price files and those of the config. Later files win over earlier ones, and all of them over what is
 /// built in.
 pub(super) fn load(settings: &Settings) -> anyhow::Result<Catalogue> {
     let mut entries: Vec<PriceEntry> = Vec::new();
-    for path in &settings.prices.files {
+    for path in &price_files::list(settings).context("the directory of imported prices cannot be read")? {
         entries.extend(read(path).with_context(|| format!("the price file {}", path.display()))?);
     }
     let ceiling = match settings.prices.unknown_model {

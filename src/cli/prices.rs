@@ -12,8 +12,8 @@ use super::failure::Failure;
 use super::output::{rows, table};
 use super::when::When;
 use crate::config::{price_files, write_atomically};
-use crate::domain::price::file::PriceFile;
 use crate::domain::price::litellm::{self, Import as Parsed, Origin};
+use crate::domain::price::write_prices;
 
 #[derive(Debug, Subcommand)]
 pub enum Prices {
@@ -140,7 +140,8 @@ impl Import {
             .take(64)
             .collect();
         let path = dir.join(format!("{name}.json"));
-        let text = PriceFile::new(parsed.entries.clone()).to_json();
+        let about = ["Imported by `backstop prices import`; read again at every start and reload."];
+        let text = write_prices(&about, &parsed.entries);
         write_atomically(&path, text.as_bytes())
             .map_err(|error| Failure::failed(format!("{} cannot be written: {error}", path.display())))?;
         Ok(path)
