@@ -253,6 +253,13 @@ impl Bench {
             &mut times,
         );
         let stats = self.store.stats().await?;
+        let mut counted = Vec::new();
+        for _ in 0..20 {
+            let start = clock();
+            self.store.stats().await?;
+            counted.push(start.elapsed());
+        }
+        row("stats", counted.len(), &mut counted);
         let what = |by: &str| format!("spend by {by} over {} postings", stats.postings);
         for by in [
             SpendBy::Agent,

@@ -33,5 +33,11 @@ fn read(path: &Path) -> anyhow::Result<Vec<PriceEntry>> {
         bail!("has {size} bytes, and at most {} are read", litellm::MAX_BYTES);
     }
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    Ok(read_prices(&std::fs::read(path)?, &Origin { source: &name, date: "" })?)
+    Ok(read_prices(
+        &std::fs::read(path)?,
+        &Origin {
+            source: &name,
+            date: "",
+        },
+    )?)
 }

@@ -5,6 +5,7 @@
 
 mod audit;
 mod control;
+mod differential;
 mod epochs;
 mod fixture;
 mod ledger;

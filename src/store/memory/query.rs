@@ -92,7 +92,10 @@ impl Disk {
                 *sums.entry(&posting.attribution.agent).or_default() += settled;
             }
         }
-        let mut spenders: Vec<_> = sums.into_iter().map(|(agent, sum)| (agent.clone(), narrow(sum))).collect();
+        let mut spenders: Vec<_> = sums
+            .into_iter()
+            .map(|(agent, sum)| (agent.clone(), narrow(sum)))
+            .collect();
         spenders.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
         spenders.truncate(entries(limit));
         spenders
