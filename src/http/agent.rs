@@ -251,7 +251,9 @@ async fn place_hold(
             Err(refused(&api, &agent, rejection, bound))
         }
         Err(AdmitRejection::Held { retry_after }) => {
-            let rejection = Rejection::Held { retry_after_s: retry_after.as_secs() };
+            let rejection = Rejection::Held {
+                retry_after_s: retry_after.as_secs(),
+            };
             Err(refused(&api, &agent, rejection, bound))
         }
         Err(AdmitRejection::Invalid(rejection)) => Err(Rejection::Ledger(rejection).into()),

@@ -6,7 +6,7 @@ use backstop::cloud::aws::{Aws, AwsSettings};
 use backstop::domain::containment::target::{Principal, Region};
 use backstop::ports::{Cloud as _, InstanceFilter, Retry};
 
-use crate::harness::account::Account;
+use crate::harness::account::{Account, patient};
 use crate::harness::fault_proxy::{Fault, FaultProxy, Rule};
 use crate::harness::moto::{Keys, Moto};
 
@@ -22,7 +22,7 @@ fn attempts(proxy: &FaultProxy, max_attempts: u32) -> AwsSettings {
     AwsSettings {
         endpoint_url: Some(proxy.endpoint()),
         max_attempts,
-        ..AwsSettings::default()
+        ..patient()
     }
 }
 
@@ -260,7 +260,7 @@ async fn nobody_listening_is_no_proof_that_nothing_happened() {
     let settings = AwsSettings {
         endpoint_url: Some("http://127.0.0.1:9".to_owned()),
         max_attempts: 2,
-        ..AwsSettings::default()
+        ..patient()
     };
     let moto_like = aws_config::SdkConfig::builder()
         .behavior_version(aws_config::BehaviorVersion::latest())
