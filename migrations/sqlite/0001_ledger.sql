@@ -167,6 +167,17 @@ CREATE TABLE spend_day (
     PRIMARY KEY (day, agent, model, service, tool)
 ) STRICT, WITHOUT ROWID;
 
+-- Whose entries a fleet line is the sum of, so that its breach finds its causers. `bucket` is 0 on a
+-- line without buckets; the rows of a bucket go with it.
+CREATE TABLE fleet_share (
+    line        INTEGER NOT NULL REFERENCES line (id),
+    bucket      INTEGER NOT NULL,
+    agent       TEXT    NOT NULL,
+    amount      INTEGER NOT NULL,
+    unresolved  INTEGER NOT NULL,
+    PRIMARY KEY (line, bucket, agent)
+) STRICT, WITHOUT ROWID;
+
 -- What a commit found that judgement must look at.
 CREATE TABLE pending_trigger (
     id        INTEGER PRIMARY KEY AUTOINCREMENT,

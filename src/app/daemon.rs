@@ -36,6 +36,9 @@ pub(super) struct Parts {
     pub(super) entropy: Arc<dyn Entropy>,
     pub(super) notifier: Arc<dyn Notifier>,
     pub(super) metrics: PrometheusHandle,
+    /// How much faster than the wall clock `clock` runs: 1 but for the demo. The disk does not run
+    /// faster, so limits on commits are stretched by it.
+    pub(super) pace: u32,
 }
 
 /// A daemon that listens, with everything that a person or a demo talks to.
@@ -60,6 +63,7 @@ impl Daemon {
             entropy,
             notifier,
             metrics,
+            pace,
         } = parts;
         let current = live_settings.current();
         let catalogue = Arc::new(ArcSwap::from_pointee(catalogue::load(&current)?));
@@ -75,7 +79,7 @@ impl Daemon {
             entropy: Arc::clone(&entropy),
         };
         let budgets = settings::budgets(&current);
-        let (ledger, ledger_task, dead) = ledger::open(deps, settings::ledger(&current), budgets, &host_name())
+        let (ledger, ledger_task, dead) = ledger::open(deps, settings::ledger(&current, pace), budgets, &host_name())
             .await
             .context("the ledger cannot be opened")?;
         if dead.holds > 0 {

@@ -6,10 +6,12 @@
 mod addresses;
 mod catalogue;
 mod daemon;
+mod demo;
 mod reload;
 mod serve;
 mod settings;
 mod supervise;
 mod systemd;
 
+pub use demo::demo;
 pub use serve::serve;

@@ -19,7 +19,7 @@ use crate::config::LiveSettings;
 use crate::config::settings::{LogFormat, Settings, StoreLocation};
 use crate::hooks::LogNotifier;
 use crate::ports::{Clock, Cloud, Store};
-//MEM use crate::store::memory::MemoryStore;
+use crate::store::memory::MemoryStore;
 use crate::store::sqlite::{SqliteOptions, SqliteStore};
 use crate::system::{SystemClock, SystemEntropy};
 
@@ -47,6 +47,7 @@ async fn run(options: ServeOptions, settings: &Settings) -> anyhow::Result<()> {
         metrics: PrometheusBuilder::new()
             .install_recorder()
             .context("the metrics cannot be set up")?,
+        pace: 1,
     };
     let Daemon {
         mut supervisor,
@@ -103,7 +104,7 @@ async fn open_store(settings: &Settings) -> anyhow::Result<Arc<dyn Store>> {
     match &settings.storage.store {
         StoreLocation::Memory => {
             tracing::warn!("the ledger is kept in memory and forgotten at the end");
-            anyhow::bail!("MEMORY")
+            Ok(Arc::new(MemoryStore::new()))
         }
         StoreLocation::Sqlite { path } => {
             let options = SqliteOptions {

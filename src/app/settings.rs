@@ -17,15 +17,18 @@ use crate::killswitch::KillSettings;
 use crate::ledger::LedgerSettings;
 use crate::watch::WatchSettings;
 
-pub(super) fn ledger(settings: &Settings) -> LedgerSettings {
+pub(super) fn ledger(settings: &Settings, pace: u32) -> LedgerSettings {
+    let usual = LedgerSettings::default();
     LedgerSettings {
+        commit_wait: usual.commit_wait.saturating_mul(pace),
+        commit_limit: usual.commit_limit.saturating_mul(pace),
         hold_wait: settings.ledger.hold_wait,
         hold_ttl: settings.ledger.hold_ttl,
         max_overtakes: settings.ledger.max_overtakes,
         max_waiters: usize::try_from(settings.ledger.max_waiters).unwrap_or(usize::MAX),
         drain_wait: settings.server.drain_timeout,
         rules: settings.ledger.rules,
-        ..LedgerSettings::default()
+        ..usual
     }
 }
 

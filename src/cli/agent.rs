@@ -19,13 +19,13 @@ pub enum Agent {
     List,
     /// Everything about one agent: budgets, containment, reviews, keys
     #[command(after_help = "Example:\n  backstop agent show support-bot")]
-    Show {
-        agent: AgentId,
-    },
+    Show { agent: AgentId },
     /// Add an agent to the config file, and have the daemon load it
     ///
     /// The file keeps its form and comments, and is written only if the result is sound.
-    #[command(after_help = "Examples:\n  backstop agent add support-bot\n  backstop agent add support-bot --aws-account 123456789012 \\\n      --role arn:aws:iam::123456789012:role/agents/support-bot --tag backstop:agent=support-bot")]
+    #[command(
+        after_help = "Examples:\n  backstop agent add support-bot\n  backstop agent add support-bot --aws-account 123456789012 \\\n      --role arn:aws:iam::123456789012:role/agents/support-bot --tag backstop:agent=support-bot"
+    )]
     Add(Add),
     /// Make a key for an agent, shown once; or revoke one
     #[command(after_help = "Examples:\n  backstop agent key support-bot\n  backstop agent key support-bot --revoke ID")]
@@ -56,7 +56,7 @@ pub struct Add {
     /// A tag by which its instances are known
     #[arg(long, value_name = "KEY=VALUE", value_parser = tag, requires = "aws_account")]
     tag: Vec<(String, String)>,
-    /// A region to observe; without one, those of [aws]
+    /// A region to observe; without one, those of the config's aws section
     #[arg(long, value_name = "REGION", requires = "aws_account")]
     region: Vec<String>,
 }
@@ -72,7 +72,9 @@ impl Agent {
             Self::List => {
                 let answer = context.client()?.get(&["agents"], &[]).await?;
                 let empty = "no agent is configured; add one with `backstop agent add ID`";
-                context.output.answer(&answer, |value| table(rows(value, "agents"), &AGENT_COLUMNS, empty))
+                context
+                    .output
+                    .answer(&answer, |value| table(rows(value, "agents"), &AGENT_COLUMNS, empty))
             }
             Self::Show { agent } => {
                 let answer = context.client()?.get(&["agents", agent.as_str()], &[]).await?;
@@ -80,7 +82,10 @@ impl Agent {
             }
             Self::Add(add) => add.run(context).await,
             Self::Key { agent, revoke: None } => {
-                let answer = context.client()?.post(&["agents", agent.as_str(), "keys"], &json!({})).await?;
+                let answer = context
+                    .client()?
+                    .post(&["agents", agent.as_str(), "keys"], &json!({}))
+                    .await?;
                 context.output.answer(&answer, |value| text(value, "key"))?;
                 context.output.say(&format!(
                     "key {} of {agent}: it is shown this once, and only its hash is kept",
@@ -88,9 +93,17 @@ impl Agent {
                 ));
                 Ok(())
             }
-            Self::Key { agent, revoke: Some(key) } => {
-                let answer = context.client()?.delete(&["agents", agent.as_str(), "keys", &key.to_string()]).await?;
-                context.output.answer(&answer, |_| format!("key {key} of {agent} is revoked"))
+            Self::Key {
+                agent,
+                revoke: Some(key),
+            } => {
+                let answer = context
+                    .client()?
+                    .delete(&["agents", agent.as_str(), "keys", &key.to_string()])
+                    .await?;
+                context
+                    .output
+                    .answer(&answer, |_| format!("key {key} of {agent} is revoked"))
             }
         }
     }
@@ -129,7 +142,9 @@ impl Add {
                 answer.value.clone()
             }
             Err(Failure::Unreachable { .. }) => {
-                context.output.say("no daemon is running here: it will know the agent when it starts");
+                context
+                    .output
+                    .say("no daemon is running here: it will know the agent when it starts");
                 Value::Null
             }
             // The file is sound and written; that the daemon will not take it is worth a failure.
@@ -139,11 +154,15 @@ impl Add {
             }
         };
         if context.output.json {
-            context.output.data(&json!({ "agent": id, "config": path, "reload": value }).to_string())?;
+            context
+                .output
+                .data(&json!({ "agent": id, "config": path, "reload": value }).to_string())?;
         } else {
             context.output.data(&record(&value, &[]))?;
         }
-        context.output.say(&format!("next, make its key: backstop agent key {id}"));
+        context
+            .output
+            .say(&format!("next, make its key: backstop agent key {id}"));
         Ok(())
     }
 }

@@ -125,10 +125,16 @@ mod tests {
             "serve", "demo", "check", "agent", "status", "spend", "budget", "usage", "pause", "resume", "contain",
             "reset", "review", "prices", "ledger", "audit",
         ] {
-            assert!(help.lines().any(|line| line.trim_start().starts_with(command)), "{command} is not in\n{help}");
+            assert!(
+                help.lines().any(|line| line.trim_start().starts_with(command)),
+                "{command} is not in\n{help}"
+            );
         }
         for later in ["doctor", "drill", "policy", "replay"] {
-            assert!(!help.lines().any(|line| line.trim_start().starts_with(later)), "{later} is not built yet");
+            assert!(
+                !help.lines().any(|line| line.trim_start().starts_with(later)),
+                "{later} is not built yet"
+            );
         }
     }
 
@@ -188,8 +194,17 @@ mod tests {
             let parsed = Args::try_parse_from(std::iter::once("backstop").chain(line.split(' ')));
             assert!(parsed.is_ok(), "{line}: {}", parsed.expect_err("failed"));
         }
-        for line in ["reset a --raise 5 --until 2h", "contain", "spend --by colour", "reset a --raise -5", "status a b"] {
-            assert!(Args::try_parse_from(std::iter::once("backstop").chain(line.split(' '))).is_err(), "{line}");
+        for line in [
+            "reset a --raise 5 --until 2h",
+            "contain",
+            "spend --by colour",
+            "reset a --raise -5",
+            "status a b",
+        ] {
+            assert!(
+                Args::try_parse_from(std::iter::once("backstop").chain(line.split(' '))).is_err(),
+                "{line}"
+            );
         }
     }
 }

@@ -31,7 +31,9 @@ pub enum Audit {
     ///
     /// It is done here and not by the daemon: the log comes from the daemon, the heads and the key from
     /// files. Heads that were copied to another machine show what somebody rewrote on this one.
-    #[command(after_help = "Examples:\n  backstop audit verify\n  backstop audit verify --heads copy/audit.heads --key copy/audit.heads.pub")]
+    #[command(
+        after_help = "Examples:\n  backstop audit verify\n  backstop audit verify --heads copy/audit.heads --key copy/audit.heads.pub"
+    )]
     Verify(Verify),
 }
 
@@ -45,7 +47,14 @@ pub struct Verify {
     key: Vec<PathBuf>,
 }
 
-const COLUMNS: [&str; 6] = ["seq", "entry.at", "entry.actor", "entry.action", "entry.agent", "entry.reason"];
+const COLUMNS: [&str; 6] = [
+    "seq",
+    "entry.at",
+    "entry.actor",
+    "entry.action",
+    "entry.agent",
+    "entry.reason",
+];
 /// Entries of one request.
 const PAGE: &str = "1000";
 /// Unsigned entries at most before a signer that works would have signed: twice its own batch.
@@ -62,7 +71,9 @@ impl Audit {
                 let mut query = vec![("limit", limit.as_str())];
                 query.extend(from.as_deref().map(|from| ("from", from)));
                 let answer = client.get(&["audit"], &query).await?;
-                context.output.answer(&answer, |value| table(rows(value, "entries"), &COLUMNS, "the audit log is empty"))
+                context.output.answer(&answer, |value| {
+                    table(rows(value, "entries"), &COLUMNS, "the audit log is empty")
+                })
             }
             Self::Verify(verify) => verify.run(context, &client).await,
         }
@@ -75,32 +86,52 @@ impl Verify {
             Some(path) => path,
             None => {
                 let loaded = context.loader().load(context.config_path().as_deref());
-                loaded.map_err(|problems| Failure::failed(format!("the config has mistakes\n{problems}")))?.settings.audit.heads_file
+                loaded
+                    .map_err(|problems| Failure::failed(format!("the config has mistakes\n{problems}")))?
+                    .settings
+                    .audit
+                    .heads_file
             }
         };
-        let key_paths = if self.key.is_empty() { vec![beside(&heads_path)] } else { self.key };
-        let keys = key_paths.iter().map(|path| read_key(path)).collect::<Result<Vec<_>, _>>()?;
+        let key_paths = if self.key.is_empty() {
+            vec![beside(&heads_path)]
+        } else {
+            self.key
+        };
+        let keys = key_paths
+            .iter()
+            .map(|path| read_key(path))
+            .collect::<Result<Vec<_>, _>>()?;
         let heads = read_heads(&heads_path)?;
         if heads.is_empty() {
             return Err(Failure::Failed {
-                message: format!("{} holds no signed head, and without one the log proves nothing", heads_path.display()),
+                message: format!(
+                    "{} holds no signed head, and without one the log proves nothing",
+                    heads_path.display()
+                ),
                 hint: Some("name a copy of the heads with --heads".to_owned()),
             });
         }
-        let mut verifier =
-            Verifier::new(heads, &keys).map_err(|error| Failure::failed(format!("the heads are not sound: {error}")))?;
+        let mut verifier = Verifier::new(heads, &keys)
+            .map_err(|error| Failure::failed(format!("the heads are not sound: {error}")))?;
         loop {
             let from = verifier.wants();
-            let page = client.get(&["audit"], &[("from", &from.to_string()), ("limit", PAGE)]).await?;
+            let page = client
+                .get(&["audit"], &[("from", &from.to_string()), ("limit", PAGE)])
+                .await?;
             let entries = rows(&page.value, "entries");
             if entries.is_empty() {
                 break;
             }
             for entry in entries {
-                verifier.next(&read_entry(entry)?).map_err(|broken| Failure::failed(broken.to_string()))?;
+                verifier
+                    .next(&read_entry(entry)?)
+                    .map_err(|broken| Failure::failed(broken.to_string()))?;
             }
         }
-        let verified = verifier.finish().map_err(|broken| Failure::failed(broken.to_string()))?;
+        let verified = verifier
+            .finish()
+            .map_err(|broken| Failure::failed(broken.to_string()))?;
         let is_covered = verified.unsigned <= MAX_UNSIGNED;
         let report = json!({
             "entries": verified.end.seq,
@@ -121,7 +152,10 @@ impl Verify {
             return Ok(());
         }
         Err(Failure::Failed {
-            message: format!("{} entries are not signed, more than a working signer leaves", verified.unsigned),
+            message: format!(
+                "{} entries are not signed, more than a working signer leaves",
+                verified.unsigned
+            ),
             hint: Some("was the heads' file shortened, or is it an old copy?".to_owned()),
         })
     }
@@ -158,10 +192,15 @@ fn read_heads(path: &Path) -> Result<Vec<SignedHead>, Failure> {
 fn read(path: &Path) -> Result<String, Failure> {
     let metadata = fs::metadata(path);
     if metadata.as_ref().is_ok_and(|metadata| metadata.len() > MAX_FILE) {
-        return Err(Failure::failed(format!("{} is too large to be what it should be", path.display())));
+        return Err(Failure::failed(format!(
+            "{} is too large to be what it should be",
+            path.display()
+        )));
     }
-    metadata.and_then(|_| fs::read_to_string(path)).map_err(|error| Failure::Failed {
-        message: format!("{} cannot be read: {error}", path.display()),
-        hint: Some("it belongs to the daemon's user; name a copy with --heads and --key".to_owned()),
-    })
+    metadata
+        .and_then(|_| fs::read_to_string(path))
+        .map_err(|error| Failure::Failed {
+            message: format!("{} cannot be read: {error}", path.display()),
+            hint: Some("it belongs to the daemon's user; name a copy with --heads and --key".to_owned()),
+        })
 }

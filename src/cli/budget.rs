@@ -15,8 +15,19 @@ pub enum Budget {
     List,
 }
 
-const COLUMNS: [&str; 11] =
-    ["name", "scope", "label", "agents", "models", "tools", "labels", "window", "limit_usd", "alert_at", "response"];
+const COLUMNS: [&str; 11] = [
+    "name",
+    "scope",
+    "label",
+    "agents",
+    "models",
+    "tools",
+    "labels",
+    "window",
+    "limit_usd",
+    "alert_at",
+    "response",
+];
 
 impl Budget {
     pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
@@ -24,8 +35,12 @@ impl Budget {
         let answer = context.client()?.get(&["budgets"], &[]).await?;
         context.output.answer(&answer, |value| {
             let budgets = rows(value, "budgets");
-            let lines: Vec<Value> =
-                budgets.iter().flat_map(|budget| rows(budget, "lines")).chain(rows(value, "lines")).cloned().collect();
+            let lines: Vec<Value> = budgets
+                .iter()
+                .flat_map(|budget| rows(budget, "lines"))
+                .chain(rows(value, "lines"))
+                .cloned()
+                .collect();
             let mut rendered = table(budgets, &COLUMNS, "no budget is configured: every call is refused");
             if !lines.is_empty() {
                 rendered.push_str("\n\n");

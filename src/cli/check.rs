@@ -18,13 +18,19 @@ pub struct Check {}
 impl Check {
     pub(super) fn run(&self, context: &Context) -> Result<(), Failure> {
         let path = context.config_path();
-        let name = path.as_ref().map_or_else(|| "the built-in config".to_owned(), |path| path.display().to_string());
+        let name = path
+            .as_ref()
+            .map_or_else(|| "the built-in config".to_owned(), |path| path.display().to_string());
         let (problems, sound) = match context.loader().load(path.as_deref()) {
             Ok(loaded) => (Problems(loaded.warnings), Some(loaded.settings)),
             Err(problems) => (problems, None),
         };
         let errors = problems.errors().count();
-        let warnings = problems.0.iter().filter(|problem| problem.severity == Severity::Warning).count();
+        let warnings = problems
+            .0
+            .iter()
+            .filter(|problem| problem.severity == Severity::Warning)
+            .count();
         if context.output.json {
             let report = json!({ "config": name, "ok": sound.is_some(), "errors": errors, "warnings": warnings,
                 "problems": problems });
@@ -35,11 +41,15 @@ impl Check {
         match sound {
             Some(settings) => {
                 let (agents, budgets) = (settings.agents.len(), settings.budgets.len());
-                context.output.say(&format!("{name} is sound: {agents} agents, {budgets} budgets, {warnings} warnings"));
+                context.output.say(&format!(
+                    "{name} is sound: {agents} agents, {budgets} budgets, {warnings} warnings"
+                ));
                 Ok(())
             }
             None => {
-                context.output.say(&format!("{name} has {errors} errors and {warnings} warnings"));
+                context
+                    .output
+                    .say(&format!("{name} has {errors} errors and {warnings} warnings"));
                 Err(Failure::Reported)
             }
         }

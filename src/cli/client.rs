@@ -54,8 +54,15 @@ impl Client {
             Endpoint::Tcp { url, .. } => (builder, Ok(url.clone())),
         };
         let base = base.map_err(|error| Failure::failed(format!("the base of the admin API is no URL: {error}")))?;
-        let http = builder.build().map_err(|error| Failure::failed(format!("no HTTP client can be made: {error}")))?;
-        Ok(Self { http, endpoint, base, verbose })
+        let http = builder
+            .build()
+            .map_err(|error| Failure::failed(format!("no HTTP client can be made: {error}")))?;
+        Ok(Self {
+            http,
+            endpoint,
+            base,
+            verbose,
+        })
     }
 
     pub async fn get(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Answer, Failure> {
@@ -63,11 +70,25 @@ impl Client {
     }
 
     pub async fn post(&self, path: &[&str], body: &Value) -> Result<Answer, Failure> {
-        self.send(Method::POST, path, &[], Some(("application/json", body.to_string().into())), QUICK).await
+        self.send(
+            Method::POST,
+            path,
+            &[],
+            Some(("application/json", body.to_string().into())),
+            QUICK,
+        )
+        .await
     }
 
     pub async fn post_long(&self, path: &[&str], body: &Value) -> Result<Answer, Failure> {
-        self.send(Method::POST, path, &[], Some(("application/json", body.to_string().into())), LONG).await
+        self.send(
+            Method::POST,
+            path,
+            &[],
+            Some(("application/json", body.to_string().into())),
+            LONG,
+        )
+        .await
     }
 
     pub async fn delete(&self, path: &[&str]) -> Result<Answer, Failure> {
@@ -81,7 +102,8 @@ impl Client {
         content_type: &'static str,
         body: Vec<u8>,
     ) -> Result<Answer, Failure> {
-        self.send(Method::POST, path, query, Some((content_type, body.into())), LONG).await
+        self.send(Method::POST, path, query, Some((content_type, body.into())), LONG)
+            .await
     }
 
     /// `/api/v1/` and the segments, each percent-encoded: an agent's id may hold a slash.
@@ -131,7 +153,11 @@ impl Client {
         let value = match serde_json::from_str(&text) {
             Ok(value) => value,
             Err(_) if text.trim().is_empty() => Value::Null,
-            Err(error) => return Err(Failure::failed(format!("the answer is not JSON ({error}): is this a Backstop?"))),
+            Err(error) => {
+                return Err(Failure::failed(format!(
+                    "the answer is not JSON ({error}): is this a Backstop?"
+                )));
+            }
         };
         Ok(Answer { text, value })
     }
@@ -142,16 +168,22 @@ impl Client {
             // It may have happened: the daemon has the request and has not answered yet.
             return Failure::Unreachable {
                 message: format!("the daemon has not answered in time ({cause})"),
-                hint: Some("it may still do what was asked: look with `backstop status` before repeating it".to_owned()),
+                hint: Some(
+                    "it may still do what was asked: look with `backstop status` before repeating it".to_owned(),
+                ),
             };
         }
         let (place, hint) = match &self.endpoint {
             Endpoint::Socket(path) => (path.display().to_string(), socket_hint(path)),
-            Endpoint::Tcp { url, .. } => {
-                (url.to_string(), "is the daemon running there? `--admin-url` says where".to_owned())
-            }
+            Endpoint::Tcp { url, .. } => (
+                url.to_string(),
+                "is the daemon running there? `--admin-url` says where".to_owned(),
+            ),
         };
-        Failure::Unreachable { message: format!("no daemon answers at {place}: {cause}"), hint: Some(hint) }
+        Failure::Unreachable {
+            message: format!("no daemon answers at {place}: {cause}"),
+            hint: Some(hint),
+        }
     }
 }
 
@@ -180,9 +212,15 @@ mod tests {
 
     #[test]
     fn ids_are_percent_encoded() {
-        let endpoint = Endpoint::Tcp { url: "http://127.0.0.1:1/base/".parse().expect("a URL"), token: None };
+        let endpoint = Endpoint::Tcp {
+            url: "http://127.0.0.1:1/base/".parse().expect("a URL"),
+            token: None,
+        };
         let client = Client::new(endpoint, false).expect("a client");
         let url = client.url(&["agents", "team/a:b@c", "pause"], &[("by", "model"), ("since", "1 h")]);
-        assert_eq!(url.as_str(), "http://127.0.0.1:1/base/api/v1/agents/team%2Fa:b@c/pause?by=model&since=1+h");
+        assert_eq!(
+            url.as_str(),
+            "http://127.0.0.1:1/base/api/v1/agents/team%2Fa:b@c/pause?by=model&since=1+h"
+        );
     }
 }

@@ -16,7 +16,9 @@ use crate::domain::id::AgentId;
 /// It freezes the agent here, denies its roles and users, disables its access keys and stops its
 /// machines, and keeps them down until `backstop reset`. What was there before is recorded first.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  backstop contain support-bot --dry-run\n  backstop contain support-bot --yes --reason \"scans the network\"")]
+#[command(
+    after_help = "Examples:\n  backstop contain support-bot --dry-run\n  backstop contain support-bot --yes --reason \"scans the network\""
+)]
 pub struct Contain {
     agent: AgentId,
     /// Print the plan and change nothing
@@ -60,7 +62,9 @@ impl Contain {
             }
             rendered
         })?;
-        context.output.say(&format!("follow it with: backstop status {}", self.agent));
+        context
+            .output
+            .say(&format!("follow it with: backstop status {}", self.agent));
         Ok(())
     }
 }

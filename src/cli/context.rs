@@ -17,7 +17,11 @@ pub struct Context {
 impl Context {
     pub fn new(global: Global, environment: Environment) -> Self {
         let output = Output { json: global.json };
-        Self { global, environment, output }
+        Self {
+            global,
+            environment,
+            output,
+        }
     }
 
     /// The config file: named, or found, or none.
@@ -36,11 +40,19 @@ impl Context {
 
     fn endpoint(&self) -> Result<Endpoint, Failure> {
         if let Some(url) = &self.global.admin_url {
-            let parsed = reqwest::Url::parse(url).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+            let parsed = reqwest::Url::parse(url)
+                .ok()
+                .filter(|url| matches!(url.scheme(), "http" | "https"));
             let Some(url) = parsed.filter(|url| url.has_host()) else {
-                return Err(Failure::usage("--admin-url is not an http or https URL", "such as http://127.0.0.1:8701"));
+                return Err(Failure::usage(
+                    "--admin-url is not an http or https URL",
+                    "such as http://127.0.0.1:8701",
+                ));
             };
-            return Ok(Endpoint::Tcp { url, token: self.token()? });
+            return Ok(Endpoint::Tcp {
+                url,
+                token: self.token()?,
+            });
         }
         if let Some(path) = &self.global.socket {
             return Ok(Endpoint::Socket(path.clone()));
@@ -48,11 +60,9 @@ impl Context {
         // A config that was broken since the daemon started must not keep anybody from stopping an
         // agent: the socket's place is read whatever else is wrong.
         let socket = self.loader().admin_socket(self.config_path().as_deref());
-        socket.map(Endpoint::Socket).map_err(|problems| {
-            Failure::Failed {
-                message: format!("the config does not say where the daemon's socket is\n{problems}"),
-                hint: Some("say it with --socket".to_owned()),
-            }
+        socket.map(Endpoint::Socket).map_err(|problems| Failure::Failed {
+            message: format!("the config does not say where the daemon's socket is\n{problems}"),
+            hint: Some("say it with --socket".to_owned()),
         })
     }
 

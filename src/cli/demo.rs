@@ -27,8 +27,11 @@ pub enum Incident {
 
 impl Demo {
     pub(super) fn run(&self, context: &Context, entry: Entry) -> Result<(), Failure> {
-        let options =
-            DemoOptions { incident: self.incident, json: context.output.json, verbose: context.global.verbose };
+        let options = DemoOptions {
+            incident: self.incident,
+            json: context.output.json,
+            verbose: context.global.verbose,
+        };
         Ok((entry.demo)(options)?)
     }
 }

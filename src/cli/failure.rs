@@ -20,26 +20,43 @@ pub enum Failure {
         body: Option<String>,
     },
     /// Something that was to be done here did not work.
-    Failed { message: String, hint: Option<String> },
+    Failed {
+        message: String,
+        hint: Option<String>,
+    },
     /// What was asked for makes no sense.
-    Usage { message: String, hint: Option<String> },
-    Unreachable { message: String, hint: Option<String> },
+    Usage {
+        message: String,
+        hint: Option<String>,
+    },
+    Unreachable {
+        message: String,
+        hint: Option<String>,
+    },
     /// What went wrong was printed already.
     Reported,
 }
 
 impl Failure {
     pub fn failed(message: impl Into<String>) -> Self {
-        Self::Failed { message: message.into(), hint: None }
+        Self::Failed {
+            message: message.into(),
+            hint: None,
+        }
     }
 
     pub fn usage(message: impl Into<String>, hint: &str) -> Self {
-        Self::Usage { message: message.into(), hint: Some(hint.to_owned()) }
+        Self::Usage {
+            message: message.into(),
+            hint: Some(hint.to_owned()),
+        }
     }
 
     /// From an answer's `{"error": {…}}`; anything else is shown by its status.
     pub fn from_answer(status: u16, body: &str) -> Self {
-        let error = serde_json::from_str::<Value>(body).ok().and_then(|mut body| Some(body.get_mut("error")?.take()));
+        let error = serde_json::from_str::<Value>(body)
+            .ok()
+            .and_then(|mut body| Some(body.get_mut("error")?.take()));
         let text = |key: &str| Some(error.as_ref()?.get(key)?.as_str()?.to_owned());
         Self::Refused {
             code: text("code").unwrap_or_else(|| format!("http_{status}")),
@@ -112,7 +129,10 @@ mod tests {
     fn an_answer_becomes_what_it_says() {
         let body = r#"{"error":{"code":"wrong_state","message":"the agent is active","hint":null}}"#;
         let failure = Failure::from_answer(409, body);
-        assert_eq!((failure.to_string().as_str(), failure.exit_status()), ("the agent is active", 1));
+        assert_eq!(
+            (failure.to_string().as_str(), failure.exit_status()),
+            ("the agent is active", 1)
+        );
         assert_eq!(failure.to_json(), body, "--json shows the answer as it came");
         let odd = Failure::from_answer(502, "<html>");
         assert_eq!(odd.to_string(), "the daemon answered with status 502");

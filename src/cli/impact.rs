@@ -22,12 +22,19 @@ pub(super) async fn ask(
 }
 
 pub(super) fn render(impact: &Value) -> String {
-    let mut blocks = vec![record(impact, &["steps", "lines", "still_burning", "warnings", "refused"])];
+    let mut blocks = vec![record(
+        impact,
+        &["steps", "lines", "still_burning", "warnings", "refused"],
+    )];
     let steps = rows(impact, "steps");
     if steps.is_empty() {
         blocks.push("no steps: there is nothing in the cloud to change".to_owned());
     } else {
-        blocks.push(format!("steps ({}):\n{}", steps.len(), indent(&table(steps, &STEP_COLUMNS, ""))));
+        blocks.push(format!(
+            "steps ({}):\n{}",
+            steps.len(),
+            indent(&table(steps, &STEP_COLUMNS, ""))
+        ));
     }
     for (name, title, columns) in [
         ("lines", "budgets", LINE_COLUMNS.as_slice()),
@@ -42,7 +49,11 @@ pub(super) fn render(impact: &Value) -> String {
         blocks.push(format!("warning: {}", super::output::show(warning)));
     }
     if let Some(refused) = field(impact, "refused") {
-        let why = if refused.is_object() { text(refused, "message") } else { super::output::show(refused) };
+        let why = if refused.is_object() {
+            text(refused, "message")
+        } else {
+            super::output::show(refused)
+        };
         blocks.push(format!("it would be refused: {why}"));
     }
     blocks.retain(|block| !block.is_empty());
@@ -54,6 +65,8 @@ const STEP_COLUMNS: [&str; 4] = ["action", "resource", "region", "note"];
 /// Prints the impact, and ends the command without having done anything.
 pub(super) fn stop_without_yes(context: &Context, impact: &Answer) -> Result<(), Failure> {
     context.output.answer(impact, render)?;
-    context.output.say("nothing was done: to do it, give the same command with --yes");
+    context
+        .output
+        .say("nothing was done: to do it, give the same command with --yes");
     Err(Failure::Reported)
 }

@@ -23,7 +23,9 @@ pub enum Ledger {
     #[command(after_help = "Example:\n  backstop ledger verify")]
     Verify,
     /// Say what a call cost that nobody knows the cost of; without an id, list those
-    #[command(after_help = "Examples:\n  backstop ledger resolve\n  backstop ledger resolve --hold ID --cost-usd 0.42 --note \"provider's log\"")]
+    #[command(
+        after_help = "Examples:\n  backstop ledger resolve\n  backstop ledger resolve --hold ID --cost-usd 0.42 --note \"provider's log\""
+    )]
     Resolve(Resolve),
     /// Accept the machine's clock after a jump, so that new spend is admitted again
     #[command(after_help = "Example:\n  backstop ledger accept-clock --yes")]
@@ -58,8 +60,16 @@ fn not_negative(text: &str) -> Result<Usd, String> {
     }
 }
 
-const UNRESOLVED: [&str; 8] =
-    ["posting_id", "hold_id", "agent", "task", "model", "amount_usd", "occurred_at", "upstream_request"];
+const UNRESOLVED: [&str; 8] = [
+    "posting_id",
+    "hold_id",
+    "agent",
+    "task",
+    "model",
+    "amount_usd",
+    "occurred_at",
+    "upstream_request",
+];
 
 impl Ledger {
     pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
@@ -71,8 +81,12 @@ impl Ledger {
                 let Some(path) = path.to_str() else {
                     return Err(Failure::usage("the path is not UTF-8", "give the backup another name"));
                 };
-                let answer = client.post_long(&["ledger", "backup"], &json!({ "path": path })).await?;
-                context.output.answer(&answer, |value| format!("backed up and verified: {path}\n{}", record(value, &[])))
+                let answer = client
+                    .post_long(&["ledger", "backup"], &json!({ "path": path }))
+                    .await?;
+                context.output.answer(&answer, |value| {
+                    format!("backed up and verified: {path}\n{}", record(value, &[]))
+                })
             }
             Self::Verify => {
                 let answer = client.post_long(&["ledger", "verify"], &json!({})).await?;
@@ -84,15 +98,25 @@ impl Ledger {
                     }
                     rendered
                 })?;
-                if rows(&answer.value, "faults").is_empty() { Ok(()) } else { Err(Failure::Reported) }
+                if rows(&answer.value, "faults").is_empty() {
+                    Ok(())
+                } else {
+                    Err(Failure::Reported)
+                }
             }
             Self::Resolve(resolve) => resolve.run(context, &client).await,
             Self::AcceptClock { yes } => {
                 if !yes {
                     let answer = client.get(&["status"], &[]).await?;
-                    let clock = answer.value.get("clock").map(|clock| record(clock, &[])).unwrap_or_default();
+                    let clock = answer
+                        .value
+                        .get("clock")
+                        .map(|clock| record(clock, &[]))
+                        .unwrap_or_default();
                     context.output.data(&clock)?;
-                    context.output.say("nothing was done: to accept the clock, give the same command with --yes");
+                    context
+                        .output
+                        .say("nothing was done: to accept the clock, give the same command with --yes");
                     return Err(Failure::Reported);
                 }
                 let answer = client.post(&["clock", "accept"], &json!({})).await?;
@@ -108,7 +132,10 @@ impl Resolve {
             (Some(hold), _) => ("hold", hold.to_string()),
             (None, Some(posting)) => ("posting", posting.to_string()),
             (None, None) if self.cost_usd.is_some() => {
-                return Err(Failure::usage("--cost-usd of what?", "name it with --hold or --posting"));
+                return Err(Failure::usage(
+                    "--cost-usd of what?",
+                    "name it with --hold or --posting",
+                ));
             }
             (None, None) => {
                 let answer = client.get(&["ledger", "unresolved"], &[]).await?;
@@ -122,7 +149,11 @@ impl Resolve {
         let answer = client.post(&["ledger", "resolve"], &body).await?;
         context.output.answer(&answer, |value| {
             let posting = text(value, "posting_id");
-            let by = if posting.is_empty() { String::new() } else { format!(" by posting {posting}") };
+            let by = if posting.is_empty() {
+                String::new()
+            } else {
+                format!(" by posting {posting}")
+            };
             format!("resolved at ${cost}{by}")
         })
     }

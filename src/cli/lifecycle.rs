@@ -44,7 +44,10 @@ impl Resume {
 }
 
 async fn change(context: &Context, agent: &AgentId, verb: &str, reason: &str) -> Result<(), Failure> {
-    let answer = context.client()?.post(&["agents", agent.as_str(), verb], &json!({ "reason": reason })).await?;
+    let answer = context
+        .client()?
+        .post(&["agents", agent.as_str(), verb], &json!({ "reason": reason }))
+        .await?;
     context.output.answer(&answer, |value| now_is(agent, value))
 }
 

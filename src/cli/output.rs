@@ -20,13 +20,21 @@ pub struct Output {
 impl Output {
     /// Prints an answer: verbatim for `--json`, else as `render` makes it.
     pub fn answer(self, answer: &Answer, render: impl FnOnce(&Value) -> String) -> Result<(), Failure> {
-        if self.json { self.data(answer.text.trim_end()) } else { self.data(&render(&answer.value)) }
+        if self.json {
+            self.data(answer.text.trim_end())
+        } else {
+            self.data(&render(&answer.value))
+        }
     }
 
     /// Data, for standard output.
     pub fn data(self, text: &str) -> Result<(), Failure> {
         let mut out = io::stdout().lock();
-        let written = if text.is_empty() { Ok(()) } else { writeln!(out, "{text}").and_then(|()| out.flush()) };
+        let written = if text.is_empty() {
+            Ok(())
+        } else {
+            writeln!(out, "{text}").and_then(|()| out.flush())
+        };
         match written {
             // Who reads us has seen enough.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -48,7 +56,9 @@ pub fn rows<'a>(value: &'a Value, name: &str) -> &'a [Value] {
 
 /// A field by a path such as `entry.actor`.
 pub fn field<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
-    path.split('.').try_fold(value, |value, key| value.get(key)).filter(|value| !value.is_null())
+    path.split('.')
+        .try_fold(value, |value, key| value.get(key))
+        .filter(|value| !value.is_null())
 }
 
 pub fn text(value: &Value, path: &str) -> String {
@@ -67,15 +77,30 @@ pub fn table(rows: &[Value], columns: &[&str], empty: &str) -> String {
     } else {
         columns.to_vec()
     };
-    let used: Vec<&str> =
-        wanted.into_iter().filter(|path| rows.iter().any(|row| !text(row, path).is_empty())).collect();
+    let used: Vec<&str> = wanted
+        .into_iter()
+        .filter(|path| rows.iter().any(|row| !text(row, path).is_empty()))
+        .collect();
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header(used.iter().map(|path| Cell::new(title(path)).set_alignment(alignment(path))));
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header(
+        used.iter()
+            .map(|path| Cell::new(title(path)).set_alignment(alignment(path))),
+    );
     for row in rows {
-        table.add_row(used.iter().map(|path| Cell::new(text(row, path)).set_alignment(alignment(path))));
+        table.add_row(
+            used.iter()
+                .map(|path| Cell::new(text(row, path)).set_alignment(alignment(path))),
+        );
     }
-    table.to_string().lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
+    table
+        .to_string()
+        .lines()
+        .map(str::trim_end)
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 fn all_columns(rows: &[Value]) -> Vec<String> {
@@ -90,21 +115,38 @@ fn all_columns(rows: &[Value]) -> Vec<String> {
 
 /// `limit_usd` is `LIMIT USD`, and of a path the last part counts.
 fn title(path: &str) -> String {
-    path.rsplit('.').next().unwrap_or_default().replace('_', " ").to_uppercase()
+    path.rsplit('.')
+        .next()
+        .unwrap_or_default()
+        .replace('_', " ")
+        .to_uppercase()
 }
 
 fn alignment(path: &str) -> CellAlignment {
     let numeric = path.ends_with("_usd") || matches!(path, "seq" | "postings" | "percent" | "keys" | "open_reviews");
-    if numeric { CellAlignment::Right } else { CellAlignment::Left }
+    if numeric {
+        CellAlignment::Right
+    } else {
+        CellAlignment::Left
+    }
 }
 
 /// An object: its plain fields one a line, then its lists as tables, then its objects, each with a
 /// heading. Empty ones are left out.
 pub fn record(value: &Value, leave_out: &[&str]) -> String {
-    let Some(object) = value.as_object() else { return show(value) };
-    let fields: Vec<(&String, &Value)> =
-        object.iter().filter(|(key, value)| !leave_out.contains(&key.as_str()) && !is_empty(value)).collect();
-    let width = fields.iter().filter(|(_, value)| is_plain(value)).map(|(key, _)| key.len()).max().unwrap_or(0);
+    let Some(object) = value.as_object() else {
+        return show(value);
+    };
+    let fields: Vec<(&String, &Value)> = object
+        .iter()
+        .filter(|(key, value)| !leave_out.contains(&key.as_str()) && !is_empty(value))
+        .collect();
+    let width = fields
+        .iter()
+        .filter(|(_, value)| is_plain(value))
+        .map(|(key, _)| key.len())
+        .max()
+        .unwrap_or(0);
     let mut blocks: Vec<String> = Vec::new();
     let plain: Vec<String> = fields
         .iter()
@@ -120,7 +162,11 @@ pub fn record(value: &Value, leave_out: &[&str]) -> String {
             Value::Array(items) => items.iter().map(show).collect::<Vec<_>>().join("\n"),
             other => record(other, leave_out),
         };
-        let body = body.lines().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n");
+        let body = body
+            .lines()
+            .map(|line| format!("  {line}"))
+            .collect::<Vec<_>>()
+            .join("\n");
         blocks.push(format!("{}:\n{body}", key.replace('_', " ")));
     }
     blocks.join("\n\n")
@@ -157,7 +203,9 @@ pub fn show(value: &Value) -> String {
 
 /// Without control characters, which could rewrite what a terminal shows.
 pub fn clean(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    text.chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
 }
 
 #[cfg(test)]
@@ -172,7 +220,11 @@ mod tests {
             {"id": "a", "status": "active", "reason": "", "fullest": {"limit_usd": "5.00"}},
             {"id": "bb", "status": "paused", "reason": "", "fullest": null},
         ]);
-        let rendered = table(super::rows(&rows, "agents"), &["id", "status", "reason", "fullest.limit_usd"], "none");
+        let rendered = table(
+            super::rows(&rows, "agents"),
+            &["id", "status", "reason", "fullest.limit_usd"],
+            "none",
+        );
         assert_eq!(rendered, " ID  STATUS  LIMIT USD\n a   active       5.00\n bb  paused");
         assert_eq!(table(&[], &["id"], "no agents"), "no agents");
     }
@@ -182,7 +234,10 @@ mod tests {
         let value = json!({
             "lines": [{"budget": "daily", "limit_usd": "5.00"}], "status": "active", "reason": "", "clock": {"ok": true}
         });
-        assert_eq!(record(&value, &[]), "status  active\n\nclock:\n  ok  yes\n\nlines:\n   BUDGET  LIMIT USD\n   daily        5.00");
+        assert_eq!(
+            record(&value, &[]),
+            "status  active\n\nclock:\n  ok  yes\n\nlines:\n   BUDGET  LIMIT USD\n   daily        5.00"
+        );
     }
 
     #[test]

@@ -12,8 +12,8 @@ use super::failure::Failure;
 use super::output::{rows, table};
 use super::when::When;
 use crate::config::{price_files, write_atomically};
-use crate::domain::price::litellm::{self, Import as Parsed, Origin};
 use crate::domain::price::file::PriceFile;
+use crate::domain::price::litellm::{self, Import as Parsed, Origin};
 
 #[derive(Debug, Subcommand)]
 pub enum Prices {
@@ -41,7 +41,16 @@ pub struct Import {
     dry_run: bool,
 }
 
-const COLUMNS: [&str; 8] = ["service", "model", "layer", "bands", "units", "context", "max_output", "provenance"];
+const COLUMNS: [&str; 8] = [
+    "service",
+    "model",
+    "layer",
+    "bands",
+    "units",
+    "context",
+    "max_output",
+    "provenance",
+];
 
 impl Prices {
     pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
@@ -49,7 +58,9 @@ impl Prices {
             Self::Show { model } => {
                 let query: Vec<(&str, &str)> = model.as_deref().map(|model| ("model", model)).into_iter().collect();
                 let answer = context.client()?.get(&["prices"], &query).await?;
-                context.output.answer(&answer, |value| table(rows(value, "prices"), &COLUMNS, "no price matches"))
+                context.output.answer(&answer, |value| {
+                    table(rows(value, "prices"), &COLUMNS, "no price matches")
+                })
             }
             Self::Import(import) => import.run(context).await,
         }
@@ -59,11 +70,24 @@ impl Prices {
 impl Import {
     async fn run(self, context: &Context) -> Result<(), Failure> {
         let bytes = read(&self.file)?;
-        let source = self.file.file_name().map_or_else(|| "a price list".into(), |name| name.to_string_lossy());
+        let source = self
+            .file
+            .file_name()
+            .map_or_else(|| "a price list".into(), |name| name.to_string_lossy());
         let today = When::today();
-        let parsed = litellm::parse(&bytes, &Origin { source: &source, date: &today })
-            .map_err(|error| Failure::failed(format!("{}: {error}", self.file.display())))?;
-        let written = if self.dry_run || parsed.entries.is_empty() { None } else { Some(self.write(context, &parsed)?) };
+        let parsed = litellm::parse(
+            &bytes,
+            &Origin {
+                source: &source,
+                date: &today,
+            },
+        )
+        .map_err(|error| Failure::failed(format!("{}: {error}", self.file.display())))?;
+        let written = if self.dry_run || parsed.entries.is_empty() {
+            None
+        } else {
+            Some(self.write(context, &parsed)?)
+        };
         let report = json!({
             "read": parsed.read,
             "imported": parsed.entries.len(),
@@ -92,16 +116,29 @@ impl Import {
     /// Into the directory beside the ledger from which the daemon reads prices.
     fn write(&self, context: &Context, parsed: &Parsed) -> Result<PathBuf, Failure> {
         let loaded = context.loader().load(context.config_path().as_deref());
-        let settings =
-            loaded.map_err(|problems| Failure::failed(format!("the config has mistakes\n{problems}")))?.settings;
+        let settings = loaded
+            .map_err(|problems| Failure::failed(format!("the config has mistakes\n{problems}")))?
+            .settings;
         let dir = price_files::dir(&settings);
         fs::create_dir_all(&dir).map_err(|error| Failure::Failed {
             message: format!("{} cannot be made: {error}", dir.display()),
             hint: Some("it belongs to the daemon's user: run this as that user or as root".to_owned()),
         })?;
-        let stem = self.file.file_stem().map_or_else(|| "prices".into(), |stem| stem.to_string_lossy());
-        let name: String =
-            stem.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' || c == '_' { c } else { '-' }).take(64).collect();
+        let stem = self
+            .file
+            .file_stem()
+            .map_or_else(|| "prices".into(), |stem| stem.to_string_lossy());
+        let name: String = stem
+            .chars()
+            .map(|c| {
+                if c.is_ascii_alphanumeric() || c == '-' || c == '_' {
+                    c
+                } else {
+                    '-'
+                }
+            })
+            .take(64)
+            .collect();
         let path = dir.join(format!("{name}.json"));
         let text = PriceFile::new(parsed.entries.clone()).to_json();
         write_atomically(&path, text.as_bytes())
@@ -121,7 +158,10 @@ fn read(path: &Path) -> Result<Vec<u8>, Failure> {
 fn render(report: &Value) -> String {
     let skipped = report["skipped"].as_object();
     let total: u64 = skipped.map_or(0, |kinds| kinds.values().filter_map(Value::as_u64).sum());
-    let mut text = format!("{} entries: {} imported, {total} not", report["read"], report["imported"]);
+    let mut text = format!(
+        "{} entries: {} imported, {total} not",
+        report["read"], report["imported"]
+    );
     for (kind, count) in skipped.into_iter().flatten() {
         text.push_str(&format!("\n  {count:>6}  {kind}"));
     }
@@ -136,7 +176,9 @@ async fn reload(context: &Context) -> Result<(), Failure> {
     };
     match reloaded {
         Ok(_) => context.output.say("the daemon has loaded them"),
-        Err(Failure::Unreachable { .. }) => context.output.say("no daemon is running here: it will load them when it starts"),
+        Err(Failure::Unreachable { .. }) => context
+            .output
+            .say("no daemon is running here: it will load them when it starts"),
         Err(failure) => return Err(failure),
     }
     Ok(())

@@ -16,7 +16,9 @@ use crate::domain::money::Usd;
 /// On a line that is still breached it is refused, unless --raise adds room to it or --until lifts its
 /// limit for a time; what is then spent past the limit is an overage, and shown.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  backstop reset support-bot\n  backstop reset support-bot --raise 25 --yes\n  backstop reset support-bot --until 2h --yes\n  backstop reset support-bot --only instance:eu-west-1/i-0123456789abcdef0 --yes")]
+#[command(
+    after_help = "Examples:\n  backstop reset support-bot\n  backstop reset support-bot --raise 25 --yes\n  backstop reset support-bot --until 2h --yes\n  backstop reset support-bot --only instance:eu-west-1/i-0123456789abcdef0 --yes"
+)]
 pub struct Reset {
     agent: AgentId,
     /// Dollars to add to the limit of each line that is breached, for this window only
@@ -69,7 +71,9 @@ impl Reset {
         }
         let answer = client.post(&["agents", self.agent.as_str(), "reset"], &body).await?;
         context.output.answer(&answer, |value| now_is(&self.agent, value))?;
-        context.output.say(&format!("follow it with: backstop status {}", self.agent));
+        context
+            .output
+            .say(&format!("follow it with: backstop status {}", self.agent));
         Ok(())
     }
 }

@@ -46,9 +46,13 @@ impl Review {
         let client = context.client()?;
         match self {
             Self::List { all } => {
-                let answer = client.get(&["reviews"], &[("all", if all { "true" } else { "false" })]).await?;
+                let answer = client
+                    .get(&["reviews"], &[("all", if all { "true" } else { "false" })])
+                    .await?;
                 let columns = [REVIEW_COLUMNS.as_slice(), &["decision.approved", "decision.by"]].concat();
-                context.output.answer(&answer, |value| table(rows(value, "reviews"), &columns, "nothing waits for a person"))
+                context.output.answer(&answer, |value| {
+                    table(rows(value, "reviews"), &columns, "nothing waits for a person")
+                })
             }
             Self::Show { id } => {
                 let answer = client.get(&["reviews", &id.to_string()], &[]).await?;
@@ -63,10 +67,15 @@ impl Review {
 impl Decide {
     async fn run(self, context: &Context, approve: bool) -> Result<(), Failure> {
         let body = json!({ "approve": approve, "note": self.note });
-        let answer = context.client()?.post(&["reviews", &self.id.to_string()], &body).await?;
+        let answer = context
+            .client()?
+            .post(&["reviews", &self.id.to_string()], &body)
+            .await?;
         context.output.answer(&answer, |value: &Value| {
             let done = if approve { "approved" } else { "denied" };
-            let agent = field(value, "agent").map(|_| format!(" for {}", text(value, "agent"))).unwrap_or_default();
+            let agent = field(value, "agent")
+                .map(|_| format!(" for {}", text(value, "agent")))
+                .unwrap_or_default();
             format!("{done} {}{agent}", self.id)
         })
     }

@@ -18,13 +18,19 @@ pub struct Serve {}
 impl Serve {
     pub(super) fn run(&self, context: &Context, entry: Entry) -> Result<(), Failure> {
         let loader = Loader::for_daemon(context.environment.clone());
-        let loaded = loader.load(context.config_path().as_deref()).map_err(|problems| Failure::Failed {
-            message: format!("the config has mistakes\n{problems}"),
-            hint: Some("`backstop check` looks again".to_owned()),
-        })?;
+        let loaded = loader
+            .load(context.config_path().as_deref())
+            .map_err(|problems| Failure::Failed {
+                message: format!("the config has mistakes\n{problems}"),
+                hint: Some("`backstop check` looks again".to_owned()),
+            })?;
         for warning in &loaded.warnings {
             context.output.say(&warning.to_string());
         }
-        Ok((entry.serve)(ServeOptions { loaded, loader, verbose: context.global.verbose })?)
+        Ok((entry.serve)(ServeOptions {
+            loaded,
+            loader,
+            verbose: context.global.verbose,
+        })?)
     }
 }

@@ -12,7 +12,9 @@ use crate::domain::id::{AgentId, TaskId};
 ///
 /// Times are taken in whole hours: the start is rounded down, the end up.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  backstop spend --since 24h\n  backstop spend support-bot --by model --since 2026-11-01")]
+#[command(
+    after_help = "Examples:\n  backstop spend --since 24h\n  backstop spend support-bot --by model --since 2026-11-01"
+)]
 pub struct Spend {
     /// Only this agent's
     agent: Option<AgentId>,
@@ -66,8 +68,11 @@ impl Spend {
         query.extend(optional.into_iter().filter_map(|(key, value)| Some((key, value?))));
         let answer = context.client()?.get(&["spend"], &query).await?;
         context.output.answer(&answer, |value| {
-            let mut rendered =
-                table(rows(value, "rows"), &["key", "amount_usd", "unresolved_usd", "postings"], "nothing was spent");
+            let mut rendered = table(
+                rows(value, "rows"),
+                &["key", "amount_usd", "unresolved_usd", "postings"],
+                "nothing was spent",
+            );
             let total = text(value, "total_usd");
             if !total.is_empty() {
                 rendered.push_str(&format!("\n\ntotal: ${total}"));

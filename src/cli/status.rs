@@ -40,7 +40,9 @@ impl Status {
         let client = context.client()?;
         match self.agent {
             None => context.output.answer(&client.get(&["status"], &[]).await?, overall),
-            Some(agent) => context.output.answer(&client.get(&["agents", agent.as_str()], &[]).await?, one_agent),
+            Some(agent) => context
+                .output
+                .answer(&client.get(&["agents", agent.as_str()], &[]).await?, one_agent),
         }
     }
 }
@@ -54,7 +56,10 @@ fn overall(status: &Value) -> String {
     } else if let Some(counts) = field(status, "agents").filter(|counts| counts.is_object()) {
         blocks.push(format!("agents:\n{}", indent(&record(counts, &[]))));
     }
-    for (name, columns) in [("containments", CONTAINMENT_COLUMNS.as_slice()), ("reviews", REVIEW_COLUMNS.as_slice())] {
+    for (name, columns) in [
+        ("containments", CONTAINMENT_COLUMNS.as_slice()),
+        ("reviews", REVIEW_COLUMNS.as_slice()),
+    ] {
         let list = rows(status, name);
         if !list.is_empty() {
             blocks.push(format!("{name}:\n{}", indent(&table(list, columns, ""))));
@@ -64,8 +69,15 @@ fn overall(status: &Value) -> String {
     blocks.join("\n\n")
 }
 
-const CONTAINMENT_COLUMNS: [&str; 7] =
-    ["agent", "phase", "mode", "generation", "opened_at", "contained_at", "cause"];
+const CONTAINMENT_COLUMNS: [&str; 7] = [
+    "agent",
+    "phase",
+    "mode",
+    "generation",
+    "opened_at",
+    "contained_at",
+    "cause",
+];
 
 /// An agent with its lines, keys, containment and reviews.
 pub(super) fn one_agent(agent: &Value) -> String {
@@ -80,7 +92,10 @@ pub(super) fn one_agent(agent: &Value) -> String {
         section("containment", containment_text(containment));
     }
     section("reviews", table(rows(agent, "reviews"), &REVIEW_COLUMNS, ""));
-    section("keys", table(rows(agent, "keys"), &["id", "created_at", "revoked_at"], ""));
+    section(
+        "keys",
+        table(rows(agent, "keys"), &["id", "created_at", "revoked_at"], ""),
+    );
     blocks.retain(|block| !block.is_empty());
     blocks.join("\n\n")
 }
@@ -113,5 +128,14 @@ pub(super) fn containment_text(containment: &Value) -> String {
 }
 
 pub(super) fn indent(text: &str) -> String {
-    text.lines().map(|line| if line.is_empty() { String::new() } else { format!("  {line}") }).collect::<Vec<_>>().join("\n")
+    text.lines()
+        .map(|line| {
+            if line.is_empty() {
+                String::new()
+            } else {
+                format!("  {line}")
+            }
+        })
+        .collect::<Vec<_>>()
+        .join("\n")
 }

@@ -21,7 +21,9 @@ pub enum Usage {
     ///
     /// The form is that of POST /v1/usage. A report that was posted before is recognised by its id and
     /// not counted twice, so an import that broke off can be repeated.
-    #[command(after_help = "Examples:\n  backstop usage import reports.jsonl --agent support-bot\n  zcat reports.gz | backstop usage import - --all-or-nothing")]
+    #[command(
+        after_help = "Examples:\n  backstop usage import reports.jsonl --agent support-bot\n  zcat reports.gz | backstop usage import - --all-or-nothing"
+    )]
     Import(Import),
 }
 
@@ -59,7 +61,10 @@ impl Import {
         }
         let batches = batches(&input);
         if self.all_or_nothing && batches.len() > 1 {
-            let message = format!("{} rows do not fit into one request, so they cannot be kept all or not at all", input.len());
+            let message = format!(
+                "{} rows do not fit into one request, so they cannot be kept all or not at all",
+                input.len()
+            );
             return Err(Failure::Usage {
                 message,
                 hint: Some("leave --all-or-nothing out: a repeated import posts no row twice".to_owned()),
@@ -71,7 +76,9 @@ impl Import {
         for batch in batches {
             let answer = self.send(&client, batch).await.inspect_err(|_| {
                 if let Some(merged) = &merged {
-                    context.output.say(&format!("it broke off; until then: {}", summary(&merged.value)));
+                    context
+                        .output
+                        .say(&format!("it broke off; until then: {}", summary(&merged.value)));
                 }
             })?;
             progress.inc(batch.len() as u64);
@@ -81,7 +88,11 @@ impl Import {
         let Some(answer) = merged else { return Ok(()) };
         context.output.answer(&answer, |value| rejected_table(value, &input))?;
         context.output.say(&summary(&answer.value));
-        if count(&answer.value, "rejected") > 0 { Err(Failure::Reported) } else { Ok(()) }
+        if count(&answer.value, "rejected") > 0 {
+            Err(Failure::Reported)
+        } else {
+            Ok(())
+        }
     }
 
     fn read(&self) -> Result<String, Failure> {
@@ -129,16 +140,29 @@ fn split(input: &str) -> Result<Vec<Row>, Failure> {
     if trimmed.starts_with('[') {
         let items: Vec<&RawValue> = serde_json::from_str(trimmed)
             .map_err(|error| Failure::failed(format!("it is not a JSON array: {error}; nothing was sent")))?;
-        let row = |(index, raw): (usize, &&RawValue)| Row { text: one_line(raw), place: index + 1 };
+        let row = |(index, raw): (usize, &&RawValue)| Row {
+            text: one_line(raw),
+            place: index + 1,
+        };
         return Ok(items.iter().enumerate().map(row).collect());
     }
     // One object over several lines; one object a line does not parse as one.
     if let Ok(raw) = serde_json::from_str::<&RawValue>(trimmed) {
-        return Ok(vec![Row { text: one_line(raw), place: 1 }]);
+        return Ok(vec![Row {
+            text: one_line(raw),
+            place: 1,
+        }]);
     }
     let lines = input.trim_start_matches('\u{feff}').lines().enumerate();
-    let filled = lines.map(|(index, line)| (index + 1, line.trim())).filter(|(_, line)| !line.is_empty());
-    Ok(filled.map(|(place, line)| Row { text: line.to_owned(), place }).collect())
+    let filled = lines
+        .map(|(index, line)| (index + 1, line.trim()))
+        .filter(|(_, line)| !line.is_empty());
+    Ok(filled
+        .map(|(place, line)| Row {
+            text: line.to_owned(),
+            place,
+        })
+        .collect())
 }
 
 fn batches(rows: &[Row]) -> Vec<&[Row]> {
@@ -160,7 +184,11 @@ fn batches(rows: &[Row]) -> Vec<&[Row]> {
 /// Only on a terminal, and only where there is something to wait for.
 fn progress(rows: usize, batches: usize) -> ProgressBar {
     let shown = batches > 1 && std::io::stderr().is_terminal();
-    let target = if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    let target = if shown {
+        ProgressDrawTarget::stderr()
+    } else {
+        ProgressDrawTarget::hidden()
+    };
     let bar = ProgressBar::with_draw_target(Some(rows as u64), target);
     if let Ok(style) = ProgressStyle::with_template("{wide_bar} {pos}/{len} rows {per_sec} {eta}") {
         bar.set_style(style);
@@ -177,7 +205,9 @@ fn count(value: &Value, key: &str) -> u64 {
 
 /// Adds the answer to a further batch: counts and sums add up, its rows count on.
 fn merge(before: Option<Answer>, next: Answer) -> Answer {
-    let Some(Answer { value: mut all, .. }) = before else { return next };
+    let Some(Answer { value: mut all, .. }) = before else {
+        return next;
+    };
     let offset = count(&all, "rows_total");
     let mut more = rows(&next.value, "rows").to_vec();
     for row in &mut more {
@@ -187,12 +217,19 @@ fn merge(before: Option<Answer>, next: Answer) -> Answer {
     for key in ["rows_total", "posted", "duplicates", "rejected"] {
         all[key] = json!(count(&all, key) + count(&next.value, key));
     }
-    let amount = |value: &Value| text(value, "posted_usd").parse().unwrap_or(crate::domain::money::Usd::ZERO);
+    let amount = |value: &Value| {
+        text(value, "posted_usd")
+            .parse()
+            .unwrap_or(crate::domain::money::Usd::ZERO)
+    };
     all["posted_usd"] = json!(amount(&all).saturating_add(amount(&next.value)).to_string());
     if let Some(list) = all.get_mut("rows").and_then(Value::as_array_mut) {
         list.append(&mut more);
     }
-    Answer { text: all.to_string(), value: all }
+    Answer {
+        text: all.to_string(),
+        value: all,
+    }
 }
 
 fn summary(value: &Value) -> String {
@@ -212,7 +249,10 @@ fn rejected_table(value: &Value, input: &[Row]) -> String {
         .iter()
         .filter(|row| text(row, "status") == "rejected")
         .map(|row| {
-            let place = usize::try_from(count(row, "row")).ok().and_then(|index| input.get(index)).map(|row| row.place);
+            let place = usize::try_from(count(row, "row"))
+                .ok()
+                .and_then(|index| input.get(index))
+                .map(|row| row.place);
             let mut shown = row.clone();
             shown["line"] = json!(place);
             shown
@@ -226,7 +266,9 @@ mod tests {
     use super::*;
 
     fn texts(input: &str) -> Vec<(usize, String)> {
-        split(input).map(|rows| rows.into_iter().map(|row| (row.place, row.text)).collect()).unwrap_or_default()
+        split(input)
+            .map(|rows| rows.into_iter().map(|row| (row.place, row.text)).collect())
+            .unwrap_or_default()
     }
 
     #[test]
@@ -247,11 +289,20 @@ mod tests {
 
     #[test]
     fn batches_hold_so_many_rows_and_bytes() {
-        let row = |length: usize| Row { text: "x".repeat(length), place: 1 };
+        let row = |length: usize| Row {
+            text: "x".repeat(length),
+            place: 1,
+        };
         let many: Vec<Row> = (0..MAX_ROWS * 2 + 1).map(|_| row(1)).collect();
-        assert_eq!(batches(&many).iter().map(|batch| batch.len()).collect::<Vec<_>>(), [MAX_ROWS, MAX_ROWS, 1]);
+        assert_eq!(
+            batches(&many).iter().map(|batch| batch.len()).collect::<Vec<_>>(),
+            [MAX_ROWS, MAX_ROWS, 1]
+        );
         let large = [row(MAX_BYTES), row(1), row(MAX_BYTES)];
-        assert_eq!(batches(&large).iter().map(|batch| batch.len()).collect::<Vec<_>>(), [1, 1, 1]);
+        assert_eq!(
+            batches(&large).iter().map(|batch| batch.len()).collect::<Vec<_>>(),
+            [1, 1, 1]
+        );
     }
 
     #[test]
@@ -262,12 +313,24 @@ mod tests {
                 "rows": [{"row": 0, "status": "posted"},
                          {"row": 1, "status": "rejected", "error": {"code": "invalid_field", "message": "no"}}]
             });
-            Answer { text: value.to_string(), value }
+            Answer {
+                text: value.to_string(),
+                value,
+            }
         };
         let merged = merge(Some(merge(None, answer(0))), answer(1)).value;
         assert_eq!(summary(&merged), "4 rows: 3 posted ($0.20), 0 seen before, 1 rejected");
         assert_eq!(merged["rows"][3]["row"], 3);
-        let input: Vec<Row> = (0..4).map(|index| Row { text: String::new(), place: index * 2 + 1 }).collect();
-        assert!(rejected_table(&merged, &input).contains(" 7 "), "{}", rejected_table(&merged, &input));
+        let input: Vec<Row> = (0..4)
+            .map(|index| Row {
+                text: String::new(),
+                place: index * 2 + 1,
+            })
+            .collect();
+        assert!(
+            rejected_table(&merged, &input).contains(" 7 "),
+            "{}",
+            rejected_table(&merged, &input)
+        );
     }
 }

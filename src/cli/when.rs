@@ -59,7 +59,10 @@ impl When {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "an operator's own clock says what \"2h\" means on a command line")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "an operator's own clock says what \"2h\" means on a command line"
+)]
 fn now() -> Timestamp {
     Timestamp::now()
 }
@@ -70,11 +73,23 @@ mod tests {
 
     #[test]
     fn times_dates_and_durations() {
-        assert_eq!("2026-11-20T10:00:00+01:00".parse::<When>().map(When::past), Ok("2026-11-20T09:00:00Z".to_owned()));
-        assert_eq!("2026-11-20".parse::<When>().map(When::future), Ok("2026-11-20T00:00:00Z".to_owned()));
-        assert_eq!("7d".parse::<When>(), Ok(When::Apart(Duration::from_secs(7 * 24 * 3600))));
+        assert_eq!(
+            "2026-11-20T10:00:00+01:00".parse::<When>().map(When::past),
+            Ok("2026-11-20T09:00:00Z".to_owned())
+        );
+        assert_eq!(
+            "2026-11-20".parse::<When>().map(When::future),
+            Ok("2026-11-20T00:00:00Z".to_owned())
+        );
+        assert_eq!(
+            "7d".parse::<When>(),
+            Ok(When::Apart(Duration::from_secs(7 * 24 * 3600)))
+        );
         assert!("yesterday".parse::<When>().is_err());
-        let (past, future) = (When::Apart(Duration::from_secs(60)).past(), When::Apart(Duration::from_secs(60)).future());
+        let (past, future) = (
+            When::Apart(Duration::from_secs(60)).past(),
+            When::Apart(Duration::from_secs(60)).future(),
+        );
         assert!(past < future, "{past} {future}");
     }
 }

@@ -27,8 +27,9 @@ use crate::domain::id::{AgentId, ContainmentId};
 use crate::domain::review::{Question, Review};
 use crate::ports::{Clock, Cloud, Entropy, Judgement, Lease, Notifier, Store};
 
-/// Reviews that are read at most when looking for decisions on foreign matches.
-const REVIEWS: u32 = 1_000;
+/// Reviews that are read at most when looking for decisions on foreign matches: every one that people
+/// will ever have answered.
+const REVIEWS: u32 = 1_000_000;
 
 /// What a pass came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,6 +7,8 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::SignedDuration;
+
 use super::shared::{Shared, lock};
 use crate::domain::id::PostingId;
 use crate::domain::ledger::batch::Op;
@@ -14,6 +16,9 @@ use crate::ports::StoreError;
 
 /// Rounds of a single expiry scan at most; what is left is found by the next one.
 const MAX_ROUNDS: usize = 64;
+
+/// A hold that expired this long ago, and that the store does not have open, was ended elsewhere.
+const SURELY_ENDED: SignedDuration = SignedDuration::from_secs(10);
 
 /// Runs until it is dropped.
 pub(super) async fn keep_house(shared: Arc<Shared>) {
@@ -48,6 +53,7 @@ async fn expire(shared: &Arc<Shared>) {
             None => return,
         };
         if holds.is_empty() {
+            lock(&shared.open).drop_expired(now.saturating_sub(SURELY_ENDED).unwrap_or(now));
             return;
         }
         let found = holds.len();
@@ -57,9 +63,8 @@ async fn expire(shared: &Arc<Shared>) {
         };
         let outcomes = shared.job(holds.into_iter().map(expire).collect(), true).await;
         match outcomes {
-            Ok(_) if found < most => return,
-            Ok(_) => {}
-            Err(_) => return,
+            Ok(_) if found == most => {}
+            _ => return,
         }
     }
 }

@@ -222,6 +222,7 @@ impl Committer {
                 agent: waiting.request.attribution.agent.clone(),
                 bound: waiting.request.bound,
                 lines,
+                expires_at: waiting.expires_at,
             },
         );
         let grant = Grant::new(hold, &self.shared.orphans);

@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use jiff::Timestamp;
+
 use crate::domain::id::{AgentId, HoldId};
 use crate::domain::ledger::waitlist::LineIx;
 use crate::domain::money::Usd;
@@ -12,6 +14,7 @@ pub(super) struct OpenHold {
     pub(super) agent: AgentId,
     pub(super) bound: Usd,
     pub(super) lines: Vec<LineIx>,
+    pub(super) expires_at: Timestamp,
 }
 
 #[derive(Debug, Default)]
@@ -34,6 +37,12 @@ impl OpenHolds {
 
     pub(super) fn remove(&mut self, id: HoldId) -> Option<OpenHold> {
         self.holds.remove(&id)
+    }
+
+    /// Drops those that expired before `time`: the store has ended all of these, so whoever is left was
+    /// ended through another process.
+    pub(super) fn drop_expired(&mut self, time: Timestamp) {
+        self.holds.retain(|_, hold| hold.expires_at >= time);
     }
 
     pub(super) fn agent(&self, id: HoldId) -> Option<&AgentId> {

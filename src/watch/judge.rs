@@ -39,32 +39,40 @@ impl Watch {
         }
     }
 
-    /// Judges what is pending now; how many triggers were settled. A trigger that fails does not keep
-    /// the others waiting; the first failure is returned.
+    /// Judges what is pending now; how many triggers were settled. One that fails does not keep the
+    /// others waiting; the first failure is returned. A conflict means that the agent was changed
+    /// meanwhile, or that another daemon settled the trigger: what is pending is read again.
     pub async fn judge_pending(&self) -> Result<usize, StoreError> {
         let mut settled = 0;
+        let mut attempts = self.settings.load().attempts;
         loop {
             let batch = self.settings.load().batch.max(1);
             let pending = self.store.pending_triggers(batch).await?;
-            let (mut acted, mut failure) = (0, None);
             let (telling, acting): (Vec<_>, Vec<_>) = pending.iter().partition(|trigger| only_tells(trigger));
+            let mut results = Vec::with_capacity(acting.len() + 1);
             if !telling.is_empty() {
-                match self.tell(&telling).await {
-                    Ok(()) => acted += telling.len(),
-                    Err(error) => failure = Some(error),
-                }
+                results.push(self.tell(&telling).await.map(|()| telling.len()));
             }
             for trigger in acting {
-                match self.again_on_conflict(|| self.judge(trigger)).await {
-                    Ok(()) => acted += 1,
+                results.push(self.judge(trigger).await.map(|()| 1));
+            }
+            let (mut conflict, mut failure) = (None, None);
+            for result in results {
+                match result {
+                    Ok(count) => settled += count,
+                    Err(error @ StoreError::Conflict { .. }) => conflict = Some(error),
                     Err(error) => failure = failure.or(Some(error)),
                 }
             }
-            settled += acted;
             if let Some(error) = failure {
                 return Err(error);
             }
-            if u32::try_from(pending.len()).unwrap_or(u32::MAX) < batch {
+            if let Some(error) = conflict {
+                attempts = attempts.saturating_sub(1);
+                if attempts == 0 {
+                    return Err(error);
+                }
+            } else if u32::try_from(pending.len()).unwrap_or(u32::MAX) < batch {
                 return Ok(settled);
             }
         }

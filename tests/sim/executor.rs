@@ -95,9 +95,10 @@ impl Future for Sleep {
         if timers.now >= self.until {
             return Poll::Ready(());
         }
+        let until = self.until;
         let key = *self.key.get_or_insert_with(|| {
             timers.next += 1;
-            (self.until, timers.next)
+            (until, timers.next)
         });
         timers.waiting.insert(key, context.waker().clone());
         Poll::Pending

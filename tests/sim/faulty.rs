@@ -17,6 +17,7 @@ use backstop::domain::ledger::batch::{Batch, LedgerRules, Op, Outcome};
 use backstop::domain::ledger::hold::Hold;
 use backstop::domain::ledger::line::Line;
 use backstop::domain::ledger::posting::Posting;
+use backstop::domain::money::Usd;
 use backstop::domain::review::Review;
 use backstop::ports::{
     AgentKey, AuditView, DeadEpochs, Judgement, Lease, LineQuery, PostingQuery, SpendQuery, SpendRow, Store, StoreError,
@@ -86,51 +87,35 @@ impl Faulty {
         }
     }
 
-    fn lies(&self, batch: &Batch) -> Option<Vec<Outcome>> {
+    /// What a lying store makes of an operation: an answer without the deed, or another deed.
+    fn lie(&self, op: &mut Op) -> Option<Outcome> {
         let lie = (*self.lie.lock().unwrap())?;
-        let is_only = |of: fn(&Op) -> bool| batch.ops.iter().all(of);
-        let outcomes = match lie {
-            Lie::DropsReports if is_only(|op| matches!(op, Op::Report(_))) => batch
-                .ops
-                .iter()
-                .map(|op| match op {
-                    Op::Report(report) => Outcome::Posted { posting: report.posting },
-                    _ => unreachable!("only reports"),
-                })
-                .collect(),
-            Lie::DropsCaptures if is_only(|op| matches!(op, Op::Capture(_))) => batch
-                .ops
-                .iter()
-                .map(|op| match op {
-                    Op::Capture(capture) => Outcome::Ended {
-                        posting: Some(capture.posting),
-                        overage: backstop::domain::money::Usd::ZERO,
-                    },
-                    _ => unreachable!("only captures"),
-                })
-                .collect(),
-            Lie::NeverAdmits if is_only(|op| matches!(op, Op::Admit(_))) => {
-                batch.ops.iter().map(|_| Outcome::Wait { short: Vec::new() }).collect()
+        let outcome = match (lie, op) {
+            (Lie::DropsReports, Op::Report(report)) => Some(Outcome::Posted { posting: report.posting }),
+            (Lie::DropsCaptures, Op::Capture(capture)) => Some(Outcome::Ended {
+                posting: Some(capture.posting),
+                overage: Usd::ZERO,
+            }),
+            (Lie::NeverAdmits, Op::Admit(_)) => Some(Outcome::Wait { short: Vec::new() }),
+            (Lie::PostsTwice, Op::Report(report)) => {
+                let suffix = report.posting.to_string();
+                report.report = format!("{}/{}", report.report, &suffix[24..]).parse().unwrap();
+                None
             }
             _ => return None,
         };
         self.lied.store(true, Ordering::Relaxed);
-        Some(outcomes)
+        outcome
     }
 
-    /// The batch as it is passed on.
-    fn twisted(&self, batch: &Batch) -> Batch {
+    /// Passes a batch on, without the operations that it only claims to have done.
+    async fn pass_on(&self, batch: &Batch, rules: &LedgerRules) -> Result<Vec<Outcome>, StoreError> {
         let mut batch = batch.clone();
-        if *self.lie.lock().unwrap() == Some(Lie::PostsTwice) {
-            for op in &mut batch.ops {
-                if let Op::Report(report) = op {
-                    let suffix = &report.posting.to_string()[24..];
-                    report.report = format!("{}/{suffix}", report.report).parse().unwrap();
-                    self.lied.store(true, Ordering::Relaxed);
-                }
-            }
-        }
-        batch
+        let lies: Vec<Option<Outcome>> = batch.ops.iter_mut().map(|op| self.lie(op)).collect();
+        let mut told = lies.iter();
+        batch.ops.retain(|_| told.next().is_some_and(Option::is_none));
+        let mut outcomes = self.inner.commit(&batch, rules).await?.into_iter();
+        Ok(lies.into_iter().filter_map(|lie| lie.or_else(|| outcomes.next())).collect())
     }
 }
 
@@ -139,10 +124,6 @@ impl Store for Faulty {
     async fn commit(&self, batch: &Batch, rules: &LedgerRules) -> Result<Vec<Outcome>, StoreError> {
         self.commits.fetch_add(1, Ordering::Relaxed);
         self.slow().await;
-        if let Some(outcomes) = self.lies(batch) {
-            return Ok(outcomes);
-        }
-        let batch = &self.twisted(batch);
         let fate = {
             let mut fate = self.fate.lock().unwrap();
             fate.chance(self.trouble.load(Ordering::Relaxed)).then(|| fate.below(7))
@@ -161,7 +142,7 @@ impl Store for Faulty {
             Some(3) => self.stall().await,
             _ => {}
         }
-        let outcomes = self.inner.commit(batch, rules).await?;
+        let outcomes = self.pass_on(batch, rules).await?;
         self.slow().await;
         match fate {
             Some(4) => Err(Self::unknown()),

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use backstop::domain::id::EpochId;
-use backstop::domain::ledger::auditor::{AuditParts, audit};
+use backstop::domain::ledger::auditor::audit;
 use backstop::domain::ledger::batch::{Batch, LedgerRules, Op, Outcome};
 use backstop::domain::ledger::line::{Line, LineKey};
 use backstop::ports::{AuditView, LineQuery, Store, StoreError};
+use backstop::store::memory::MemoryStore;
 use backstop::store::sqlite::{SqliteOptions, SqliteStore};
 use jiff::Timestamp;
 use tempfile::TempDir;
@@ -17,6 +18,7 @@ use crate::make::now;
 /// How to get another handle on the same data: another process on the same file, as it were.
 enum Backing {
     Sqlite { dir: TempDir },
+    Memory { store: Arc<MemoryStore> },
 }
 
 /// A fresh store with one open epoch.
@@ -40,6 +42,14 @@ impl Fixture {
         Self::begin(Backing::Sqlite { dir }, store).await
     }
 
+    pub async fn memory() -> Self {
+        let store = Arc::new(MemoryStore::new());
+        let backing = Backing::Memory {
+            store: Arc::clone(&store),
+        };
+        Self::begin(backing, store).await
+    }
+
     async fn begin(backing: Backing, store: Arc<dyn Store>) -> Self {
         let epoch = store.open_epoch(now(), "here").await.expect("an epoch");
         Self {
@@ -54,6 +64,7 @@ impl Fixture {
     pub async fn another(&self) -> Arc<dyn Store> {
         match &self.backing {
             Backing::Sqlite { dir } => Arc::new(open_sqlite(dir).await),
+            Backing::Memory { store } => Arc::new(MemoryStore::clone(store)),
         }
     }
 
@@ -63,8 +74,12 @@ impl Fixture {
             backing, store, epoch, ..
         } = self;
         drop(store);
-        let next = match &backing {
+        let next: Arc<dyn Store> = match &backing {
             Backing::Sqlite { dir } => Arc::new(open_sqlite(dir).await),
+            Backing::Memory { store } => {
+                store.kill();
+                Arc::new(MemoryStore::clone(store))
+            }
         };
         (next, epoch, Remains { _backing: backing })
     }
@@ -130,14 +145,6 @@ pub async fn line(store: &dyn Store, key: &LineKey) -> Line {
 
 pub async fn is_sound(store: &dyn Store, at: Timestamp) -> AuditView {
     let view = store.audit_view().await.expect("a view");
-    let findings = audit(&AuditParts {
-        lines: &view.lines,
-        holds: &view.holds,
-        postings: &view.postings,
-        entries: &view.entries,
-        rolled: &view.rolled,
-        now: at,
-    });
-    assert_eq!(findings, []);
+    assert_eq!(audit(&view.parts(at)), []);
     view
 }

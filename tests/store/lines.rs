@@ -19,6 +19,7 @@ conform!(
     a_rolling_line_drops_what_has_left_its_window,
     a_trigger_waits_until_it_is_settled_once,
     a_trigger_survives_a_crash,
+    a_fleet_line_knows_its_spenders,
 );
 
 fn yesterday(mut spec: LineSpec) -> LineSpec {
@@ -245,4 +246,24 @@ async fn a_trigger_survives_a_crash(f: Fixture) {
     let (store, _, _remains) = f.crash().await;
     assert!(!before.is_empty());
     assert_eq!(store.pending_triggers(100).await.unwrap(), before);
+}
+
+async fn a_fleet_line_knows_its_spenders(f: Fixture) {
+    let line = fleet("fleet", usd(100));
+    let report = |n, name: &str, amount| Op::Report(report(n, of(name), usd(amount), vec![line.clone()]));
+    let lines = || vec![line.clone()];
+    f.commit(vec![
+        report(1, "a", 3),
+        report(2, "b", 5),
+        report(3, "a", 4),
+        report(4, "c", 1),
+    ])
+    .await;
+    f.commit(vec![admit(5, of("b"), usd(20), lines()), expire(5)]).await;
+    let spenders = f.store.spenders(&line.key, 10).await.unwrap();
+    let wanted = [(agent("a"), usd(7)), (agent("b"), usd(5)), (agent("c"), usd(1))];
+    assert_eq!(spenders, wanted, "what is unresolved is left out");
+    f.commit(vec![resolve(5, 15, usd(4))]).await;
+    let spenders = f.store.spenders(&line.key, 2).await.unwrap();
+    assert_eq!(spenders, [(agent("b"), usd(9)), (agent("a"), usd(7))]);
 }

@@ -5,6 +5,7 @@
 
 mod audit;
 mod control;
+mod differential;
 mod epochs;
 mod fixture;
 mod ledger;
@@ -22,6 +23,15 @@ macro_rules! conform {
                 #[tokio::test]
                 async fn $case() {
                     super::$case(crate::fixture::Fixture::sqlite().await).await;
+                }
+            )+
+        }
+
+        mod on_memory {
+            $(
+                #[tokio::test]
+                async fn $case() {
+                    super::$case(crate::fixture::Fixture::memory().await).await;
                 }
             )+
         }

@@ -399,3 +399,46 @@ async fn stats_count_what_is_there() {
     assert_eq!((stats.postings, stats.open_holds, stats.lines), (7, 0, 1));
     assert!(stats.bytes > 0 && stats.free_bytes.is_some_and(|free| free > 0));
 }
+
+#[tokio::test]
+async fn spenders_are_those_of_the_line_and_of_its_window() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_sqlite(&dir).await;
+    let epoch = store.open_epoch(now(), "here").await.unwrap();
+    let mut fleet_hour = rolling("fleet", "a", usd(100), 3600, 60);
+    fleet_hour.key.agent = None;
+    fleet_hour.rule.scope = backstop::domain::ledger::line::Scope::Fleet;
+    let own = spec("daily", "a", usd(100));
+    let report_at = |n: u128, name: &str, seconds: i64| {
+        let mut report = report(n, of(name), usd(i64::try_from(n).unwrap()), vec![fleet_hour.clone()]);
+        report.occurred_at = later(seconds);
+        report
+    };
+    let mut claim = report(50, of("a"), usd(50), vec![fleet_hour.clone(), own.clone()]);
+    claim.trust = backstop::domain::ledger::posting::Trust::Agent;
+    let ops = [report_at(1, "a", 0), report_at(2, "b", 600), claim];
+    let batch = |seq, at, ops: Vec<Op>| Batch {
+        epoch,
+        seq,
+        now: at,
+        ops,
+    };
+    send(&store, &batch(1, later(600), ops.map(Op::Report).to_vec())).await;
+    let spenders = store.spenders(&fleet_hour.key, 10).await.unwrap();
+    assert_eq!(
+        spenders,
+        [(agent("b"), usd(2)), (agent("a"), usd(1))],
+        "an agent's claim is not the fleet's"
+    );
+    let alone = store.spenders(&own.key, 10).await.unwrap();
+    assert_eq!(alone, [(agent("a"), usd(50))]);
+
+    let third = Op::Report(report_at(3, "c", 3700));
+    send(&store, &batch(2, later(3700), vec![third])).await;
+    let spenders = store.spenders(&fleet_hour.key, 10).await.unwrap();
+    assert_eq!(
+        spenders,
+        [(agent("c"), usd(3)), (agent("b"), usd(2))],
+        "the first has left the window"
+    );
+}

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use super::source::{self, Source};
 
@@ -56,16 +57,20 @@ pub fn files(folders: &[&str], endings: &[&str]) -> Vec<PathBuf> {
     found
 }
 
-pub fn sources() -> Vec<File> {
-    let read_all = files(&["src"], &["rs"])
-        .into_iter()
-        .map(|path| (name(&path), read(&path)));
-    let files = parse_all(read_all);
-    assert!(
-        files.iter().any(|file| file.room == "domain"),
-        "the sources were not found"
-    );
-    files
+/// The files of `src`, read once for all tests of a process.
+pub fn sources() -> &'static [File] {
+    static SOURCES: OnceLock<Vec<File>> = OnceLock::new();
+    SOURCES.get_or_init(|| {
+        let read_all = files(&["src"], &["rs"])
+            .into_iter()
+            .map(|path| (name(&path), read(&path)));
+        let files = parse_all(read_all);
+        assert!(
+            files.iter().any(|file| file.room == "domain"),
+            "the sources were not found"
+        );
+        files
+    })
 }
 
 /// Parses files by name, without those that are modules of tests only.

@@ -2,38 +2,14 @@
 
 use std::sync::LazyLock;
 
-use serde::Deserialize;
-
 use super::entry::PriceEntry;
-use super::raw::RawPrice;
+use super::file;
 
 const LIST: &str = include_str!("builtin.json");
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File {
-    /// For whoever reads the file.
-    #[serde(rename = "about")]
-    _about: Vec<String>,
-    price: Vec<RawPrice>,
-}
-
-/// Reads a list in the form of the built-in one, as an operator may write it.
-pub fn read_list(text: &str) -> Result<Vec<PriceEntry>, String> {
-    let file: File = serde_json::from_str(text).map_err(|e| e.to_string())?;
-    let mut entries = Vec::new();
-    for price in &file.price {
-        let read = price
-            .entries()
-            .map_err(|why| format!("{} {:?}: {why}", price.service, price.models))?;
-        entries.extend(read);
-    }
-    Ok(entries)
-}
-
 static BUILTIN: LazyLock<Vec<PriceEntry>> = LazyLock::new(|| {
     // The text is part of the program, and a test reads it; it cannot differ at run time.
-    read_list(LIST).expect("the built-in list is read by a test")
+    file::read_own(LIST.as_bytes()).expect("the built-in list is read by a test")
 });
 
 /// The built-in prices. Each says where it comes from and when it was read.

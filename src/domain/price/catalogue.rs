@@ -35,7 +35,7 @@ impl Layer {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LookupRejection {
     #[error(
-        "no price is known for model {model:?} of {service}; import a list, add a [[price]] for it, \
+        "no price is known for model {model:?} of {service}; import a list or name a price file that has it, \
          set a ceiling for unknown models, or report the amount in USD"
     )]
     UnknownModel { service: ServiceId, model: ModelId },
@@ -145,6 +145,7 @@ impl Index {
             .or_else(|| {
                 self.patterns
                     .iter()
+                    .rev()
                     .find(|entry| entry.service == *service && entry.matches(model))
             })
     }
@@ -179,7 +180,7 @@ impl Catalogue {
         }
     }
 
-    /// With this imported list in place of the one before.
+    /// With this imported list in place of the one before. Of two entries for a model the later one wins.
     #[must_use]
     pub fn with_imported(mut self, entries: Vec<PriceEntry>) -> Self {
         self.layers[1].1 = Index::build(entries);

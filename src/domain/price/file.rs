@@ -1,24 +1,23 @@
-//! Price files: what an import writes, and what the daemon reads.
+//! Price files: the form in which prices are kept and laid over the built-in ones.
 //!
-//! Two forms are read. One is our own, the entries as they are; the other is LiteLLM's list, so that a
-//! file which somebody fetched can be named in the config without an import. Our own form is read as
-//! strictly as a foreign one: somebody may have edited it.
+//! A file is JSON: `{"about": [...], "price": [...]}`, each price as `RawPrice` says. The built-in list has
+//! the same form. LiteLLM's list is read too, so that an operator may name it directly, but it is better
+//! imported: then what was skipped has been seen, and the file holds exactly what is in force.
 
 use serde::{Deserialize, Serialize};
 
-use super::entry::{MAX_BANDS, PriceEntry};
-use super::litellm::{self, ImportRejection, MAX_BYTES, MAX_ENTRIES, Origin};
+use super::entry::PriceEntry;
+use super::litellm::{self, ImportRejection, Origin};
+use super::raw::{RawPrice, RawPriceRejection};
 use crate::domain::wire::json::{self, JsonLimits, JsonRejection};
 
-/// What our own form is called in its file.
-const FORMAT: &str = "backstop-prices-1";
-
-/// A price file in our own form.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct PriceFile {
-    format: String,
-    entries: Vec<PriceEntry>,
+struct File {
+    /// For whoever reads the file.
+    #[serde(default)]
+    about: Vec<String>,
+    price: Vec<RawPrice>,
 }
 
 /// Why a file holds no prices.
@@ -26,131 +25,155 @@ pub struct PriceFile {
 pub enum PriceFileRejection {
     #[error(transparent)]
     Json(#[from] JsonRejection),
+    #[error(transparent)]
+    List(#[from] ImportRejection),
     #[error("not a price file: {0}")]
     Form(String),
-    #[error("the price of {model} is not sound: {why}")]
-    Entry { model: String, why: &'static str },
-    #[error("the file has {0} entries, and at most {MAX_ENTRIES} are read")]
-    TooMany(usize),
-    #[error(transparent)]
-    Import(#[from] ImportRejection),
-    #[error("none of its {0} entries can be used")]
-    Nothing(usize),
+    #[error("the price of {models} of {service}: {why}")]
+    Price {
+        service: String,
+        models: String,
+        why: RawPriceRejection,
+    },
+    #[error("the file holds no price")]
+    Empty,
 }
 
-impl PriceFile {
-    pub fn new(entries: Vec<PriceEntry>) -> Self {
-        Self {
-            format: FORMAT.to_owned(),
-            entries,
-        }
-    }
-
-    /// One entry a line, so that two versions can be compared.
-    pub fn to_json(&self) -> String {
-        let line = |entry| serde_json::to_string(entry).expect("an entry has text keys and finite numbers");
-        let lines: Vec<String> = self.entries.iter().map(line).collect();
-        format!(
-            "{{\"format\": \"{FORMAT}\", \"entries\": [\n{}\n]}}\n",
-            lines.join(",\n")
-        )
-    }
-}
-
-/// Reads a price file in either form.
-pub fn read(bytes: &[u8], origin: &Origin<'_>) -> Result<Vec<PriceEntry>, PriceFileRejection> {
+/// Reads a price file, or a list of LiteLLM. In several files the later ones win: give their entries to
+/// the catalogue in that order.
+pub fn read_prices(bytes: &[u8], origin: &Origin<'_>) -> Result<Vec<PriceEntry>, PriceFileRejection> {
     json::check(
         bytes,
         &JsonLimits {
-            bytes: MAX_BYTES,
-            ..JsonLimits::default()
+            bytes: litellm::MAX_BYTES,
+            depth: 12,
+            values: 4_000_000,
         },
     )?;
-    if !is_ours(bytes) {
-        let import = litellm::parse(bytes, origin)?;
-        if import.entries.is_empty() {
-            return Err(PriceFileRejection::Nothing(import.read));
-        }
-        return Ok(import.entries);
-    }
-    let file: PriceFile = serde_json::from_slice(bytes).map_err(|error| PriceFileRejection::Form(error.to_string()))?;
-    if file.entries.len() > MAX_ENTRIES {
-        return Err(PriceFileRejection::TooMany(file.entries.len()));
-    }
-    file.entries.into_iter().map(sound).collect()
-}
-
-/// Ours says what it is; LiteLLM's has model names for its keys.
-fn is_ours(bytes: &[u8]) -> bool {
-    #[derive(Deserialize)]
-    struct Head {
-        format: String,
-    }
-    serde_json::from_slice::<Head>(bytes).is_ok_and(|head| head.format == FORMAT)
-}
-
-fn sound(mut entry: PriceEntry) -> Result<PriceEntry, PriceFileRejection> {
-    entry.sort();
-    let priced = entry.bands.iter().any(|band| !band.rates.is_empty()) || entry.units.iter().next().is_some();
-    let why = if entry.bands.len() > MAX_BANDS {
-        "it has too many bands"
-    } else if !priced {
-        "it has no rate at all"
+    let entries = if is_own_form(bytes) {
+        read_own(bytes)?
     } else {
-        return Ok(entry);
+        litellm::parse(bytes, origin)?.entries
     };
-    Err(PriceFileRejection::Entry {
-        model: entry.model.chars().take(100).collect(),
-        why,
-    })
+    if entries.is_empty() {
+        Err(PriceFileRejection::Empty)
+    } else {
+        Ok(entries)
+    }
+}
+
+/// Writes these entries as a price file that reads back as the same entries.
+pub fn write_prices(about: &[&str], entries: &[PriceEntry]) -> String {
+    let file = File {
+        about: about.iter().map(|&line| line.to_owned()).collect(),
+        price: entries.iter().map(RawPrice::from).collect(),
+    };
+    // Texts and lists of texts: there is nothing in it that JSON cannot hold.
+    serde_json::to_string_pretty(&file).expect("a price file is plain data")
+}
+
+/// Whether the document has the key that only our own form has.
+fn is_own_form(bytes: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Probe {
+        #[expect(dead_code, reason = "only its being there and a list matters")]
+        price: Vec<serde::de::IgnoredAny>,
+    }
+    serde_json::from_slice::<Probe>(bytes).is_ok()
+}
+
+/// Reads our own form.
+pub(super) fn read_own(bytes: &[u8]) -> Result<Vec<PriceEntry>, PriceFileRejection> {
+    let file: File = serde_json::from_slice(bytes).map_err(|why| PriceFileRejection::Form(why.to_string()))?;
+    let mut entries = Vec::new();
+    for price in &file.price {
+        let read = price.entries().map_err(|why| PriceFileRejection::Price {
+            service: price.service.chars().take(64).collect(),
+            models: price.models.join(", ").chars().take(200).collect(),
+            why,
+        })?;
+        entries.extend(read);
+        if entries.len() > litellm::MAX_ENTRIES {
+            return Err(ImportRejection::TooMany(entries.len()).into());
+        }
+    }
+    Ok(entries)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::price::builtin;
+    use crate::domain::id::{ModelId, ServiceId};
+    use crate::domain::price::{Catalogue, builtin};
 
-    const ORIGIN: Origin<'static> = Origin {
-        source: "test",
+    const ORIGIN: Origin<'_> = Origin {
+        source: "prices.json",
         date: "2026-11-20",
     };
+    const LIST: &str = include_str!("../../../tests/fixtures/litellm/prices.json");
 
     #[test]
-    fn what_is_written_reads_back() {
-        let entries = builtin().to_vec();
-        let text = PriceFile::new(entries.clone()).to_json();
-        assert_eq!(read(text.as_bytes(), &ORIGIN), Ok(entries));
-    }
-
-    #[test]
-    fn the_foreign_form_is_read_as_well() {
-        let text = br#"{"m": {"litellm_provider": "openai", "mode": "chat", "input_cost_per_token": 1e-6,
-                        "output_cost_per_token": 2e-6}}"#;
-        let entries = read(text, &ORIGIN).expect("a list");
-        assert_eq!((entries.len(), entries[0].model.as_ref()), (1, "m"));
-    }
-
-    #[test]
-    fn what_is_neither_is_refused() {
-        for text in [
-            "",
-            "[]",
-            "{}",
-            "{\"format\": \"backstop-prices-1\"}",
-            "{\"a\": 1, \"a\": 2}",
-        ] {
-            assert!(read(text.as_bytes(), &ORIGIN).is_err(), "{text}");
+    fn what_was_written_reads_back_as_it_was() {
+        let imported = litellm::parse(LIST.as_bytes(), &ORIGIN)
+            .expect("the fixture is a list")
+            .entries;
+        for entries in [imported, builtin().to_vec()] {
+            let text = write_prices(&["Imported."], &entries);
+            let read = read_prices(text.as_bytes(), &ORIGIN).expect("it was just written");
+            assert_eq!(read.len(), entries.len());
+            for (read, written) in read.iter().zip(&entries) {
+                assert_eq!(read, written);
+            }
         }
-        let entry = &builtin()[0];
-        let empty = PriceEntry {
-            bands: Vec::new(),
-            units: Default::default(),
-            ..entry.clone()
+    }
+
+    #[test]
+    fn a_list_of_litellm_is_read_as_it_is() {
+        let read = read_prices(LIST.as_bytes(), &ORIGIN).expect("it is a list");
+        let imported = litellm::parse(LIST.as_bytes(), &ORIGIN).expect("it is a list");
+        assert_eq!(read, imported.entries);
+    }
+
+    #[test]
+    fn in_several_files_the_later_ones_win() {
+        let file = |models: &str, rate: &str| {
+            let text = format!(
+                r#"{{"price": [{{"service": "s", "models": [{models}], "second": "{rate}", "source": "us", "date": "2026-11-20"}}]}}"#
+            );
+            read_prices(text.as_bytes(), &ORIGIN).expect("it is well written")
         };
-        let text = PriceFile::new(vec![empty]).to_json();
-        assert!(matches!(
-            read(text.as_bytes(), &ORIGIN),
-            Err(PriceFileRejection::Entry { .. })
-        ));
+        let files = [
+            file(r#""a", "m-##""#, "0.1"),
+            file(r#""a", "m-##""#, "0.2"),
+            file(r#""b""#, "0.3"),
+        ];
+        let catalogue = Catalogue::new(Vec::new()).with_imported(files.concat());
+        for (model, expected) in [("a", 200), ("m-12", 200), ("b", 300)] {
+            let service = ServiceId::new("s").expect("a service name");
+            let id = ModelId::new(model).expect("a model name");
+            let entry = catalogue.lookup(&service, &id).expect("it is listed");
+            let rate = entry.units.second.expect("it has a rate").nanos_per_million();
+            assert_eq!(rate, expected * 1_000_000_000_000, "{model}");
+        }
+    }
+
+    #[test]
+    fn a_file_without_prices_is_refused() {
+        for (text, expected) in [
+            ("{", "not JSON"),
+            ("[]", "not a price list"),
+            ("{}", "no price"),
+            (r#"{"price": []}"#, "no price"),
+            (r#"{"price": [], "price": []}"#, "twice"),
+            (r#"{"price": [], "prices": []}"#, "unknown field `prices`"),
+            (r#"{"price": [{"service": "s"}]}"#, "missing field"),
+            (
+                r#"{"price": [{"service": "s", "models": ["m"], "second": "-1", "source": "x", "date": "y"}]}"#,
+                "the price of m of s: second = \"-1\": a rate cannot be negative",
+            ),
+        ] {
+            let error = read_prices(text.as_bytes(), &ORIGIN).expect_err(text).to_string();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
     }
 }

@@ -1,9 +1,9 @@
-//! Prices as people write them: the form of the built-in list and of `[[price]]` in the config.
+//! Prices as people write them: the form of the built-in list and of price files.
 //!
 //! Rates are decimal dollars in quotes, per million tokens or per unit, exactly as the provider's page
 //! prints them. An unknown key is an error, since a misspelt rate would otherwise be a missing one.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::entry::{Band, MAX_BANDS, PriceEntry, Provenance, SourceKind, UnitRates, Uplifts};
 use super::rate::{Permille, Rate, RateRejection, Rates};
@@ -11,27 +11,34 @@ use super::usage::{ServiceTier, TokenClass};
 use crate::domain::id::{ModelId, NameError, ServiceId};
 
 /// One price as it is written.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawPrice {
     pub service: String,
     /// Names that share the price; `#` stands for one digit.
     pub models: Vec<String>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub bands: Vec<RawBand>,
     /// Dollars a second of audio or video.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub second: Option<String>,
     /// Dollars a character of speech.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub character: Option<String>,
     /// Dollars an image.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
     /// Dollars a call.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub request: Option<String>,
     /// Dollars a web search that the provider runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub web_search: Option<String>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "RawUplifts::is_empty")]
     pub uplift: RawUplifts,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub context: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub max_output: Option<u64>,
     /// `documented`, `third_party` or `operator`.
     #[serde(default = "operator")]
@@ -45,35 +52,67 @@ const fn operator() -> SourceKind {
 }
 
 /// Rates per million tokens for one tier and size of input.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawBand {
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_standard")]
     pub tier: ServiceTier,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub above: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub input: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cache_read: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cache_write: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cache_write_1h: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cache_write_12h: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub input_audio: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cache_read_audio: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub input_image: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cache_read_image: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub reasoning: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub output_audio: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub output_image: Option<String>,
 }
 
 /// Factors on the price of a whole call, such as `"1.1"`.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawUplifts {
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub fast: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub us: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub eu: Option<String>,
+}
+
+impl RawUplifts {
+    const fn is_empty(&self) -> bool {
+        self.fast.is_none() && self.us.is_none() && self.eu.is_none()
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+const fn is_zero(above: &u64) -> bool {
+    *above == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_standard(tier: &ServiceTier) -> bool {
+    *tier == ServiceTier::Standard
 }
 
 /// What is wrong with a written price.
@@ -93,8 +132,6 @@ pub enum RawPriceRejection {
     TooManyBands,
     #[error("two bands have the tier {tier} and above = {above}")]
     SameBand { tier: ServiceTier, above: u64 },
-    #[error("the bands of the tier {tier} begin above {above} tokens; add one for shorter inputs")]
-    NoFirstBand { tier: ServiceTier, above: u64 },
     #[error("a price has at least one rate")]
     NoRate,
     #[error("a price says where it comes from and when it was read: {key} is empty")]
@@ -189,17 +226,6 @@ impl RawPrice {
                 });
             }
         }
-        for tier in ServiceTier::ALL {
-            let first = bands.iter().find(|band| band.tier == tier);
-            let missing = first.is_none() && tier == ServiceTier::Standard && !bands.is_empty();
-            if let Some(above) = first
-                .map(|band| band.above)
-                .filter(|&above| above > 0)
-                .or(missing.then_some(0))
-            {
-                return Err(RawPriceRejection::NoFirstBand { tier, above });
-            }
-        }
         let units = UnitRates {
             second: rate("second", self.second.as_ref(), true)?,
             character: rate("character", self.character.as_ref(), true)?,
@@ -243,6 +269,64 @@ impl RawPrice {
     }
 }
 
+impl From<&Band> for RawBand {
+    fn from(band: &Band) -> Self {
+        use TokenClass as C;
+        let text = |class| {
+            band.rates
+                .get(class)
+                .map(|rate: Rate| rate.usd_per_million().to_string())
+        };
+        Self {
+            tier: band.tier,
+            above: band.above,
+            input: text(C::Input),
+            cache_read: text(C::CacheRead),
+            cache_write: text(C::CacheWrite),
+            cache_write_1h: text(C::CacheWrite1h),
+            cache_write_12h: text(C::CacheWrite12h),
+            input_audio: text(C::InputAudio),
+            cache_read_audio: text(C::CacheReadAudio),
+            input_image: text(C::InputImage),
+            cache_read_image: text(C::CacheReadImage),
+            output: text(C::Output),
+            reasoning: text(C::Reasoning),
+            output_audio: text(C::OutputAudio),
+            output_image: text(C::OutputImage),
+        }
+    }
+}
+
+impl From<&PriceEntry> for RawPrice {
+    fn from(entry: &PriceEntry) -> Self {
+        // Exact for any rate: dollars a million units, moved by six places.
+        let unit = |rate: Option<Rate>| rate.map(|rate| format!("{}e-6", rate.usd_per_million()));
+        let factor = |factor: Option<Permille>| {
+            factor.map(|factor| format!("{}.{:03}", factor.thousandths() / 1_000, factor.thousandths() % 1_000))
+        };
+        Self {
+            service: entry.service.as_str().to_owned(),
+            models: vec![entry.model.to_string()],
+            bands: entry.bands.iter().map(RawBand::from).collect(),
+            second: unit(entry.units.second),
+            character: unit(entry.units.character),
+            image: unit(entry.units.image),
+            request: unit(entry.units.request),
+            web_search: unit(entry.units.web_search),
+            uplift: RawUplifts {
+                fast: factor(entry.uplifts.fast),
+                us: factor(entry.uplifts.us),
+                eu: factor(entry.uplifts.eu),
+            },
+            context: entry.context,
+            max_output: entry.max_output,
+            kind: entry.provenance.kind,
+            source: entry.provenance.source.to_string(),
+            date: entry.provenance.date.to_string(),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -275,8 +359,6 @@ mod tests {
             ("bands = [{ input = '-1' }]", "input = \"-1\""),
             ("bands = [{ input = '2000000' }]", "a thousand dollars"),
             ("bands = [{ input = '1' }, { input = '2' }]", "two bands"),
-            ("bands = [{ above = 5, input = '1' }]", "add one for shorter inputs"),
-            ("bands = [{ tier = 'batch', input = '1' }]", "tier standard begin"),
             ("second = 'x'", "not a decimal"),
             ("second = '1'\nuplift = { fast = '0.5' }", "uplift.fast"),
         ] {

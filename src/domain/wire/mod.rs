@@ -157,7 +157,13 @@ pub fn detect(service: Option<&str>, usage: &Value) -> Result<UsageApi, UsageRej
         return Ok(UsageApi::OpenaiTranscription);
     }
     let bedrock = service == Some("bedrock");
-    if has("cache_creation_input_tokens") || has("cache_read_input_tokens") || has("cache_creation") {
+    let anthropic = [
+        "cache_creation_input_tokens",
+        "cache_read_input_tokens",
+        "cache_creation",
+        "server_tool_use",
+    ];
+    if anthropic.into_iter().any(has) || has("inference_geo") || nested("output_tokens_details", "thinking_tokens") {
         return Ok(if bedrock {
             UsageApi::BedrockInvoke
         } else {
@@ -167,7 +173,7 @@ pub fn detect(service: Option<&str>, usage: &Value) -> Result<UsageApi, UsageRej
     if nested("input_tokens_details", "image_tokens") || nested("output_tokens_details", "image_tokens") {
         return Ok(UsageApi::OpenaiImages);
     }
-    if has("input_tokens_details") {
+    if has("input_tokens_details") || nested("output_tokens_details", "reasoning_tokens") {
         return Ok(UsageApi::OpenaiResponses);
     }
     if has("input_tokens") || has("output_tokens") {
@@ -256,6 +262,10 @@ mod tests {
         ] {
             assert_eq!(detect(service, &usage), Ok(api), "{usage}");
         }
+        let thinking = json!({"input_tokens": 3, "output_tokens_details": {"thinking_tokens": 1}});
+        assert_eq!(detect(None, &thinking), Ok(UsageApi::AnthropicMessages));
+        let reasoning = json!({"input_tokens": 3, "output_tokens_details": {"reasoning_tokens": 1}});
+        assert_eq!(detect(None, &reasoning), Ok(UsageApi::OpenaiResponses));
         let bare = json!({"input_tokens": 3, "output_tokens": 1});
         assert_eq!(detect(None, &bare), Err(UsageRejection::Ambiguous));
         assert_eq!(detect(None, &json!({"tokens": 3})), Err(UsageRejection::NothingCounted));

@@ -34,8 +34,9 @@ use crate::domain::containment::state::{Containment, Step};
 use crate::domain::id::{AgentId, ContainmentId, EpochId, HoldId, KeyId, ReviewId};
 use crate::domain::ledger::batch::{Batch, LedgerRules, MAX_BATCH, Outcome};
 use crate::domain::ledger::hold::Hold;
-use crate::domain::ledger::line::Line;
+use crate::domain::ledger::line::{Line, LineKey};
 use crate::domain::ledger::posting::Posting;
+use crate::domain::money::Usd;
 use crate::domain::review::Review;
 use crate::ports::{
     AgentKey, AuditView, DeadEpochs, Judgement, Lease, LineQuery, PostingQuery, SpendQuery, SpendRow, Store,
@@ -334,6 +335,10 @@ impl Store for MemoryStore {
 
     async fn review(&self, id: ReviewId) -> Result<Option<Review>, StoreError> {
         self.read(|disk| Ok(disk.control.reviews.iter().find(|review| review.id == id).cloned()))
+    }
+
+    async fn spenders(&self, line: &LineKey, limit: u32) -> Result<Vec<(AgentId, Usd)>, StoreError> {
+        self.read(|disk| Ok(disk.spenders(line, limit)))
     }
 
     async fn containment(&self, id: ContainmentId) -> Result<Option<Containment>, StoreError> {

@@ -6,7 +6,8 @@ use jiff::Timestamp;
 
 use super::disk::{Cell, Disk, Sum, hour_of};
 use super::entries;
-use crate::domain::ledger::line::Line;
+use crate::domain::id::AgentId;
+use crate::domain::ledger::line::{Line, LineKey};
 use crate::domain::ledger::posting::{Posting, PostingKind};
 use crate::domain::money::Usd;
 use crate::ports::{AuditView, LineQuery, PostingQuery, SpendBy, SpendQuery, SpendRow, StoreError, StoreStats};
@@ -74,6 +75,30 @@ impl Disk {
         }
         rows.truncate(entries(query.limit));
         rows
+    }
+
+    /// What each agent spent on a line, without what is unresolved, the largest first.
+    pub(super) fn spenders(&self, key: &LineKey, limit: u32) -> Vec<(AgentId, Usd)> {
+        let line = self.lines.get(key);
+        let counts = |bucket: Option<Timestamp>| match bucket {
+            Some(start) => line.is_some_and(|line| line.buckets.iter().any(|bucket| bucket.start == start)),
+            None => true,
+        };
+        let mut sums: BTreeMap<&AgentId, i128> = BTreeMap::new();
+        for posting in self.postings.values() {
+            let entries = self.entries.get(&posting.id).into_iter().flatten();
+            for entry in entries.filter(|entry| entry.line == *key && counts(entry.bucket)) {
+                let settled = i128::from(entry.amount.nanos()) - i128::from(entry.unresolved.nanos());
+                *sums.entry(&posting.attribution.agent).or_default() += settled;
+            }
+        }
+        let mut spenders: Vec<_> = sums
+            .into_iter()
+            .map(|(agent, sum)| (agent.clone(), narrow(sum)))
+            .collect();
+        spenders.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        spenders.truncate(entries(limit));
+        spenders
     }
 
     pub(super) fn audit_view(&self) -> AuditView {

@@ -14,7 +14,7 @@ use crate::domain::id::AgentId;
 use crate::domain::ledger::hold::HoldState;
 use crate::domain::ledger::line::LineKey;
 use crate::domain::ledger::posting::{Basis, PostingKind, Trust};
-use crate::domain::money::Usd;
+use crate::domain::money::{NANOS_PER_USD, Usd};
 use crate::domain::window::WindowInstance;
 use crate::ports::StoreError;
 
@@ -89,6 +89,14 @@ impl<'r> Columns<'r> {
 
     pub(super) fn usd(&mut self) -> Result<Usd, StoreError> {
         self.int().map(Usd::from_nanos)
+    }
+
+    /// Dollars in one column and nano-dollars in the next, put together; past the range it is the
+    /// range's end. Sums are taken so, since SQLite's `sum` fails on an overflow.
+    pub(super) fn split_usd(&mut self) -> Result<Usd, StoreError> {
+        let sum = i128::from(self.int()?) * i128::from(NANOS_PER_USD) + i128::from(self.int()?);
+        let end = if sum < 0 { Usd::from_nanos(i64::MIN) } else { Usd::MAX };
+        Ok(Usd::from_i128(sum).unwrap_or(end))
     }
 
     pub(super) fn time(&mut self) -> Result<Timestamp, StoreError> {

@@ -10,7 +10,6 @@
 //! and never lets spend through.
 
 use jiff::Timestamp;
-use sha2::{Digest, Sha256};
 use sqlx::SqliteConnection;
 
 use super::SqliteStore;
@@ -18,8 +17,9 @@ use super::codec::{self, Columns};
 use super::commit;
 use super::error::store;
 use super::lock::FileLock;
-use crate::domain::id::{EpochId, HoldId, PostingId};
+use crate::domain::id::{EpochId, HoldId};
 use crate::domain::ledger::batch::{Batch, LedgerRules, MAX_BATCH, Op};
+use crate::domain::ledger::hold::posting_of_dead;
 use crate::domain::money::Usd;
 use crate::ports::{DeadEpochs, StoreError};
 
@@ -173,7 +173,7 @@ async fn bury_one(
                 .iter()
                 .map(|(hold, _)| Op::Expire {
                     hold: *hold,
-                    posting: posting_of(*hold),
+                    posting: posting_of_dead(*hold),
                 })
                 .collect();
             let batch = Batch { epoch, seq, now, ops };
@@ -205,18 +205,4 @@ enum Step {
     ClosedByOthers,
     Closed,
     Expired(Vec<(HoldId, Usd)>),
-}
-
-/// The posting that a dead hold gets has an id made from the hold's, so that it is the same one
-/// whoever buries it, and however often.
-fn posting_of(hold: HoldId) -> PostingId {
-    let digest = Sha256::new()
-        .chain_update(b"backstop unresolved posting 1\0")
-        .chain_update(hold.0.as_bytes())
-        .finalize();
-    let mut bytes = [0_u8; 16];
-    for (to, from) in bytes.iter_mut().zip(digest) {
-        *to = from;
-    }
-    PostingId(uuid::Builder::from_custom_bytes(bytes).into_uuid())
 }

@@ -72,3 +72,91 @@ pub(super) fn of_commit(context: &'static str, error: sqlx::Error) -> StoreError
 pub(super) fn store(context: &'static str) -> impl Fn(sqlx::Error) -> StoreError {
     move |error| of_statement(context, error)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+    use std::error::Error;
+
+    use sqlx::error::{DatabaseError, ErrorKind};
+
+    use super::*;
+
+    /// An error of SQLite's, by its extended code.
+    #[derive(Debug)]
+    struct Coded(i32);
+
+    impl std::fmt::Display for Coded {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            write!(f, "code {}", self.0)
+        }
+    }
+
+    impl Error for Coded {}
+
+    impl DatabaseError for Coded {
+        fn message(&self) -> &str {
+            "coded"
+        }
+
+        fn code(&self) -> Option<Cow<'_, str>> {
+            Some(self.0.to_string().into())
+        }
+
+        fn as_error(&self) -> &(dyn Error + Send + Sync + 'static) {
+            self
+        }
+
+        fn as_error_mut(&mut self) -> &mut (dyn Error + Send + Sync + 'static) {
+            self
+        }
+
+        fn into_error(self: Box<Self>) -> Box<dyn Error + Send + Sync + 'static> {
+            self
+        }
+
+        fn kind(&self) -> ErrorKind {
+            ErrorKind::Other
+        }
+    }
+
+    fn coded(code: i32) -> sqlx::Error {
+        sqlx::Error::Database(Box::new(Coded(code)))
+    }
+
+    #[test]
+    fn a_statement_that_failed_has_certainly_done_nothing() {
+        for (code, expected) in [
+            (5, "Busy"),
+            (261, "Busy"),
+            (6, "Busy"),
+            (13, "Full"),
+            (778, "Full"),
+            (4874, "Full"),
+            (11, "Corrupt"),
+            (267, "Corrupt"),
+            (26, "Corrupt"),
+            (1, "Other"),
+            (1034, "Other"),
+        ] {
+            let error = format!("{:?}", of_statement("x", coded(code)));
+            assert!(error.starts_with(expected), "{code}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_commit_whose_sync_failed_is_unknown() {
+        for (code, expected) in [
+            (1034, "UnknownCommit"),
+            (778, "UnknownCommit"),
+            (1, "UnknownCommit"),
+            (13, "Full"),
+            (5, "Busy"),
+        ] {
+            let error = format!("{:?}", of_commit("x", coded(code)));
+            assert!(error.starts_with(expected), "{code}: {error}");
+        }
+        let crashed = format!("{:?}", of_commit("x", sqlx::Error::WorkerCrashed));
+        assert!(crashed.starts_with("UnknownCommit"), "{crashed}");
+    }
+}

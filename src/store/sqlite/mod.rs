@@ -35,6 +35,7 @@ mod read;
 mod rollup;
 mod rows;
 mod save;
+mod share;
 mod spend;
 mod view;
 mod writer;
@@ -58,8 +59,9 @@ use crate::domain::containment::state::{Containment, Step};
 use crate::domain::id::{AgentId, ContainmentId, EpochId, HoldId, KeyId, ReviewId};
 use crate::domain::ledger::batch::{Batch, LedgerRules, Outcome};
 use crate::domain::ledger::hold::Hold;
-use crate::domain::ledger::line::Line;
+use crate::domain::ledger::line::{Line, LineKey};
 use crate::domain::ledger::posting::Posting;
+use crate::domain::money::Usd;
 use crate::domain::review::Review;
 use crate::ports::{
     AgentKey, AuditView, DeadEpochs, Judgement, Lease, LineQuery, PostingQuery, SpendQuery, SpendRow, Store,
@@ -193,6 +195,10 @@ impl Store for SqliteStore {
 
     async fn review(&self, id: ReviewId) -> Result<Option<Review>, StoreError> {
         judge::review(&self.readers, id).await
+    }
+
+    async fn spenders(&self, line: &LineKey, limit: u32) -> Result<Vec<(AgentId, Usd)>, StoreError> {
+        share::spenders(&self.readers, line, limit).await
     }
 
     async fn containment(&self, id: ContainmentId) -> Result<Option<Containment>, StoreError> {

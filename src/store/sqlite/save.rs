@@ -9,7 +9,7 @@ use super::error::{self, store};
 use super::ledger_rows::labels;
 use super::load::Loaded;
 use super::rows::Rows;
-use super::spend;
+use super::{share, spend};
 use crate::domain::id::{EpochId, PostingId};
 use crate::domain::ledger::batch::{Delta, NewTrigger};
 use crate::domain::ledger::line::{Bucket, Line, LineKey};
@@ -62,6 +62,7 @@ pub(super) async fn save(db: &mut SqliteConnection, loaded: &mut Loaded, delta: 
     }
     lines(db, delta, loaded).await?;
     buckets(db, delta, loaded).await?;
+    share::add(db, delta, &loaded.line_ids).await?;
     holds(db, delta, &loaded.line_ids).await?;
     let seqs = postings(db, delta, numbers.posting).await?;
     entries(db, delta, &loaded.line_ids, &seqs).await?;
@@ -71,7 +72,7 @@ pub(super) async fn save(db: &mut SqliteConnection, loaded: &mut Loaded, delta: 
     spend::add(db, delta, &loaded.snapshot).await
 }
 
-fn line_id(ids: &HashMap<LineKey, i64>, key: &LineKey) -> Result<i64, StoreError> {
+pub(super) fn line_id(ids: &HashMap<LineKey, i64>, key: &LineKey) -> Result<i64, StoreError> {
     ids.get(key)
         .copied()
         .ok_or_else(|| corrupt("a commit", "it names a line that it neither read nor made"))
@@ -131,11 +132,13 @@ async fn buckets(db: &mut SqliteConnection, delta: &Delta, loaded: &Loaded) -> R
         compare(id, before, line, &mut changed, &mut dropped);
     }
     if !dropped.is_empty() {
+        let dropped = dropped.finish();
         sqlx::query("DELETE FROM bucket WHERE (line, start) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?1))")
-            .bind(dropped.finish())
+            .bind(&dropped)
             .execute(&mut *db)
             .await
             .map_err(store("dropping buckets"))?;
+        share::drop_buckets(db, &dropped).await?;
     }
     if !changed.is_empty() {
         sqlx::query(

@@ -14,7 +14,7 @@ use super::error::store;
 use super::rows::Rows;
 use crate::domain::ledger::batch::{Delta, Snapshot};
 use crate::domain::ledger::posting::{Posting, PostingKind};
-use crate::domain::money::{NANOS_PER_USD, Usd};
+use crate::domain::money::Usd;
 use crate::ports::{SpendBy, SpendQuery, SpendRow, StoreError};
 
 const HOURS_PER_DAY: i64 = 24;
@@ -298,8 +298,8 @@ pub(super) async fn spend(readers: &SqlitePool, query: &SpendQuery) -> Result<Ve
         };
         found.push(SpendRow {
             key,
-            amount: whole(&mut columns)?,
-            unresolved: whole(&mut columns)?,
+            amount: columns.split_usd()?,
+            unresolved: columns.split_usd()?,
             postings: columns.int()?,
         });
     }
@@ -309,13 +309,4 @@ pub(super) async fn spend(readers: &SqlitePool, query: &SpendQuery) -> Result<Ve
     }
     found.truncate(usize::try_from(query.limit).unwrap_or(usize::MAX));
     Ok(found)
-}
-
-/// Dollars and the nano-dollars beside them, put together; past the range it is the range's end.
-fn whole(columns: &mut Columns<'_>) -> Result<Usd, StoreError> {
-    let dollars = columns.int()?;
-    let nanos = columns.int()?;
-    let sum = i128::from(dollars) * i128::from(NANOS_PER_USD) + i128::from(nanos);
-    let end = if sum < 0 { Usd::from_nanos(i64::MIN) } else { Usd::MAX };
-    Ok(Usd::from_i128(sum).unwrap_or(end))
 }

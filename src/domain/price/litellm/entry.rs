@@ -176,7 +176,10 @@ impl Draft {
     /// Says that every token is free, for what is known to be.
     fn set_free(&mut self) {
         let mut rates = crate::domain::price::Rates::default();
-        for class in TokenClass::ALL {
+        for class in TokenClass::ALL
+            .into_iter()
+            .filter(|&class| class != TokenClass::CacheWriteUnstated)
+        {
             rates.set(class, Rate::ZERO);
         }
         self.bands = ServiceTier::ALL.map(|tier| Band { tier, above: 0, rates }).into();

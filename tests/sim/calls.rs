@@ -1,0 +1,284 @@
+//! What the agents do: place holds and end them, or forget them; report; go away in the middle.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use backstop::domain::agent::AgentStatus;
+use backstop::domain::id::{AgentId, ModelId, ReportId, TaskId};
+use backstop::domain::ledger::batch::{LedgerRejection, Refusal};
+use backstop::domain::ledger::posting::{Attribution, Basis, Trust};
+use backstop::domain::money::Usd;
+use backstop::ledger::{
+    AdmitRejection, AdmitRequest, AdmittedHold, CaptureRequest, Ledger, LedgerFailure, ReportRequest, Reported,
+};
+use jiff::SignedDuration;
+
+use crate::budgets::MAX_BOUND;
+use crate::executor::Time;
+use crate::model::{Acked, Heard, KnownHold, Model};
+use crate::rng::Rng;
+
+/// Longer than any answer may take: the wait for room, the wait for a commit, and what is between.
+const PATIENCE: Duration = Duration::from_secs(60 + 5 + 45);
+
+#[derive(Clone)]
+pub(crate) struct Caller {
+    /// The process that the agent calls, and another one, which may get the end of the hold.
+    pub(crate) ledger: Ledger,
+    pub(crate) other: Ledger,
+    pub(crate) time: Arc<Time>,
+    pub(crate) model: Rc<RefCell<Model>>,
+}
+
+pub(crate) fn agent(number: u64) -> AgentId {
+    AgentId::new(format!("agent-{number}")).unwrap()
+}
+
+pub(crate) fn attribution(rng: &mut Rng) -> Attribution {
+    Attribution {
+        agent: agent(rng.below(3)),
+        task: TaskId::new(format!("t{}", rng.below(2))).unwrap(),
+        service: None,
+        model: Some(ModelId::new("m").unwrap()),
+        tool: None,
+        labels: std::collections::BTreeMap::new(),
+    }
+}
+
+impl Caller {
+    /// One call: a hold, some work, and an end of one kind or another.
+    pub(crate) async fn call(self, mut rng: Rng) {
+        let bound = Usd::from_nanos(rng.range(1, MAX_BOUND));
+        let trust = if rng.chance(80) { Trust::Gateway } else { Trust::Agent };
+        let request = AdmitRequest {
+            attribution: attribution(&mut rng),
+            trust,
+            bound,
+            ttl: Some(Duration::from_secs(rng.below(40) + 2)),
+            wait: None,
+        };
+        let gives_up = rng.chance(15).then(|| Duration::from_millis(rng.below(3_000)));
+        let Some(hold) = self.admit(request, gives_up).await else { return };
+        self.model.borrow_mut().holds.insert(
+            hold.id,
+            KnownHold {
+                bound,
+                heard: Heard::Admitted,
+            },
+        );
+        let work = if rng.chance(85) { rng.below(4_000) } else { rng.below(60_000) };
+        self.time.sleep(Duration::from_millis(work)).await;
+        let ledger = if rng.chance(15) { &self.other } else { &self.ledger };
+        match rng.below(100) {
+            0..70 => {
+                // Now and then the provider charges above its bound.
+                let most = if rng.chance(5) { bound.nanos() * 2 } else { bound.nanos() };
+                self.capture(ledger, &hold, trust, Usd::from_nanos(rng.range(0, most))).await;
+            }
+            70..85 => self.void(ledger, &hold).await,
+            // Forgotten: it expires at its bound.
+            _ => self.count("left"),
+        }
+    }
+
+    /// The smallest hold, voided at once.
+    pub(crate) async fn probe(self, mut rng: Rng) {
+        let request = AdmitRequest {
+            attribution: attribution(&mut rng),
+            trust: Trust::Gateway,
+            bound: Usd::from_nanos(1),
+            ttl: None,
+            wait: None,
+        };
+        match self.ledger.admit(request).await {
+            Ok(hold) => {
+                let known = KnownHold {
+                    bound: hold.bound,
+                    heard: Heard::Admitted,
+                };
+                self.model.borrow_mut().holds.insert(hold.id, known);
+                self.void(&self.ledger, &hold).await;
+            }
+            Err(AdmitRejection::Refused(_)) => {}
+            Err(why) => self.model.borrow_mut().violate(format!("a hold that fits was answered with {why:?}")),
+        }
+    }
+
+    async fn admit(&self, request: AdmitRequest, gives_up: Option<Duration>) -> Option<AdmittedHold> {
+        let agent = request.attribution.agent.clone();
+        let before = self.model.borrow().frozen(&agent);
+        let started = self.time.now();
+        let answer = match gives_up {
+            None => self.ledger.admit(request).await,
+            Some(patience) => {
+                tokio::select! {
+                    biased;
+                    () = self.time.sleep(patience) => {
+                        self.count("caller gone");
+                        return None;
+                    }
+                    answer = self.ledger.admit(request) => answer,
+                }
+            }
+        };
+        let took = self.time.now() - started;
+        let mut model = self.model.borrow_mut();
+        if took > PATIENCE {
+            model.violate(format!("a hold was answered after {took:?}: {answer:?}"));
+        }
+        model.note(&format!("{answer:?}"));
+        if answer.is_ok() && before.0 && model.frozen(&agent) == before {
+            model.violate(format!("a hold of {agent} was admitted while it was frozen"));
+        }
+        model.counts.add(match &answer {
+            Ok(_) if took > Duration::from_millis(500) => "admitted after a wait",
+            Ok(_) => "admitted",
+            Err(AdmitRejection::Refused(Refusal::Budget { .. })) => "refused",
+            Err(AdmitRejection::Refused(Refusal::AgentPaused | Refusal::AgentContained)) => "frozen",
+            Err(AdmitRejection::Refused(Refusal::NoBudget)) => "no budget",
+            Err(AdmitRejection::Held { .. }) => "held",
+            Err(AdmitRejection::Unavailable(_)) => "unavailable",
+            Err(AdmitRejection::Invalid(_)) => "invalid",
+        });
+        answer.ok()
+    }
+
+    async fn capture(&self, ledger: &Ledger, hold: &AdmittedHold, trust: Trust, cost: Usd) {
+        self.hear(hold, Heard::MaybeCaptured(cost));
+        let request = CaptureRequest {
+            hold: hold.id,
+            by: None,
+            cost,
+            trust,
+            occurred_at: None,
+            upstream_request: None,
+            detail: None,
+        };
+        let answer = ledger.capture(request).await;
+        self.model.borrow_mut().note(&format!("{answer:?}"));
+        match answer {
+            Ok(_) => {
+                self.hear(hold, Heard::Captured(cost));
+                self.count("captured");
+            }
+            Err(LedgerFailure::Unavailable(_)) => self.count("capture unavailable"),
+            Err(LedgerFailure::Rejected(why)) => {
+                self.model.borrow_mut().violate(format!("a capture of {} was rejected: {why}", hold.id));
+            }
+        }
+    }
+
+    async fn void(&self, ledger: &Ledger, hold: &AdmittedHold) {
+        self.hear(hold, Heard::MaybeVoided);
+        let answer = ledger.void(hold.id).await;
+        self.model.borrow_mut().note(&format!("{answer:?}"));
+        match answer {
+            Ok(_) => {
+                self.hear(hold, Heard::Voided);
+                self.count("voided");
+            }
+            Err(LedgerFailure::Rejected(LedgerRejection::AlreadyEnded(_))) => {
+                self.hear(hold, Heard::Refused);
+                self.count("void refused");
+            }
+            Err(LedgerFailure::Unavailable(_)) => self.count("void unavailable"),
+            Err(LedgerFailure::Rejected(why)) => {
+                self.model.borrow_mut().violate(format!("a void of {} was rejected: {why}", hold.id));
+            }
+        }
+    }
+
+    /// A batch of reports, some of them sent before, some with an id that another body had.
+    pub(crate) async fn report(self, mut rng: Rng) {
+        let count = if rng.chance(10) { rng.below(300) } else { rng.below(8) } + 1;
+        let mut seen = std::collections::BTreeSet::new();
+        let rows: Vec<ReportRequest> = (0..count)
+            .map(|_| report(&mut rng, self.ledger.now()))
+            .filter(|row| seen.insert((row.attribution.agent.clone(), row.report.clone())))
+            .collect();
+        let started = self.time.now();
+        let answer = self.ledger.report(rows.clone()).await;
+        let took = self.time.now() - started;
+        let mut model = self.model.borrow_mut();
+        if took > PATIENCE {
+            model.violate(format!("reports were answered after {took:?}"));
+        }
+        model.note(&format!("{answer:?}"));
+        let Ok(answers) = answer else {
+            model.counts.add("reports unavailable");
+            return;
+        };
+        if answers.len() != rows.len() {
+            model.violate(format!("{} answers for {} reports", answers.len(), rows.len()));
+        }
+        for (row, answer) in rows.iter().zip(answers) {
+            let agent = &row.attribution.agent;
+            match answer {
+                Ok(reported) => {
+                    let (posting, known) = match reported {
+                        Reported::Posted(posting) => (Some(posting), false),
+                        Reported::Known(posting) => (posting, true),
+                    };
+                    let acked = Acked {
+                        digest: row.digest,
+                        amount: row.amount,
+                        posting,
+                        new: !known,
+                    };
+                    model.acked(agent, &row.report, acked);
+                    model.counts.add(if known { "report known" } else { "reported" });
+                }
+                Err(LedgerRejection::ReportConflict(_)) => {
+                    let first = model.reports.get(&(agent.clone(), row.report.clone())).copied();
+                    if first.is_some_and(|first| first.digest == row.digest) {
+                        model.violate(format!("L6: report {} was acknowledged and then a conflict", row.report));
+                    }
+                    model.counts.add("report conflict");
+                }
+                Err(why) => model.violate(format!("report {} was rejected: {why}", row.report)),
+            }
+        }
+    }
+
+    fn hear(&self, hold: &AdmittedHold, heard: Heard) {
+        if let Some(known) = self.model.borrow_mut().holds.get_mut(&hold.id) {
+            known.heard = heard;
+        }
+    }
+
+    fn count(&self, what: &'static str) {
+        self.model.borrow_mut().counts.add(what);
+    }
+}
+
+/// A report whose body follows from its id, but for a few that say something else.
+fn report(rng: &mut Rng, now: jiff::Timestamp) -> ReportRequest {
+    let number = if rng.chance(20) { rng.below(50) } else { rng.next() >> 16 };
+    let other = rng.chance(3);
+    let mut body = Rng::new(number).fork(if other { "other" } else { "first" });
+    let amount = Usd::from_nanos(body.range(0, 12));
+    let mut digest = [u8::from(other); 32];
+    digest[..8].copy_from_slice(&number.to_le_bytes());
+    ReportRequest {
+        report: ReportId::new(format!("r{number}")).unwrap(),
+        digest,
+        attribution: Attribution {
+            agent: agent(number % 3),
+            ..attribution(&mut body)
+        },
+        amount,
+        basis: Basis::Reported,
+        trust: if body.chance(50) { Trust::Agent } else { Trust::Provider },
+        // Some arrive late, for a window that is over.
+        occurred_at: if rng.chance(10) { now - SignedDuration::from_secs(rng.range(0, 7_200)) } else { now },
+        upstream_request: None,
+        detail: None,
+    }
+}
+
+/// What an operator may set an agent to, and back.
+pub(crate) fn freezes(rng: &mut Rng) -> AgentStatus {
+    if rng.chance(50) { AgentStatus::Paused } else { AgentStatus::Contained }
+}

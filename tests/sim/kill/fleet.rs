@@ -1,0 +1,62 @@
+//! Fleets to start with.
+
+use backstop::cloud::rehearsal::fleet::{FleetSpec, MachineSpec, PrincipalSpec};
+use backstop::domain::containment::observed::{InstanceState, SpotKind};
+
+use super::scene::{ACCOUNT, PROFILE, TAG, role, user};
+
+pub fn base(regions: &[&str]) -> FleetSpec {
+    let mut agent = PrincipalSpec::role(role().arn());
+    agent.profile_arns = vec![PROFILE.to_owned()];
+    FleetSpec::new(ACCOUNT, regions)
+        .principal(agent)
+        .principal(PrincipalSpec::user(user().arn(), &[("AKIA1", true), ("AKIA2", false)]))
+        .principal(PrincipalSpec::role(&format!("arn:aws:iam::{ACCOUNT}:role/backstop")))
+}
+
+pub fn owned(region: &str, id: &str) -> MachineSpec {
+    MachineSpec::new(region, "m7g.large").id(id).tag(TAG, "agent")
+}
+
+/// A little of everything, in two regions.
+pub fn small() -> FleetSpec {
+    let mut stopped = owned("us-east-1", "i-stopped");
+    stopped.state = InstanceState::Stopped;
+    let mut protected = owned("us-east-1", "i-protected");
+    protected.stop_protected = true;
+    let mut one_time = owned("eu-west-1", "i-onetime");
+    one_time.spot = Some(SpotKind::OneTime);
+    base(&["eu-west-1", "us-east-1"])
+        .machine(owned("eu-west-1", "i-1"))
+        .machine(
+            MachineSpec::new("eu-west-1", "m7g.large")
+                .id("i-profile")
+                .profile(PROFILE),
+        )
+        .machine(one_time)
+        .machine(
+            MachineSpec::new("eu-west-1", "m7g.large")
+                .id("i-foreign")
+                .tag(TAG, "other"),
+        )
+        .machine(owned("us-east-1", "i-2"))
+        .machine(stopped)
+        .machine(protected)
+        .machine(owned("us-east-1", "i-guard"))
+}
+
+/// 120 owned and 40 foreign machines in two regions.
+pub fn large() -> FleetSpec {
+    let mut fleet = base(&["eu-west-1", "us-east-1"]);
+    for index in 0..160 {
+        let region = if index % 2 == 0 { "eu-west-1" } else { "us-east-1" };
+        let id = format!("i-{index:03}");
+        fleet = fleet.machine(match index {
+            // Ten by their profile alone.
+            0..10 => MachineSpec::new(region, "m7g.large").id(&id).profile(PROFILE),
+            10..120 => owned(region, &id),
+            _ => MachineSpec::new(region, "m7g.large").id(&id).tag(TAG, "other"),
+        });
+    }
+    fleet
+}

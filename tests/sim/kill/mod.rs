@@ -1,0 +1,11 @@
+//! The kill switch and judgement on the rehearsal fleet and the memory store, in virtual time.
+
+mod crash;
+mod crashes;
+mod cycle;
+mod faults;
+mod fleet;
+mod held;
+mod judgement;
+mod scene;
+mod time;

@@ -1,0 +1,163 @@
+//! Many seeds, and the proof that the oracles see a broken store.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::faulty::Lie;
+use crate::model::Counts;
+use crate::world::World;
+
+const STEPS: u64 = 60;
+/// The auditor and the model look after so many steps, and at the end.
+const CHECK_EVERY: u64 = 12;
+
+/// What a run came to.
+struct Outcome {
+    violations: Vec<String>,
+    counts: Counts,
+    trace: u64,
+    lied: bool,
+}
+
+fn run(seed: u64, lie: Option<Lie>) -> Outcome {
+    let mut world = World::new(seed, lie);
+    for step in 0..STEPS {
+        world.step(step);
+        if step % CHECK_EVERY == CHECK_EVERY - 1 {
+            world.check();
+            if !world.model.borrow().violations.is_empty() {
+                break;
+            }
+        }
+    }
+    if world.model.borrow().violations.is_empty() {
+        world.quiesce();
+    }
+    let lied = world.lied();
+    let model = world.model.borrow();
+    Outcome {
+        violations: model.violations.clone(),
+        counts: model.counts.clone(),
+        trace: model.trace,
+        lied,
+    }
+}
+
+/// A panic inside a run is a violation like any other: the seed has to be printed.
+fn run_caught(seed: u64, lie: Option<Lie>) -> Outcome {
+    catch_unwind(AssertUnwindSafe(|| run(seed, lie))).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned()));
+        Outcome {
+            violations: vec![format!("panic: {}", text.unwrap_or_default())],
+            counts: Counts::default(),
+            trace: 0,
+            lied: false,
+        }
+    })
+}
+
+#[expect(clippy::disallowed_methods, reason = "how a person names a seed to a test binary")]
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is a number, not {text:?}")))
+}
+
+fn complain(seed: u64, violations: &[String]) -> String {
+    let mut text = format!("seed {seed} broke {} times:\n", violations.len());
+    for violation in violations.iter().take(10) {
+        text.push_str("  ");
+        text.push_str(violation);
+        text.push('\n');
+    }
+    text + &format!("run it again with: SIM_SEED={seed} cargo test --test sim seeds:: -- --nocapture")
+}
+
+/// Runs part of the seeds; `part` of `PARTS`, so that they use more than one core.
+fn part(part: u64) {
+    if let Some(seed) = number("SIM_SEED") {
+        if part == 0 {
+            let outcome = run_caught(seed, None);
+            println!("seed {seed}: {:#?}", outcome.counts.0);
+            assert!(outcome.violations.is_empty(), "{}", complain(seed, &outcome.violations));
+        }
+        return;
+    }
+    let mut counts = Counts::default();
+    for seed in (0..number("SIM_SEEDS").unwrap_or(200)).filter(|seed| seed % PARTS == part) {
+        let outcome = run_caught(seed, None);
+        assert!(outcome.violations.is_empty(), "{}", complain(seed, &outcome.violations));
+        counts.merge(&outcome.counts);
+    }
+    println!("{:#?}", counts.0);
+    // A simulation in which something never happens proves nothing about it.
+    for what in [
+        "admitted", "admitted after a wait", "refused", "frozen", "held", "unavailable", "captured", "voided", "left",
+        "caller gone", "reported", "report known", "report conflict", "crash", "drained", "clock jump", "clock skew",
+        "reload", "freeze", "thaw", "operated", "burst",
+    ] {
+        assert!(counts.get(what) > 0, "in no run of part {part} did this happen: {what}");
+    }
+}
+
+const PARTS: u64 = 4;
+
+#[test]
+fn seeds_part_0() {
+    part(0);
+}
+
+#[test]
+fn seeds_part_1() {
+    part(1);
+}
+
+#[test]
+fn seeds_part_2() {
+    part(2);
+}
+
+#[test]
+fn seeds_part_3() {
+    part(3);
+}
+
+#[test]
+fn the_same_seed_is_the_same_run() {
+    let (a, b) = (run(7, None), run(7, None));
+    assert_eq!((a.trace, a.counts), (b.trace, b.counts));
+    assert_ne!(a.trace, run(8, None).trace);
+}
+
+/// Runs seeds with a store that lies until the lie was told, and wants it to be seen.
+fn is_seen(lie: Lie, says: &str) {
+    let mut told = 0;
+    for seed in 0..8 {
+        let outcome = run_caught(seed, Some(lie));
+        if !outcome.lied {
+            continue;
+        }
+        told += 1;
+        let seen = outcome.violations.iter().any(|violation| violation.contains(says));
+        assert!(seen, "seed {seed}: {lie:?} was told and not seen: {:?}", outcome.violations);
+    }
+    assert!(told > 0, "{lie:?} was never told");
+}
+
+#[test]
+fn a_store_that_drops_acknowledged_reports_is_seen() {
+    is_seen(Lie::DropsReports, "L5: report");
+}
+
+#[test]
+fn a_store_that_drops_captures_is_seen() {
+    is_seen(Lie::DropsCaptures, "captured by word and not by the books");
+}
+
+#[test]
+fn a_store_that_posts_twice_is_seen() {
+    is_seen(Lie::PostsTwice, "L5: report");
+}
+
+#[test]
+fn holds_that_wait_for_ever_are_seen() {
+    is_seen(Lie::NeverAdmits, "were not answered");
+}
