@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, UnixListener};
 use super::addresses::Addresses;
 use super::reload::Live;
 use super::supervise::Supervisor;
-use super::{catalogue, settings};
+use super::{catalogue, retention, settings};
 use crate::audit::{self, AuditHealth, AuditTask, Cadence, Refusals, Signer};
 use crate::config::LiveSettings;
 use crate::http::admin::{self, AdminApi, AuditPlace};
@@ -137,6 +137,15 @@ impl Daemon {
             Ok(())
         });
 
+        let stop = supervisor.front().stop.clone();
+        supervisor.front().add("retention", {
+            let (settings, ledger) = (Arc::clone(&live_settings), ledger.clone());
+            let (store, clock) = (Arc::clone(&store), Arc::clone(&clock));
+            async move {
+                retention::keep(settings, ledger, store, clock, stop).await;
+                Ok(())
+            }
+        });
         let intake = Arc::new(Intake::new(
             ledger.clone(),
             Arc::clone(&catalogue),

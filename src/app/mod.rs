@@ -8,6 +8,7 @@ mod catalogue;
 mod daemon;
 mod demo;
 mod reload;
+mod retention;
 mod serve;
 mod settings;
 mod supervise;

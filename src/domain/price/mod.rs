@@ -3,7 +3,7 @@
 //! A [`PriceEntry`] is what one model costs at one service: rates per token class, in bands by service
 //! tier and by the size of the input, and rates for what is not counted in tokens. A [`Catalogue`] finds
 //! the entry for a (service, model): the operator's overrides first, then an imported list, then the
-//! built-in list. [`mod@settle`] turns a provider's reported usage into money, [`mod@worst_case`] a bound on a
+//! built-in list. [`settle()`] turns a provider's reported usage into money, [`worst_case()`] a bound on a
 //! call into the bound of its hold.
 //!
 //! Two rules govern all of it. Each unit is counted once: the classes of a [`Usage`] are disjoint, since
@@ -16,7 +16,7 @@
 mod builtin;
 mod catalogue;
 mod entry;
-pub mod file;
+mod file;
 pub mod litellm;
 mod rate;
 mod raw;
@@ -28,9 +28,10 @@ mod worst_case;
 #[cfg(test)]
 mod tests;
 
-pub use builtin::{builtin, read_list};
+pub use builtin::builtin;
 pub use catalogue::{Catalogue, Ceiling, Layer, LookupRejection, Quote};
 pub use entry::{Band, MAX_BANDS, PriceEntry, Provenance, SourceKind, UnitRates, Uplifts};
+pub use file::{PriceFileRejection, read_prices, write_prices};
 pub use rate::{Permille, Rate, RateRejection, Rates};
 pub use raw::{RawBand, RawPrice, RawPriceRejection, RawUplifts};
 pub use settle::{SettleRejection, settle};
