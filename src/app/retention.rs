@@ -35,7 +35,10 @@ pub(super) async fn keep(
                 Ok(0) => break,
                 Ok(more) => rolled += more,
                 Err(error) => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "old postings were not rolled up");
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "old postings were not rolled up"
+                    );
                     break;
                 }
             }
@@ -51,7 +54,9 @@ pub(super) async fn keep(
 
 /// What was recorded before this time may roll up; `None` when everything is kept.
 fn horizon(now: Timestamp, days: u32) -> Option<Timestamp> {
-    (days > 0).then(|| now.checked_sub(SignedDuration::from_hours(24 * i64::from(days))).ok()).flatten()
+    (days > 0)
+        .then(|| now.checked_sub(SignedDuration::from_hours(24 * i64::from(days))).ok())
+        .flatten()
 }
 
 #[cfg(test)]

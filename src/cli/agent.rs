@@ -19,7 +19,10 @@ pub enum Agent {
     List,
     /// Everything about one agent: budgets, containment, reviews, keys
     #[command(after_help = "Example:\n  backstop agent show support-bot")]
-    Show { agent: AgentId },
+    Show {
+        /// Its id
+        agent: AgentId,
+    },
     /// Add an agent to the config file, and have the daemon load it
     ///
     /// The file keeps its form and comments, and is written only if the result is sound.
@@ -30,6 +33,7 @@ pub enum Agent {
     /// Make a key for an agent, shown once; or revoke one
     #[command(after_help = "Examples:\n  backstop agent key support-bot\n  backstop agent key support-bot --revoke ID")]
     Key {
+        /// Its id
         agent: AgentId,
         /// Revoke this key instead; `agent show` lists them
         #[arg(long, value_name = "ID")]
@@ -56,7 +60,7 @@ pub struct Add {
     /// A tag by which its instances are known
     #[arg(long, value_name = "KEY=VALUE", value_parser = tag, requires = "aws_account")]
     tag: Vec<(String, String)>,
-    /// A region to observe; without one, those of the config's aws section
+    /// A region to observe; without one, those of [aws]
     #[arg(long, value_name = "REGION", requires = "aws_account")]
     region: Vec<String>,
 }

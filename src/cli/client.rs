@@ -3,11 +3,10 @@
 //! Every request has a time limit. A daemon that cannot be reached is told apart from one that says
 //! no, because a script must know whether anything happened (exit status 3 against 1).
 
-use std::error::Error as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use reqwest::{Method, Url};
+use reqwest::{Method, StatusCode, Url};
 use serde_json::Value;
 
 use super::failure::Failure;
@@ -126,6 +125,18 @@ impl Client {
         body: Option<(&'static str, reqwest::Body)>,
         timeout: Duration,
     ) -> Result<Answer, Failure> {
+        let (status, text) = self.exchange(method, path, query, body, timeout).await?;
+        read(status, text)
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &[&str],
+        query: &[(&str, &str)],
+        body: Option<(&'static str, reqwest::Body)>,
+        timeout: Duration,
+    ) -> Result<(StatusCode, String), Failure> {
         let url = self.url(path, query);
         if self.verbose {
             eprintln!("{method} {url}");
@@ -146,20 +157,7 @@ impl Client {
             }
             bytes.extend_from_slice(&chunk);
         }
-        let text = String::from_utf8_lossy(&bytes).into_owned();
-        if !status.is_success() {
-            return Err(Failure::from_answer(status.as_u16(), &text));
-        }
-        let value = match serde_json::from_str(&text) {
-            Ok(value) => value,
-            Err(_) if text.trim().is_empty() => Value::Null,
-            Err(error) => {
-                return Err(Failure::failed(format!(
-                    "the answer is not JSON ({error}): is this a Backstop?"
-                )));
-            }
-        };
-        Ok(Answer { text, value })
+        Ok((status, String::from_utf8_lossy(&bytes).into_owned()))
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> Failure {
@@ -185,6 +183,22 @@ impl Client {
             hint: Some(hint),
         }
     }
+}
+
+fn read(status: StatusCode, text: String) -> Result<Answer, Failure> {
+    if !status.is_success() {
+        return Err(Failure::from_answer(status.as_u16(), &text));
+    }
+    let value = match serde_json::from_str(&text) {
+        Ok(value) => value,
+        Err(_) if text.trim().is_empty() => Value::Null,
+        Err(error) => {
+            return Err(Failure::failed(format!(
+                "the answer is not JSON ({error}): is this a Backstop?"
+            )));
+        }
+    };
+    Ok(Answer { text, value })
 }
 
 fn socket_hint(path: &Path) -> String {

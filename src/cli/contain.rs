@@ -20,6 +20,7 @@ use crate::domain::id::AgentId;
     after_help = "Examples:\n  backstop contain support-bot --dry-run\n  backstop contain support-bot --yes --reason \"scans the network\""
 )]
 pub struct Contain {
+    /// Its id
     agent: AgentId,
     /// Print the plan and change nothing
     #[arg(long)]

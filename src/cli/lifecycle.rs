@@ -15,6 +15,7 @@ use crate::domain::id::AgentId;
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  backstop pause support-bot --reason \"looks odd\"")]
 pub struct Pause {
+    /// Its id
     agent: AgentId,
     /// Why, for the audit log and for who resumes it
     #[arg(long, default_value = "an operator paused it")]
@@ -25,6 +26,7 @@ pub struct Pause {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  backstop resume support-bot")]
 pub struct Resume {
+    /// Its id
     agent: AgentId,
     /// Why, for the audit log
     #[arg(long, default_value = "an operator resumed it")]

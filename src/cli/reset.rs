@@ -20,6 +20,7 @@ use crate::domain::money::Usd;
     after_help = "Examples:\n  backstop reset support-bot\n  backstop reset support-bot --raise 25 --yes\n  backstop reset support-bot --until 2h --yes\n  backstop reset support-bot --only instance:eu-west-1/i-0123456789abcdef0 --yes"
 )]
 pub struct Reset {
+    /// Its id
     agent: AgentId,
     /// Dollars to add to the limit of each line that is breached, for this window only
     #[arg(long, value_name = "USD", value_parser = positive, conflicts_with = "until")]

@@ -9,6 +9,7 @@ mod aws_faults;
 mod aws_iam;
 mod aws_places;
 mod aws_requests;
+mod cli;
 mod containment_aws;
 mod containment_crash;
 mod harness;
