@@ -36,10 +36,9 @@ impl Live {
         let this = Arc::clone(&self);
         // It reads files, the price files among them, which a worker of the runtime must not wait for.
         let loaded = tokio::task::spawn_blocking(move || {
-            let change = this.settings.reload().map_err(|problems| json!(problems))?;
-            let current = this.settings.current();
-            let prices = catalogue::load(&current).map_err(|error| json!([{ "message": format!("{error:#}") }]))?;
-            Ok((change, current, prices))
+            let prepare = |new: &Settings| catalogue::load(new).map_err(|error| format!("{error:#}"));
+            let (change, prices) = this.settings.reload_with(prepare).map_err(|problems| json!(problems))?;
+            Ok((change, this.settings.current(), prices))
         });
         let (change, current, prices) = loaded
             .await

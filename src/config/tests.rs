@@ -467,6 +467,14 @@ fn files_that_are_named_must_be_there() {
     assert!(found.0[0].message.ends_with("p.json\": no such file") && found.0[0].line == Some(2));
     std::fs::write(dir.path().join("p.json"), "{}").unwrap();
     std::fs::write(dir.path().join("m.json"), "{}").unwrap();
+    let found = reader(&[]).load(Some(&at)).expect_err("the price file holds no price");
+    assert!(
+        found.0.len() == 1 && found.0[0].message.contains("holds no price"),
+        "{found}"
+    );
+    let prices =
+        r#"{"price": [{"service": "s", "models": ["m"], "second": "0.1", "source": "us", "date": "2026-11-20"}]}"#;
+    std::fs::write(dir.path().join("p.json"), prices).unwrap();
     let settings = reader(&[]).load(Some(&at)).expect("now they are").settings;
     assert_eq!(
         settings.agents[0].manifest.as_deref(),

@@ -432,8 +432,32 @@ async fn reviews_and_the_ledger_are_addressed_as_the_api_has_them() {
             expect("POST /api/v1/ledger/verify", "{}"),
             expect("POST /api/v1/clock/accept", "{}"),
             expect("GET /api/v1/prices?model=gpt-5", ""),
-            expect("GET /api/v1/audit?limit=7&from=5", ""),
+            expect("GET /api/v1/audit?from=5&limit=7", ""),
         ]
+    );
+}
+
+#[tokio::test]
+async fn the_latest_entries_of_the_audit_log_are_found() {
+    let some = || (200, json!({"entries": [{"seq": 1}]}));
+    let none = || (200, json!({"entries": []}));
+    // Entries 1 to 3: 1 and 2 are there, 4 is not, 3 is.
+    let api = Api::new([some(), some(), none(), some(), some()]).await;
+    assert_eq!(api.run(&["audit", "list", "--limit", "2"]).await.code, Some(0));
+    assert_eq!(api.lines().pop().expect("it asked"), "GET /api/v1/audit?from=2&limit=2");
+}
+
+#[tokio::test]
+async fn problems_of_a_reload_are_told_one_by_one() {
+    let problems = json!({"reloaded": false, "problems": [
+        {"severity": "error", "source": "config.toml", "line": 3, "key": "log.format", "message": "must be text", "hint": null}]});
+    let api = Api::new([(422, problems)]).await;
+    let added = api.run(&["agent", "add", "new"]).await;
+    assert_eq!(added.code, Some(1));
+    assert!(
+        added.stderr.contains("\nconfig.toml:3: log.format: must be text\n"),
+        "{}",
+        added.stderr
     );
 }
 

@@ -12,7 +12,7 @@ use backstop::domain::id::AgentId;
 use backstop::killswitch::KillSettings;
 use futures_util::{StreamExt as _, stream};
 
-use crate::harness::account::Account;
+use crate::harness::account::{Account, patient};
 use crate::harness::fuse::{Blow, Fuse};
 use crate::harness::moto::{ACCOUNT, Keys, Moto};
 use crate::harness::switch::{ForwardClock, Switch};
@@ -66,9 +66,7 @@ impl<'a> Trial<'a> {
     fn cloud(&self) -> Arc<Aws> {
         let settings = AwsSettings {
             regions: self.targets.regions.clone(),
-            attempt_timeout: Duration::from_secs(30),
-            operation_timeout: Duration::from_secs(55),
-            ..AwsSettings::default()
+            ..patient()
         };
         Arc::new(Aws::new(self.moto.sdk(&Keys::any(), REGIONS[0]), settings))
     }
