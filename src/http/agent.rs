@@ -29,7 +29,7 @@ use crate::domain::ledger::posting::{Attribution, Trust};
 use crate::domain::money::Usd;
 use crate::domain::price::Catalogue;
 use crate::domain::rejection::Rejection;
-use crate::domain::report::{self, parse_capture, parse_hold};
+use crate::domain::report::{self, Charge, parse_capture, parse_hold};
 use crate::domain::wire::json::{JsonLimits, parse_strict};
 use crate::intake::usage::{Encoding, Intake, IntakeFailure, Receipt, Source};
 use crate::ledger::{AdmitRejection, AdmitRequest, CaptureRequest, Ledger};
@@ -301,11 +301,11 @@ async fn show_hold(
 }
 
 /// An agent's own key cannot void (section 6.7): only who saw that a call cost nothing may say so.
+const OPERATORS_VOID: Rejection =
+    Rejection::OperatorOnly { instead: "backstop ledger resolve --hold ID --cost-usd 0" };
+
 async fn void_hold() -> Failure {
-    Rejection::OperatorOnly {
-        instead: "backstop ledger resolve --hold ID --cost-usd 0",
-    }
-    .into()
+    OPERATORS_VOID.into()
 }
 
 async fn capture_hold(
@@ -317,6 +317,10 @@ async fn capture_hold(
 ) -> Result<Json<Value>, Failure> {
     let id = hold_id(&id)?;
     let row = parse_capture(&json_body(&api, &headers, body).await?)?;
+    // Nothing, on the agent's bare word, would be a void by another name.
+    if row.charge == Charge::Amount(Usd::ZERO) {
+        return Err(OPERATORS_VOID.into());
+    }
     let hold = own_hold(&api, &agent, id).await?;
     let (service, model) = (hold.attribution.service.as_ref(), hold.attribution.model.as_ref());
     let charged = report::price(&row.charge, service, model, &api.catalogue.load())?;
