@@ -301,8 +301,9 @@ async fn show_hold(
 }
 
 /// An agent's own key cannot void (section 6.7): only who saw that a call cost nothing may say so.
-const OPERATORS_VOID: Rejection =
-    Rejection::OperatorOnly { instead: "backstop ledger resolve --hold ID --cost-usd 0" };
+const OPERATORS_VOID: Rejection = Rejection::OperatorOnly {
+    instead: "backstop ledger resolve --hold ID --cost-usd 0",
+};
 
 async fn void_hold() -> Failure {
     OPERATORS_VOID.into()
