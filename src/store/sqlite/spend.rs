@@ -115,7 +115,7 @@ async fn add_hours(db: &mut SqliteConnection, sums: HashMap<Hour<'_>, Sum>) -> R
     sqlx::query(
         "INSERT INTO spend_hour (hour, agent, task, model, service, tool, amount, unresolved, postings) \
          SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, \
-         value ->> 7, value ->> 8 FROM json_each(?1) WHERE true \
+         value ->> 7, value ->> 8 FROM jsonb_each(?1) WHERE true \
          ON CONFLICT (hour, agent, task, model, service, tool) DO UPDATE SET \
          amount = CAST(spend_hour.amount + excluded.amount AS INTEGER), \
          unresolved = CAST(spend_hour.unresolved + excluded.unresolved AS INTEGER), \
@@ -138,7 +138,7 @@ async fn add_days(db: &mut SqliteConnection, sums: HashMap<Day<'_>, Sum>) -> Res
     sqlx::query(
         "INSERT INTO spend_day (day, agent, model, service, tool, amount, unresolved, postings) \
          SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, \
-         value ->> 7 FROM json_each(?1) WHERE true \
+         value ->> 7 FROM jsonb_each(?1) WHERE true \
          ON CONFLICT (day, agent, model, service, tool) DO UPDATE SET \
          amount = CAST(spend_day.amount + excluded.amount AS INTEGER), \
          unresolved = CAST(spend_day.unresolved + excluded.unresolved AS INTEGER), \
