@@ -70,7 +70,8 @@ impl Live {
         self.catalogue.store(Arc::new(prices));
         self.agents.store(Arc::new(settings::agents(current)));
         self.intake.store(Arc::new(settings::intake(current)));
-        self.kill.store(Arc::new(settings::kill(current, self.own_instance.as_ref())));
+        self.kill
+            .store(Arc::new(settings::kill(current, self.own_instance.as_ref())));
         self.watch.store(Arc::new(settings::watch(current)));
         if let Err(unavailable) = self.ledger.set_rules(settings::budgets(current)).await {
             // New calls see them already, and the ledger goes on trying to write them into the lines.

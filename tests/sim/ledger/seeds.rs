@@ -162,10 +162,15 @@ fn is_seen(lie: Lie, says: &str) {
     let outcomes: Vec<Outcome> = (0..8).map(|seed| run_caught(seed, Some(lie))).collect();
     let told: Vec<&Outcome> = outcomes.iter().filter(|outcome| outcome.lied).collect();
     let caught = told.iter().filter(|outcome| !outcome.violations.is_empty()).count();
-    let named = told.iter().any(|outcome| outcome.violations.iter().any(|violation| violation.contains(says)));
+    let named = told
+        .iter()
+        .any(|outcome| outcome.violations.iter().any(|violation| violation.contains(says)));
     let told = told.len();
     assert!(told >= 4, "{lie:?} was told in {told} runs only");
-    assert!(caught * 4 >= told * 3, "{lie:?} was told in {told} runs and caught in {caught} of them");
+    assert!(
+        caught * 4 >= told * 3,
+        "{lie:?} was told in {told} runs and caught in {caught} of them"
+    );
     assert!(named, "{lie:?} was never named by its own oracle: {says}");
 }
 
