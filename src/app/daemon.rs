@@ -22,6 +22,7 @@ use crate::domain::audit::NewAudit;
 use crate::http::admin::{self, AdminApi, AuditPlace};
 use crate::http::agent::{self, AgentApi};
 use crate::http::auth::{AdminToken, KeyRing};
+use crate::http::body::Desk;
 use crate::http::serve::{Listener, serve};
 use crate::intake::usage::Intake;
 use crate::killswitch::KillSwitch;
@@ -184,6 +185,7 @@ impl Daemon {
             refusals: Arc::clone(&audit.refusals),
             clock: Arc::clone(&clock),
             limits,
+            desk: Desk::default(),
             allowed_hosts: allowed_hosts.clone(),
         };
         let (reloaded, reload_clock) = (Arc::clone(&live), Arc::clone(&clock));
@@ -203,6 +205,7 @@ impl Daemon {
             reload: Arc::new(move || Box::pin(Arc::clone(&reloaded).reload(reload_clock.now()))),
             metrics: Arc::new(move || metrics.render()),
             limits,
+            desk: Desk::default(),
             allowed_hosts,
             token: current
                 .admin

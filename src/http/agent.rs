@@ -19,7 +19,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::auth::{KeyRing, check_host};
-use super::body::{self, BodyLimits, Format};
+use super::body::{self, BodyLimits, Desk, Format};
 use super::error::Failure;
 use super::view;
 use crate::audit::Refusals;
@@ -48,6 +48,7 @@ pub struct AgentApi {
     /// Refused holds on their way to the audit log (D3).
     pub refusals: Arc<Refusals>,
     pub limits: BodyLimits,
+    pub desk: Desk,
     pub allowed_hosts: Vec<String>,
 }
 
@@ -147,7 +148,7 @@ async fn usage(
         parameters.all_or_nothing,
         &headers,
         body,
-        api.limits,
+        (api.limits, &api.desk),
     )
     .await
 }
@@ -159,13 +160,14 @@ pub(super) async fn take_in(
     all_or_nothing: bool,
     headers: &HeaderMap,
     body: Body,
-    limits: BodyLimits,
+    (limits, desk): (BodyLimits, &Desk),
 ) -> Result<Response, Failure> {
     let encoding = match body::format(headers, true)? {
         Format::Json => Encoding::Json,
         Format::JsonLines => Encoding::JsonLines,
     };
     let body = body::read(body, limits).await?;
+    let _room = desk.room_for(&body).await;
     match intake.report(source, &body, encoding, all_or_nothing).await {
         Ok(receipt) => Ok(receipt_answer(receipt)),
         Err(IntakeFailure::Refused { rejection, receipt }) => {
