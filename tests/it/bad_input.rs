@@ -1,0 +1,672 @@
+//! What a client must not send: each mistake gets its status, its code and a sentence, says nothing back
+//! that was secret, and leaves the ledger as it was.
+//!
+//! The requests are written by hand, because a client library would not let most of them out. All
+//! mismatches are told at once.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::harness::raw::{Raw, RawAnswer, exchange};
+use crate::harness::site::Site;
+
+/// Stands in bodies that are refused; nothing of it may come back or be kept.
+const MARK: &str = "sk-live-4f9d8c7b6a";
+const WRONG_KEY: &str = "bsk_wrongwrongwrongwrongwrongwrongwrongwrong";
+const ADMIN_TOKEN: &str = "admin-token-of-this-test";
+
+const CONFIG: &str = r#"
+max_body_bytes = 65536
+header_timeout = "1s"
+request_timeout = "5s"
+[ledger]
+hold_wait = "1s"
+[reports]
+max_rows = 5
+[admin]
+token_env = "THE_ADMIN_TOKEN"
+
+[[agent]]
+id = "tester"
+[[agent]]
+id = "other"
+
+[[budget]]
+name = "pocket"
+scope = "agent"
+window = "total"
+limit_usd = "100"
+response = "pause"
+"#;
+
+/// A request of one's own making, and what has to come of it.
+struct Case {
+    name: String,
+    admin: bool,
+    request: Vec<u8>,
+    status: u16,
+    code: &'static str,
+}
+
+/// A request's bytes; a `Host` is added unless the headers have one.
+fn request(line: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
+    let has = |name: &str| headers.iter().any(|(found, _)| found.eq_ignore_ascii_case(name));
+    let mut text = format!("{line} HTTP/1.1\r\nConnection: close\r\n");
+    if !has("host") {
+        text.push_str("Host: localhost\r\n");
+    }
+    if !has("transfer-encoding") && !has("content-length") && !body.is_empty() {
+        text.push_str(&format!("Content-Length: {}\r\n", body.len()));
+    }
+    for (name, value) in headers {
+        text.push_str(&format!("{name}: {value}\r\n"));
+    }
+    text.push_str("\r\n");
+    let mut bytes = text.into_bytes();
+    bytes.extend_from_slice(body);
+    bytes
+}
+
+/// Collects cases for one caller.
+struct Cases {
+    authorization: String,
+    admin: bool,
+    all: Vec<Case>,
+}
+
+impl Cases {
+    fn of(key: &str, admin: bool) -> Self {
+        Self {
+            authorization: format!("Bearer {key}"),
+            admin,
+            all: Vec::new(),
+        }
+    }
+
+    fn raw(&mut self, name: &str, request: Vec<u8>, status: u16, code: &'static str) {
+        self.all.push(Case {
+            name: name.to_owned(),
+            admin: self.admin,
+            request,
+            status,
+            code,
+        });
+    }
+
+    /// With the caller's credential and these headers.
+    fn with(&mut self, name: &str, line: &str, headers: &[(&str, &str)], body: &[u8], status: u16, code: &'static str) {
+        let authorization = self.authorization.clone();
+        let mut all = vec![("Authorization", authorization.as_str())];
+        all.extend_from_slice(headers);
+        self.raw(name, request(line, &all, body), status, code);
+    }
+
+    fn json(&mut self, line: &str, body: &str, status: u16, code: &'static str) {
+        let short: String = body.chars().take(80).collect();
+        let headers = [("Content-Type", "application/json")];
+        self.with(&format!("{line} {short}"), line, &headers, body.as_bytes(), status, code);
+    }
+
+    fn bare(&mut self, line: &str, status: u16, code: &'static str) {
+        self.with(line, line, &[], b"", status, code);
+    }
+}
+
+fn reports(cases: &mut Cases) {
+    const LINE: &str = "POST /v1/usage";
+    let mark = MARK;
+    let amount = |amount: &str| format!(r#"{{"id":"bad","amount_usd":{amount}}}"#);
+    let usage = |usage: &str| format!(r#"{{"id":"bad","service":"openai","model":"gpt-5-mini","usage":{usage}}}"#);
+    let more = |more: &str| format!(r#"{{"id":"bad","amount_usd":"1",{more}}}"#);
+
+    // What is no JSON, or JSON that two readers would read differently.
+    for body in [
+        "",
+        "[]",
+        "null",
+        "42",
+        "\"text\"",
+        "[[]]",
+        r#"{"id":"bad","amount_usd":"1"#,
+        r#"{"id":"bad","amount_usd":"1"} {}"#,
+        r#"{"id":"bad","amount_usd":"1",}"#,
+        r#"{"id":"bad","amount_usd":"1","amount_usd":"2"}"#,
+        r#"{"id":"bad","amount_usd":"1","labels":{"a":"1","a":"2"}}"#,
+        r#"{"id":"bad","amount_usd":"1","amount_\u0075sd":"2"}"#,
+        r#"{'id':'bad'}"#,
+        "\u{feff}{\"id\":\"bad\",\"amount_usd\":\"1\"}",
+        "id=bad&amount_usd=1",
+    ] {
+        let code = "malformed_body";
+        // A list of things that are no reports is read, and each row is refused.
+        if body == "[[]]" {
+            cases.json(LINE, body, 422, "");
+        } else {
+            cases.json(LINE, body, 400, code);
+        }
+    }
+    cases.json(LINE, &format!(r#"{{"{mark}": "{mark}", {mark}"#), 400, "malformed_body");
+    cases.json(LINE, &format!(r#"{{"id":"{mark}""#), 400, "malformed_body");
+    cases.json(LINE, &"[".repeat(60_000), 400, "malformed_body");
+    cases.json(LINE, &more(&format!(r#""labels":{}1{}"#, "[".repeat(40), "]".repeat(40))), 400, "malformed_body");
+    let json = [("Content-Type", "application/json")];
+    cases.with("bytes that are no UTF-8", LINE, &json, b"{\"id\":\"b\xff\xfed\",\"amount_usd\":\"1\"}", 400, "malformed_body");
+    for number in ["NaN", "Infinity", "-Infinity", "1e999", "0x10", "+1", "01", ".5"] {
+        cases.json(LINE, &amount(number), 400, "malformed_body");
+    }
+
+    // Amounts.
+    for number in ["\"NaN\"", "\"inf\"", "-1", "\"-0.01\"", "true", "[1]", "{}", "\"\"", "\"1,5\"", "\"$1\"", "\" 1\""] {
+        cases.json(LINE, &amount(number), 422, "invalid_field");
+    }
+    cases.json(LINE, &amount(&format!("\"{mark}\"")), 422, "invalid_field");
+    for number in [
+        "1e308",
+        "\"1e308\"",
+        "9223372036854775807",
+        "9223372036854775808",
+        "18446744073709551616",
+        "\"170141183460469231731687303715884105728\"",
+        "10000000000",
+        "\"10000000000.00\"",
+        "\"1000000000.01\"",
+    ] {
+        cases.json(LINE, &amount(number), 422, "absurd_amount");
+    }
+
+    // Quantities.
+    for counted in [
+        "{}",
+        "[]",
+        "null",
+        r#"{"prompt_tokens":-1,"completion_tokens":1}"#,
+        r#"{"prompt_tokens":1.5,"completion_tokens":1}"#,
+        r#"{"prompt_tokens":"12","completion_tokens":1}"#,
+        r#"{"prompt_tokens":1e308,"completion_tokens":1}"#,
+        r#"{"prompt_tokens":9223372036854775807,"completion_tokens":1}"#,
+        r#"{"prompt_tokens":9223372036854775808,"completion_tokens":1}"#,
+        r#"{"prompt_tokens":18446744073709551615,"completion_tokens":18446744073709551615}"#,
+        r#"{"prompt_tokens":100000000000000000000000,"completion_tokens":1}"#,
+        r#"{"prompt_tokens":1,"completion_tokens":1,"prompt_tokens_details":{"cached_tokens":2}}"#,
+        r#"{"prompt_tokens":1,"completion_tokens":1,"surprise_tokens":7}"#,
+        r#"{"surprise":1}"#,
+    ] {
+        cases.json(LINE, &usage(counted), 422, "invalid_field");
+    }
+    for seconds in ["1e308", "-1", "9223372036854775808", "\"60\""] {
+        let body = format!(
+            r#"{{"id":"bad","service":"openai","model":"whisper-1","usage":{{"type":"duration","seconds":{seconds}}}}}"#
+        );
+        cases.json(LINE, &body, 422, "invalid_field");
+    }
+    let both = r#"{"id":"bad","amount_usd":"1","usage":{"prompt_tokens":1,"completion_tokens":1}}"#;
+    cases.json(LINE, both, 422, "invalid_field");
+    let unpriced = r#"{"id":"bad","service":"openai","model":"gpt-99-ultra","usage":{"prompt_tokens":1,"completion_tokens":1}}"#;
+    cases.json(LINE, unpriced, 422, "price_unknown");
+    cases.json(LINE, &unpriced.replace("openai", "nobody").replace("\"usage\"", "\"api\":\"openai_chat\",\"usage\""), 422, "price_unknown");
+    cases.json(LINE, &unpriced.replace("\"model\":\"gpt-99-ultra\",", ""), 422, "invalid_field");
+    cases.json(LINE, &more(r#""api":"openai_telepathy""#), 422, "invalid_field");
+
+    // Names, times, labels, and what is not known.
+    for id in ["\"\"", "7", "null", "\"a\\u0000b\"", "\"a\\nb\"", &format!("\"{}\"", "x".repeat(201))] {
+        cases.json(LINE, &format!(r#"{{"id":{id},"amount_usd":"1"}}"#), 422, "invalid_field");
+    }
+    cases.json(LINE, r#"{"amount_usd":"1"}"#, 422, "invalid_field");
+    cases.json(LINE, r#"{"id":"bad"}"#, 422, "invalid_field");
+    let many: Vec<String> = (0..33).map(|number| format!("\"l{number}\":\"v\"")).collect();
+    for field in [
+        r#""surprise":1"#,
+        r#""Amount_usd":"1""#,
+        r#""agent":"other""#,
+        r#""agent":"nobody""#,
+        r#""task":"a\u0007b""#,
+        r#""labels":[]"#,
+        r#""labels":{"team":7}"#,
+        r#""labels":{"":"x"}"#,
+        r#""occurred_at":"2199-01-01T00:00:00Z""#,
+        r#""occurred_at":"9999-12-30T22:00:00Z""#,
+        r#""occurred_at":"999999-01-01T00:00:00Z""#,
+        r#""occurred_at":"1970-01-01T00:00:00Z""#,
+        r#""occurred_at":"-009999-01-01T00:00:00Z""#,
+        r#""occurred_at":"yesterday""#,
+        r#""occurred_at":"2026-11-20T02:00:00""#,
+        r#""occurred_at":1763600000"#,
+        r#""upstream_request_id":"""#,
+        &format!(r#""labels":{{{}}}"#, many.join(",")),
+        &format!(r#""labels":{{"team":"{}"}}"#, "x".repeat(300)),
+        &format!(r#""{}":1"#, "x".repeat(5_000)),
+    ] {
+        cases.json(LINE, &more(field), 422, "invalid_field");
+    }
+
+    // Too much, in another form, twice, all or nothing.
+    let six = vec![r#"{"id":"bad","amount_usd":"1"}"#; 6];
+    cases.json(LINE, &format!("[{}]", six.join(",")), 413, "too_many_rows");
+    let lines = [("Content-Type", "application/jsonl")];
+    cases.with("six lines", LINE, &lines, six.join("\n").as_bytes(), 413, "too_many_rows");
+    cases.with("no lines", LINE, &lines, b"\n \n", 400, "malformed_body");
+    let large = more(&format!(r#""task":"{}""#, "x".repeat(70_000)));
+    cases.json(LINE, &large, 413, "body_too_large");
+    let chunked: Vec<u8> = [b"11170\r\n", "x".repeat(70_000).as_bytes(), b"\r\n0\r\n\r\n"].concat();
+    let chunks = [("Content-Type", "application/json"), ("Transfer-Encoding", "chunked")];
+    cases.with("a large body in chunks", LINE, &chunks, &chunked, 413, "body_too_large");
+    let good = br#"{"id":"bad","amount_usd":"1"}"#;
+    for kind in ["text/plain", "application/x-www-form-urlencoded", "application/json; charset=utf-16", "json", "application/xml"] {
+        cases.with(kind, LINE, &[("Content-Type", kind)], good, 415, "content_type");
+    }
+    cases.with("no content type", LINE, &[], good, 415, "content_type");
+    for encoding in ["gzip", "br", "deflate", "zstd", "x-unknown"] {
+        let headers = [("Content-Type", "application/json"), ("Content-Encoding", encoding)];
+        cases.with(encoding, LINE, &headers, b"\x1f\x8b\x08\x00\x00", 415, "content_type");
+    }
+    cases.json(LINE, r#"{"id":"good","amount_usd":"7"}"#, 409, "report_conflict");
+    let half = r#"[{"id":"would-be-good","amount_usd":"1"},{"id":"bad","amount_usd":"-1"}]"#;
+    cases.json("POST /v1/usage?all_or_nothing=true", half, 422, "batch_refused");
+    for query in ["all_or_nothing=maybe", "agent=other", "agent=a%00b", "surprise=1", &format!("api_key={mark}")] {
+        cases.json(&format!("{LINE}?{query}"), "{}", 422, "invalid_field");
+    }
+}
+
+fn holds(cases: &mut Cases, own: &str, foreign: &str) {
+    const LINE: &str = "POST /v1/holds";
+    for body in ["", "[]", "null", "{", r#"{"bound_usd":"1","bound_usd":"2"}"#, r#"{"bound_usd":NaN}"#] {
+        cases.json(LINE, body, 400, "malformed_body");
+    }
+    for body in [
+        r#"{}"#,
+        r#"{"bound_usd":"-1"}"#,
+        r#"{"bound_usd":"NaN"}"#,
+        r#"{"bound_usd":"1","max_input_tokens":1}"#,
+        r#"{"max_input_tokens":-1,"service":"openai","model":"gpt-5-mini"}"#,
+        r#"{"max_input_tokens":1.5,"service":"openai","model":"gpt-5-mini"}"#,
+        r#"{"max_input_tokens":18446744073709551616,"service":"openai","model":"gpt-5-mini"}"#,
+        r#"{"max_output_tokens":9223372036854775807,"service":"openai","model":"gpt-5-mini"}"#,
+        r#"{"max_seconds":1e308,"service":"openai","model":"whisper-1"}"#,
+        r#"{"max_input_tokens":1}"#,
+        r#"{"bound_usd":"1","ttl_s":86401}"#,
+        r#"{"bound_usd":"1","ttl_s":-1}"#,
+        r#"{"bound_usd":"1","wait_s":61}"#,
+        r#"{"bound_usd":"1","wait_s":9223372036854775808}"#,
+        r#"{"bound_usd":"1","surprise":1}"#,
+        r#"{"bound_usd":"1","agent":"other"}"#,
+        r#"{"bound_usd":"1","task":""}"#,
+    ] {
+        cases.json(LINE, body, 422, "invalid_field");
+    }
+    for bound in ["1e308", "9223372036854775808", "\"10000000000\""] {
+        cases.json(LINE, &format!(r#"{{"bound_usd":{bound}}}"#), 422, "absurd_amount");
+    }
+    let unknown = r#"{"max_input_tokens":1,"service":"openai","model":"gpt-99-ultra"}"#;
+    cases.json(LINE, unknown, 422, "price_unknown");
+    cases.json(LINE, r#"{"bound_usd":"5000"}"#, 402, "budget_exceeded");
+    let lines = [("Content-Type", "application/jsonl")];
+    cases.with("a hold as lines", LINE, &lines, br#"{"bound_usd":"1"}"#, 415, "content_type");
+
+    let nowhere = "0192f0c1-0000-7000-8000-000000000000";
+    for id in ["nothing", "..", "%2e%2e", "%00", "%ff%fe", nowhere, foreign, &"x".repeat(3_000)] {
+        cases.bare(&format!("GET /v1/holds/{id}"), 404, "not_found");
+        let line = format!("POST /v1/holds/{id}/capture");
+        cases.json(&line, r#"{"cost_usd":"1"}"#, 404, "not_found");
+    }
+    let capture = format!("POST /v1/holds/{own}/capture");
+    for body in [
+        "{}",
+        r#"{"cost_usd":"-1"}"#,
+        r#"{"cost_usd":"1","usage":{}}"#,
+        r#"{"cost_usd":"1","surprise":1}"#,
+        r#"{"usage":{"prompt_tokens":1,"completion_tokens":1}}"#,
+    ] {
+        cases.json(&capture, body, 422, "invalid_field");
+    }
+    cases.json(&capture, r#"{"cost_usd":"10000000000"}"#, 422, "absurd_amount");
+    cases.json(&capture, r#"{"cost_usd":1e308}"#, 422, "absurd_amount");
+    cases.json(&capture, "[", 400, "malformed_body");
+    cases.bare(&format!("DELETE /v1/holds/{own}"), 403, "operator_only");
+}
+
+fn paths_and_hosts(cases: &mut Cases, key: &str) {
+    for path in [
+        "/",
+        "/v1",
+        "/v1/usage/",
+        "//v1/usage",
+        "/v1//usage",
+        "/v1/./usage",
+        "/v1/x/../usage",
+        "/v1/%75sage",
+        "/V1/usage",
+        "/v1/usage%00",
+        "/v1/usage;x=1",
+        "/api/v1/budgets",
+        "/metrics",
+        "/v1/holds/",
+        "/..%2f..%2fetc%2fpasswd",
+    ] {
+        cases.bare(&format!("POST {path}"), 404, "no_such_path");
+    }
+    for line in ["GET /v1/usage", "PUT /v1/usage", "DELETE /v1/usage", "PATCH /v1/usage", "OPTIONS /v1/usage", "TRACE /v1/usage", "BREW /v1/usage", "POST /v1/budget", "GET /v1/holds"] {
+        cases.bare(line, 405, "method_not_allowed");
+    }
+    for host in ["evil.example", "localhost.evil.example", "127.0.0.1.nip.io", "", "evil.example:8700", "localhost@evil.example"] {
+        cases.with(&format!("Host: {host}"), "GET /v1/budget", &[("Host", host)], b"", 421, "host_not_allowed");
+    }
+    let two = [("Host", "localhost"), ("Host", "evil.example")];
+    cases.with("two hosts", "GET /v1/budget", &two, b"", 421, "host_not_allowed");
+    let no_host = format!("GET /v1/budget HTTP/1.0\r\nAuthorization: Bearer {key}\r\n\r\n");
+    cases.raw("no host", no_host.into_bytes(), 421, "host_not_allowed");
+}
+
+fn credentials(cases: &mut Cases, key: &str, revoked: &str) {
+    let bearer = |key: &str| format!("Bearer {key}");
+    let own = bearer(key);
+    let ask = |headers: &[(&str, &str)]| request("GET /v1/budget", headers, b"");
+    cases.raw("no key", ask(&[]), 401, "no_credential");
+    for (name, value) in [
+        ("a wrong key", bearer(WRONG_KEY)),
+        ("a revoked key", bearer(revoked)),
+        ("the admin's token", bearer(ADMIN_TOKEN)),
+        ("a key cut short", bearer(&key[..key.len() - 1])),
+        ("no secret", "Bearer ".to_owned()),
+        ("another scheme", format!("Basic {key}")),
+        ("no scheme", key.to_owned()),
+        ("a very long one", bearer(&"k".repeat(5_000))),
+        ("not ASCII", bearer("schlüssel")),
+    ] {
+        cases.raw(name, ask(&[("Authorization", &value)]), 401, "bad_credential");
+    }
+    cases.raw("a wrong x-api-key", ask(&[("x-api-key", WRONG_KEY)]), 401, "bad_credential");
+    for two in [
+        [("Authorization", own.as_str()), ("x-api-key", key)],
+        [("x-api-key", key), ("api-key", key)],
+        [("Authorization", own.as_str()), ("Authorization", own.as_str())],
+        [("Authorization", own.as_str()), ("api-key", WRONG_KEY)],
+    ] {
+        cases.raw("two credentials", ask(&two), 400, "two_credentials");
+    }
+    // The key is looked at before anything else of the request.
+    let headers = [("Authorization", "Bearer x"), ("Content-Type", "text/plain")];
+    cases.raw("a wrong key and a wrong body", request("POST /v1/usage", &headers, b"{"), 401, "bad_credential");
+    cases.raw("no key and no path", request("GET /nothing", &[], b""), 401, "no_credential");
+}
+
+fn admin(cases: &mut Cases, key: &str) {
+    let own = format!("Bearer {key}");
+    for headers in [[("Authorization", own.as_str())], [("x-api-key", key)], [("x-api-key", ADMIN_TOKEN)]] {
+        cases.raw("an agent's key", request("GET /api/v1/status", &headers, b""), 401, "bad_credential");
+        let line = "POST /api/v1/agents/tester/keys";
+        cases.raw("an agent's key makes a key", request(line, &headers, b""), 401, "bad_credential");
+    }
+    cases.raw("no token", request("GET /api/v1/status", &[], b""), 401, "no_credential");
+    cases.with("a foreign host", "GET /healthz", &[("Host", "evil.example")], b"", 421, "host_not_allowed");
+    cases.bare("GET /api/v1/nothing", 404, "no_such_path");
+    cases.bare("DELETE /api/v1/status", 405, "method_not_allowed");
+    for id in ["nobody", "nobody%2f.."] {
+        cases.bare(&format!("GET /api/v1/agents/{id}"), 404, "unknown_agent");
+        cases.json(&format!("POST /api/v1/agents/{id}/pause"), "{}", 404, "unknown_agent");
+        cases.bare(&format!("POST /api/v1/agents/{id}/keys"), 404, "unknown_agent");
+    }
+    for id in ["a%00b", "%ff", &"x".repeat(200)] {
+        cases.bare(&format!("GET /api/v1/agents/{id}"), 422, "invalid_field");
+        cases.json(&format!("POST /api/v1/agents/{id}/contain"), "{}", 422, "invalid_field");
+    }
+    cases.json("POST /api/v1/agents/tester/pause", "{", 400, "malformed_body");
+    for (path, body) in [
+        ("agents/tester/pause", r#"{"surprise":1}"#),
+        ("agents/tester/pause", r#"{"reason":7}"#),
+        ("agents/tester/contain", r#"{"mode":"destroy"}"#),
+        ("agents/tester/reset", r#"{"raise_usd":"NaN"}"#),
+        ("agents/tester/reset", r#"{"until":"tomorrow"}"#),
+        ("ledger/resolve", r#"{"cost_usd":"1"}"#),
+        ("ledger/resolve", r#"{"cost_usd":"x","hold":"0192f0c1-0000-7000-8000-000000000000"}"#),
+        ("ledger/backup", r#"{"path":"relative.db"}"#),
+        ("ledger/backup", r#"{}"#),
+    ] {
+        cases.json(&format!("POST /api/v1/{path}"), body, 422, "invalid_field");
+    }
+    cases.json("POST /api/v1/ledger/backup", r#"{"path":"/etc/passwd"}"#, 409, "wrong_state");
+    let negative = r#"{"cost_usd":"-1","hold":"0192f0c1-0000-7000-8000-000000000000"}"#;
+    cases.json("POST /api/v1/ledger/resolve", negative, 422, "negative_amount");
+    let nowhere = r#"{"cost_usd":"1","hold":"0192f0c1-0000-7000-8000-000000000000"}"#;
+    cases.json("POST /api/v1/ledger/resolve", nowhere, 404, "unknown_hold");
+    cases.json("POST /api/v1/agents/tester/reset", "{}", 409, "wrong_state");
+    for query in [
+        "spend?by=colour",
+        "spend?since=yesterday",
+        "spend?limit=-1",
+        "spend?agent=a%00b",
+        "audit?from=x",
+        "audit?limit=99999999999",
+        "budgets/../spend?by=colour",
+        "agents/tester/impact",
+        "agents/tester/impact?action=explode",
+        "reviews?all=7",
+    ] {
+        if query.contains("..") {
+            cases.bare(&format!("GET /api/v1/{query}"), 404, "no_such_path");
+        } else {
+            cases.bare(&format!("GET /api/v1/{query}"), 422, "invalid_field");
+        }
+    }
+    for path in ["reviews/x", "reviews/0192f0c1-0000-7000-8000-000000000000", "reviews/%ff"] {
+        cases.bare(&format!("GET /api/v1/{path}"), 404, "not_found");
+    }
+    cases.bare("DELETE /api/v1/agents/tester/keys/x", 404, "not_found");
+    cases.json("POST /api/v1/usage", r#"{"id":"bad","agent":"nobody","amount_usd":"1"}"#, 404, "unknown_agent");
+    cases.json("POST /api/v1/usage?agent=nobody", r#"{"id":"bad","amount_usd":"1"}"#, 404, "unknown_agent");
+    cases.json("POST /api/v1/usage", r#"{"id":"bad","amount_usd":"1"}"#, 422, "invalid_field");
+    cases.json("POST /api/v1/usage?agent=tester", r#"{"id":"bad","amount_usd":"10000000000"}"#, 422, "absurd_amount");
+}
+
+/// Everything about an answer that is not as it must be.
+fn judge(case: &Case, answer: &RawAnswer, secrets: &[&str]) -> Vec<String> {
+    let mut wrong = Vec::new();
+    if answer.status != case.status || answer.code() != case.code {
+        wrong.push(format!("wanted {} {:?}, got {} {:?}", case.status, case.code, answer.status, answer.code()));
+    }
+    if !case.code.is_empty() && answer.message().split(' ').count() < 3 {
+        wrong.push(format!("no sentence: {:?}", answer.message()));
+    }
+    let shown = format!("{}\n{}", answer.head, answer.body);
+    wrong.extend(secrets.iter().filter(|secret| shown.contains(**secret)).map(|secret| format!("echoes {secret}")));
+    if answer.body.len() > 4_000 {
+        wrong.push(format!("is {} bytes long", answer.body.len()));
+    }
+    wrong.iter().map(|why| format!("{}: {why}: {}", case.name, answer.body)).collect()
+}
+
+/// What the ledger says: every line, every sum, and that it is sound.
+async fn ledger(site: &Site) -> Value {
+    let mut budgets = site.json(&["budget", "list"]).await;
+    let mut agents = site.json(&["agent", "list"]).await;
+    json!({
+        "budgets": budgets.take(),
+        "agents": agents.take(),
+        "by_task": site.json(&["spend", "--by", "task"]).await,
+        "by_model": site.json(&["spend", "--by", "model"]).await,
+        "unresolved": site.json(&["ledger", "resolve"]).await,
+        "verify": site.json(&["ledger", "verify"]).await,
+    })
+}
+
+/// Every file below a directory that has one of these texts in it.
+fn files_with(dir: &Path, secrets: &[&str]) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).expect("the directory is ours") {
+        let entry = entry.expect("it is read");
+        if entry.file_type().expect("it is there").is_file() {
+            let bytes = std::fs::read(entry.path()).expect("the file is ours");
+            let has = |secret: &&&str| bytes.windows(secret.len()).any(|part| part == secret.as_bytes());
+            found.extend(secrets.iter().filter(has).map(|secret| format!("{}: {secret}", entry.path().display())));
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn every_mistake_has_its_answer_and_leaves_the_ledger_as_it_was() {
+    let token = ("THE_ADMIN_TOKEN".to_owned(), ADMIN_TOKEN.to_owned());
+    let site = Site::new(CONFIG).with_env([token]);
+    let daemon = site.start().await;
+    let key = site.key("tester").await;
+    let other = site.key("other").await;
+    let made = site.json(&["agent", "key", "tester"]).await;
+    let revoked = made["key"].as_str().unwrap_or_default().to_owned();
+    site.ok(&["agent", "key", "tester", "--revoke", made["id"].as_str().unwrap_or_default()]).await;
+
+    let (status, _) = site.post(&daemon, &key, "/v1/usage", &json!({"id": "good", "amount_usd": "1", "task": "t"})).await;
+    assert_eq!(status, 200);
+    let hold = |answer: Value| answer["hold_id"].as_str().unwrap_or_default().to_owned();
+    let own = hold(site.post(&daemon, &key, "/v1/holds", &json!({"bound_usd": "2"})).await.1);
+    let foreign = hold(site.post(&daemon, &other, "/v1/holds", &json!({"bound_usd": "3"})).await.1);
+    let before = ledger(&site).await;
+    assert_eq!(before["verify"]["ok"], true);
+    assert_eq!(before["verify"]["holds"], 2);
+
+    let mut all = Vec::new();
+    let mut cases = Cases::of(&key, false);
+    reports(&mut cases);
+    holds(&mut cases, &own, &foreign);
+    paths_and_hosts(&mut cases, &key);
+    credentials(&mut cases, &key, &revoked);
+    all.append(&mut cases.all);
+    let mut cases = Cases::of(ADMIN_TOKEN, true);
+    admin(&mut cases, &key);
+    all.append(&mut cases.all);
+
+    let secrets = [key.as_str(), &other, &revoked, WRONG_KEY, ADMIN_TOKEN, MARK];
+    let agents = daemon.addresses().agent.clone().expect("it listens");
+    let operators = daemon.addresses().admin.clone().expect("it listens");
+    let mut wrong = Vec::new();
+    for case in &all {
+        let address = if case.admin { &operators } else { &agents };
+        let answer = exchange(address, &case.request).await;
+        wrong.extend(judge(case, &answer, &secrets));
+    }
+    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), all.len(), wrong.join("\n"));
+
+    assert_eq!(ledger(&site).await, before, "nothing of it was posted or held");
+    let log = daemon.log();
+    for secret in secrets {
+        assert!(!log.contains(secret), "{secret} is in the log:\n{log}");
+    }
+    assert!(!log.contains("panicked") && !log.contains("ERROR"), "{log}");
+    assert_eq!(files_with(&site.state_dir(), &secrets), Vec::<String>::new());
+    let health = exchange(&operators, &request("GET /readyz", &[], b"")).await;
+    assert_eq!((health.status, &health.json()["ready"]), (200, &json!(true)), "{health:?}");
+    let (status, _) = site.post(&daemon, &key, "/v1/usage", &json!({"id": "after", "amount_usd": "1"})).await;
+    assert_eq!(status, 200, "and it goes on");
+    // What nobody can have spent is not posted, but it is on record that somebody said it.
+    assert!(site.audit().await.iter().any(|(action, _)| action == "claim_refused"));
+    assert!(daemon.stop().await.success());
+}
+
+/// Bad rows among good ones: each has its own answer, and the good ones are kept.
+#[tokio::test]
+async fn a_bad_row_costs_itself_alone() {
+    let token = ("THE_ADMIN_TOKEN".to_owned(), ADMIN_TOKEN.to_owned());
+    let site = Site::new(CONFIG).with_env([token]);
+    let daemon = site.start().await;
+    let key = site.key("tester").await;
+    let rows = json!([
+        {"id": "r1", "amount_usd": "1"},
+        {"id": "r2", "amount_usd": "-1"},
+        {"id": "r3", "amount_usd": "10000000000"},
+        {"id": "r1", "amount_usd": "1"},
+        {"id": "r1", "amount_usd": "2"},
+    ]);
+    let (status, answer) = site.post(&daemon, &key, "/v1/usage", &rows).await;
+    assert_eq!(status, 207, "{answer:#}");
+    let shown: Vec<(&str, &str)> = answer["rows"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default()
+        .iter()
+        .map(|row| (row["status"].as_str().unwrap_or_default(), row["error"]["code"].as_str().unwrap_or_default()))
+        .collect();
+    let expected = [
+        ("posted", ""),
+        ("rejected", "invalid_field"),
+        ("rejected", "absurd_amount"),
+        ("duplicate", ""),
+        ("rejected", "report_conflict"),
+    ];
+    assert_eq!(shown, expected);
+    assert_eq!(answer["posted_usd"], "1.00");
+    let (_, budget) = site.get(&daemon, &key, "/v1/budget").await;
+    assert_eq!(budget["lines"][0]["posted_usd"], "1.00");
+
+    // By an operator: the same rows with an agent that is not there, from a file.
+    site.write("rows.jsonl", "{\"id\":\"o1\",\"agent\":\"nobody\",\"amount_usd\":\"1\"}\n{\"id\":\"o2\",\"agent\":\"tester\",\"amount_usd\":\"1\"}\n{broken\n");
+    let import = site.refused(&["usage", "import", "rows.jsonl"]).await;
+    for wanted in ["unknown_agent", "malformed_body", "o1"] {
+        assert!(import.stdout.contains(wanted), "{import:#?}");
+    }
+    assert!(import.stderr.contains("3 rows: 1 posted ($1.00), 0 seen before, 2 rejected"), "{import:#?}");
+    let nothing = site.refused(&["usage", "import", "rows.jsonl", "--all-or-nothing"]).await;
+    assert!(nothing.stderr.contains("nothing was kept"), "{nothing:#?}");
+    assert_eq!(site.json(&["spend"]).await["total_usd"], "2.00");
+    assert_eq!(site.json(&["ledger", "verify"]).await["ok"], true);
+    assert!(daemon.stop().await.success());
+}
+
+/// Clients that dawdle, break off or speak something else do not hold the daemon.
+#[tokio::test]
+async fn a_slow_or_broken_connection_ends_and_holds_nobody_up() {
+    let token = ("THE_ADMIN_TOKEN".to_owned(), ADMIN_TOKEN.to_owned());
+    let site = Site::new(CONFIG).with_env([token]);
+    let daemon = site.start().await;
+    let key = site.key("tester").await;
+    let address = daemon.addresses().agent.clone().expect("it listens");
+    let head = format!(
+        "POST /v1/usage HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {key}\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: 100\r\n\r\n"
+    );
+
+    // Many that never finish their head, while others are served.
+    let mut dawdlers = Vec::new();
+    for _ in 0..40 {
+        let mut dawdler = Raw::connect(&address).await;
+        dawdler.send(b"POST /v1/usage HTTP/1.1\r\nHost: loc").await;
+        dawdlers.push(dawdler);
+    }
+    let mut slow = Raw::connect(&address).await;
+    slow.send(head.as_bytes()).await;
+    slow.send(b"{\"id\":\"bad\",").await;
+    let mut broken = Raw::connect(&address).await;
+    broken.send(head.as_bytes()).await;
+    broken.send(b"{\"id\":\"bad\",").await;
+    broken.end().await;
+    let (status, _) = site.post(&daemon, &key, "/v1/usage", &json!({"id": "good", "amount_usd": "1"})).await;
+    assert_eq!(status, 200, "others are served meanwhile");
+    for dawdler in dawdlers {
+        let answer = dawdler.answer().await;
+        assert!(matches!(answer.status, 0 | 408), "{answer:?}");
+    }
+    let answer = slow.answer().await;
+    assert_eq!((answer.status, answer.code().as_str()), (408, "body_too_slow"), "{answer:?}");
+    let answer = broken.answer().await;
+    assert!(matches!((answer.status, answer.code().as_str()), (0, "") | (400, "malformed_body")), "{answer:?}");
+    assert!(!answer.body.contains("bad\""), "{answer:?}");
+
+    // What is not HTTP, or too much of it, never reaches us: the library answers or closes.
+    let long = format!("GET /v1/budget HTTP/1.1\r\nHost: localhost\r\nX-Long: {}\r\n\r\n", "x".repeat(300_000));
+    let many = format!("GET /v1/budget HTTP/1.1\r\nHost: localhost\r\n{}\r\n", "X-Many: 1\r\n".repeat(500));
+    for bytes in [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\x00\x00\x00\x00\r\n\r\n".as_slice(),
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"GET\r\n\r\n",
+        b"\0\0\0\0\r\n\r\n",
+        b"POST /v1/usage HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
+        b"POST /v1/usage HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        long.as_bytes(),
+        many.as_bytes(),
+    ] {
+        let answer = exchange(&address, bytes).await;
+        assert!(matches!(answer.status, 0 | 400 | 414 | 431 | 505), "{answer:?}");
+    }
+    let (_, budget) = site.get(&daemon, &key, "/v1/budget").await;
+    assert_eq!(budget["lines"][0]["posted_usd"], "1.00", "only what was sent whole is posted");
+    let log = daemon.log();
+    assert!(!log.contains(&key) && !log.contains("panicked"), "{log}");
+    assert!(daemon.stop().await.success());
+}
