@@ -137,7 +137,7 @@ impl Verify {
                     "{} holds no signed head, and without one the log proves nothing",
                     heads_path.display()
                 ),
-                hint: Some("name a copy of the heads with --heads".to_owned()),
+                hint: Some("a new log is signed within seconds; a copy of the heads is named with --heads".to_owned()),
             });
         }
         let mut verifier = Verifier::new(heads, &keys)

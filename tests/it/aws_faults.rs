@@ -82,7 +82,10 @@ async fn a_look_is_repeated_and_a_change_is_not() {
         for action in ["DescribeInstances", "GetRole"] {
             ground.proxy.inject(Rule::on(action, fault.clone()).times(2));
         }
-        assert_eq!(cloud.instances(&region(), &Ground::filter()).await.expect(&what).len(), 3);
+        assert_eq!(
+            cloud.instances(&region(), &Ground::filter()).await.expect(&what).len(),
+            3
+        );
         assert!(cloud.principal(&ground.role, POLICY).await.expect(&what).exists);
         let asked = ground.proxy.take_asked();
         let times = |action: &str| asked.iter().filter(|one| one.action == action).count();
@@ -203,8 +206,13 @@ async fn a_throttle_in_the_middle_keeps_what_was_stopped() {
 async fn a_lost_reply_in_the_middle_leaves_only_its_own_unknown() {
     let ground = Ground::new(120).await;
     let cloud = ground.cloud(3);
-    ground.proxy.inject(Rule::on("StopInstances", Fault::LoseReply).naming(&ground.owned[60]));
-    let done = cloud.stop(&region(), &ground.owned).await.expect("some are known to be stopped");
+    ground
+        .proxy
+        .inject(Rule::on("StopInstances", Fault::LoseReply).naming(&ground.owned[60]));
+    let done = cloud
+        .stop(&region(), &ground.owned)
+        .await
+        .expect("some are known to be stopped");
     let known: Vec<String> = [&ground.owned[..50], &ground.owned[100..]].concat();
     assert_eq!((done.accepted, done.refused), (known, Vec::new()));
     assert_eq!(ground.stopped().await, 120, "it was carried out all the same");

@@ -363,6 +363,27 @@ async fn a_large_import_goes_in_batches() {
 }
 
 #[tokio::test]
+async fn a_daemon_that_takes_less_at_once_gets_less() {
+    let too_many = || {
+        (
+            413,
+            json!({"error": {"code": "too_many_rows", "message": "at most 2 rows", "hint": null}}),
+        )
+    };
+    let receipt = |rows: usize| {
+        let body = json!({"rows_total": rows, "posted": rows, "duplicates": 0, "rejected": 0, "posted_usd": "1.00", "rows": []});
+        (200, body)
+    };
+    let api = Api::new([too_many(), receipt(1), receipt(2)]).await;
+    std::fs::write(api.path().join("reports.jsonl"), "{\"id\":1}\n{\"id\":2}\n{\"id\":3}\n").expect("a file");
+    let import = api.run(&["usage", "import", "reports.jsonl"]).await;
+    assert_eq!(import.code, Some(0), "{}", import.stderr);
+    let sent: Vec<String> = api.asked().into_iter().skip(1).map(|asked| asked.body).collect();
+    assert_eq!(sent, ["{\"id\":1}\n", "{\"id\":2}\n{\"id\":3}\n"]);
+    assert!(import.stderr.contains("3 rows: 3 posted ($2.00)"), "{}", import.stderr);
+}
+
+#[tokio::test]
 async fn a_key_is_data_and_the_rest_is_talk() {
     let api = Api::new([
         (201, json!({"id": ID, "agent": "a", "key": "bsk_secret"})),

@@ -35,19 +35,19 @@ pub(super) const ALWAYS: &str = "task-total";
 
 /// The budgets of a run.
 pub(super) fn draw(rng: &mut Rng) -> Vec<Budget> {
-    let mut budgets = vec![budget(ALWAYS, Scope::Task, Window::Total, rng.range(300, 4_000))];
+    let mut budgets = vec![budget(ALWAYS, Scope::Task, Window::Total, rng.range(2_000, 20_000))];
     if rng.chance(80) {
-        budgets.push(budget("fleet-hour", Scope::Fleet, hour(), rng.range(100, 1_500)));
+        budgets.push(budget("fleet-hour", Scope::Fleet, hour(), rng.range(400, 5_000)));
     }
     if rng.chance(60) {
-        budgets.push(budget("agent-hour", Scope::Agent, hour(), rng.range(60, 700)));
+        budgets.push(budget("agent-hour", Scope::Agent, hour(), rng.range(200, 2_500)));
     }
     if rng.chance(60) {
         let rolling = Window::Rolling {
             length_s: 40,
             bucket_s: 10,
         };
-        budgets.push(budget("agent-rolling", Scope::Agent, rolling, rng.range(60, 300)));
+        budgets.push(budget("agent-rolling", Scope::Agent, rolling, rng.range(80, 400)));
     }
     budgets
 }

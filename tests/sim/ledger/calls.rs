@@ -283,7 +283,7 @@ fn report(rng: &mut Rng, now: jiff::Timestamp) -> ReportRequest {
     };
     let other = rng.chance(3);
     let mut body = Rng::new(number).fork(if other { "other" } else { "first" });
-    let amount = Usd::from_nanos(body.range(0, 12));
+    let amount = Usd::from_nanos(body.range(0, 3));
     let mut digest = [u8::from(other); 32];
     digest[..8].copy_from_slice(&number.to_le_bytes());
     ReportRequest {

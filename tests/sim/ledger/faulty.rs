@@ -15,7 +15,7 @@ use backstop::domain::containment::state::{Containment, Step};
 use backstop::domain::id::{AgentId, ContainmentId, EpochId, HoldId, KeyId, ReviewId};
 use backstop::domain::ledger::batch::{Batch, LedgerRules, Op, Outcome};
 use backstop::domain::ledger::hold::Hold;
-use backstop::domain::ledger::line::Line;
+use backstop::domain::ledger::line::{Line, LineKey};
 use backstop::domain::ledger::posting::Posting;
 use backstop::domain::money::Usd;
 use backstop::domain::review::Review;
@@ -40,6 +40,12 @@ pub(super) enum Lie {
     NeverAdmits,
     /// Throws a capture away and says that it was done.
     DropsCaptures,
+    /// An expired hold is given back instead of charged.
+    RefundsExpired,
+    /// An agent's state does not bind its holds.
+    IgnoresFreeze,
+    /// Holds a part of the bound, so that one more call gets through.
+    HoldsLess,
 }
 
 /// What happens to one commit.
@@ -138,9 +144,9 @@ impl Faulty {
     }
 
     /// What a lying store makes of an operation: an answer without the deed, or another deed.
-    fn lie(&self, op: &mut Op) -> Option<Outcome> {
+    fn lie(&self, op: &mut Op, frozen: &[AgentId]) -> Option<Outcome> {
         let lie = (*self.lie.lock().unwrap())?;
-        let outcome = match (lie, op) {
+        let outcome = match (lie, &mut *op) {
             (Lie::DropsReports, Op::Report(report)) => Some(Outcome::Posted {
                 posting: report.posting,
             }),
@@ -154,6 +160,18 @@ impl Faulty {
                 report.report = format!("{}/{}", report.report, &suffix[24..]).parse().unwrap();
                 None
             }
+            (Lie::RefundsExpired, Op::Expire { hold, .. }) => {
+                *op = Op::Void { hold: *hold };
+                None
+            }
+            (Lie::IgnoresFreeze, Op::Admit(admit)) if frozen.contains(&admit.attribution.agent) => {
+                admit.attribution.agent = AgentId::new("nobody").unwrap();
+                None
+            }
+            (Lie::HoldsLess, Op::Admit(admit)) => {
+                admit.bound = admit.bound.percent(50);
+                None
+            }
             _ => return None,
         };
         self.lied.store(true, Ordering::Relaxed);
@@ -163,7 +181,10 @@ impl Faulty {
     /// Passes a batch on, without the operations that it only claims to have done.
     async fn pass_on(&self, batch: &Batch, rules: &LedgerRules) -> Result<Vec<Outcome>, StoreError> {
         let mut batch = batch.clone();
-        let lies: Vec<Option<Outcome>> = batch.ops.iter_mut().map(|op| self.lie(op)).collect();
+        let mut frozen = self.inner.agents().await?;
+        frozen.retain(|agent| !agent.status.admits());
+        let frozen: Vec<AgentId> = frozen.into_iter().map(|agent| agent.id).collect();
+        let lies: Vec<Option<Outcome>> = batch.ops.iter_mut().map(|op| self.lie(op, &frozen)).collect();
         let mut told = lies.iter();
         batch.ops.retain(|_| told.next().is_some_and(Option::is_none));
         let mut outcomes = self.inner.commit(&batch, rules).await?.into_iter();
@@ -265,6 +286,9 @@ impl Store for Faulty {
     }
     async fn review(&self, id: ReviewId) -> Result<Option<Review>, StoreError> {
         self.inner.review(id).await
+    }
+    async fn spenders(&self, line: &LineKey, limit: u32) -> Result<Vec<(AgentId, Usd)>, StoreError> {
+        self.inner.spenders(line, limit).await
     }
     async fn containment(&self, id: ContainmentId) -> Result<Option<Containment>, StoreError> {
         self.inner.containment(id).await

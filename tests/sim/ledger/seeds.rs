@@ -80,7 +80,7 @@ fn part(part: u64) {
     if let Some(seed) = number("SIM_SEED") {
         if part == 0 {
             let outcome = run_caught(seed, None);
-            println!("seed {seed}: {:#?}", outcome.counts.0);
+            eprintln!("seed {seed}: {:#?}", outcome.counts.0);
             assert!(outcome.violations.is_empty(), "{}", complain(seed, &outcome.violations));
         }
         return;
@@ -92,7 +92,7 @@ fn part(part: u64) {
         assert!(outcome.violations.is_empty(), "{}", complain(seed, &outcome.violations));
         counts.merge(&outcome.counts);
     }
-    println!("{:#?}", counts.0);
+    eprintln!("{:#?}", counts.0);
     if seeds < SEEDS {
         return;
     }
@@ -156,23 +156,22 @@ fn the_same_seed_is_the_same_run() {
     assert_ne!(a.trace, run(8, None).trace);
 }
 
-/// Runs seeds with a store that lies until the lie was told, and wants it to be seen.
+/// Runs seeds with a store that lies. Most runs in which it lied must be caught by some oracle, for a
+/// lie may have met nobody whom it hurt; and the oracle it was made for must be among them.
 fn is_seen(lie: Lie, says: &str) {
-    let mut told = 0;
-    for seed in 0..8 {
-        let outcome = run_caught(seed, Some(lie));
-        if !outcome.lied {
-            continue;
-        }
-        told += 1;
-        let seen = outcome.violations.iter().any(|violation| violation.contains(says));
-        assert!(
-            seen,
-            "seed {seed}: {lie:?} was told and not seen: {:?}",
-            outcome.violations
-        );
-    }
-    assert!(told > 0, "{lie:?} was never told");
+    let outcomes: Vec<Outcome> = (0..8).map(|seed| run_caught(seed, Some(lie))).collect();
+    let told: Vec<&Outcome> = outcomes.iter().filter(|outcome| outcome.lied).collect();
+    let caught = told.iter().filter(|outcome| !outcome.violations.is_empty()).count();
+    let named = told
+        .iter()
+        .any(|outcome| outcome.violations.iter().any(|violation| violation.contains(says)));
+    let told = told.len();
+    assert!(told >= 4, "{lie:?} was told in {told} runs only");
+    assert!(
+        caught * 4 >= told * 3,
+        "{lie:?} was told in {told} runs and caught in {caught} of them"
+    );
+    assert!(named, "{lie:?} was never named by its own oracle: {says}");
 }
 
 #[test]
@@ -188,6 +187,21 @@ fn a_store_that_drops_captures_is_seen() {
 #[test]
 fn a_store_that_posts_twice_is_seen() {
     is_seen(Lie::PostsTwice, "L5: report");
+}
+
+#[test]
+fn expiry_that_refunds_is_seen() {
+    is_seen(Lie::RefundsExpired, "ended in a way that nobody asked for");
+}
+
+#[test]
+fn a_freeze_that_does_not_bind_is_seen() {
+    is_seen(Lie::IgnoresFreeze, "was admitted while it was frozen");
+}
+
+#[test]
+fn a_hold_that_is_shrunk_to_fit_is_seen() {
+    is_seen(Lie::HoldsLess, "L3: hold");
 }
 
 #[test]

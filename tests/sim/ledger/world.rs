@@ -493,9 +493,7 @@ async fn set_frozen(store: Arc<dyn Store>, model: Rc<RefCell<Model>>, agent: Age
     if is_thaw {
         change(false);
     }
-    let mut version = state.version;
-    for &status in path {
-        version += 1;
+    for (version, &status) in (state.version + 1..).zip(path) {
         let judgement = Judgement {
             agents: vec![AgentState {
                 id: agent.clone(),

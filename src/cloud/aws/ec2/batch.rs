@@ -75,7 +75,10 @@ where
                 goes_on &= scope == Scope::Unknown;
                 if error.retry == Retry::UnknownOutcome {
                     // It outweighs whatever else failed: what may have happened must be looked at.
-                    if failure.as_ref().is_none_or(|first| first.retry != Retry::UnknownOutcome) {
+                    if failure
+                        .as_ref()
+                        .is_none_or(|first| first.retry != Retry::UnknownOutcome)
+                    {
                         failure = Some(error);
                     }
                     continue;
@@ -249,7 +252,11 @@ mod tests {
         .expect("something was told");
         assert_eq!(done.accepted, ids(50..100));
         assert_eq!(done.refused.len(), 50);
-        assert!(done.refused.iter().all(|(_, why)| why.transient && why.code == "NoAnswer"));
+        assert!(
+            done.refused
+                .iter()
+                .all(|(_, why)| why.transient && why.code == "NoAnswer")
+        );
     }
 
     #[tokio::test]
@@ -259,7 +266,10 @@ mod tests {
             calls.set(calls.get() + 1);
             match calls.get() {
                 2 => Err(error(None, Retry::UnknownOutcome)),
-                _ => Err(error(Some("RequestLimitExceeded"), Retry::After(Duration::from_secs(2)))),
+                _ => Err(error(
+                    Some("RequestLimitExceeded"),
+                    Retry::After(Duration::from_secs(2)),
+                )),
             }
         })
         .await

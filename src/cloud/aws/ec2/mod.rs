@@ -11,8 +11,8 @@ use aws_sdk_ec2::error::ProvideErrorMetadata as _;
 use aws_sdk_ec2::types::InstanceAttributeName;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::{AwsSettings, once};
 use super::error::Call;
+use super::{AwsSettings, once};
 use crate::domain::containment::target::Region;
 use crate::ports::CloudError;
 
@@ -74,12 +74,7 @@ impl Ec2 {
     pub(super) async fn enabled_regions(&self) -> Result<Vec<Region>, CloudError> {
         let call = self.read("ec2:DescribeRegions");
         let _permit = self.permit().await;
-        let answer = self
-            .looks
-            .describe_regions()
-            .send()
-            .await
-            .map_err(|e| call.failed(e))?;
+        let answer = self.looks.describe_regions().send().await.map_err(|e| call.failed(e))?;
         let mut regions: Vec<Region> = answer
             .regions
             .unwrap_or_default()
