@@ -224,7 +224,17 @@ impl<'a> Item<'a> {
             .and_then(|number| T::try_from(number).ok())
             .filter(|number| range.contains(number));
         if fits.is_none() {
-            self.error(&format!("must be {} to {}", range.start(), range.end()), None);
+            let nearest = match number {
+                Some(number) if T::try_from(number).is_ok_and(|number| number > *range.end()) => range.end(),
+                // What no number of this kind can hold is beyond the end, unless it is negative.
+                Some(number) if number > 0 && T::try_from(number).is_err() => range.end(),
+                None => range.end(),
+                Some(_) => range.start(),
+            };
+            self.error_hint(
+                &format!("must be {} to {}", range.start(), range.end()),
+                format!("the nearest is {nearest}"),
+            );
         }
         fits
     }
@@ -245,7 +255,8 @@ impl<'a> Item<'a> {
             values::show_duration(*range.start()),
             values::show_duration(*range.end()),
         );
-        self.error(&format!("must be {low} to {high}"), None);
+        let nearest = if duration < *range.start() { &low } else { &high };
+        self.error_hint(&format!("must be {low} to {high}"), format!("the nearest is {nearest}"));
         None
     }
 
