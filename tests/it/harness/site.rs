@@ -4,7 +4,7 @@
 //! directory, send requests with an agent's key. Ports are chosen by the system.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -144,7 +144,10 @@ impl Site {
         let answer = request.send().await;
         let answer = answer.unwrap_or_else(|error| panic!("POST {path}: {error}\n{}", daemon.log()));
         let status = answer.status().as_u16();
-        let body = answer.json().await.unwrap_or_else(|error| panic!("POST {path}: {error}"));
+        let body = answer
+            .json()
+            .await
+            .unwrap_or_else(|error| panic!("POST {path}: {error}"));
         (status, body)
     }
 
@@ -153,14 +156,19 @@ impl Site {
         let answer = self.http.get(daemon.agent_url(path)).bearer_auth(key).send().await;
         let answer = answer.unwrap_or_else(|error| panic!("GET {path}: {error}\n{}", daemon.log()));
         let status = answer.status().as_u16();
-        let body = answer.json().await.unwrap_or_else(|error| panic!("GET {path}: {error}"));
+        let body = answer
+            .json()
+            .await
+            .unwrap_or_else(|error| panic!("GET {path}: {error}"));
         (status, body)
     }
 
     /// Waits until the agent is in this state, and returns everything about it.
     pub async fn until_status(&self, daemon: &Daemon, agent: &str, status: &str) -> Value {
-        self.until_agent(daemon, agent, &format!("{agent} to be {status}"), |shown| shown["status"] == status)
-            .await
+        self.until_agent(daemon, agent, &format!("{agent} to be {status}"), |shown| {
+            shown["status"] == status
+        })
+        .await
     }
 
     /// Waits until what is shown of the agent is as `wanted` says.
@@ -189,9 +197,5 @@ impl Site {
             .iter()
             .map(|one| (text(&one["entry"]["action"]), text(&one["entry"]["reason"])))
             .collect()
-    }
-
-    pub fn dir(&self) -> &Path {
-        self.dir.path()
     }
 }
