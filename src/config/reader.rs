@@ -12,6 +12,7 @@ use super::report::Report;
 use super::suggest;
 use super::tree::{self, Layer, Node, Origin, Value};
 use super::values;
+use crate::domain::id::NameError;
 use crate::domain::money::Usd;
 
 /// A table that is being read.
@@ -172,6 +173,24 @@ impl<'a> Item<'a> {
 
     pub(super) fn error_hint(&self, message: &str, hint: String) {
         self.report.error(&self.node.origin, &self.path, message, Some(hint));
+    }
+
+    /// A text that is no name, and one like it that would be.
+    pub(super) fn no_name(&self, error: &NameError) {
+        let text = match &self.node.value {
+            Value::String(text) | Value::Text(text) => text.as_str(),
+            _ => "",
+        };
+        let plain = |c: char| {
+            if c.is_ascii_alphanumeric() || "-_.".contains(c) {
+                c
+            } else {
+                '-'
+            }
+        };
+        let like: String = text.trim().chars().map(plain).take(64).collect();
+        let like = if like.is_empty() { "support-bot" } else { &like };
+        self.error_hint(&error.to_string(), format!("such as \"{like}\""));
     }
 
     pub(super) fn warning(&self, message: &str, hint: impl Into<Option<&'static str>>) {
