@@ -131,7 +131,8 @@ pub(super) fn containment_text(containment: &Value) -> String {
                 }
             }
         }
-        if let Some(until) = field(coverage, "attribution_pending_until") {
+        let pending = field(coverage, "attribution_pending_until").filter(|_| text(containment, "phase") != "closed");
+        if let Some(until) = pending {
             text_.push_str(&format!("\n\nattribution pending until {}", super::output::show(until)));
         }
         let burning = rows(coverage, "still_burning");

@@ -855,6 +855,21 @@ async fn a_bad_row_costs_itself_alone() {
         .refused(&["usage", "import", "rows.jsonl", "--all-or-nothing"])
         .await;
     assert!(nothing.stderr.contains("nothing was kept"), "{nothing:#?}");
+    // Where every row is wrong, each still says why.
+    site.write(
+        "bad.jsonl",
+        "{\"id\":\"o3\",\"agent\":\"nobody\",\"amount_usd\":\"1\"}\n{broken\n",
+    );
+    let none = site.refused(&["usage", "import", "bad.jsonl"]).await;
+    assert!(
+        none.stdout.contains("unknown_agent") && none.stdout.contains("malformed_body"),
+        "{none:#?}"
+    );
+    assert!(
+        none.stderr
+            .contains("2 rows: 0 posted ($0.00), 0 seen before, 2 rejected"),
+        "{none:#?}"
+    );
     assert_eq!(site.json(&["spend"]).await["total_usd"], "2.00");
     assert_eq!(site.json(&["ledger", "verify"]).await["ok"], true);
     assert!(daemon.stop().await.success());

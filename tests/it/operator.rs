@@ -94,6 +94,8 @@ async fn agents_have_keys_and_are_paused_and_resumed() {
     let shown = site.ok(&["review", "show", &review]).await;
     assert!(shown.contains("looks odd"), "{shown}");
     assert!(site.ok(&["status"]).await.contains("looks odd"));
+    let reset = site.refused(&["reset", "team/research", "--yes"]).await;
+    assert!(reset.stderr.contains("backstop resume"), "what was meant: {reset:#?}");
     assert_eq!(site.ok(&["resume", "team/research"]).await, "team/research is active\n");
     assert_eq!(site.post(&daemon, &key, "/v1/holds", &hold).await.0, 201);
     assert_eq!(
