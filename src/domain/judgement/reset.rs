@@ -215,7 +215,12 @@ mod tests {
         let lines = [line(120, 0, Response::Contain, None)];
         let refused = line_changes(&lines, &options(None, None), at(10)).unwrap_err();
         assert!(matches!(&refused, ResetRejection::StillBreached { lines } if lines.len() == 1));
-        assert!(refused.to_string().contains("daily at $120.00 of $100.00, and needs more than $20.00 on top"), "{refused}");
+        assert!(
+            refused
+                .to_string()
+                .contains("daily at $120.00 of $100.00, and needs more than $20.00 on top"),
+            "{refused}"
+        );
         let small = line_changes(&lines, &options(Some(20), None), at(10));
         assert!(
             matches!(small, Err(ResetRejection::RaiseTooSmall { .. })),
