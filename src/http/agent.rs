@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use axum::body::Body;
-use axum::extract::{Path, Query, Request, State};
+use axum::extract::{Query, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 use super::auth::{KeyRing, check_host};
 use super::body::{self, BodyLimits, Desk, Format};
 use super::error::Failure;
+use super::path::Path;
 use super::view;
 use crate::audit::Refusals;
 use crate::domain::audit::NewAudit;

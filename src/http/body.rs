@@ -38,6 +38,7 @@ impl Desk {
 #[derive(Debug, Clone, Copy)]
 pub struct BodyLimits {
     pub max_bytes: usize,
+    /// Of the whole request.
     pub timeout: Duration,
 }
 
@@ -88,9 +89,10 @@ pub fn format(headers: &HeaderMap, lines_allowed: bool) -> Result<Format, Reject
     }
 }
 
-/// Reads the whole body, or says why not.
+/// Reads the whole body, or says why not. It has half of the request's time, so that there is some left
+/// to answer in, and a slow sender is told what was slow.
 pub async fn read(body: Body, limits: BodyLimits) -> Result<Bytes, Rejection> {
-    let collected = tokio::time::timeout(limits.timeout, Limited::new(body, limits.max_bytes).collect()).await;
+    let collected = tokio::time::timeout(limits.timeout / 2, Limited::new(body, limits.max_bytes).collect()).await;
     match collected {
         Err(_elapsed) => Err(Rejection::BodyTooSlow),
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
