@@ -58,6 +58,8 @@ pub(super) struct Committer {
     /// When the mirror was refreshed last.
     pub(super) refreshed: Duration,
     pub(super) draining_since: Option<Duration>,
+    /// The next batch takes no holds: the last one failed because of them.
+    pub(super) without_holds: bool,
     failures: u32,
 }
 
@@ -74,6 +76,7 @@ impl Committer {
             generation: shared.budgets.generation(),
             refreshed: shared.clock.monotonic(),
             draining_since: None,
+            without_holds: false,
             failures: 0,
             shared,
         };

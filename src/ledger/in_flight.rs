@@ -62,7 +62,8 @@ impl Committer {
             jobs.push((job, start..ops.len()));
         }
         let mut tickets = Vec::new();
-        if !alone {
+        let without_holds = std::mem::take(&mut self.without_holds) && !ops.is_empty();
+        if !alone && !without_holds {
             let left = most.saturating_sub(ops.len());
             let picks = self.waits.scan(self.shared.clock.monotonic(), &self.mirror, left);
             for Pick { ticket, blocks } in picks {
@@ -243,6 +244,8 @@ impl Committer {
             StoreError::Full { .. } => Unavailable::StoreFull { retry_after },
             _ => Unavailable::StoreDown { retry_after },
         };
+        // A reserve stops new spend alone: what rode along with it goes again without it.
+        self.without_holds = matches!(error, StoreError::Full { .. }) && !flight.tickets.is_empty();
         for ticket in flight.tickets {
             self.reject(ticket, why.into());
         }
@@ -260,7 +263,7 @@ impl Committer {
             }
             let is_hopeless =
                 !blameless && ((was_alone && error.retry() == Retry::Never) || job.attempts >= GIVE_UP_AFTER);
-            if !job.kept || is_hopeless {
+            if !(job.kept || self.without_holds) || is_hopeless {
                 if job.kept {
                     tracing::error!(
                         operations = range.len(),

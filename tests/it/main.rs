@@ -12,5 +12,6 @@ mod aws_requests;
 mod cli;
 mod containment_aws;
 mod containment_crash;
+mod durability;
 mod harness;
 mod unit;
