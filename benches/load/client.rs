@@ -62,7 +62,8 @@ impl Connection {
             .lines()
             .find_map(|line| {
                 let (name, value) = line.split_once(':')?;
-                name.eq_ignore_ascii_case("content-length").then(|| value.trim().to_owned())
+                name.eq_ignore_ascii_case("content-length")
+                    .then(|| value.trim().to_owned())
             })
             .context("an answer has a length")?;
         let end = head + length.parse::<usize>()?;

@@ -193,7 +193,9 @@ impl Daemon {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        let status = tokio::time::timeout(START_LIMIT, ended).await.context("it does not end")??;
+        let status = tokio::time::timeout(START_LIMIT, ended)
+            .await
+            .context("it does not end")??;
         ensure!(status.success(), "the daemon ended with {status}");
         Ok(())
     }

@@ -255,5 +255,8 @@ async fn place(connection: &mut Connection) -> Result<String> {
 
 async fn capture(connection: &mut Connection, hold: &str) -> Result<()> {
     let path = format!("/v1/holds/{hold}/capture");
-    connection.must(200, "POST", &path, r#"{"cost_usd":"0.004"}"#).await.map(drop)
+    connection
+        .must(200, "POST", &path, r#"{"cost_usd":"0.004"}"#)
+        .await
+        .map(drop)
 }

@@ -143,7 +143,11 @@ impl Daemon {
         // Samples of a histogram are kept until somebody adds them up, and nobody may ever ask for them.
         let (stop, kept, upkeep_clock) = (supervisor.front().stop.clone(), metrics.clone(), Arc::clone(&clock));
         supervisor.front().add("the metrics", async move {
-            while stop.run_until_cancelled(upkeep_clock.sleep(METRICS_EVERY)).await.is_some() {
+            while stop
+                .run_until_cancelled(upkeep_clock.sleep(METRICS_EVERY))
+                .await
+                .is_some()
+            {
                 kept.run_upkeep();
             }
             Ok(())

@@ -86,7 +86,9 @@ async fn work(client: Client, ledger: Ledger, name: String) {
 
 /// An amount that is a report's own, so that one taken for another shows.
 fn amount_of(id: &str) -> String {
-    let sum = id.bytes().fold(7_u32, |sum, byte| (sum * 31 + u32::from(byte)) % 999_983);
+    let sum = id
+        .bytes()
+        .fold(7_u32, |sum, byte| (sum * 31 + u32::from(byte)) % 999_983);
     format!("0.{:06}", sum + 1)
 }
 
@@ -142,7 +144,10 @@ fn check_reports(told: &Told, books: &Books) {
         let postings = books.of_report(id);
         let least = usize::from(*acknowledged);
         assert!((least..=1).contains(&postings.len()), "report {id}: {postings:#?}");
-        assert!(postings.iter().all(|posting| posting.amount == usd(amount)), "report {id}");
+        assert!(
+            postings.iter().all(|posting| posting.amount == usd(amount)),
+            "report {id}"
+        );
     }
     let unheard_of = books.view.postings.iter().filter_map(|posting| posting.report.as_ref());
     for id in unheard_of {
@@ -155,7 +160,9 @@ fn check_reports(told: &Told, books: &Books) {
 fn check_holds(told: &Told, books: &Books) -> usize {
     let mut unresolved = 0;
     for (id, (bound, capture)) in &told.holds {
-        let hold = books.hold(id).unwrap_or_else(|| panic!("hold {id} was admitted and is gone"));
+        let hold = books
+            .hold(id)
+            .unwrap_or_else(|| panic!("hold {id} was admitted and is gone"));
         assert_eq!(hold.bound, usd(bound));
         let ended = match capture {
             Capture::NotSent => HoldState::Unresolved,
@@ -173,7 +180,10 @@ fn check_holds(told: &Told, books: &Books) -> usize {
             HoldState::Captured => {
                 let postings = books.postings_of(hold);
                 assert_eq!(postings.len(), 1, "{postings:#?}");
-                assert_eq!((postings[0].kind, postings[0].amount), (PostingKind::Capture, usd("0.11")));
+                assert_eq!(
+                    (postings[0].kind, postings[0].amount),
+                    (PostingKind::Capture, usd("0.11"))
+                );
             }
             HoldState::Voided => assert!(books.postings_of(hold).is_empty(), "{hold:#?}"),
             HoldState::Open => panic!("nobody is left to end it: {hold:#?}"),
@@ -224,7 +234,10 @@ async fn l1_to_l6_survive_kill_9_under_load() {
     books.assert_nobody_is_stopped();
     check_reports(&ledger.told(), &books);
     let unresolved = check_holds(&ledger.told(), &books);
-    assert!(unresolved >= ROUNDS, "the load left holds open at every death: {unresolved}");
+    assert!(
+        unresolved >= ROUNDS,
+        "the load left holds open at every death: {unresolved}"
+    );
 
     // Whoever was not answered sends again, and so does whoever was.
     let daemon = site.start().await;

@@ -77,10 +77,14 @@ async fn l3_a_hundred_crash_loops_contain_nobody() {
     let (status, _) = client.hold("1").await.expect("the daemon answers");
     assert_eq!(status, 402);
     let mut command = backstop();
-    command
-        .arg("--socket")
-        .arg(site.state().join("admin.sock"))
-        .args(["ledger", "resolve", "--cost-usd", "0", "--hold", &admitted[0]]);
+    command.arg("--socket").arg(site.state().join("admin.sock")).args([
+        "ledger",
+        "resolve",
+        "--cost-usd",
+        "0",
+        "--hold",
+        &admitted[0],
+    ]);
     let resolved = run_cli(command, site.path()).await;
     assert_eq!(resolved.code, Some(0), "{resolved:?}");
     for id in &admitted[1..] {
@@ -93,7 +97,10 @@ async fn l3_a_hundred_crash_loops_contain_nobody() {
     let (status, body) = client.hold("45.25").await.expect("the daemon answers");
     assert_eq!(status, 201, "all but 59 quarters is free again: {body}");
     let path = format!("/v1/holds/{}/capture", hold_id(&body));
-    let (status, body) = client.post(&path, &json!({ "cost_usd": "0.25" })).await.expect("an answer");
+    let (status, body) = client
+        .post(&path, &json!({ "cost_usd": "0.25" }))
+        .await
+        .expect("an answer");
     assert_eq!(status, 200, "{body}");
     let (_, agent) = client
         .admin_get(&format!("/api/v1/agents/{AGENT}"))

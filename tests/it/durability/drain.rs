@@ -44,9 +44,15 @@ impl HalfSent {
 
     /// Sends the body and reads the answer to its end.
     async fn finish(mut self) -> String {
-        self.stream.write_all(self.body.as_bytes()).await.expect("it still reads");
+        self.stream
+            .write_all(self.body.as_bytes())
+            .await
+            .expect("it still reads");
         let mut answer = String::new();
-        self.stream.read_to_string(&mut answer).await.expect("it answers and closes");
+        self.stream
+            .read_to_string(&mut answer)
+            .await
+            .expect("it answers and closes");
         answer
     }
 }
@@ -68,18 +74,28 @@ async fn a_stopping_daemon_answers_what_it_began_and_closes_its_epoch() {
     let new_hold = HalfSent::new(&daemon, &client, "/v1/holds", &json!({ "bound_usd": "0.01" })).await;
 
     daemon.terminate();
-    crate::harness::wait::until("the listener to close", std::time::Duration::from_secs(60), async || {
-        let address = daemon.addresses().agent.clone()?;
-        TcpStream::connect(&address).await.is_err().then_some(())
-    })
+    crate::harness::wait::until(
+        "the listener to close",
+        std::time::Duration::from_secs(60),
+        async || {
+            let address = daemon.addresses().agent.clone()?;
+            TcpStream::connect(&address).await.is_err().then_some(())
+        },
+    )
     .await;
     for half in reports {
         let answer = half.finish().await;
-        assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("\"posted\""), "{answer}");
+        assert!(
+            answer.starts_with("HTTP/1.1 200") && answer.contains("\"posted\""),
+            "{answer}"
+        );
     }
     // The ledger is the last to close: so a call that was answered upstream can still be settled.
     let answer = capture.finish().await;
-    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("\"1.00\""), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 200") && answer.contains("\"1.00\""),
+        "{answer}"
+    );
     let answer = new_hold.finish().await;
     let admitted = answer.starts_with("HTTP/1.1 201");
     assert!(admitted || answer.starts_with("HTTP/1.1 503"), "{answer}");
@@ -113,11 +129,17 @@ async fn what_is_open_at_a_stop_is_unresolved_at_the_next_start() {
     assert_eq!(client.hold_state(&id).await.as_deref(), Some("unresolved"));
     // It may still be told what the call cost.
     let path = format!("/v1/holds/{id}/capture");
-    let (status, body) = client.post(&path, &json!({ "cost_usd": "0.5" })).await.expect("an answer");
+    let (status, body) = client
+        .post(&path, &json!({ "cost_usd": "0.5" }))
+        .await
+        .expect("an answer");
     assert_eq!(status, 200, "{body}");
     assert!(daemon.stop().await.success());
     let books = site.books().await;
     books.assert_sound();
     let line = &books.view.lines[0];
-    assert_eq!((line.posted.to_string(), line.held.to_string()), ("0.50".to_owned(), "0.00".to_owned()));
+    assert_eq!(
+        (line.posted.to_string(), line.held.to_string()),
+        ("0.50".to_owned(), "0.00".to_owned())
+    );
 }

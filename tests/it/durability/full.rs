@@ -25,7 +25,9 @@ const RESERVE_MB: u64 = 1_000_000;
 fn scarce_dir() -> TempDir {
     let places = [PathBuf::from("/dev/shm"), std::env::temp_dir()];
     for place in places {
-        let Ok(stat) = rustix::fs::statvfs(&place) else { continue };
+        let Ok(stat) = rustix::fs::statvfs(&place) else {
+            continue;
+        };
         let is_scarce = stat.f_bavail.saturating_mul(stat.f_frsize) < RESERVE_MB * 1_000_000;
         if let (true, Ok(dir)) = (is_scarce, tempfile::tempdir_in(&place)) {
             return dir;
@@ -83,8 +85,13 @@ async fn d4_l5_a_disk_that_takes_no_more_loses_nothing_acknowledged() {
     let client = Client::new(&daemon).await;
     let mut acknowledged = 0;
     let refused = loop {
-        let rows: Vec<_> = (0..100).map(|n| report(&format!("b{acknowledged}-{n}"), "0.01")).collect();
-        let (status, body) = client.post("/v1/usage", &json!(rows)).await.expect("the daemon answers");
+        let rows: Vec<_> = (0..100)
+            .map(|n| report(&format!("b{acknowledged}-{n}"), "0.01"))
+            .collect();
+        let (status, body) = client
+            .post("/v1/usage", &json!(rows))
+            .await
+            .expect("the daemon answers");
         if status != 200 {
             break (status, body);
         }
@@ -101,8 +108,13 @@ async fn d4_l5_a_disk_that_takes_no_more_loses_nothing_acknowledged() {
     // With room again it goes on, and the refused batch may be sent once more.
     let daemon = site.start().await;
     let client = client.at(&daemon);
-    let rows: Vec<_> = (0..100).map(|n| report(&format!("b{acknowledged}-{n}"), "0.01")).collect();
-    let (status, body) = client.post("/v1/usage", &json!(rows)).await.expect("the daemon answers");
+    let rows: Vec<_> = (0..100)
+        .map(|n| report(&format!("b{acknowledged}-{n}"), "0.01"))
+        .collect();
+    let (status, body) = client
+        .post("/v1/usage", &json!(rows))
+        .await
+        .expect("the daemon answers");
     assert_eq!(status, 200, "{body}");
     assert!(daemon.stop().await.success());
     let books = site.books().await;

@@ -76,13 +76,20 @@ async fn l2_two_daemons_share_one_limit_and_bury_only_the_dead() {
     // The first dies with a hold of its own open, whatever the race gave it.
     let (_, freed) = clients[1]
         .post(
-            &format!("/v1/holds/{}/capture", of_two.first().or(of_one.first()).expect("some were admitted")),
+            &format!(
+                "/v1/holds/{}/capture",
+                of_two.first().or(of_one.first()).expect("some were admitted")
+            ),
             &json!({ "cost_usd": "0" }),
         )
         .await
         .expect("the daemon answers");
     assert_eq!(freed["repeated"], false, "{freed}");
-    let (status, body) = clients[0].hold("0.25").await.expect("the daemon answers");
+    let waiting = json!({ "bound_usd": "0.25", "wait_s": 60 });
+    let (status, body) = clients[0]
+        .post("/v1/holds", &waiting)
+        .await
+        .expect("the daemon answers");
     assert_eq!(status, 201, "what one daemon captured, the other may hold: {body}");
     let dying = hold_id(&body);
     one.kill();
@@ -91,7 +98,11 @@ async fn l2_two_daemons_share_one_limit_and_bury_only_the_dead() {
     })
     .await;
     for id in of_two.iter().skip(1) {
-        assert_eq!(clients[1].hold_state(id).await.as_deref(), Some("open"), "its daemon lives");
+        assert_eq!(
+            clients[1].hold_state(id).await.as_deref(),
+            Some("open"),
+            "its daemon lives"
+        );
     }
     // The survivors go on: their epochs are their own.
     for id in of_two.iter().skip(1) {
@@ -130,5 +141,9 @@ async fn l2_two_daemons_share_one_limit_and_bury_only_the_dead() {
         }
     }
     let captured_of_one = usize::from(of_two.is_empty());
-    assert_eq!(unresolved, of_one.len() - captured_of_one + 1, "those of the dead, and no other");
+    assert_eq!(
+        unresolved,
+        of_one.len() - captured_of_one + 1,
+        "those of the dead, and no other"
+    );
 }

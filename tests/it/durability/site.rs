@@ -242,7 +242,8 @@ impl Client {
 
     /// Places a hold without waiting for room.
     pub async fn hold(&self, bound_usd: &str) -> Answer {
-        self.post("/v1/holds", &json!({ "bound_usd": bound_usd, "wait_s": 0 })).await
+        self.post("/v1/holds", &json!({ "bound_usd": bound_usd, "wait_s": 0 }))
+            .await
     }
 
     /// The state of a hold, as its agent sees it.
