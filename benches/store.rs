@@ -181,7 +181,7 @@ impl Bench {
     fn admit(&self, hold: HoldId) -> Result<Op> {
         Ok(Op::Admit(Admit {
             hold,
-            attribution: attribution("hot", 0)?,
+            attribution: attribution("hot", 0, 0)?,
             trust: Trust::Gateway,
             bound: Usd::from_nanos(1_000_000),
             lines: lines("hot")?,
@@ -217,21 +217,21 @@ impl Bench {
         Ok(())
     }
 
-    /// Spread over 50 agents, 40 tasks each, 30 days, some models, services and tools.
+    /// Spread over 50 agents and 30 days; an agent runs one task an hour, with some models and tools.
     fn report(&mut self, n: usize) -> Result<Op> {
         let posting = PostingId(self.uuid());
-        let mix = usize::try_from(self.id % 1_000_003)? * 7919 + n;
+        let mix = scatter(self.id, n)?;
+        let back = mix / 50 % (30 * 24);
         let agent = format!("agent-{}", mix % 50);
-        let back = i64::try_from(mix % (30 * 24))?;
         Ok(Op::Report(Report {
             posting,
             report: ReportId::new(format!("report-{}", self.id))?,
             digest: [7; 32],
-            attribution: attribution(&agent, mix)?,
+            attribution: attribution(&agent, back, mix / 36_000)?,
             amount: Usd::from_nanos(1_000_000),
             basis: Basis::Reported,
             trust: Trust::Provider,
-            occurred_at: self.now - SignedDuration::from_hours(back),
+            occurred_at: self.now - SignedDuration::from_hours(i64::try_from(back)?),
             lines: lines(&agent)?,
             upstream_request: None,
             detail: Some("{\"input\":1200,\"output\":300}".to_owned()),
@@ -309,13 +309,23 @@ impl Bench {
     }
 }
 
-fn attribution(agent: &str, mix: usize) -> Result<Attribution> {
+/// A number without a pattern.
+fn scatter(id: u128, n: usize) -> Result<usize> {
+    let mut z = u64::try_from(id % (1 << 60))?
+        .wrapping_add(u64::try_from(n)?)
+        .wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    Ok(usize::try_from((z ^ (z >> 31)) >> 8)?)
+}
+
+fn attribution(agent: &str, task: usize, mix: usize) -> Result<Attribution> {
     Ok(Attribution {
         agent: AgentId::new(agent)?,
-        task: TaskId::new(format!("run-{}", mix / 50 % 40))?,
+        task: TaskId::new(format!("run-{task}"))?,
         service: Some(ServiceId::new(["openai", "anthropic"][mix % 2])?),
-        model: Some(ModelId::new(["small", "large", "embedding"][mix % 3])?),
-        tool: Some(ToolName::new(["search", "shell", "mail", "none"][mix % 4])?),
+        model: Some(ModelId::new(["small", "large"][mix % 2])?),
+        tool: Some(ToolName::new(["search", "shell", "mail", "none"][mix / 2 % 4])?),
         labels: std::collections::BTreeMap::new(),
     })
 }

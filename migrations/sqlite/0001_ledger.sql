@@ -139,8 +139,9 @@ CREATE TABLE metered (
     PRIMARY KEY (agent, request)
 ) STRICT, WITHOUT ROWID;
 
--- What a spend report adds up. `spend_day` is `spend_hour` without tasks: a report over months reads
--- few rows, however many tasks there were. Hours and days count from 1970; none is the empty text.
+-- What a spend report adds up. `spend_day` is `spend_hour` without tasks, and `spend_task` has nothing but
+-- tasks: a report over months reads few rows, and in the order in which it groups them. Hours and days
+-- count from 1970; none is the empty text.
 CREATE TABLE spend_hour (
     hour        INTEGER NOT NULL,
     agent       TEXT    NOT NULL,
@@ -165,6 +166,16 @@ CREATE TABLE spend_day (
     unresolved  INTEGER NOT NULL,
     postings    INTEGER NOT NULL,
     PRIMARY KEY (day, agent, model, service, tool)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE spend_task (
+    agent       TEXT    NOT NULL,
+    task        TEXT    NOT NULL,
+    day         INTEGER NOT NULL,
+    amount      INTEGER NOT NULL,
+    unresolved  INTEGER NOT NULL,
+    postings    INTEGER NOT NULL,
+    PRIMARY KEY (agent, task, day)
 ) STRICT, WITHOUT ROWID;
 
 -- Whose entries a fleet line is the sum of, so that its breach finds its causers. `bucket` is 0 on a

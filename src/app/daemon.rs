@@ -36,6 +36,8 @@ pub(super) struct Parts {
     pub(super) entropy: Arc<dyn Entropy>,
     pub(super) notifier: Arc<dyn Notifier>,
     pub(super) metrics: PrometheusHandle,
+    /// The machine that the daemon runs on, as the cloud names it, if it runs on one.
+    pub(super) own_instance: Option<String>,
     /// How much faster than the wall clock `clock` runs: 1 but for the demo. The disk does not run
     /// faster, so limits on commits are stretched by it.
     pub(super) pace: u32,
@@ -66,13 +68,14 @@ impl Daemon {
             entropy,
             notifier,
             metrics,
+            own_instance,
             pace,
         } = parts;
         let current = live_settings.current();
         let catalogue = Arc::new(ArcSwap::from_pointee(catalogue::load(&current)?));
         let agents = Arc::new(ArcSwap::from_pointee(settings::agents(&current)));
         let intake_settings = Arc::new(ArcSwap::from_pointee(settings::intake(&current)));
-        let kill_settings = Arc::new(ArcSwap::from_pointee(settings::kill(&current)));
+        let kill_settings = Arc::new(ArcSwap::from_pointee(settings::kill(&current, own_instance.as_ref())));
         let watch_settings = Arc::new(ArcSwap::from_pointee(settings::watch(&current)));
         let mut supervisor = Supervisor::new();
 
@@ -176,6 +179,7 @@ impl Daemon {
             intake: intake_settings,
             kill: kill_settings,
             watch: watch_settings,
+            own_instance,
             ledger: ledger.clone(),
             store: Arc::clone(&store),
         });

@@ -26,6 +26,7 @@ pub(super) struct Live {
     pub(super) intake: Arc<ArcSwap<IntakeSettings>>,
     pub(super) kill: Arc<ArcSwap<KillSettings>>,
     pub(super) watch: Arc<ArcSwap<WatchSettings>>,
+    pub(super) own_instance: Option<String>,
     pub(super) ledger: Ledger,
     pub(super) store: Arc<dyn Store>,
 }
@@ -36,10 +37,9 @@ impl Live {
         let this = Arc::clone(&self);
         // It reads files, the price files among them, which a worker of the runtime must not wait for.
         let loaded = tokio::task::spawn_blocking(move || {
-            let change = this.settings.reload().map_err(|problems| json!(problems))?;
-            let current = this.settings.current();
-            let prices = catalogue::load(&current).map_err(|error| json!([{ "message": format!("{error:#}") }]))?;
-            Ok((change, current, prices))
+            let prepare = |new: &Settings| catalogue::load(new).map_err(|error| format!("{error:#}"));
+            let (change, prices) = this.settings.reload_with(prepare).map_err(|problems| json!(problems))?;
+            Ok((change, this.settings.current(), prices))
         });
         let (change, current, prices) = loaded
             .await
@@ -70,7 +70,8 @@ impl Live {
         self.catalogue.store(Arc::new(prices));
         self.agents.store(Arc::new(settings::agents(current)));
         self.intake.store(Arc::new(settings::intake(current)));
-        self.kill.store(Arc::new(settings::kill(current)));
+        self.kill
+            .store(Arc::new(settings::kill(current, self.own_instance.as_ref())));
         self.watch.store(Arc::new(settings::watch(current)));
         if let Err(unavailable) = self.ledger.set_rules(settings::budgets(current)).await {
             // New calls see them already, and the ledger goes on trying to write them into the lines.

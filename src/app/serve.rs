@@ -47,6 +47,11 @@ async fn run(options: ServeOptions, settings: &Settings) -> anyhow::Result<()> {
         metrics: PrometheusBuilder::new()
             .install_recorder()
             .context("the metrics cannot be set up")?,
+        own_instance: if settings.aws.enabled {
+            Aws::own_instance().await
+        } else {
+            None
+        },
         pace: 1,
     };
     let Daemon {

@@ -60,10 +60,13 @@ pub(super) fn intake(settings: &Settings) -> IntakeSettings {
     }
 }
 
-pub(super) fn kill(settings: &Settings) -> KillSettings {
+/// `own_instance` is the machine that the daemon found itself on: it joins the guard (C5).
+pub(super) fn kill(settings: &Settings, own_instance: Option<&String>) -> KillSettings {
+    let mut guard = settings.aws.guard.clone();
+    guard.instances.extend(own_instance.cloned());
     KillSettings {
         targets: targets(settings),
-        guard: settings.aws.guard.clone(),
+        guard,
         rules: PlanRules {
             terminate_unstoppable: settings.aws.terminate_unstoppable,
             ..PlanRules::default()

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::context::Context;
 use super::failure::Failure;
-use super::output::{record, rows, table, text};
+use super::output::{rows, table, text};
 use super::status::{AGENT_COLUMNS, one_agent};
 use crate::config::edit::{self, NewAgent, NewCloud};
 use crate::domain::id::{AgentId, KeyId};
@@ -158,11 +158,8 @@ impl Add {
             }
         };
         if context.output.json {
-            context
-                .output
-                .data(&json!({ "agent": id, "config": path, "reload": value }).to_string())?;
-        } else {
-            context.output.data(&record(&value, &[]))?;
+            let done = json!({ "agent": id, "config": path, "reload": value });
+            context.output.data(&done.to_string())?;
         }
         context
             .output

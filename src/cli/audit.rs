@@ -67,9 +67,12 @@ impl Audit {
         let client = context.client()?;
         match self {
             Self::List { from, limit } => {
-                let (from, limit) = (from.map(|from| from.to_string()), limit.to_string());
-                let mut query = vec![("limit", limit.as_str())];
-                query.extend(from.as_deref().map(|from| ("from", from)));
+                let from = match from {
+                    Some(from) => from,
+                    None => (last(&client).await? - i64::from(limit) + 1).max(1),
+                };
+                let query = [("from", from.to_string()), ("limit", limit.to_string())];
+                let query = query.each_ref().map(|(key, value)| (*key, value.as_str()));
                 let answer = client.get(&["audit"], &query).await?;
                 context.output.answer(&answer, |value| {
                     table(rows(value, "entries"), &COLUMNS, "the audit log is empty")
@@ -78,6 +81,31 @@ impl Audit {
             Self::Verify(verify) => verify.run(context, &client).await,
         }
     }
+}
+
+/// The number of the last entry; 0 of an empty log. Entries count from 1 without gaps, so it is found
+/// by doubling and halving.
+async fn last(client: &Client) -> Result<i64, Failure> {
+    let is_there = async |seq: i64| -> Result<bool, Failure> {
+        let page = client
+            .get(&["audit"], &[("from", &seq.to_string()), ("limit", "1")])
+            .await?;
+        Ok(!rows(&page.value, "entries").is_empty())
+    };
+    let mut beyond: i64 = 1;
+    while is_there(beyond).await? {
+        beyond = beyond.saturating_mul(2);
+    }
+    let mut there = beyond / 2;
+    while beyond - there > 1 {
+        let middle = there + (beyond - there) / 2;
+        if is_there(middle).await? {
+            there = middle
+        } else {
+            beyond = middle
+        }
+    }
+    Ok(there)
 }
 
 impl Verify {
@@ -109,7 +137,7 @@ impl Verify {
                     "{} holds no signed head, and without one the log proves nothing",
                     heads_path.display()
                 ),
-                hint: Some("name a copy of the heads with --heads".to_owned()),
+                hint: Some("a new log is signed within seconds; a copy of the heads is named with --heads".to_owned()),
             });
         }
         let mut verifier = Verifier::new(heads, &keys)

@@ -16,7 +16,7 @@ pub enum Budget {
 }
 
 const COLUMNS: [&str; 11] = [
-    "name",
+    "budget",
     "scope",
     "label",
     "agents",

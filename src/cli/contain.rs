@@ -7,8 +7,8 @@ use super::context::Context;
 use super::failure::Failure;
 use super::impact;
 use super::lifecycle::now_is;
-use super::output::field;
-use super::status::{containment_text, indent};
+use super::output::{field, indent};
+use super::status::containment_text;
 use crate::domain::id::AgentId;
 
 /// Throw the kill switch for an agent

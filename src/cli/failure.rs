@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde_json::Value;
 
+use super::output::clean;
+
 /// Exit statuses, besides 0.
 pub const REFUSED: u8 = 1;
 pub const USAGE: u8 = 2;
@@ -52,17 +54,27 @@ impl Failure {
         }
     }
 
-    /// From an answer's `{"error": {…}}`; anything else is shown by its status.
+    /// From an answer's `{"error": {…}}`, or the problems of a config that could not be loaded; anything
+    /// else is shown by its status.
     pub fn from_answer(status: u16, body: &str) -> Self {
-        let error = serde_json::from_str::<Value>(body)
-            .ok()
-            .and_then(|mut body| Some(body.get_mut("error")?.take()));
-        let text = |key: &str| Some(error.as_ref()?.get(key)?.as_str()?.to_owned());
+        let answer: Option<Value> = serde_json::from_str(body).ok();
+        let error = answer.as_ref().and_then(|answer| answer.get("error"));
+        let text = |key: &str| Some(error?.get(key)?.as_str()?.to_owned());
+        let problems = answer.as_ref().and_then(|answer| answer.get("problems")?.as_array());
+        let problems = problems.map(|list| {
+            let lines: Vec<String> = list.iter().map(problem).collect();
+            format!(
+                "the config has mistakes, and the daemon goes on with the old one\n{}",
+                lines.join("\n")
+            )
+        });
         Self::Refused {
             code: text("code").unwrap_or_else(|| format!("http_{status}")),
-            message: text("message").unwrap_or_else(|| format!("the daemon answered with status {status}")),
+            message: text("message")
+                .or(problems)
+                .unwrap_or_else(|| format!("the daemon answered with status {status}")),
             hint: text("hint"),
-            body: error.is_some().then(|| body.to_owned()),
+            body: answer.is_some().then(|| body.to_owned()),
         }
     }
 
@@ -95,6 +107,25 @@ impl Failure {
         };
         serde_json::json!({ "error": { "code": code, "message": self.to_string(), "hint": self.hint() } }).to_string()
     }
+}
+
+/// `config.toml:12: budget[2].limit_usd: must be above zero (hint: …)`, as `backstop check` says it.
+fn problem(problem: &Value) -> String {
+    let text = |key: &str| clean(problem.get(key).and_then(Value::as_str).unwrap_or_default());
+    let mut line = text("source");
+    if let Some(number) = problem.get("line").and_then(Value::as_u64) {
+        line.push_str(&format!(":{number}"));
+    }
+    for part in [text("key"), text("message")] {
+        if !part.is_empty() {
+            line.push_str(if line.is_empty() { "" } else { ": " });
+            line.push_str(&part);
+        }
+    }
+    if !text("hint").is_empty() {
+        line.push_str(&format!(" (hint: {})", text("hint")));
+    }
+    line
 }
 
 impl fmt::Display for Failure {
@@ -134,6 +165,12 @@ mod tests {
             ("the agent is active", 1)
         );
         assert_eq!(failure.to_json(), body, "--json shows the answer as it came");
+        let reload = r#"{"reloaded":false,"problems":[{"severity":"error","source":"c.toml","line":3,"key":"log.format","message":"no","hint":"so"}]}"#;
+        assert!(
+            Failure::from_answer(422, reload)
+                .to_string()
+                .ends_with("\nc.toml:3: log.format: no (hint: so)")
+        );
         let odd = Failure::from_answer(502, "<html>");
         assert_eq!(odd.to_string(), "the daemon answered with status 502");
         assert!(odd.to_json().contains("http_502"));

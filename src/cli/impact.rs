@@ -5,8 +5,8 @@ use serde_json::Value;
 use super::client::{Answer, Client};
 use super::context::Context;
 use super::failure::Failure;
-use super::output::{field, record, rows, table, text};
-use super::status::{LINE_COLUMNS, indent};
+use super::output::{field, indent, record, rows, table, text};
+use super::status::LINE_COLUMNS;
 use crate::domain::id::AgentId;
 
 /// Asks what an action would do. `action` is `contain` or `reset`; `query` says how.

@@ -85,7 +85,7 @@ impl Ledger {
                     .post_long(&["ledger", "backup"], &json!({ "path": path }))
                     .await?;
                 context.output.answer(&answer, |value| {
-                    format!("backed up and verified: {path}\n{}", record(value, &[]))
+                    format!("backed up and verified: {path}\n{}", record(value, &["path"]))
                 })
             }
             Self::Verify => {
@@ -108,12 +108,10 @@ impl Ledger {
             Self::AcceptClock { yes } => {
                 if !yes {
                     let answer = client.get(&["status"], &[]).await?;
-                    let clock = answer
-                        .value
-                        .get("clock")
-                        .map(|clock| record(clock, &[]))
-                        .unwrap_or_default();
-                    context.output.data(&clock)?;
+                    context.output.answer(&answer, |status| {
+                        let clock = ["clock_ok", "ledger_time"].map(|key| format!("{key}  {}", text(status, key)));
+                        clock.join("\n")
+                    })?;
                     context
                         .output
                         .say("nothing was done: to accept the clock, give the same command with --yes");

@@ -162,14 +162,22 @@ pub fn record(value: &Value, leave_out: &[&str]) -> String {
             Value::Array(items) => items.iter().map(show).collect::<Vec<_>>().join("\n"),
             other => record(other, leave_out),
         };
-        let body = body
-            .lines()
-            .map(|line| format!("  {line}"))
-            .collect::<Vec<_>>()
-            .join("\n");
+        let body = indent(&body);
         blocks.push(format!("{}:\n{body}", key.replace('_', " ")));
     }
     blocks.join("\n\n")
+}
+
+/// Two blanks before every line that has something in it.
+pub fn indent(text: &str) -> String {
+    let line = |line: &str| {
+        if line.is_empty() {
+            String::new()
+        } else {
+            format!("  {line}")
+        }
+    };
+    text.lines().map(line).collect::<Vec<_>>().join("\n")
 }
 
 fn is_empty(value: &Value) -> bool {

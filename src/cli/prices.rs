@@ -41,16 +41,24 @@ pub struct Import {
     dry_run: bool,
 }
 
-const COLUMNS: [&str; 8] = [
-    "service",
-    "model",
-    "layer",
-    "bands",
-    "units",
-    "context",
-    "max_output",
-    "provenance",
-];
+const COLUMNS: [&str; 6] = ["service", "model", "layer", "tier", "above_tokens", "usd_per_million"];
+
+/// One row a band, and one for what is not counted in tokens.
+fn bands(price: &Value) -> Vec<Value> {
+    let row = |tier: &Value, above: &Value, rates: &Value| {
+        json!({ "service": price["service"], "model": price["model"], "layer": price["layer"], "tier": tier,
+            "above_tokens": above, "usd_per_million": rates })
+    };
+    let tokens = rows(price, "bands")
+        .iter()
+        .map(|band| row(&band["tier"], &band["above_tokens"], &band["usd_per_million"]));
+    let units = price
+        .get("usd_per_million_units")
+        .filter(|units| units.as_object().is_some_and(|units| !units.is_empty()));
+    tokens
+        .chain(units.map(|units| row(&Value::Null, &Value::Null, units)))
+        .collect()
+}
 
 impl Prices {
     pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
@@ -59,7 +67,11 @@ impl Prices {
                 let query: Vec<(&str, &str)> = model.as_deref().map(|model| ("model", model)).into_iter().collect();
                 let answer = context.client()?.get(&["prices"], &query).await?;
                 context.output.answer(&answer, |value| {
-                    table(rows(value, "prices"), &COLUMNS, "no price matches")
+                    table(
+                        &rows(value, "prices").iter().flat_map(bands).collect::<Vec<_>>(),
+                        &COLUMNS,
+                        "no price matches",
+                    )
                 })
             }
             Self::Import(import) => import.run(context).await,

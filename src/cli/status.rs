@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::context::Context;
 use super::failure::Failure;
-use super::output::{field, record, rows, table, text};
+use super::output::{field, indent, record, rows, table, text};
 use crate::domain::id::AgentId;
 
 /// What runs, what is spent, what waits for a person
@@ -125,17 +125,4 @@ pub(super) fn containment_text(containment: &Value) -> String {
         }
     }
     text_
-}
-
-pub(super) fn indent(text: &str) -> String {
-    text.lines()
-        .map(|line| {
-            if line.is_empty() {
-                String::new()
-            } else {
-                format!("  {line}")
-            }
-        })
-        .collect::<Vec<_>>()
-        .join("\n")
 }

@@ -1,5 +1,6 @@
 //! `backstop usage import`
 
+use std::collections::VecDeque;
 use std::io::{IsTerminal, Read};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -73,14 +74,26 @@ impl Import {
         let client = context.client()?;
         let progress = progress(input.len(), batches.len());
         let mut merged: Option<Answer> = None;
-        for batch in batches {
-            let answer = self.send(&client, batch).await.inspect_err(|_| {
-                if let Some(merged) = &merged {
-                    context
-                        .output
-                        .say(&format!("it broke off; until then: {}", summary(&merged.value)));
+        let mut left = VecDeque::from(batches);
+        while let Some(batch) = left.pop_front() {
+            let answer = match self.send(&client, batch).await {
+                Ok(answer) => answer,
+                // The daemon takes less at once than it does by default, and has kept nothing of it.
+                Err(failure) if is_too_much(&failure) && batch.len() > 1 && !self.all_or_nothing => {
+                    let (first, second) = batch.split_at(batch.len() / 2);
+                    left.push_front(second);
+                    left.push_front(first);
+                    continue;
                 }
-            })?;
+                Err(failure) => {
+                    progress.finish_and_clear();
+                    if let Some(merged) = &merged {
+                        let until = summary(&merged.value);
+                        context.output.say(&format!("it broke off; until then: {until}"));
+                    }
+                    return Err(failure);
+                }
+            };
             progress.inc(batch.len() as u64);
             merged = Some(merge(merged, answer));
         }
@@ -179,6 +192,10 @@ fn batches(rows: &[Row]) -> Vec<&[Row]> {
     }
     batches.push(&rows[start..]);
     batches
+}
+
+fn is_too_much(failure: &Failure) -> bool {
+    matches!(failure, Failure::Refused { code, .. } if matches!(code.as_str(), "too_many_rows" | "body_too_large"))
 }
 
 /// Only on a terminal, and only where there is something to wait for.

@@ -52,15 +52,19 @@ pub(super) fn coverage(root: &Table<'_>, aws: &Aws, agents: &Agents, budgets: &[
             );
         }
     }
-    for rule in budgets {
+    let tables = root.get("budget").and_then(|item| item.tables()).unwrap_or_default();
+    for (rule, table) in budgets.iter().zip(&tables) {
         let hard = matches!(rule.budget.response, Response::Revoke | Response::Contain);
         let mut selected = agents.list.iter().filter(|agent| selects(rule, agent)).peekable();
-        if hard && selected.peek().is_some() && selected.all(|agent| agent.cloud.is_none()) {
-            let message = format!(
-                "budget {} contains agents of which none has [agent.aws]: they are frozen here, and nothing in a cloud",
-                rule.budget.id
+        if hard
+            && selected.peek().is_some()
+            && selected.all(|agent| agent.cloud.is_none())
+            && let Some(response) = table.get("response")
+        {
+            response.warning(
+                "no agent that this budget selects has [agent.aws]: they are frozen here, and no cloud is touched",
+                None,
             );
-            root.warning(&message, None);
         }
     }
     if !aws.enabled

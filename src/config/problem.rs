@@ -55,6 +55,18 @@ impl fmt::Display for Problem {
 pub struct Problems(pub Vec<Problem>);
 
 impl Problems {
+    /// A single error about a file as a whole.
+    pub fn of(source: &str, message: String) -> Self {
+        Self(vec![Problem {
+            severity: Severity::Error,
+            source: source.to_owned(),
+            line: None,
+            key: String::new(),
+            message,
+            hint: None,
+        }])
+    }
+
     pub fn errors(&self) -> impl Iterator<Item = &Problem> {
         self.0.iter().filter(|problem| problem.severity == Severity::Error)
     }

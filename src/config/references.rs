@@ -86,6 +86,24 @@ impl References<'_> {
         }
     }
 
+    /// Reports a file that holds no prices, or wrong ones: a price that is not known is a bound that is
+    /// not known.
+    pub(super) fn price_file(&self, item: &Item<'_>, path: &Path) -> bool {
+        if !self.exists(item, path, Severity::Error) {
+            return false;
+        }
+        match super::price_files::read(path) {
+            Ok(_) => true,
+            Err(why) => {
+                item.error(
+                    &format!("{}: {why}", super::values::shown(&path.to_string_lossy())),
+                    None,
+                );
+                false
+            }
+        }
+    }
+
     /// Reports a file that is not there or is none.
     pub(super) fn exists(&self, item: &Item<'_>, path: &Path, severity: Severity) -> bool {
         let message = match std::fs::metadata(path) {

@@ -113,6 +113,15 @@ impl LiveSettings {
 
     /// Loads the file again. It reads files, so not on an async thread that must not wait.
     pub fn reload(&self) -> Result<Change, Problems> {
+        self.reload_with(|_| Ok(())).map(|(change, ())| change)
+    }
+
+    /// The same, where more must be sound than the settings themselves: `prepare` makes of them what is
+    /// to be put in force with them. If it cannot, they stay as they were.
+    pub fn reload_with<T>(
+        &self,
+        prepare: impl FnOnce(&Settings) -> Result<T, String>,
+    ) -> Result<(Change, T), Problems> {
         let _one_at_a_time = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         let loaded = self.loader.load(self.path.as_deref())?;
         let old = self.current();
@@ -123,8 +132,15 @@ impl LiveSettings {
             warnings: loaded.warnings,
             ..compare(&old, &new)
         };
+        let prepared = prepare(&new).map_err(|message| {
+            let source = self
+                .path
+                .as_ref()
+                .map_or_else(|| "the config".to_owned(), |path| path.display().to_string());
+            Problems::of(&source, message)
+        })?;
         self.current.store(Arc::new(new));
-        Ok(change)
+        Ok((change, prepared))
     }
 }
 
@@ -152,6 +168,14 @@ fn keep_what_needs_a_restart(old: &Settings, new: &mut Settings) -> Vec<&'static
         server.drain_timeout as "server.drain_timeout",
         server.allowed_hosts as "server.allowed_hosts",
         storage.store as "storage.url",
+        storage.reserve_bytes as "storage.reserve_mb",
+        ledger.hold_wait as "ledger.hold_wait",
+        ledger.hold_ttl as "ledger.hold_ttl",
+        ledger.max_overtakes as "ledger.max_overtakes",
+        ledger.max_waiters as "ledger.max_waiters",
+        ledger.rules as "ledger.breach_bound_percent, ledger.late_grace",
+        admin.token as "admin.token_file, admin.token_env",
+        admin.peer_uids as "admin.peer_uids",
         audit.key_file as "audit.key_file",
         audit.heads_file as "audit.heads_file",
         aws.enabled as "aws.enabled",
@@ -171,7 +195,7 @@ fn compare(old: &Settings, new: &Settings) -> Change {
             })*
         };
     }
-    sections!(storage, ledger, admin, prices, reports, tasks, aws);
+    sections!(storage, prices, reports, tasks, aws);
     for agent in &new.agents {
         match old.agent(&agent.id) {
             None => change.agents_added.push(agent.id.clone()),
@@ -287,6 +311,23 @@ mod tests {
         std::fs::remove_file(bench.dir.path().join("config.toml")).unwrap();
         assert!(bench.live.reload().is_err(), "a file that went away is no empty config");
         assert!(Arc::ptr_eq(&before, &bench.live.current()));
+    }
+
+    #[test]
+    fn what_cannot_be_prepared_leaves_the_old_ones() {
+        let bench = Bench::new(BASE);
+        std::fs::write(bench.dir.path().join("config.toml"), BASE.replace("50", "60")).unwrap();
+        let problems = bench
+            .live
+            .reload_with::<()>(|_| Err("no".to_owned()))
+            .expect_err("not prepared");
+        assert!(problems.to_string().ends_with("config.toml: no"), "{problems}");
+        assert_eq!(bench.live.current().budgets[0].budget.limit, Usd::from_dollars(50));
+        let (change, seen) = bench
+            .live
+            .reload_with(|new| Ok(new.budgets[0].budget.limit))
+            .expect("sound");
+        assert_eq!((change.overrides().count(), seen), (1, Usd::from_dollars(60)));
     }
 
     #[test]

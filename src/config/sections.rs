@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::problem::Severity;
 use super::reader::{Item, Table};
 use super::references::References;
 use super::settings::{
@@ -261,7 +260,7 @@ pub(super) fn prices(table: &Table<'_>, base: &Path, references: &References<'_>
             return None;
         }
         let file = base.join(text);
-        references.exists(item, &file, Severity::Error).then_some(file)
+        references.price_file(item, &file).then_some(file)
     };
     let files = table.get("files").and_then(|item| item.texts(100, price_file));
     let word = table

@@ -66,7 +66,7 @@ pub struct Server {
     pub allowed_hosts: Vec<String>,
 }
 
-/// `[storage]`. A change of `store` needs a restart.
+/// `[storage]`. Changes of `store` and `reserve_bytes` need a restart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Storage {
     pub store: StoreLocation,
@@ -86,7 +86,7 @@ pub enum StoreLocation {
     Memory,
 }
 
-/// `[ledger]`
+/// `[ledger]`. Changes need a restart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ledger {
     pub hold_wait: Duration,
@@ -97,7 +97,7 @@ pub struct Ledger {
     pub rules: LedgerRules,
 }
 
-/// `[admin]`
+/// `[admin]`. Changes need a restart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admin {
     /// The bearer token of the TCP listener. Without one it serves health and metrics alone.

@@ -309,6 +309,24 @@ fn budgets_are_checked() {
 }
 
 #[test]
+fn what_guards_nothing_is_a_warning() {
+    let text = "[[agent]]\nid = \"a\"\n[[agent]]\nid = \"b\"\n[[budget]]\nname = \"x\"\nscope = \"agent\"\n\
+                agents = [\"a\", \"c-*\"]\nwindow = \"total\"\ntimezone = \"UTC\"\nlimit_usd = 1\nresponse = \"contain\"\n";
+    let warnings = parse(text).expect("sound").warnings;
+    assert_eq!(
+        lines(&Problems(warnings)),
+        [
+            "config.toml:3: warning: agent: no budget selects agent b, so every call of it is refused \
+             (hint: add a [[budget]] that selects it)",
+            "config.toml:8: warning: budget[0].agents: \"c-*\" matches no agent",
+            "config.toml:10: warning: budget[0].timezone: has no effect on window = \"total\"",
+            "config.toml:12: warning: budget[0].response: no agent that this budget selects has [agent.aws]: \
+             they are frozen here, and no cloud is touched",
+        ]
+    );
+}
+
+#[test]
 fn the_wrong_kind_of_table_gets_a_hint() {
     let found = problems("[agent]\nid = \"a\"\n");
     assert_eq!(
@@ -467,6 +485,14 @@ fn files_that_are_named_must_be_there() {
     assert!(found.0[0].message.ends_with("p.json\": no such file") && found.0[0].line == Some(2));
     std::fs::write(dir.path().join("p.json"), "{}").unwrap();
     std::fs::write(dir.path().join("m.json"), "{}").unwrap();
+    let found = reader(&[]).load(Some(&at)).expect_err("the price file holds no price");
+    assert!(
+        found.0.len() == 1 && found.0[0].message.contains("holds no price"),
+        "{found}"
+    );
+    let prices =
+        r#"{"price": [{"service": "s", "models": ["m"], "second": "0.1", "source": "us", "date": "2026-11-20"}]}"#;
+    std::fs::write(dir.path().join("p.json"), prices).unwrap();
     let settings = reader(&[]).load(Some(&at)).expect("now they are").settings;
     assert_eq!(
         settings.agents[0].manifest.as_deref(),

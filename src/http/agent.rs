@@ -29,7 +29,7 @@ use crate::domain::ledger::posting::{Attribution, Trust};
 use crate::domain::money::Usd;
 use crate::domain::price::Catalogue;
 use crate::domain::rejection::Rejection;
-use crate::domain::report::{self, parse_capture, parse_hold};
+use crate::domain::report::{self, Charge, parse_capture, parse_hold};
 use crate::domain::wire::json::{JsonLimits, parse_strict};
 use crate::intake::usage::{Encoding, Intake, IntakeFailure, Receipt, Source};
 use crate::ledger::{AdmitRejection, AdmitRequest, CaptureRequest, Ledger};
@@ -62,7 +62,20 @@ pub fn router(api: Arc<AgentApi>) -> Router {
         .fallback(async || Failure::from(Rejection::NoSuchPath))
         .method_not_allowed_fallback(async || Failure::from(Rejection::MethodNotAllowed))
         .layer(middleware::from_fn_with_state(Arc::clone(&api), authenticate))
+        .layer(middleware::from_fn_with_state(Arc::clone(&api), in_time))
         .with_state(api)
+}
+
+/// No request is open for longer than its limit. What it handed to the ledger goes on there: every
+/// report and capture may be sent again, and a hold that nobody was told of is voided.
+async fn in_time(State(api): State<Arc<AgentApi>>, request: Request, next: Next) -> Response {
+    let late = Failure::Unavailable {
+        code: "too_slow",
+        message: "the request was not done within server.request_timeout; it is safe to send it again",
+        retry_after_s: 1,
+    };
+    let answer = tokio::time::timeout(api.limits.timeout, next.run(request)).await;
+    answer.unwrap_or_else(|_elapsed| late.into_response())
 }
 
 /// Who asks, before anything of the request is looked at.
@@ -301,11 +314,12 @@ async fn show_hold(
 }
 
 /// An agent's own key cannot void (section 6.7): only who saw that a call cost nothing may say so.
+const OPERATORS_VOID: Rejection = Rejection::OperatorOnly {
+    instead: "backstop ledger resolve --hold ID --cost-usd 0",
+};
+
 async fn void_hold() -> Failure {
-    Rejection::OperatorOnly {
-        instead: "backstop ledger resolve --hold ID --cost-usd 0",
-    }
-    .into()
+    OPERATORS_VOID.into()
 }
 
 async fn capture_hold(
@@ -317,6 +331,10 @@ async fn capture_hold(
 ) -> Result<Json<Value>, Failure> {
     let id = hold_id(&id)?;
     let row = parse_capture(&json_body(&api, &headers, body).await?)?;
+    // Nothing, on the agent's bare word, would be a void by another name.
+    if row.charge == Charge::Amount(Usd::ZERO) {
+        return Err(OPERATORS_VOID.into());
+    }
     let hold = own_hold(&api, &agent, id).await?;
     let (service, model) = (hold.attribution.service.as_ref(), hold.attribution.model.as_ref());
     let charged = report::price(&row.charge, service, model, &api.catalogue.load())?;

@@ -1,9 +1,12 @@
 //! What answers look like: JSON with amounts as exact decimal texts named `*_usd`, and times in RFC 3339.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::error::Failure;
+use crate::config::show_duration;
 use crate::domain::agent::AgentState;
 use crate::domain::containment::state::Containment;
 use crate::domain::id::AgentId;
@@ -12,6 +15,7 @@ use crate::domain::ledger::line::{Line, LineKey};
 use crate::domain::money::Usd;
 use crate::domain::price::PriceEntry;
 use crate::domain::review::Review;
+use crate::domain::window::Window;
 use crate::intake::usage::RowAnswer;
 use crate::ledger::LineView;
 
@@ -104,6 +108,33 @@ pub(super) fn agent(id: &AgentId, state: Option<&AgentState>, keys: usize) -> Va
     })
 }
 
+/// A window as a person says it: `day in Europe/Berlin`.
+pub(super) fn window(window: &Window) -> String {
+    const DAYS: [&str; 7] = [
+        "Monday",
+        "Tuesday",
+        "Wednesday",
+        "Thursday",
+        "Friday",
+        "Saturday",
+        "Sunday",
+    ];
+    match window {
+        Window::Hour { timezone } => format!("hour in {timezone}"),
+        Window::Day { timezone } => format!("day in {timezone}"),
+        Window::Week { timezone, week_start } => {
+            let start = usize::try_from(week_start - 1).ok().and_then(|day| DAYS.get(day));
+            format!("week from {} in {timezone}", start.unwrap_or(&"Monday"))
+        }
+        Window::Month { timezone } => format!("month in {timezone}"),
+        Window::Total => "total".to_owned(),
+        Window::Rolling { length_s, bucket_s } => {
+            let show = |seconds: u32| show_duration(Duration::from_secs(u64::from(seconds)));
+            format!("last {} in buckets of {}", show(*length_s), show(*bucket_s))
+        }
+    }
+}
+
 pub(super) fn price(layer: &str, entry: &PriceEntry) -> Value {
     let bands = entry.bands.iter().map(|band| {
         let rates: serde_json::Map<String, Value> = band
@@ -113,11 +144,17 @@ pub(super) fn price(layer: &str, entry: &PriceEntry) -> Value {
             .collect();
         json!({ "tier": band.tier, "above_tokens": band.above, "usd_per_million": rates })
     });
+    let units: serde_json::Map<String, Value> = entry
+        .units
+        .iter()
+        .map(|(unit, rate)| (unit.to_owned(), rate.usd_per_million().to_string().into()))
+        .collect();
     json!({
         "service": entry.service,
         "model": &*entry.model,
         "layer": layer,
         "bands": bands.collect::<Vec<_>>(),
+        "usd_per_million_units": units,
         "context": entry.context,
         "max_output": entry.max_output,
         "provenance": {

@@ -4,7 +4,7 @@
 //! goes on where the last one stopped; a poke only makes it look sooner.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -42,6 +42,26 @@ pub enum Next {
     Over,
 }
 
+/// What a pass came to, and the containment's version after it, if the pass knows: any other one means
+/// that somebody wrote to it since.
+#[derive(Debug, Clone, Copy)]
+struct Passed {
+    next: Next,
+    version: Option<i64>,
+}
+
+/// When to look again.
+struct Due {
+    at: Duration,
+    version: Option<i64>,
+}
+
+impl Due {
+    fn is_now(&self, now: Duration, version: i64) -> bool {
+        self.at <= now || self.version.is_some_and(|known| known != version)
+    }
+}
+
 /// The kill switch. One for each daemon; it shares everything it is given.
 pub struct KillSwitch {
     pub(super) store: Arc<dyn Store>,
@@ -56,6 +76,8 @@ pub struct KillSwitch {
     identity: Mutex<Option<Identity>>,
     /// Instance profiles as last seen, so that a blind moment of IAM does not hide machines.
     profiles: Mutex<HashMap<AgentId, BTreeSet<String>>>,
+    /// The leases of passes that are under way.
+    leases: Mutex<HashMap<ContainmentId, Lease>>,
 }
 
 impl KillSwitch {
@@ -79,6 +101,7 @@ impl KillSwitch {
             poke: Notify::new(),
             identity: Mutex::new(None),
             profiles: Mutex::new(HashMap::new()),
+            leases: Mutex::new(HashMap::new()),
         }
     }
 
@@ -92,13 +115,11 @@ impl KillSwitch {
     }
 
     /// Drives every live containment until the shutdown. A pass that the shutdown cuts short is taken
-    /// up by the next run, as after a crash.
+    /// up by the next run, as after a crash; only its lease is given back, so that nobody waits for it.
     pub async fn run(&self, shutdown: CancellationToken) {
-        let mut passes: FuturesUnordered<BoxFuture<'_, (ContainmentId, Next)>> = FuturesUnordered::new();
+        let mut passes: FuturesUnordered<BoxFuture<'_, (ContainmentId, Passed)>> = FuturesUnordered::new();
         let mut under_way: HashSet<ContainmentId> = HashSet::new();
-        // When to look again, and the version after the last pass: another one means news.
-        let mut due: HashMap<ContainmentId, (Duration, i64)> = HashMap::new();
-        let mut seen: HashMap<ContainmentId, i64> = HashMap::new();
+        let mut due: HashMap<ContainmentId, Due> = HashMap::new();
         while !shutdown.is_cancelled() {
             let settings = self.settings();
             match self.store.live_containments().await {
@@ -106,70 +127,78 @@ impl KillSwitch {
                     let now = self.clock.monotonic();
                     due.retain(|id, _| live.iter().any(|containment| containment.id == *id));
                     for containment in live {
-                        seen.insert(containment.id, containment.version);
-                        let waits = due.get(&containment.id);
-                        let is_due = waits.is_none_or(|&(at, version)| at <= now || version != containment.version);
+                        let is_due = due
+                            .get(&containment.id)
+                            .is_none_or(|due| due.is_now(now, containment.version));
                         if is_due && passes.len() < settings.concurrent && under_way.insert(containment.id) {
                             let id = containment.id;
                             passes.push(async move { (id, self.pass_and_log(id).await) }.boxed());
                         }
                     }
-                    seen.retain(|id, _| due.contains_key(id) || under_way.contains(id));
                 }
                 Err(error) => tracing::warn!(%error, "the live containments cannot be read"),
             }
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => break,
-                Some((id, next)) = passes.next(), if !passes.is_empty() => {
+                Some((id, passed)) = passes.next(), if !passes.is_empty() => {
                     under_way.remove(&id);
-                    match next {
-                        Next::After(wait) => {
-                            let version = match self.store.containment(id).await {
-                                Ok(Some(containment)) => containment.version,
-                                _ => seen.get(&id).copied().unwrap_or(0),
-                            };
-                            due.insert(id, (self.clock.monotonic().saturating_add(wait), version));
-                        }
-                        Next::Elsewhere => {
-                            let wait = settings.poll_every.saturating_mul(5);
-                            let version = seen.get(&id).copied().unwrap_or(0);
-                            due.insert(id, (self.clock.monotonic().saturating_add(wait), version));
-                        }
+                    let wait = match passed.next {
+                        Next::After(wait) => wait,
+                        Next::Elsewhere => settings.poll_every.saturating_mul(5),
                         Next::Over => {
                             due.remove(&id);
+                            continue;
                         }
-                    }
+                    };
+                    let at = self.clock.monotonic().saturating_add(wait);
+                    due.insert(id, Due { at, version: passed.version });
                 }
                 () = self.poke.notified() => due.clear(),
                 () = self.clock.sleep(settings.poll_every) => {}
             }
         }
+        drop(passes);
+        self.give_back().await;
     }
 
-    async fn pass_and_log(&self, id: ContainmentId) -> Next {
-        match self.pass(id).await {
-            Ok(next) => next,
+    async fn pass_and_log(&self, id: ContainmentId) -> Passed {
+        let settings = self.settings();
+        let again = |wait| Passed {
+            next: Next::After(wait),
+            version: None,
+        };
+        match self.leased(id).await {
+            Ok(passed) => passed,
             Err(PassError::LeaseLost) => {
                 tracing::debug!(containment = %id, "the pass ended early: the containment or its lease changed hands");
-                Next::After(self.settings().poll_every)
+                again(settings.poll_every)
             }
             Err(error) => {
                 tracing::warn!(containment = %id, %error, "a pass of the kill switch ended early; it is taken up again");
-                Next::After(self.settings().settle_spacing)
+                again(settings.settle_spacing)
             }
         }
     }
 
     /// One pass over one containment: a sweep, or a step of its restore.
     pub async fn pass(&self, id: ContainmentId) -> Result<Next, PassError> {
+        Ok(self.leased(id).await?.next)
+    }
+
+    async fn leased(&self, id: ContainmentId) -> Result<Passed, PassError> {
         let settings = self.settings();
         let name = format!("containment/{id}");
         let ttl = settings.lease_time();
         let Some(lease) = self.store.lease(&name, &self.holder, self.clock.now(), ttl).await? else {
-            return Ok(Next::Elsewhere);
+            return Ok(Passed {
+                next: Next::Elsewhere,
+                version: None,
+            });
         };
+        self.held().insert(id, lease.clone());
         let result = self.driven(id, settings, lease.clone()).await;
+        self.held().remove(&id);
         // A lease that cannot be given back expires.
         if let Err(error) = self.store.release(&lease).await {
             tracing::debug!(%error, "a lease was not given back");
@@ -177,12 +206,30 @@ impl KillSwitch {
         result
     }
 
-    async fn driven(&self, id: ContainmentId, settings: Arc<KillSettings>, lease: Lease) -> Result<Next, PassError> {
+    fn held(&self) -> MutexGuard<'_, HashMap<ContainmentId, Lease>> {
+        self.leases.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives back the leases of passes that were cut short.
+    async fn give_back(&self) {
+        let leases: Vec<Lease> = self.held().drain().map(|(_, lease)| lease).collect();
+        for lease in leases {
+            if let Err(error) = self.store.release(&lease).await {
+                tracing::debug!(%error, "a lease was not given back");
+            }
+        }
+    }
+
+    async fn driven(&self, id: ContainmentId, settings: Arc<KillSettings>, lease: Lease) -> Result<Passed, PassError> {
+        let over = Passed {
+            next: Next::Over,
+            version: None,
+        };
         let Some(containment) = self.store.containment(id).await? else {
-            return Ok(Next::Over);
+            return Ok(over);
         };
         if containment.phase == Phase::Closed {
-            return Ok(Next::Over);
+            return Ok(over);
         }
         let images = self.store.images(&containment.agent).await?;
         let steps = self.store.steps(id).await?;
@@ -192,11 +239,14 @@ impl KillSwitch {
             return match restoring::restore(&pass, &known).await? {
                 Some(thaw) => {
                     self.write(&pass, thaw).await?;
-                    Ok(Next::Over)
+                    Ok(over)
                 }
                 None => {
                     self.write(&pass, Judgement::default()).await?;
-                    Ok(Next::After(pass.settings.settle_spacing))
+                    Ok(Passed {
+                        next: Next::After(pass.settings.settle_spacing),
+                        version: Some(pass.containment.version),
+                    })
                 }
             };
         }
@@ -207,7 +257,10 @@ impl KillSwitch {
             ..Judgement::default()
         };
         self.write(&pass, judgement).await?;
-        Ok(Next::After(next_in(&pass, &swept)))
+        Ok(Passed {
+            next: Next::After(next_in(&pass, &swept)),
+            version: Some(swept.containment.version),
+        })
     }
 
     /// Writes a pass's outcome with what is to be told of it, and tells it once it is written. What was
@@ -282,6 +335,14 @@ impl KillSwitch {
         }
         let reviews = self.store.reviews(false, REVIEWS).await?;
         let (foreign, asked) = foreign_reviews(&reviews, containment);
+        let open = reviews.iter().filter(|review| {
+            let ends = matches!(
+                review.question,
+                Question::ForeignMatch { .. } | Question::Contain { .. }
+            );
+            ends && review.agent == containment.agent && review.decision.is_none()
+        });
+        let open = open.map(|review| review.id).collect();
         let profiles = self.profiles.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(Known {
             targets,
@@ -290,6 +351,7 @@ impl KillSwitch {
             profiles: profiles.get(&containment.agent).cloned().unwrap_or_default(),
             foreign,
             asked,
+            open,
         })
     }
 

@@ -153,11 +153,13 @@ impl<'a> Pass<'a> {
         }
         let lease = self.hold_lease().await?;
         let back = fenced(self.store.record_images(&lease, images).await)?;
+        let there: BTreeSet<&Resource> = back
+            .iter()
+            .filter(|image| image.restored_at.is_none())
+            .map(|image| &image.resource)
+            .collect();
         for image in images {
-            if !back
-                .iter()
-                .any(|there| there.resource == image.resource && there.restored_at.is_none())
-            {
+            if !there.contains(&image.resource) {
                 return Err(PassError::ImageMissing {
                     resource: image.resource.to_string(),
                 });

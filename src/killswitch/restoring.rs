@@ -6,13 +6,14 @@ use std::pin::pin;
 use futures_util::future::{Either, join, join_all, select};
 use jiff::SignedDuration;
 
-use super::pass::{Pass, PassError};
+use super::pass::{ACTOR, Pass, PassError};
 use super::sweep::Known;
 use super::{executor, observe, tell};
 use crate::domain::agent::{AgentState, AgentStatus};
 use crate::domain::containment::image::BeforeImage;
 use crate::domain::containment::restore::{RestoreInput, RestorePlan, plan_restore};
 use crate::domain::containment::state::{Containment, Phase};
+use crate::domain::review::Decision;
 use crate::ports::{Judgement, NoticeKind};
 
 /// Looks at what the before-images name and plans.
@@ -64,7 +65,7 @@ pub(super) async fn restore(pass: &Pass<'_>, known: &Known) -> Result<Option<Jud
         }
     }
     if plan.is_done() {
-        return thaw(pass, &plan).await.map(Some);
+        return thaw(pass, known, &plan).await.map(Some);
     }
     Ok(None)
 }
@@ -99,7 +100,7 @@ async fn settle(pass: &Pass<'_>, plan: &RestorePlan) -> Result<(), PassError> {
 }
 
 /// The end: the containment closes and the agent thaws, in one write.
-async fn thaw(pass: &Pass<'_>, plan: &RestorePlan) -> Result<Judgement, PassError> {
+async fn thaw(pass: &Pass<'_>, known: &Known, plan: &RestorePlan) -> Result<Judgement, PassError> {
     let now = pass.now();
     let agent = pass.store.agent(&pass.containment.agent).await?;
     let by = pass
@@ -142,9 +143,16 @@ async fn thaw(pass: &Pass<'_>, plan: &RestorePlan) -> Result<Judgement, PassErro
         }),
     );
     pass.notice(NoticeKind::Reset, text);
+    let moot = Decision {
+        approved: false,
+        by: ACTOR.to_owned(),
+        at: now,
+        note: "the containment is over".to_owned(),
+    };
     Ok(Judgement {
         agents: vec![agent],
         update: vec![closed],
+        decide: known.open.iter().map(|id| (*id, moot.clone())).collect(),
         ..Judgement::default()
     })
 }

@@ -23,7 +23,7 @@ pub struct KillSettings {
     pub hold_sweep_every: Duration,
     /// A phase that takes longer is still carried on, but later ones go ahead.
     pub step_patience: Duration,
-    /// One call to the cloud.
+    /// One call to the cloud; a listing of many pages is one.
     pub call_limit: Duration,
     /// How long a restore waits for machines, from the reset on; then they stay owed.
     pub restore_patience: Duration,
@@ -63,7 +63,7 @@ impl Default for KillSettings {
             settle_spacing: Duration::from_secs(2),
             hold_sweep_every: Duration::from_secs(60),
             step_patience: Duration::from_secs(10),
-            call_limit: Duration::from_secs(10),
+            call_limit: Duration::from_secs(30),
             restore_patience: Duration::from_secs(600),
             lease_ttl: Duration::from_secs(40),
             poll_every: Duration::from_secs(1),

@@ -38,6 +38,8 @@ pub(super) struct Known {
     pub foreign: BTreeMap<String, bool>,
     /// Foreign matches about which somebody was asked.
     pub asked: BTreeSet<String>,
+    /// Open reviews of the agent that mean nothing once the containment is over.
+    pub open: Vec<ReviewId>,
 }
 
 impl Known {

@@ -7,7 +7,8 @@
 //!   after `commit_wait` that the store is down; the batch goes on, because what it carries (captures,
 //!   reports) must not be lost, and a hold that it admits for a caller who was told *no* is voided;
 //! - *failed*: nothing of it was written. Holds and reports are answered (L5: not acknowledged, D4: no
-//!   new spend), ends of holds are tried again;
+//!   new spend), ends of holds are tried again. A store that is below its reserve refuses holds only,
+//!   so for a while holds go in batches of their own, and what is in flight stays accounted;
 //! - *closed*: somebody declared this epoch dead. Its writes are dropped, so the process must end.
 //!
 //! A number is used for one content only: after a failure the next batch has the next one.
@@ -29,6 +30,8 @@ use crate::ports::StoreError;
 
 const BACK_OFF_FIRST: Duration = Duration::from_millis(50);
 const BACK_OFF_MOST: Duration = Duration::from_secs(2);
+/// How long a failure is held against the store.
+const RECOVERS_AFTER: Duration = Duration::from_secs(10);
 /// How often the actor looks around when nothing wakes it.
 const BEAT: Duration = Duration::from_secs(1);
 
@@ -58,9 +61,11 @@ pub(super) struct Committer {
     /// When the mirror was refreshed last.
     pub(super) refreshed: Duration,
     pub(super) draining_since: Option<Duration>,
-    /// The next batch takes no holds: the last one failed because of them.
-    pub(super) without_holds: bool,
+    /// Failed batches in a row, and when the last one was.
     failures: u32,
+    failed_at: Option<Duration>,
+    /// Holds and the rest go in batches of their own; whether it is the holds' turn.
+    pub(super) apart: Option<bool>,
 }
 
 impl Committer {
@@ -76,8 +81,9 @@ impl Committer {
             generation: shared.budgets.generation(),
             refreshed: shared.clock.monotonic(),
             draining_since: None,
-            without_holds: false,
             failures: 0,
+            failed_at: None,
+            apart: None,
             shared,
         };
         // The rules in force are the first thing that is written.
@@ -90,6 +96,7 @@ impl Committer {
         loop {
             self.note_drain(drain);
             self.receive();
+            self.recover();
             let reading = self.tend();
             if self.is_refresh_due() {
                 self.refresh(reading.ledger_now).await;
@@ -172,8 +179,13 @@ impl Committer {
                     let took = self.shared.clock.monotonic().saturating_sub(started);
                     metrics::histogram!("backstop_ledger_commit_seconds").record(took.as_secs_f64());
                     metrics::histogram!("backstop_ledger_batch_operations").record(as_f64(sent));
-                    self.failures = 0;
-                    self.set_down(false);
+                    self.shared.gauges.commits.fetch_add(1, Ordering::Relaxed);
+                    if self.apart.is_none() || flight.has_holds() {
+                        self.failures = 0;
+                        self.failed_at = None;
+                        self.apart = None;
+                        self.set_down(false);
+                    }
                     self.settle(flight, &outcomes);
                     return Ok(());
                 }
@@ -205,9 +217,13 @@ impl Committer {
                         "a commit failed; new holds are refused until one succeeds"
                     );
                     self.set_down(true);
+                    self.failed_at = Some(self.shared.clock.monotonic());
+                    let may_take_others = flight.is_refused_for_holds(&error);
                     self.failed(flight, &error);
-                    self.failures = self.failures.saturating_add(1);
-                    self.pause(back_off(self.failures), None, drain).await;
+                    if !may_take_others {
+                        self.failures = self.failures.saturating_add(1);
+                        self.pause(back_off(self.failures), None, drain).await;
+                    }
                     return Ok(());
                 }
             }
@@ -270,6 +286,20 @@ impl Committer {
         }
         self.receive();
         self.tend();
+    }
+
+    /// A store that failed and was not asked since may be well again: a daemon that says it is down gets
+    /// no calls, and would never find out.
+    fn recover(&mut self) {
+        let now = self.shared.clock.monotonic();
+        if self
+            .failed_at
+            .is_some_and(|at| now.saturating_sub(at) >= RECOVERS_AFTER)
+        {
+            self.failed_at = None;
+            self.apart = None;
+            self.set_down(false);
+        }
     }
 
     pub(super) fn set_down(&self, down: bool) {

@@ -5,6 +5,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use jiff::SignedDuration;
@@ -25,11 +26,15 @@ pub(super) async fn keep_house(shared: Arc<Shared>) {
     let settings = shared.settings;
     let mut marked = shared.clock.monotonic();
     let mut buried = marked;
+    let mut commits = 0;
     loop {
         shared.clock.sleep(settings.refresh_every).await;
         expire(&shared).await;
         let now = shared.clock.monotonic();
-        if now.saturating_sub(marked) >= settings.mark_every {
+        // What was committed since must not be in the future of a restart, so the mark follows at once.
+        let committed = shared.gauges.commits.load(Ordering::Relaxed);
+        if committed != commits || now.saturating_sub(marked) >= settings.mark_every {
+            commits = committed;
             marked = now;
             raise_mark(&shared).await;
         }

@@ -36,10 +36,22 @@ pub(super) struct InFlight {
     tickets: Vec<Ticket>,
 }
 
+impl InFlight {
+    pub(super) fn has_holds(&self) -> bool {
+        !self.tickets.is_empty()
+    }
+
+    /// Whether it may have been the holds alone that the store has no room for.
+    pub(super) fn is_refused_for_holds(&self, error: &StoreError) -> bool {
+        matches!(error, StoreError::Full { .. }) && self.has_holds()
+    }
+}
+
 impl Committer {
     /// Puts the next batch together; `None` when there is nothing to do.
     pub(super) fn compose(&mut self, now: Timestamp) -> Option<InFlight> {
         let most = self.shared.settings.batch();
+        let holds_now = self.takes_holds();
         let kept = if self.waits.is_empty() {
             0
         } else {
@@ -48,7 +60,7 @@ impl Committer {
         let mut ops = Vec::new();
         let mut jobs = Vec::new();
         let mut alone = false;
-        while let Some(next) = self.queue.front() {
+        while let Some(next) = self.queue.front().filter(|_| holds_now != Some(true)) {
             let wants_alone = next.attempts >= ALONE_AFTER;
             let fits = ops.len() + next.ops.len() <= most - kept && !wants_alone;
             if alone || !(fits || ops.is_empty()) {
@@ -62,8 +74,7 @@ impl Committer {
             jobs.push((job, start..ops.len()));
         }
         let mut tickets = Vec::new();
-        let without_holds = std::mem::take(&mut self.without_holds) && !ops.is_empty();
-        if !alone && !without_holds {
+        if !alone && holds_now != Some(false) {
             let left = most.saturating_sub(ops.len());
             let picks = self.waits.scan(self.shared.clock.monotonic(), &self.mirror, left);
             for Pick { ticket, blocks } in picks {
@@ -75,7 +86,9 @@ impl Committer {
             }
         }
         if ops.is_empty() {
-            return None;
+            // Nobody could use the holds' turn: it is the others'.
+            let passes = holds_now == Some(true) && !self.queue.is_empty();
+            return passes.then(|| self.compose(now)).flatten();
         }
         self.seq += 1;
         let batch = Arc::new(Batch {
@@ -85,6 +98,18 @@ impl Committer {
             ops,
         });
         Some(InFlight { batch, jobs, tickets })
+    }
+
+    /// While holds go apart: whether this batch is theirs. Both sides take turns.
+    fn takes_holds(&mut self) -> Option<bool> {
+        let turn = self.apart?;
+        let holds = match (self.waits.is_empty(), self.queue.is_empty()) {
+            (true, _) => false,
+            (_, true) => true,
+            _ => turn,
+        };
+        self.apart = Some(!holds);
+        Some(holds)
     }
 
     /// The batch is durable: what follows from it, in order.
@@ -176,7 +201,11 @@ impl Committer {
             // A repeated batch: the hold is there.
             Outcome::Unchanged { .. } => self.admitted(ticket, None),
             Outcome::Wait { short } => {
-                let short: Vec<LineIx> = short.iter().map(|key: &LineKey| self.mirror.number(key)).collect();
+                let mut short: Vec<LineIx> = short.iter().map(|key: &LineKey| self.mirror.number(key)).collect();
+                if short.is_empty() {
+                    // It must be one of them: else it would be sent again at once, for ever.
+                    short = self.waits.lines(ticket).to_vec();
+                }
                 for &line in &short {
                     self.mirror.short(line, bound);
                 }
@@ -244,8 +273,11 @@ impl Committer {
             StoreError::Full { .. } => Unavailable::StoreFull { retry_after },
             _ => Unavailable::StoreDown { retry_after },
         };
-        // A reserve stops new spend alone: what rode along with it goes again without it.
-        self.without_holds = matches!(error, StoreError::Full { .. }) && !flight.tickets.is_empty();
+        // A store below its reserve takes everything but holds: the rest gets another chance without.
+        let blames_holds = flight.is_refused_for_holds(error);
+        if blames_holds {
+            self.apart = Some(false);
+        }
         for ticket in flight.tickets {
             self.reject(ticket, why.into());
         }
@@ -263,7 +295,7 @@ impl Committer {
             }
             let is_hopeless =
                 !blameless && ((was_alone && error.retry() == Retry::Never) || job.attempts >= GIVE_UP_AFTER);
-            if !(job.kept || self.without_holds) || is_hopeless {
+            if is_hopeless || !(job.kept || blames_holds) {
                 if job.kept {
                     tracing::error!(
                         operations = range.len(),

@@ -1,6 +1,6 @@
 //! What the handle, the committer and the housekeeper share.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -40,6 +40,7 @@ pub(super) struct Gauges {
     pub(super) draining: AtomicBool,
     pub(super) waiters: AtomicUsize,
     pub(super) queued: AtomicUsize,
+    pub(super) commits: AtomicU64,
 }
 
 impl Shared {

@@ -7,7 +7,7 @@ use backstop::domain::containment::observed::{Instance, InstanceState, SpotKind}
 use backstop::domain::containment::target::Region;
 use backstop::ports::{Cloud as _, InstanceFilter, Retry};
 
-use crate::harness::account::Account;
+use crate::harness::account::{Account, patient};
 use crate::harness::fault_proxy::{Fault, FaultProxy, Rule};
 use crate::harness::moto::{Keys, Moto};
 
@@ -54,10 +54,7 @@ async fn more_than_a_thousand_instances_are_listed_over_all_pages() {
     account.instances(REGION, 30, &[(OWNER, "planner")]).await;
     account.instances(REGION, 10, &[]).await;
 
-    let settings = AwsSettings {
-        page: 5,
-        ..AwsSettings::default()
-    };
+    let settings = AwsSettings { page: 5, ..patient() };
     let (proxy, cloud) = proxied(&moto, &admin, settings).await;
     let found = cloud
         .instances(&region(), &tags("transcriber"))
@@ -85,7 +82,7 @@ async fn more_than_a_thousand_instances_are_listed_over_all_pages() {
 #[tokio::test]
 async fn a_listing_is_asked_for_in_full_pages_and_without_what_is_gone() {
     let moto = Moto::start().await;
-    let (proxy, cloud) = proxied(&moto, &Keys::any(), AwsSettings::default()).await;
+    let (proxy, cloud) = proxied(&moto, &Keys::any(), patient()).await;
     let many: Vec<String> = (0..450).map(|n| format!("i-{n:017x}")).collect();
     let found = cloud
         .instances(&region(), &InstanceFilter::Ids(many))
@@ -108,7 +105,7 @@ async fn a_listing_is_asked_for_in_full_pages_and_without_what_is_gone() {
 async fn a_tag_is_matched_letter_by_letter() {
     let moto = Moto::start().await;
     let account = Account::new(&moto, &Keys::any());
-    let cloud = Aws::new(moto.sdk(&Keys::any(), REGION), AwsSettings::default());
+    let cloud = Aws::new(moto.sdk(&Keys::any(), REGION), patient());
     let odd = r"team *?\ä,%+&=1";
     let odd_key = "cost centre/ü";
     let mine = account.instances(REGION, 2, &[(OWNER, odd)]).await;
@@ -152,7 +149,7 @@ async fn instances_are_found_by_profile_and_by_id_where_they_are() {
     let bare = account.instances(REGION, 2, &[]).await;
     let elsewhere = account.launch("us-west-2", 1, &[], Some(&ours)).await;
 
-    let cloud = Aws::new(moto.sdk(&admin, REGION), AwsSettings::default());
+    let cloud = Aws::new(moto.sdk(&admin, REGION), patient());
     let by_profile = InstanceFilter::Profiles(vec![ours.clone()]);
     let found = cloud.instances(&region(), &by_profile).await.expect("they are listed");
     assert_eq!(ids(&found), set(&mine));
@@ -195,7 +192,7 @@ async fn what_cannot_be_stopped_is_told_apart() {
 <item><spotInstanceRequestId>sir-keeps</spotInstanceRequestId><type>persistent</type></item>
 </spotInstanceRequestSet></DescribeSpotInstanceRequestsResponse>"#;
     let moto = Moto::start().await;
-    let (proxy, cloud) = proxied(&moto, &Keys::any(), AwsSettings::default()).await;
+    let (proxy, cloud) = proxied(&moto, &Keys::any(), patient()).await;
     proxy.inject(Rule::on("DescribeInstances", Fault::Answer(INSTANCES)));
     proxy.inject(Rule::on("DescribeSpotInstanceRequests", Fault::Answer(REQUESTS)).times(1));
 
@@ -251,7 +248,7 @@ async fn a_fleet_is_stopped_and_started_but_for_those_that_refuse() {
     let absent = "i-0123456789abcdef0".to_owned();
     all.insert(80, absent.clone());
 
-    let (proxy, cloud) = proxied(&moto, &admin, AwsSettings::default()).await;
+    let (proxy, cloud) = proxied(&moto, &admin, patient()).await;
     let incorrect = Fault::Refuse {
         status: 400,
         code: "IncorrectInstanceState",
@@ -330,7 +327,7 @@ async fn a_daemon_without_the_right_is_told_so_for_each_instance() {
     let put = account.iam().put_user_policy().user_name("watcher").policy_name("work");
     put.policy_document(only).send().await.expect("PutUserPolicy");
 
-    let cloud = Aws::new(moto.sdk(&weak, REGION), AwsSettings::default());
+    let cloud = Aws::new(moto.sdk(&weak, REGION), patient());
     assert_eq!(
         cloud
             .instances(&region(), &tags("transcriber"))
@@ -354,7 +351,7 @@ async fn a_daemon_without_the_right_is_told_so_for_each_instance() {
     }
     assert!(account.states(REGION).await.values().all(|state| state == "running"));
 
-    let stranger = Aws::new(moto.sdk(&Keys::any(), REGION), AwsSettings::default());
+    let stranger = Aws::new(moto.sdk(&Keys::any(), REGION), patient());
     let error = stranger.stop(&region(), &owned).await.expect_err("nobody knows it");
     assert_eq!(error.retry, Retry::Never, "{error:?}");
     assert!(!format!("{error} {error:?}").contains(&Keys::any().secret));

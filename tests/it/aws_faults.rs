@@ -6,7 +6,7 @@ use backstop::cloud::aws::{Aws, AwsSettings};
 use backstop::domain::containment::target::{Principal, Region};
 use backstop::ports::{Cloud as _, InstanceFilter, Retry};
 
-use crate::harness::account::Account;
+use crate::harness::account::{Account, patient};
 use crate::harness::fault_proxy::{Fault, FaultProxy, Rule};
 use crate::harness::moto::{Keys, Moto};
 
@@ -22,7 +22,7 @@ fn attempts(proxy: &FaultProxy, max_attempts: u32) -> AwsSettings {
     AwsSettings {
         endpoint_url: Some(proxy.endpoint()),
         max_attempts,
-        ..AwsSettings::default()
+        ..patient()
     }
 }
 
@@ -68,7 +68,7 @@ impl Ground {
 }
 
 #[tokio::test]
-async fn a_short_fault_is_ridden_out_within_the_call() {
+async fn a_look_is_repeated_and_a_change_is_not() {
     let ground = Ground::new(3).await;
     let cloud = ground.cloud(3);
     for fault in [
@@ -79,23 +79,26 @@ async fn a_short_fault_is_ridden_out_within_the_call() {
         Fault::Html(503),
     ] {
         let what = format!("{fault:?}");
-        ground.proxy.inject(Rule::on("StopInstances", fault.clone()).times(2));
-        let done = cloud.stop(&region(), &ground.owned).await.expect(&what);
-        assert_eq!((done.accepted.len(), done.refused.len()), (3, 0), "{what}");
-        assert_eq!(ground.proxy.take_action("StopInstances").len(), 3, "{what}");
-
-        ground.proxy.inject(Rule::on("PutRolePolicy", fault.clone()).times(2));
-        cloud.put_deny(&ground.role, POLICY, DENY).await.expect(&what);
-        ground
-            .proxy
-            .inject(Rule::on("DeleteRolePolicy", fault.clone()).times(2));
-        cloud.delete_deny(&ground.role, POLICY).await.expect(&what);
-        ground.proxy.inject(Rule::on("DescribeInstances", fault).times(2));
+        for action in ["DescribeInstances", "GetRole"] {
+            ground.proxy.inject(Rule::on(action, fault.clone()).times(2));
+        }
         assert_eq!(
             cloud.instances(&region(), &Ground::filter()).await.expect(&what).len(),
-            3,
-            "{what}"
+            3
         );
+        assert!(cloud.principal(&ground.role, POLICY).await.expect(&what).exists);
+        let asked = ground.proxy.take_asked();
+        let times = |action: &str| asked.iter().filter(|one| one.action == action).count();
+        assert_eq!((times("DescribeInstances"), times("GetRole")), (3, 3), "{what}");
+
+        // A second attempt that is throttled would hide that the first one was carried out.
+        for action in ["StopInstances", "PutRolePolicy", "DeleteRolePolicy"] {
+            ground.proxy.inject(Rule::on(action, fault.clone()));
+        }
+        cloud.stop(&region(), &ground.owned).await.expect_err(&what);
+        cloud.put_deny(&ground.role, POLICY, DENY).await.expect_err(&what);
+        cloud.delete_deny(&ground.role, POLICY).await.expect_err(&what);
+        assert_eq!(ground.proxy.take_asked().len(), 3, "{what}");
         ground.proxy.heal();
     }
 }
@@ -165,11 +168,7 @@ async fn a_throttle_that_lasts_says_when_to_come_back() {
         "{error:?}"
     );
     assert_eq!(error.code.as_deref(), Some("RequestLimitExceeded"));
-    assert_eq!(
-        ground.proxy.take_action("StopInstances").len(),
-        3,
-        "three attempts and no more"
-    );
+    assert_eq!(ground.proxy.take_action("StopInstances").len(), 1);
 
     let throttled = Fault::Refuse {
         status: 400,
@@ -201,6 +200,22 @@ async fn a_throttle_in_the_middle_keeps_what_was_stopped() {
             .all(|(_, why)| why.transient && why.code == "RequestLimitExceeded")
     );
     assert_eq!(ground.stopped().await, 100);
+}
+
+#[tokio::test]
+async fn a_lost_reply_in_the_middle_leaves_only_its_own_unknown() {
+    let ground = Ground::new(120).await;
+    let cloud = ground.cloud(3);
+    ground
+        .proxy
+        .inject(Rule::on("StopInstances", Fault::LoseReply).naming(&ground.owned[60]));
+    let done = cloud
+        .stop(&region(), &ground.owned)
+        .await
+        .expect("some are known to be stopped");
+    let known: Vec<String> = [&ground.owned[..50], &ground.owned[100..]].concat();
+    assert_eq!((done.accepted, done.refused), (known, Vec::new()));
+    assert_eq!(ground.stopped().await, 120, "it was carried out all the same");
 }
 
 #[tokio::test]
@@ -260,7 +275,7 @@ async fn nobody_listening_is_no_proof_that_nothing_happened() {
     let settings = AwsSettings {
         endpoint_url: Some("http://127.0.0.1:9".to_owned()),
         max_attempts: 2,
-        ..AwsSettings::default()
+        ..patient()
     };
     let moto_like = aws_config::SdkConfig::builder()
         .behavior_version(aws_config::BehaviorVersion::latest())

@@ -7,7 +7,7 @@ use backstop::domain::containment::observed::AccessKey;
 use backstop::domain::containment::target::{Principal, Region};
 use backstop::ports::{Cloud as _, Retry};
 
-use crate::harness::account::Account;
+use crate::harness::account::{Account, patient};
 use crate::harness::fault_proxy::FaultProxy;
 use crate::harness::moto::{ACCOUNT, Keys, Moto};
 
@@ -16,7 +16,7 @@ const DENY: &str =
     r#"{"Version":"2012-10-17","Statement":[{"Sid":"100%+sure","Effect":"Deny","Action":"*","Resource":"*"}]}"#;
 
 fn aws(moto: &Moto, keys: &Keys) -> Aws {
-    Aws::new(moto.sdk(keys, "eu-central-1"), AwsSettings::default())
+    Aws::new(moto.sdk(keys, "eu-central-1"), patient())
 }
 
 #[tokio::test]
@@ -163,7 +163,7 @@ async fn a_users_keys_are_seen_and_set_with_exactly_that_request() {
     let proxy = FaultProxy::start(moto.endpoint()).await;
     let settings = AwsSettings {
         endpoint_url: Some(proxy.endpoint()),
-        ..AwsSettings::default()
+        ..patient()
     };
     let cloud = Aws::new(moto.sdk(&Keys::any(), "eu-central-1"), settings);
     let user = Principal::User(arn);
@@ -297,7 +297,7 @@ async fn the_usual_aws_places_may_be_empty_and_that_is_told() {
         endpoint_url: Some("http://127.0.0.1:9".to_owned()),
         regions: vec![Region("eu-central-1".to_owned())],
         max_attempts: 1,
-        ..AwsSettings::default()
+        ..patient()
     };
     let sdk = aws_config::SdkConfig::builder()
         .behavior_version(aws_config::BehaviorVersion::latest())

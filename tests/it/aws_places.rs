@@ -6,10 +6,10 @@
 use std::process::Command;
 use std::time::Duration;
 
-use backstop::cloud::aws::{Aws, AwsSettings};
+use backstop::cloud::aws::Aws;
 use backstop::ports::Cloud as _;
 
-use crate::harness::account::Account;
+use crate::harness::account::{Account, patient};
 use crate::harness::fault_proxy::FaultProxy;
 use crate::harness::moto::{Keys, Moto};
 use crate::harness::process;
@@ -19,7 +19,7 @@ const LOOK: &str = "aws_places::look";
 #[tokio::test]
 #[ignore = "run by the tests below in an environment of theirs"]
 async fn look() {
-    let cloud = Aws::connect(AwsSettings::default()).await;
+    let cloud = Aws::connect(patient()).await;
     println!("identity: {:?}", cloud.identity().await.map(|own| own.arn));
     println!("regions: {:?}", cloud.regions().await.map(|all| all.len() > 1));
     println!("instance: {:?}", Aws::own_instance().await);

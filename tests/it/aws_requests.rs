@@ -12,7 +12,7 @@ use backstop::domain::containment::deny;
 use backstop::domain::containment::target::{Principal, Region};
 use backstop::ports::{Cloud as _, InstanceFilter};
 
-use crate::harness::account::Account;
+use crate::harness::account::{Account, patient};
 use crate::harness::fault_proxy::{Asked, FaultProxy};
 use crate::harness::moto::Moto;
 use crate::harness::{process, venv};
@@ -60,7 +60,7 @@ async fn aws_itself_would_take_every_request() {
     let proxy = FaultProxy::start(moto.endpoint()).await;
     let settings = AwsSettings {
         endpoint_url: Some(proxy.endpoint()),
-        ..AwsSettings::default()
+        ..patient()
     };
     let cloud = Aws::new(moto.sdk(&session, REGION), settings);
     let region = Region(REGION.to_owned());

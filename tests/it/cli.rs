@@ -363,6 +363,27 @@ async fn a_large_import_goes_in_batches() {
 }
 
 #[tokio::test]
+async fn a_daemon_that_takes_less_at_once_gets_less() {
+    let too_many = || {
+        (
+            413,
+            json!({"error": {"code": "too_many_rows", "message": "at most 2 rows", "hint": null}}),
+        )
+    };
+    let receipt = |rows: usize| {
+        let body = json!({"rows_total": rows, "posted": rows, "duplicates": 0, "rejected": 0, "posted_usd": "1.00", "rows": []});
+        (200, body)
+    };
+    let api = Api::new([too_many(), receipt(1), receipt(2)]).await;
+    std::fs::write(api.path().join("reports.jsonl"), "{\"id\":1}\n{\"id\":2}\n{\"id\":3}\n").expect("a file");
+    let import = api.run(&["usage", "import", "reports.jsonl"]).await;
+    assert_eq!(import.code, Some(0), "{}", import.stderr);
+    let sent: Vec<String> = api.asked().into_iter().skip(1).map(|asked| asked.body).collect();
+    assert_eq!(sent, ["{\"id\":1}\n", "{\"id\":2}\n{\"id\":3}\n"]);
+    assert!(import.stderr.contains("3 rows: 3 posted ($2.00)"), "{}", import.stderr);
+}
+
+#[tokio::test]
 async fn a_key_is_data_and_the_rest_is_talk() {
     let api = Api::new([
         (201, json!({"id": ID, "agent": "a", "key": "bsk_secret"})),
@@ -432,8 +453,32 @@ async fn reviews_and_the_ledger_are_addressed_as_the_api_has_them() {
             expect("POST /api/v1/ledger/verify", "{}"),
             expect("POST /api/v1/clock/accept", "{}"),
             expect("GET /api/v1/prices?model=gpt-5", ""),
-            expect("GET /api/v1/audit?limit=7&from=5", ""),
+            expect("GET /api/v1/audit?from=5&limit=7", ""),
         ]
+    );
+}
+
+#[tokio::test]
+async fn the_latest_entries_of_the_audit_log_are_found() {
+    let some = || (200, json!({"entries": [{"seq": 1}]}));
+    let none = || (200, json!({"entries": []}));
+    // Entries 1 to 3: 1 and 2 are there, 4 is not, 3 is.
+    let api = Api::new([some(), some(), none(), some(), some()]).await;
+    assert_eq!(api.run(&["audit", "list", "--limit", "2"]).await.code, Some(0));
+    assert_eq!(api.lines().pop().expect("it asked"), "GET /api/v1/audit?from=2&limit=2");
+}
+
+#[tokio::test]
+async fn problems_of_a_reload_are_told_one_by_one() {
+    let problems = json!({"reloaded": false, "problems": [
+        {"severity": "error", "source": "config.toml", "line": 3, "key": "log.format", "message": "must be text", "hint": null}]});
+    let api = Api::new([(422, problems)]).await;
+    let added = api.run(&["agent", "add", "new"]).await;
+    assert_eq!(added.code, Some(1));
+    assert!(
+        added.stderr.contains("\nconfig.toml:3: log.format: must be text\n"),
+        "{}",
+        added.stderr
     );
 }
 

@@ -16,7 +16,7 @@ use backstop::domain::id::AgentId;
 use backstop::killswitch::KillSettings;
 use backstop::ports::NoticeKind;
 
-use crate::harness::account::Account;
+use crate::harness::account::{Account, patient};
 use crate::harness::fault_proxy::{Asked, Fault, FaultProxy, Rule};
 use crate::harness::moto::{ACCOUNT, Keys, Moto};
 use crate::harness::switch::{ForwardClock, Switch};
@@ -140,9 +140,7 @@ impl World {
                 .map(|name| Region(name.to_owned()))
                 .to_vec(),
             endpoint_url: Some(proxy.endpoint()),
-            attempt_timeout: Duration::from_secs(30),
-            operation_timeout: Duration::from_secs(55),
-            ..AwsSettings::default()
+            ..patient()
         };
         Aws::new(self.moto.sdk(&self.daemon, REGIONS[0]), settings)
     }

@@ -12,7 +12,8 @@ use backstop::domain::id::AgentId;
 use backstop::killswitch::KillSettings;
 use futures_util::{StreamExt as _, stream};
 
-use crate::harness::account::Account;
+use crate::harness::account::{Account, patient};
+use crate::harness::fault_proxy::{Fault, FaultProxy, Rule};
 use crate::harness::fuse::{Blow, Fuse};
 use crate::harness::moto::{ACCOUNT, Keys, Moto};
 use crate::harness::switch::{ForwardClock, Switch};
@@ -64,11 +65,14 @@ impl<'a> Trial<'a> {
     }
 
     fn cloud(&self) -> Arc<Aws> {
+        self.cloud_at(None)
+    }
+
+    fn cloud_at(&self, endpoint_url: Option<String>) -> Arc<Aws> {
         let settings = AwsSettings {
             regions: self.targets.regions.clone(),
-            attempt_timeout: Duration::from_secs(30),
-            operation_timeout: Duration::from_secs(55),
-            ..AwsSettings::default()
+            endpoint_url,
+            ..patient()
         };
         Arc::new(Aws::new(self.moto.sdk(&Keys::any(), REGIONS[0]), settings))
     }
@@ -245,4 +249,56 @@ async fn a_death_at_any_change_ends_as_no_death() {
     });
     let done = stream::iter(trials).buffer_unordered(4).count().await;
     assert_eq!(done, 2 * changes);
+}
+
+/// Every change meets the same fault once, and the containment and its reset end as if none had been. A
+/// reply that is lost is the hard one: the machine has stopped, and a reset must still know that by whom.
+#[tokio::test]
+async fn a_fault_at_every_change_ends_as_no_fault() {
+    let moto = Moto::start().await;
+    let faults = [
+        ("lost", Fault::LoseReply),
+        ("reset", Fault::Reset),
+        ("broken", Fault::Html(500)),
+        ("throttled", Fault::throttle()),
+    ];
+    let trials = faults.into_iter().map(|(name, fault)| {
+        let moto = &moto;
+        async move {
+            let trial = Trial::new(moto, name).await;
+            let proxy = FaultProxy::start(moto.endpoint()).await;
+            let changes = [
+                "PutRolePolicy",
+                "PutUserPolicy",
+                "UpdateAccessKey",
+                "StopInstances",
+                "StartInstances",
+                "DeleteRolePolicy",
+                "DeleteUserPolicy",
+            ];
+            for action in changes {
+                proxy.inject(Rule::on(action, fault.clone()).times(1));
+            }
+            let dir = tempfile::tempdir().expect("a temporary directory");
+            let clock = Arc::new(ForwardClock::default());
+            let cloud = trial.cloud_at(Some(proxy.endpoint()));
+            let switch = Switch::start(dir.path(), &trial.agent, cloud, clock, trial.settings()).await;
+            switch.contain().await;
+            switch.until_contained().await;
+            assert_eq!(sorted(trial.seen().await), expected(true), "{name}");
+            switch.reset(&[]).await;
+            switch.until_reset().await;
+            assert_eq!(sorted(trial.seen().await), expected(false), "{name}");
+            assert!(switch.images().await.is_empty(), "{name}: {:#?}", switch.images().await);
+            let asked = proxy.take_asked();
+            for action in changes {
+                assert!(
+                    asked.iter().any(|one| one.action == action),
+                    "{name}: {action} met no fault"
+                );
+            }
+        }
+    });
+    let done = stream::iter(trials).buffer_unordered(4).count().await;
+    assert_eq!(done, 4);
 }

@@ -1,15 +1,4 @@
-//! The simulation: two processes on one store, in virtual time, from a seed.
-//!
-//! `cargo test --test sim` runs 200 seeds. `SIM_SEEDS=5000` runs more, `SIM_SEED=17` runs one and says
-//! what happened. A failing seed prints itself and the command that runs it again.
+//! Simulations: one thread, virtual time, seeds.
 
-mod budgets;
-mod calls;
-mod clock;
-mod disk;
-mod executor;
-mod faulty;
-mod model;
-mod rng;
-mod seeds;
-mod world;
+mod kill;
+mod ledger;

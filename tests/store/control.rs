@@ -331,7 +331,7 @@ async fn the_first_before_image_survives(f: Fixture) {
         .record_images(&lease, std::slice::from_ref(&running))
         .await
         .unwrap();
-    assert_eq!(written, [running.clone()]);
+    assert_eq!(written, std::slice::from_ref(&running));
     // The next generation sees it stopped, by us; what was there before us is what counts.
     let new = image(2, two, InstanceState::Running);
     let both = [new.clone(), image(1, two, InstanceState::Stopped)];
@@ -419,7 +419,7 @@ async fn what_was_written_survives_a_crash(f: Fixture) {
         .await
         .unwrap();
     let (store, _, _remains) = f.crash().await;
-    assert_eq!(store.live_containments().await.unwrap(), [first.clone()]);
+    assert_eq!(store.live_containments().await.unwrap(), std::slice::from_ref(&first));
     assert_eq!(
         store.agent(&agent("a")).await.unwrap(),
         state(1, AgentStatus::Contained)

@@ -193,7 +193,7 @@ impl Work {
     }
 
     fn who(&mut self) -> Attribution {
-        let name: &str = self.dice.pick(&["a", "b", "c"]);
+        let name: &str = self.dice.pick::<&str>(&["a", "b", "c"]);
         if self.dice.roll(3) == 0 { full(name) } else { of(name) }
     }
 

@@ -237,7 +237,7 @@ async fn a_metered_request_that_is_reported_is_not_counted_again(f: Fixture) {
     let unchanged = Outcome::Unchanged {
         posting: Some(posting_id(1)),
     };
-    assert_eq!(f.commit(vec![Op::Report(same)]).await, [unchanged.clone()]);
+    assert_eq!(f.commit(vec![Op::Report(same)]).await, std::slice::from_ref(&unchanged));
     assert_eq!(f.commit(vec![Op::Report(same_again)]).await, [unchanged]);
     assert_eq!(f.line(&lines()[0].key).await.posted, usd(3));
     f.is_sound().await;

@@ -3,6 +3,8 @@
 //! A case is a function that takes a [`Fixture`]; `conform!` makes one test of it for each store. What
 //! only one store can show (a full disk, an older schema) is in that store's own file.
 
+#![expect(clippy::unwrap_used, reason = "in a test a failed `unwrap` is the failed test")]
+
 mod audit;
 mod control;
 mod differential;

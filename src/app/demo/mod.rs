@@ -64,6 +64,7 @@ async fn run(options: &DemoOptions) -> anyhow::Result<()> {
         entropy: Arc::new(SystemEntropy) as Arc<dyn Entropy>,
         notifier: Arc::clone(&timeline) as Arc<dyn crate::ports::Notifier>,
         metrics: PrometheusBuilder::new().build_recorder().handle(),
+        own_instance: None,
         pace: FACTOR,
     })
     .await?;
@@ -79,7 +80,7 @@ async fn run(options: &DemoOptions) -> anyhow::Result<()> {
         let played = Play {
             scene: &scene,
             timeline: &timeline,
-            clock: &*clock,
+            clock: &clock,
             store: &store,
             admin,
             agent,

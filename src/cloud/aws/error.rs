@@ -2,9 +2,8 @@
 //!
 //! The one question that matters is whether a change may have happened. A refusal by name (a validation,
 //! a denial, a throttle) did not happen; a timeout, a reset connection or a server error may have, and is
-//! `UnknownOutcome` for a change and merely `Transient` for a read. The SDK tries a call up to
-//! `max_attempts` times by itself and shows only the last failure, so a connection that was refused at
-//! the last attempt says nothing about the first: any failure to get an answer to a change is unknown.
+//! `UnknownOutcome` for a change and merely `Transient` for a read. That a change is attempted once is
+//! what makes this answer true: of several attempts the SDK shows only the last.
 //!
 //! A message is bounded and stripped of control characters before it can reach a log, and the answers
 //! that quote the signed request (with the session's token in it) are replaced by a sentence.

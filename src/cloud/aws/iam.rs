@@ -7,6 +7,7 @@
 
 use aws_config::SdkConfig;
 use aws_sdk_iam::Client;
+use aws_sdk_iam::config::Builder;
 use aws_sdk_iam::config::http::HttpResponse;
 use aws_sdk_iam::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_iam::types::StatusType;
@@ -14,6 +15,7 @@ use percent_encoding::percent_decode_str;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::error::Call;
+use super::once;
 use crate::domain::containment::observed::{AccessKey, PrincipalState};
 use crate::domain::containment::target::Principal;
 use crate::ports::CloudError;
@@ -28,14 +30,16 @@ const ROLES_PAGE: i32 = 1_000;
 
 #[derive(Debug)]
 pub(super) struct Iam {
-    client: Client,
+    looks: Client,
+    changes: Client,
     permits: Semaphore,
 }
 
 impl Iam {
     pub(super) fn new(sdk: &SdkConfig, parallel: usize) -> Self {
         Self {
-            client: Client::new(sdk),
+            looks: Client::new(sdk),
+            changes: Client::from_conf(Builder::from(sdk).retry_config(once()).build()),
             permits: Semaphore::new(parallel.max(1)),
         }
     }
@@ -51,7 +55,7 @@ impl Iam {
         let call = Call::read("iam:GetRole");
         let _permit = self.permit().await;
         let answer = self
-            .client
+            .looks
             .get_role()
             .role_name(name)
             .send()
@@ -98,7 +102,7 @@ impl Iam {
     async fn role_trust(&self, arn: &str, name: &str) -> Result<Option<String>, CloudError> {
         let call = Call::read("iam:GetRole");
         let _permit = self.permit().await;
-        let answer = self.client.get_role().role_name(name).send().await;
+        let answer = self.looks.get_role().role_name(name).send().await;
         let Some(answer) = found(&call, answer)? else {
             return Ok(None);
         };
@@ -114,7 +118,7 @@ impl Iam {
     async fn user_exists(&self, arn: &str, name: &str) -> Result<bool, CloudError> {
         let call = Call::read("iam:GetUser");
         let _permit = self.permit().await;
-        let answer = self.client.get_user().user_name(name).send().await;
+        let answer = self.looks.get_user().user_name(name).send().await;
         let Some(answer) = found(&call, answer)? else {
             return Ok(false);
         };
@@ -129,7 +133,7 @@ impl Iam {
         let call = Call::read("iam:GetRolePolicy");
         let _permit = self.permit().await;
         let answer = self
-            .client
+            .looks
             .get_role_policy()
             .role_name(name)
             .policy_name(policy)
@@ -142,7 +146,7 @@ impl Iam {
         let call = Call::read("iam:GetUserPolicy");
         let _permit = self.permit().await;
         let answer = self
-            .client
+            .looks
             .get_user_policy()
             .user_name(name)
             .policy_name(policy)
@@ -157,7 +161,7 @@ impl Iam {
         let mut profiles = Vec::new();
         let mut marker = None;
         for _ in 0..MAX_PAGES {
-            let request = self.client.list_instance_profiles_for_role().role_name(role);
+            let request = self.looks.list_instance_profiles_for_role().role_name(role);
             let Some(page) = found(&call, request.set_marker(marker).send().await)? else {
                 return Ok(profiles);
             };
@@ -176,7 +180,7 @@ impl Iam {
         let mut keys = Vec::new();
         let mut marker = None;
         for _ in 0..MAX_PAGES {
-            let request = self.client.list_access_keys().user_name(user);
+            let request = self.looks.list_access_keys().user_name(user);
             let Some(page) = found(&call, request.set_marker(marker).send().await)? else {
                 return Ok(keys);
             };
@@ -202,7 +206,7 @@ impl Iam {
         let mut roles = Vec::new();
         let mut marker = None;
         for _ in 0..MAX_PAGES {
-            let request = self.client.list_roles().max_items(ROLES_PAGE).set_marker(marker);
+            let request = self.looks.list_roles().max_items(ROLES_PAGE).set_marker(marker);
             let page = request.send().await.map_err(|e| call.failed(e))?;
             for role in page.roles {
                 let policy = decode(role.assume_role_policy_document.as_deref().unwrap_or_default());
@@ -224,12 +228,12 @@ impl Iam {
         let name = principal.name();
         match principal {
             Principal::Role(_) => {
-                let request = self.client.put_role_policy().role_name(name).policy_name(policy);
+                let request = self.changes.put_role_policy().role_name(name).policy_name(policy);
                 let answer = request.policy_document(document).send().await;
                 answer.map_err(|e| Call::change("iam:PutRolePolicy").failed(e))?;
             }
             Principal::User(_) => {
-                let request = self.client.put_user_policy().user_name(name).policy_name(policy);
+                let request = self.changes.put_user_policy().user_name(name).policy_name(policy);
                 let answer = request.policy_document(document).send().await;
                 answer.map_err(|e| Call::change("iam:PutUserPolicy").failed(e))?;
             }
@@ -243,11 +247,11 @@ impl Iam {
         let name = principal.name();
         match principal {
             Principal::Role(_) => {
-                let request = self.client.delete_role_policy().role_name(name).policy_name(policy);
+                let request = self.changes.delete_role_policy().role_name(name).policy_name(policy);
                 found(&Call::change("iam:DeleteRolePolicy"), request.send().await)?;
             }
             Principal::User(_) => {
-                let request = self.client.delete_user_policy().user_name(name).policy_name(policy);
+                let request = self.changes.delete_user_policy().user_name(name).policy_name(policy);
                 found(&Call::change("iam:DeleteUserPolicy"), request.send().await)?;
             }
         }
@@ -263,7 +267,7 @@ impl Iam {
         };
         let call = Call::change("iam:UpdateAccessKey");
         let _permit = self.permit().await;
-        let request = self.client.update_access_key().user_name(user).access_key_id(key);
+        let request = self.changes.update_access_key().user_name(user).access_key_id(key);
         request.status(status).send().await.map_err(|e| call.failed(e))?;
         tracing::debug!(user, key, active, "access key set");
         Ok(())

@@ -4,10 +4,10 @@
 //! container, instance role; `AWS_ENDPOINT_URL` and its per-service forms), so that nothing about AWS
 //! secrets is ever in our own config. Every call is bounded in time and attempts.
 //!
-//! The SDK repeats a failed attempt by itself. That is not a blind repetition of an unknown outcome:
-//! each change here sets a state (denied, inactive, stopped, running, gone) instead of moving by a step,
-//! so that doing it twice within one call's time limit is doing it once. What is still unknown when the
-//! attempts are used up is told as unknown, and the kill switch looks again before it acts.
+//! A look is repeated by the SDK, up to `max_attempts` times. A change is attempted once: a repetition
+//! that is refused or throttled would hide that the first attempt was carried out, and a machine that
+//! stopped without our knowing is one that no reset starts again. What was throttled or left without an
+//! answer is told as such, and the kill switch, which looks before it acts, comes back to it.
 //!
 //! Regions share nothing but credentials: each has its own client, its own retry budget and its own
 //! bound on calls in flight, so that one that is down cannot starve the others. It must never filter by
@@ -55,6 +55,7 @@ pub struct AwsSettings {
     pub attempt_timeout: Duration,
     /// For one call with its repetitions.
     pub operation_timeout: Duration,
+    /// Of a look; a change is attempted once.
     pub max_attempts: u32,
     /// Calls in flight at once, in each region and in IAM.
     pub parallel: usize,
@@ -175,6 +176,11 @@ impl Aws {
         }
         result
     }
+}
+
+/// For clients that change something.
+fn once() -> RetryConfig {
+    RetryConfig::disabled()
 }
 
 fn retries(settings: &AwsSettings) -> RetryConfig {

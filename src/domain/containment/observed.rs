@@ -89,7 +89,8 @@ pub struct Identity {
     pub arn: String,
 }
 
-/// What became of each instance of one stop or start call.
+/// What became of each instance of one stop or start call. Of one that is on neither list nobody knows:
+/// it may have been stopped or started, and must be looked at.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct BatchResult {
     /// The call was accepted for these.

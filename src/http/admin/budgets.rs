@@ -1,5 +1,6 @@
 //! Budgets with their lines, spend, prices.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
@@ -38,11 +39,15 @@ pub(super) async fn list(State(api): State<Arc<AdminApi>>) -> Result<Json<Value>
         json!({
             "budget": budget.id,
             "scope": budget.scope,
-            "window": budget.window,
+            "label": budget.label,
+            "window": view::window(&budget.window),
             "limit_usd": budget.limit.to_string(),
             "alert_at": budget.alert_at,
             "response": budget.response,
             "agents": rule.patterns.agents,
+            "models": rule.patterns.models,
+            "tools": rule.patterns.tools,
+            "labels": rule.patterns.labels.iter().cloned().collect::<BTreeMap<_, _>>(),
             "lines": own.map(|line| view::line(line, now)).collect::<Vec<_>>(),
         })
     });

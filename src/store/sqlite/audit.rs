@@ -36,7 +36,7 @@ pub(super) async fn append_in(db: &mut SqliteConnection, entries: &[NewAudit]) -
         chained.push(entry);
     }
     sqlx::query(
-        "INSERT INTO audit (seq, body, hash) SELECT value ->> 0, value ->> 1, unhex(value ->> 2) FROM json_each(?1)",
+        "INSERT INTO audit (seq, body, hash) SELECT value ->> 0, value ->> 1, unhex(value ->> 2) FROM jsonb_each(?1)",
     )
     .bind(rows.finish())
     .execute(db)

@@ -35,7 +35,7 @@ pub(super) async fn record(
         lease::check(db, lease).await?;
         sqlx::query(
             "INSERT INTO image (agent, resource, restored, body) \
-             SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each(?1) WHERE true ORDER BY key \
+             SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM jsonb_each(?1) WHERE true ORDER BY key \
              ON CONFLICT (agent, resource) WHERE restored = 0 DO NOTHING",
         )
         .bind(rows.finish())
@@ -48,7 +48,7 @@ pub(super) async fn record(
     tx.end(work).await?;
 
     let found = sqlx::query(
-        "SELECT i.body FROM json_each(?1) k CROSS JOIN image i \
+        "SELECT i.body FROM jsonb_each(?1) k CROSS JOIN image i \
          ON i.agent = k.value ->> 0 AND i.resource = k.value ->> 1 AND i.restored = 0 ORDER BY k.key",
     )
     .bind(keys.finish())
@@ -127,7 +127,7 @@ pub(super) async fn record_steps(store: &SqliteStore, lease: &Lease, steps: &[St
         lease::check(db, lease).await?;
         sqlx::query(
             "INSERT INTO step (containment, id, body) \
-             SELECT unhex(value ->> 0), value ->> 1, value ->> 2 FROM json_each(?1) WHERE true ORDER BY key \
+             SELECT unhex(value ->> 0), value ->> 1, value ->> 2 FROM jsonb_each(?1) WHERE true ORDER BY key \
              ON CONFLICT (containment, id) DO UPDATE SET body = excluded.body",
         )
         .bind(rows.finish())

@@ -137,7 +137,7 @@ async fn holds(db: &mut SqliteConnection, names: &Names<'_>) -> Result<Vec<RawHo
     let rows = sqlx::query(concat!(
         "SELECT ",
         hold_columns!(),
-        " FROM json_each(?1) k CROSS JOIN hold h ON h.id = unhex(k.value ->> 0)"
+        " FROM jsonb_each(?1) k CROSS JOIN hold h ON h.id = unhex(k.value ->> 0)"
     ))
     .bind(list(names.holds.iter().map(|id| id.0)))
     .fetch_all(db)
@@ -157,7 +157,7 @@ async fn postings(
         let rows = sqlx::query(concat!(
             "SELECT ",
             posting_columns!(),
-            " FROM json_each(?1) k CROSS JOIN posting p ON p.id = unhex(k.value ->> 0)"
+            " FROM jsonb_each(?1) k CROSS JOIN posting p ON p.id = unhex(k.value ->> 0)"
         ))
         .bind(list(names.postings.iter().map(|id| id.0)))
         .fetch_all(&mut *db)
@@ -172,7 +172,7 @@ async fn postings(
         let rows = sqlx::query(concat!(
             "SELECT ",
             posting_columns!(),
-            " FROM json_each(?1) k CROSS JOIN posting p ON p.hold = unhex(k.value ->> 0)"
+            " FROM jsonb_each(?1) k CROSS JOIN posting p ON p.hold = unhex(k.value ->> 0)"
         ))
         .bind(ended)
         .fetch_all(&mut *db)
@@ -187,7 +187,7 @@ async fn postings(
         return Ok(());
     }
     let rows = sqlx::query(
-        "SELECT p.corrects, p.id FROM json_each(?1) k CROSS JOIN posting p ON p.corrects = unhex(k.value ->> 0) \
+        "SELECT p.corrects, p.id FROM jsonb_each(?1) k CROSS JOIN posting p ON p.corrects = unhex(k.value ->> 0) \
          ORDER BY p.seq",
     )
     .bind(list(snapshot.postings.keys().map(|id| id.0)))
@@ -207,7 +207,7 @@ async fn entries(db: &mut SqliteConnection, snapshot: &mut Snapshot) -> Result<V
         return Ok(Vec::new());
     }
     let rows = sqlx::query(
-        "SELECT p.id, e.line, e.amount, e.unresolved, e.bucket FROM json_each(?1) k \
+        "SELECT p.id, e.line, e.amount, e.unresolved, e.bucket FROM jsonb_each(?1) k \
          CROSS JOIN posting p ON p.id = unhex(k.value ->> 0) CROSS JOIN entry e ON e.posting = p.seq",
     )
     .bind(list(snapshot.postings.keys().map(|id| id.0)))
@@ -235,7 +235,7 @@ async fn lines(
         let rows = sqlx::query(concat!(
             "SELECT ",
             line_columns!(),
-            " FROM json_each(?1) k CROSS JOIN line l ON l.budget = k.value ->> 0 AND l.agent = k.value ->> 1 \
+            " FROM jsonb_each(?1) k CROSS JOIN line l ON l.budget = k.value ->> 0 AND l.agent = k.value ->> 1 \
              AND l.value = k.value ->> 2 AND l.window_start = k.value ->> 3 AND l.window_end = k.value ->> 4"
         ))
         .bind(keys.finish())
@@ -248,7 +248,7 @@ async fn lines(
         let rows = sqlx::query(concat!(
             "SELECT ",
             line_columns!(),
-            " FROM json_each(?1) k CROSS JOIN line l ON l.id = k.value"
+            " FROM jsonb_each(?1) k CROSS JOIN line l ON l.id = k.value"
         ))
         .bind(codec::json(ids)?)
         .fetch_all(&mut *db)
@@ -260,7 +260,7 @@ async fn lines(
         let rows = sqlx::query(concat!(
             "SELECT ",
             line_columns!(),
-            " FROM json_each(?1) k CROSS JOIN line l ON l.budget = k.value AND l.window_end > ?2"
+            " FROM jsonb_each(?1) k CROSS JOIN line l ON l.budget = k.value AND l.window_end > ?2"
         ))
         .bind(codec::json(&names.budgets)?)
         .bind(codec::micros(batch.now))
@@ -288,7 +288,7 @@ async fn reports(db: &mut SqliteConnection, snapshot: &mut Snapshot, keys: Rows)
         return Ok(());
     }
     let rows = sqlx::query(
-        "SELECT r.agent, r.report, r.digest, r.posting FROM json_each(?1) k \
+        "SELECT r.agent, r.report, r.digest, r.posting FROM jsonb_each(?1) k \
          CROSS JOIN report r ON r.agent = k.value ->> 0 AND r.report = k.value ->> 1",
     )
     .bind(keys.finish())
@@ -311,7 +311,7 @@ async fn metered(db: &mut SqliteConnection, snapshot: &mut Snapshot, keys: Rows)
         return Ok(());
     }
     let rows = sqlx::query(
-        "SELECT m.agent, m.request, m.posting FROM json_each(?1) k \
+        "SELECT m.agent, m.request, m.posting FROM jsonb_each(?1) k \
          CROSS JOIN metered m ON m.agent = k.value ->> 0 AND m.request = k.value ->> 1",
     )
     .bind(keys.finish())
@@ -334,7 +334,7 @@ async fn agents(
     if agents.is_empty() {
         return Ok(());
     }
-    let rows = sqlx::query("SELECT a.id, a.status FROM json_each(?1) k CROSS JOIN agent a ON a.id = k.value")
+    let rows = sqlx::query("SELECT a.id, a.status FROM jsonb_each(?1) k CROSS JOIN agent a ON a.id = k.value")
         .bind(codec::json(agents)?)
         .fetch_all(db)
         .await

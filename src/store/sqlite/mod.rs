@@ -37,6 +37,7 @@ mod rows;
 mod save;
 mod share;
 mod spend;
+mod spend_query;
 mod view;
 mod writer;
 
@@ -162,7 +163,7 @@ impl Store for SqliteStore {
     }
 
     async fn spend(&self, query: &SpendQuery) -> Result<Vec<SpendRow>, StoreError> {
-        spend::spend(&self.readers, query).await
+        spend_query::spend(&self.readers, query).await
     }
 
     async fn advance_clock(&self, now: Timestamp) -> Result<Timestamp, StoreError> {

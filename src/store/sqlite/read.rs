@@ -38,7 +38,7 @@ pub(super) async fn lines(readers: &SqlitePool, query: &LineQuery) -> Result<Vec
 async fn keys(db: &mut SqliteConnection, ids: &BTreeSet<i64>) -> Result<HashMap<i64, LineKey>, StoreError> {
     let rows = sqlx::query(
         "SELECT l.id, l.budget, l.agent, l.value, l.window_start, l.window_end \
-         FROM json_each(?1) k CROSS JOIN line l ON l.id = k.value",
+         FROM jsonb_each(?1) k CROSS JOIN line l ON l.id = k.value",
     )
     .bind(codec::json(ids)?)
     .fetch_all(db)

@@ -98,7 +98,7 @@ async fn add_up(db: &mut SqliteConnection, list: &str) -> Result<(), StoreError>
     sqlx::query(
         "INSERT INTO entry_hour (line, hour, amount, unresolved) \
          SELECT e.line, p.occurred_at - ((p.occurred_at % 3600000000) + 3600000000) % 3600000000, e.amount, \
-         e.unresolved FROM json_each(?1) k CROSS JOIN posting p ON p.seq = k.value \
+         e.unresolved FROM jsonb_each(?1) k CROSS JOIN posting p ON p.seq = k.value \
          CROSS JOIN entry e ON e.posting = p.seq WHERE true \
          ON CONFLICT (line, hour) DO UPDATE SET amount = CAST(entry_hour.amount + excluded.amount AS INTEGER), \
          unresolved = CAST(entry_hour.unresolved + excluded.unresolved AS INTEGER)",
@@ -112,7 +112,7 @@ async fn add_up(db: &mut SqliteConnection, list: &str) -> Result<(), StoreError>
 
 async fn delete(db: &mut SqliteConnection, list: &str) -> Result<u64, StoreError> {
     let holds: String = sqlx::query_scalar(
-        "SELECT json_group_array(hex(p.hold)) FROM json_each(?1) k CROSS JOIN posting p ON p.seq = k.value \
+        "SELECT json_group_array(hex(p.hold)) FROM jsonb_each(?1) k CROSS JOIN posting p ON p.seq = k.value \
          WHERE p.hold IS NOT NULL",
     )
     .bind(list)
@@ -121,19 +121,19 @@ async fn delete(db: &mut SqliteConnection, list: &str) -> Result<u64, StoreError
     .map_err(store("reading the holds of old postings"))?;
     // The triggers of the schema let nothing be deleted unless this flag is up, in this transaction.
     set_flag(db, true).await?;
-    sqlx::query("DELETE FROM entry WHERE posting IN (SELECT value FROM json_each(?1))")
+    sqlx::query("DELETE FROM entry WHERE posting IN (SELECT value FROM jsonb_each(?1))")
         .bind(list)
         .execute(&mut *db)
         .await
         .map_err(store("deleting old entries"))?;
-    let gone = sqlx::query("DELETE FROM posting WHERE seq IN (SELECT value FROM json_each(?1))")
+    let gone = sqlx::query("DELETE FROM posting WHERE seq IN (SELECT value FROM jsonb_each(?1))")
         .bind(list)
         .execute(&mut *db)
         .await
         .map_err(store("deleting old postings"))?;
     set_flag(db, false).await?;
     sqlx::query(
-        "DELETE FROM hold WHERE id IN (SELECT unhex(value) FROM json_each(?1)) AND state <> 0 \
+        "DELETE FROM hold WHERE id IN (SELECT unhex(value) FROM jsonb_each(?1)) AND state <> 0 \
          AND NOT EXISTS (SELECT 1 FROM posting p WHERE p.hold = hold.id)",
     )
     .bind(holds)

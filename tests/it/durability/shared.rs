@@ -80,12 +80,12 @@ async fn l2_two_daemons_share_one_limit_and_bury_only_the_dead() {
                 "/v1/holds/{}/capture",
                 of_two.first().or(of_one.first()).expect("some were admitted")
             ),
-            &json!({ "cost_usd": "0" }),
+            &json!({ "cost_usd": "0.05" }),
         )
         .await
         .expect("the daemon answers");
     assert_eq!(freed["repeated"], false, "{freed}");
-    let waiting = json!({ "bound_usd": "0.25", "wait_s": 60 });
+    let waiting = json!({ "bound_usd": "0.20", "wait_s": 60 });
     let (status, body) = clients[0]
         .post("/v1/holds", &waiting)
         .await

@@ -1,17 +1,29 @@
 //! What a test puts into the emulator's account: roles with sessions, users with keys, instances.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use aws_sdk_ec2::types::{
     AttributeBooleanValue, IamInstanceProfileSpecification, InstanceType, ResourceType, Tag, TagSpecification,
 };
 use aws_sdk_iam::types::StatusType;
+use backstop::cloud::aws::AwsSettings;
 
 use super::moto::{Keys, Moto};
 
 const ANYBODY: &str =
     r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"*"},"Action":"sts:AssumeRole"}]}"#;
 const EVERYTHING: &str = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}"#;
+
+/// Time limits for a machine that is building at the same time; no test asserts a duration.
+pub fn patient() -> AwsSettings {
+    AwsSettings {
+        connect_timeout: Duration::from_secs(20),
+        attempt_timeout: Duration::from_secs(50),
+        operation_timeout: Duration::from_secs(55),
+        ..AwsSettings::default()
+    }
+}
 
 /// An account, seen by its administrator past any proxy.
 #[derive(Debug)]

@@ -71,6 +71,8 @@ impl CrashPoint {
         if number == self.at && self.when == When::BeforeCall {
             self.die().await;
         }
+        // As over a wire, others go on meanwhile.
+        tokio::task::yield_now().await;
         let answer = call.await;
         if number == self.at && self.when == When::AfterCall {
             self.die().await;
@@ -87,14 +89,6 @@ impl CrashPoint {
 pub struct CrashCloud(pub Arc<dyn Cloud>, pub Arc<CrashPoint>);
 
 pub struct CrashStore(pub Arc<dyn Store>, pub Arc<CrashPoint>);
-
-macro_rules! through {
-    ($($name:ident($($arg:ident: $type:ty),*) -> $out:ty;)*) => {
-        $(async fn $name(&self, $($arg: $type),*) -> $out {
-            self.1.pass(self.0.$name($($arg),*)).await
-        })*
-    };
-}
 
 #[async_trait]
 impl Cloud for CrashCloud {
@@ -143,44 +137,118 @@ type Answer<T> = Result<T, StoreError>;
 
 #[async_trait]
 impl Store for CrashStore {
-    through! {
-        open_epoch(now: Timestamp, host: &str) -> Answer<EpochId>;
-        close_epoch(epoch: EpochId, now: Timestamp) -> Answer<()>;
-        bury_dead_epochs(now: Timestamp, rules: &LedgerRules) -> Answer<DeadEpochs>;
-        commit(batch: &Batch, rules: &LedgerRules) -> Answer<Vec<Outcome>>;
-        lines(query: &LineQuery) -> Answer<Vec<Line>>;
-        hold(id: HoldId) -> Answer<Option<Hold>>;
-        expiring_holds(epoch: EpochId, until: Timestamp, limit: u32) -> Answer<Vec<HoldId>>;
-        postings(query: &PostingQuery) -> Answer<Vec<Posting>>;
-        spend(query: &SpendQuery) -> Answer<Vec<SpendRow>>;
-        advance_clock(now: Timestamp) -> Answer<Timestamp>;
-        set_clock(mark: Timestamp) -> Answer<()>;
-        pending_triggers(limit: u32) -> Answer<Vec<Trigger>>;
-        judge(judgement: &Judgement) -> Answer<Vec<AuditEntry>>;
-        agent(id: &AgentId) -> Answer<AgentState>;
-        agents() -> Answer<Vec<AgentState>>;
-        reviews(open_only: bool, limit: u32) -> Answer<Vec<Review>>;
-        review(id: ReviewId) -> Answer<Option<Review>>;
-        spenders(line: &LineKey, limit: u32) -> Answer<Vec<(AgentId, Usd)>>;
-        containment(id: ContainmentId) -> Answer<Option<Containment>>;
-        live_containments() -> Answer<Vec<Containment>>;
-        containments_of(agent: &AgentId, limit: u32) -> Answer<Vec<Containment>>;
-        lease(name: &str, holder: &str, now: Timestamp, ttl: Duration) -> Answer<Option<Lease>>;
-        release(lease: &Lease) -> Answer<()>;
-        record_images(lease: &Lease, images: &[BeforeImage]) -> Answer<Vec<BeforeImage>>;
-        images(agent: &AgentId) -> Answer<Vec<BeforeImage>>;
-        update_images(lease: &Lease, images: &[BeforeImage]) -> Answer<()>;
-        record_steps(lease: &Lease, steps: &[Step]) -> Answer<()>;
-        steps(containment: ContainmentId) -> Answer<Vec<Step>>;
-        judge_fenced(lease: &Lease, judgement: &Judgement) -> Answer<Vec<AuditEntry>>;
-        add_key(key: &AgentKey) -> Answer<()>;
-        keys() -> Answer<Vec<AgentKey>>;
-        revoke_key(id: KeyId, now: Timestamp) -> Answer<()>;
-        append_audit(entries: &[NewAudit]) -> Answer<Vec<AuditEntry>>;
-        audit(from_seq: i64, limit: u32) -> Answer<Vec<AuditEntry>>;
-        roll_up(before: Timestamp, now: Timestamp, limit: u32) -> Answer<u64>;
-        audit_view() -> Answer<AuditView>;
-        stats() -> Answer<StoreStats>;
-        backup(to: &Path) -> Answer<StoreStats>;
+    async fn open_epoch(&self, now: Timestamp, host: &str) -> Answer<EpochId> {
+        self.1.pass(self.0.open_epoch(now, host)).await
+    }
+    async fn close_epoch(&self, epoch: EpochId, now: Timestamp) -> Answer<()> {
+        self.1.pass(self.0.close_epoch(epoch, now)).await
+    }
+    async fn bury_dead_epochs(&self, now: Timestamp, rules: &LedgerRules) -> Answer<DeadEpochs> {
+        self.1.pass(self.0.bury_dead_epochs(now, rules)).await
+    }
+    async fn commit(&self, batch: &Batch, rules: &LedgerRules) -> Answer<Vec<Outcome>> {
+        self.1.pass(self.0.commit(batch, rules)).await
+    }
+    async fn lines(&self, query: &LineQuery) -> Answer<Vec<Line>> {
+        self.1.pass(self.0.lines(query)).await
+    }
+    async fn hold(&self, id: HoldId) -> Answer<Option<Hold>> {
+        self.1.pass(self.0.hold(id)).await
+    }
+    async fn expiring_holds(&self, epoch: EpochId, until: Timestamp, limit: u32) -> Answer<Vec<HoldId>> {
+        self.1.pass(self.0.expiring_holds(epoch, until, limit)).await
+    }
+    async fn postings(&self, query: &PostingQuery) -> Answer<Vec<Posting>> {
+        self.1.pass(self.0.postings(query)).await
+    }
+    async fn spend(&self, query: &SpendQuery) -> Answer<Vec<SpendRow>> {
+        self.1.pass(self.0.spend(query)).await
+    }
+    async fn advance_clock(&self, now: Timestamp) -> Answer<Timestamp> {
+        self.1.pass(self.0.advance_clock(now)).await
+    }
+    async fn set_clock(&self, mark: Timestamp) -> Answer<()> {
+        self.1.pass(self.0.set_clock(mark)).await
+    }
+    async fn pending_triggers(&self, limit: u32) -> Answer<Vec<Trigger>> {
+        self.1.pass(self.0.pending_triggers(limit)).await
+    }
+    async fn judge(&self, judgement: &Judgement) -> Answer<Vec<AuditEntry>> {
+        self.1.pass(self.0.judge(judgement)).await
+    }
+    async fn agent(&self, id: &AgentId) -> Answer<AgentState> {
+        self.1.pass(self.0.agent(id)).await
+    }
+    async fn agents(&self) -> Answer<Vec<AgentState>> {
+        self.1.pass(self.0.agents()).await
+    }
+    async fn reviews(&self, open_only: bool, limit: u32) -> Answer<Vec<Review>> {
+        self.1.pass(self.0.reviews(open_only, limit)).await
+    }
+    async fn review(&self, id: ReviewId) -> Answer<Option<Review>> {
+        self.1.pass(self.0.review(id)).await
+    }
+    async fn spenders(&self, line: &LineKey, limit: u32) -> Answer<Vec<(AgentId, Usd)>> {
+        self.1.pass(self.0.spenders(line, limit)).await
+    }
+    async fn containment(&self, id: ContainmentId) -> Answer<Option<Containment>> {
+        self.1.pass(self.0.containment(id)).await
+    }
+    async fn live_containments(&self) -> Answer<Vec<Containment>> {
+        self.1.pass(self.0.live_containments()).await
+    }
+    async fn containments_of(&self, agent: &AgentId, limit: u32) -> Answer<Vec<Containment>> {
+        self.1.pass(self.0.containments_of(agent, limit)).await
+    }
+    async fn lease(&self, name: &str, holder: &str, now: Timestamp, ttl: Duration) -> Answer<Option<Lease>> {
+        self.1.pass(self.0.lease(name, holder, now, ttl)).await
+    }
+    async fn release(&self, lease: &Lease) -> Answer<()> {
+        self.1.pass(self.0.release(lease)).await
+    }
+    async fn record_images(&self, lease: &Lease, images: &[BeforeImage]) -> Answer<Vec<BeforeImage>> {
+        self.1.pass(self.0.record_images(lease, images)).await
+    }
+    async fn images(&self, agent: &AgentId) -> Answer<Vec<BeforeImage>> {
+        self.1.pass(self.0.images(agent)).await
+    }
+    async fn update_images(&self, lease: &Lease, images: &[BeforeImage]) -> Answer<()> {
+        self.1.pass(self.0.update_images(lease, images)).await
+    }
+    async fn record_steps(&self, lease: &Lease, steps: &[Step]) -> Answer<()> {
+        self.1.pass(self.0.record_steps(lease, steps)).await
+    }
+    async fn steps(&self, containment: ContainmentId) -> Answer<Vec<Step>> {
+        self.1.pass(self.0.steps(containment)).await
+    }
+    async fn judge_fenced(&self, lease: &Lease, judgement: &Judgement) -> Answer<Vec<AuditEntry>> {
+        self.1.pass(self.0.judge_fenced(lease, judgement)).await
+    }
+    async fn add_key(&self, key: &AgentKey) -> Answer<()> {
+        self.1.pass(self.0.add_key(key)).await
+    }
+    async fn keys(&self) -> Answer<Vec<AgentKey>> {
+        self.1.pass(self.0.keys()).await
+    }
+    async fn revoke_key(&self, id: KeyId, now: Timestamp) -> Answer<()> {
+        self.1.pass(self.0.revoke_key(id, now)).await
+    }
+    async fn append_audit(&self, entries: &[NewAudit]) -> Answer<Vec<AuditEntry>> {
+        self.1.pass(self.0.append_audit(entries)).await
+    }
+    async fn audit(&self, from_seq: i64, limit: u32) -> Answer<Vec<AuditEntry>> {
+        self.1.pass(self.0.audit(from_seq, limit)).await
+    }
+    async fn roll_up(&self, before: Timestamp, now: Timestamp, limit: u32) -> Answer<u64> {
+        self.1.pass(self.0.roll_up(before, now, limit)).await
+    }
+    async fn audit_view(&self) -> Answer<AuditView> {
+        self.1.pass(self.0.audit_view()).await
+    }
+    async fn stats(&self) -> Answer<StoreStats> {
+        self.1.pass(self.0.stats()).await
+    }
+    async fn backup(&self, to: &Path) -> Answer<StoreStats> {
+        self.1.pass(self.0.backup(to)).await
     }
 }

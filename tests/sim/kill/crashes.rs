@@ -41,7 +41,10 @@ fn a_crash_at_every_call_of_a_containment() {
                 proved(calm.last_now().coverage),
                 "{at}"
             );
-            // And what the crash left behind restores to what there was before.
+            // And what the crash left behind restores to what there was before, even in the next
+            // generation, which has the before-images alone to go by.
+            scene.reset_and_wait(&["i-1"]);
+            scene.contain_and_wait();
             scene.reset_and_wait(&[]);
             assert_eq!(scene.cloud.snapshot(), first, "{at}");
             assert_eq!(scene.images().len(), 0, "{at}");

@@ -115,6 +115,36 @@ fn a_large_fleet_with_three_that_cannot_be_stopped() {
 }
 
 #[test]
+fn what_somebody_else_stopped_stays_stopped() {
+    let scene = Scene::new(small(), targets(BOTH));
+    scene.contain_and_wait();
+    // We were refused, and have only its before-image; now its owner stops it.
+    scene.cloud.set_stop_protection("i-protected", false);
+    scene.cloud.force_state("i-protected", InstanceState::Stopped);
+    scene.reset_and_wait(&[]);
+    let after = scene.cloud.snapshot();
+    assert_eq!(after.machines["us-east-1/i-protected"], InstanceState::Stopped);
+    assert_eq!(after.machines["us-east-1/i-2"], InstanceState::Running);
+    assert!(scene.images().is_empty());
+}
+
+#[test]
+fn a_question_is_over_with_its_containment() {
+    let fleet = base(&["eu-west-1", "ap-south-1"]).machine(owned("ap-south-1", "i-far"));
+    let scene = Scene::new(fleet, targets(&["eu-west-1"]));
+    for generation in 1..3 {
+        scene.contain_and_wait();
+        assert_eq!(
+            scene.run(scene.store.reviews(true, 100)).unwrap().len(),
+            1,
+            "generation {generation}"
+        );
+        scene.reset_and_wait(&[]);
+        assert_eq!(scene.run(scene.store.reviews(true, 100)).unwrap(), []);
+    }
+}
+
+#[test]
 fn stops_go_out_in_batches_and_every_region_at_once() {
     let scene = Scene::new(large(), targets(BOTH));
     scene.contain_and_wait();

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use backstop::cloud::rehearsal::faults::Faults;
+use backstop::cloud::rehearsal::fleet::MachineSpec;
 use backstop::domain::containment::observed::InstanceState;
 use backstop::domain::containment::state::{Mode, Phase};
 use backstop::domain::containment::target::Region;
 
 use super::fleet::{large, small};
-use super::scene::{Scene, is_closed, is_contained, targets, why};
+use super::scene::{PROFILE, Scene, is_closed, is_contained, targets, why};
 
 const BOTH: &[&str] = &["eu-west-1", "us-east-1"];
 
@@ -77,24 +78,15 @@ fn a_region_that_does_not_answer_holds_back_no_other() {
 #[test]
 fn machines_are_stopped_while_iam_is_down_and_nothing_is_claimed() {
     let scene = Scene::new(small(), targets(BOTH));
-    let first = scene.cloud.snapshot();
-    // Who we are is learnt before; later IAM goes away.
-    scene.contain_and_wait();
-    scene.reset_and_wait(&[]);
-    let switch = scene.switch();
-    scene.contain(Mode::Revoke);
-    scene.drive(is_contained);
-    scene.reset_and_wait(&[]);
-    drop(switch);
-    assert_eq!(scene.cloud.snapshot(), first);
-
-    let scene = Scene::new(small(), targets(BOTH));
     scene.contain(Mode::Contain);
     let switch = scene.switch();
     let id = scene.last_now().id;
     // The first pass learns who we are and denies; then IAM is down for the rest.
     scene.run(switch.pass(id)).unwrap();
     scene.cloud.with_faults(|faults| faults.iam_down = true);
+    scene
+        .cloud
+        .add(MachineSpec::new("us-east-1", "m7g.large").id("i-late").profile(PROFILE));
     for _ in 0..10 {
         scene.run(switch.pass(id)).unwrap();
         scene.run(backstop::ports::Clock::sleep(&*scene.clock, Duration::from_secs(10)));
@@ -102,10 +94,9 @@ fn machines_are_stopped_while_iam_is_down_and_nothing_is_claimed() {
     let last = scene.last_now();
     assert_eq!(last.phase, Phase::Containing);
     assert!(why(&last.coverage, "role/agents/agent").contains("could not be looked at"));
-    assert_eq!(
-        scene.cloud.snapshot().machines["eu-west-1/i-profile"],
-        InstanceState::Stopped
-    );
+    for id in ["eu-west-1/i-profile", "us-east-1/i-late"] {
+        assert_eq!(scene.cloud.snapshot().machines[id], InstanceState::Stopped, "{id}");
+    }
     scene.cloud.set_faults(Faults::default());
     scene.drive(is_contained);
 }
@@ -146,4 +137,22 @@ fn the_driver_stops_when_it_is_told_to() {
     });
     scene.reset(&[]);
     scene.drive(is_closed);
+}
+
+#[test]
+fn a_shutdown_in_the_middle_of_a_pass_gives_its_lease_back() {
+    let scene = Scene::new(small(), targets(BOTH));
+    scene.cloud.with_faults(|faults| faults.delay = Duration::from_secs(2));
+    scene.contain(Mode::Contain);
+    let (one, two) = (scene.switch(), scene.switch());
+    let shutdown = tokio_util::sync::CancellationToken::new();
+    scene.run(async {
+        let stop = async {
+            backstop::ports::Clock::sleep(&*scene.clock, Duration::from_millis(1500)).await;
+            shutdown.cancel();
+        };
+        futures_util::join!(one.run(shutdown.clone()), stop);
+    });
+    let next = scene.run(two.pass(scene.last_now().id)).unwrap();
+    assert!(matches!(next, backstop::killswitch::Next::After(_)), "{next:?}");
 }

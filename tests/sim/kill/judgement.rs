@@ -164,6 +164,18 @@ fn judge(scene: &Scene, watch: &Watch) -> usize {
     scene.run(watch.judge_pending()).unwrap()
 }
 
+/// A judge as a daemon has it that may crash, or that runs beside another.
+fn watch_over(scene: &Scene, crash: &Arc<CrashPoint>) -> Watch {
+    Watch::new(
+        Arc::new(CrashStore(scene.store.clone(), crash.clone())),
+        scene.clock.clone(),
+        scene.entropy.clone(),
+        scene.heard.clone(),
+        scene.watch_settings.clone(),
+        Arc::new(|| {}),
+    )
+}
+
 fn status(scene: &Scene, who: &str) -> AgentStatus {
     scene.run(scene.store.agent(&named(who))).unwrap().status
 }
@@ -412,7 +424,8 @@ fn two_judges_respond_once() {
             &[line(Some("agent"), 100, Response::Contain)],
         );
     }
-    let (one, two) = (scene.watch(), scene.watch());
+    let shared = || watch_over(&scene, &CrashPoint::never());
+    let (one, two) = (shared(), shared());
     scene.run(async {
         let (first, second) = futures_util::join!(one.judge_pending(), two.judge_pending());
         assert_eq!(first.unwrap() + second.unwrap(), 3, "two alerts and a breach");
@@ -440,14 +453,7 @@ fn a_judge_that_crashes_at_any_call_responds_once() {
                 &[line(Some("agent"), 100, Response::Contain)],
             );
             let crash = CrashPoint::at(call, when);
-            let crashing = Watch::new(
-                Arc::new(CrashStore(scene.store.clone(), crash.clone())),
-                scene.clock.clone(),
-                scene.entropy.clone(),
-                scene.heard.clone(),
-                scene.watch_settings.clone(),
-                Arc::new(|| {}),
-            );
+            let crashing = watch_over(&scene, &crash);
             let crashed = scene.run(async {
                 let judging = pin!(crashing.judge_pending());
                 matches!(select(judging, pin!(crash.crashed())).await, Either::Right(_))

@@ -1,5 +1,10 @@
 //! The kill switch and judgement on the rehearsal fleet and the memory store, in virtual time.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a failed unwrap is the failed test, in its helpers too"
+)]
+
 mod crash;
 mod crashes;
 mod cycle;

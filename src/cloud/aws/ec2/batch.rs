@@ -5,10 +5,11 @@
 //! 2 log2(n) calls instead of n. Halves are asked at the same time, up to a bound, for the kill switch
 //! has no patience.
 //!
-//! A throttle or refused credentials end the asking: more calls would only make it worse. A batch without
-//! an answer is not split, since nothing says that a member is to blame, and the others go on. Members
-//! that were not settled are refused as transient, so that the next sweep asks for them again; only when
-//! no member at all was settled is the failure returned as such.
+//! A throttle or refused credentials end the asking: more calls would only make it worse, and members
+//! that were not settled by then are refused as transient. A batch without an answer is not split, since
+//! nothing says that a member is to blame, and the others go on; its members are left out of the result,
+//! because nobody knows what became of them. Only when no member at all was settled is the failure
+//! returned as such.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::Future;
@@ -18,7 +19,7 @@ use futures_util::stream::FuturesUnordered;
 
 use crate::cloud::aws::error::{Scope, scope};
 use crate::domain::containment::observed::{BatchResult, Refused};
-use crate::ports::CloudError;
+use crate::ports::{CloudError, Retry};
 
 #[derive(Debug, Clone, Copy)]
 pub(in crate::cloud::aws) struct Limits {
@@ -43,7 +44,7 @@ where
     let mut running = FuturesUnordered::new();
     let mut accepted = BTreeSet::new();
     let mut refused: BTreeMap<String, Refused> = BTreeMap::new();
-    let mut unsettled: Vec<(String, Refused)> = Vec::new();
+    let mut refused_for_now: Vec<(String, Refused)> = Vec::new();
     let mut failure: Option<CloudError> = None;
     let mut goes_on = true;
 
@@ -72,8 +73,18 @@ where
             }
             scope @ (Scope::Caller | Scope::Unknown) => {
                 goes_on &= scope == Scope::Unknown;
+                if error.retry == Retry::UnknownOutcome {
+                    // It outweighs whatever else failed: what may have happened must be looked at.
+                    if failure
+                        .as_ref()
+                        .is_none_or(|first| first.retry != Retry::UnknownOutcome)
+                    {
+                        failure = Some(error);
+                    }
+                    continue;
+                }
                 let why = told(&error, true);
-                unsettled.extend(members.into_iter().map(|id| (id, why.clone())));
+                refused_for_now.extend(members.into_iter().map(|id| (id, why.clone())));
                 failure.get_or_insert(error);
             }
         }
@@ -83,9 +94,13 @@ where
         if accepted.is_empty() && refused.is_empty() {
             return Err(error);
         }
-        let why = told(&error, true);
-        unsettled.extend(waiting.into_iter().flatten().map(|id| (id, why.clone())));
-        refused.extend(unsettled);
+        let why = match refused_for_now.last() {
+            Some((_, why)) => why.clone(),
+            None => told(&error, true),
+        };
+        // These were never asked for.
+        refused.extend(waiting.into_iter().flatten().map(|id| (id, why.clone())));
+        refused.extend(refused_for_now);
     }
     // In the order in which they were asked for.
     let (accepted, rest): (Vec<String>, Vec<String>) = distinct.into_iter().partition(|id| accepted.contains(id));
@@ -107,7 +122,6 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::ports::Retry;
 
     const LIMITS: Limits = Limits { size: 50, parallel: 4 };
 
@@ -223,12 +237,44 @@ mod tests {
         .await
         .expect("something was done");
         assert_eq!(done.accepted, ids(50..150));
+        assert_eq!(done.refused, [], "of the others nobody knows");
+    }
+
+    #[tokio::test]
+    async fn a_look_without_an_answer_is_no_permission() {
+        let done = run(&ids(0..100), LIMITS, async |members: Vec<String>| {
+            if members.contains(&"i-0000".to_owned()) {
+                return Err(error(None, Retry::Transient));
+            }
+            Ok(())
+        })
+        .await
+        .expect("something was told");
+        assert_eq!(done.accepted, ids(50..100));
         assert_eq!(done.refused.len(), 50);
         assert!(
             done.refused
                 .iter()
                 .all(|(_, why)| why.transient && why.code == "NoAnswer")
         );
+    }
+
+    #[tokio::test]
+    async fn what_may_have_happened_outweighs_a_throttle() {
+        let calls = Cell::new(0);
+        let failed = run(&ids(0..150), LIMITS, async |_: Vec<String>| {
+            calls.set(calls.get() + 1);
+            match calls.get() {
+                2 => Err(error(None, Retry::UnknownOutcome)),
+                _ => Err(error(
+                    Some("RequestLimitExceeded"),
+                    Retry::After(Duration::from_secs(2)),
+                )),
+            }
+        })
+        .await
+        .expect_err("nothing was settled");
+        assert_eq!(failed.retry, Retry::UnknownOutcome);
     }
 
     #[tokio::test]

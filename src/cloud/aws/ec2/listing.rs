@@ -56,7 +56,7 @@ impl Ec2 {
         let mut token: Option<String> = None;
         for _ in 0..MAX_PAGES {
             let _permit = self.permit().await;
-            let request = self.client.describe_instances().max_results(self.page);
+            let request = self.looks.describe_instances().max_results(self.page);
             let request = request.filters(query.clone()).filters(states.clone());
             let page = request.set_next_token(token).send().await.map_err(|e| call.failed(e))?;
             let reservations = page.reservations.unwrap_or_default();
@@ -108,7 +108,7 @@ impl Ec2 {
         let mut token: Option<String> = None;
         for _ in 0..MAX_PAGES {
             let _permit = self.permit().await;
-            let request = self.client.describe_spot_instance_requests().filters(query.clone());
+            let request = self.looks.describe_spot_instance_requests().filters(query.clone());
             let page = request.set_next_token(token).send().await.map_err(|e| call.failed(e))?;
             for one in page.spot_instance_requests.unwrap_or_default() {
                 let kind = match one.r#type {

@@ -11,8 +11,8 @@ use aws_sdk_ec2::error::ProvideErrorMetadata as _;
 use aws_sdk_ec2::types::InstanceAttributeName;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::AwsSettings;
 use super::error::Call;
+use super::{AwsSettings, once};
 use crate::domain::containment::target::Region;
 use crate::ports::CloudError;
 
@@ -39,7 +39,8 @@ impl Change {
 #[derive(Debug)]
 pub(super) struct Ec2 {
     region: Region,
-    client: Client,
+    looks: Client,
+    changes: Client,
     permits: Semaphore,
     page: i32,
 }
@@ -49,11 +50,11 @@ impl Ec2 {
         let config = Builder::from(sdk)
             .region(aws_config::Region::new(region.0.clone()))
             // The SDK's budget of repetitions is one a partition: a region that fails spends its own.
-            .retry_partition(RetryPartition::new(format!("ec2-{region}")))
-            .build();
+            .retry_partition(RetryPartition::new(format!("ec2-{region}")));
         Self {
             region: region.clone(),
-            client: Client::from_conf(config),
+            changes: Client::from_conf(config.clone().retry_config(once()).build()),
+            looks: Client::from_conf(config.build()),
             permits: Semaphore::new(settings.parallel.max(1)),
             page: i32::from(settings.page).clamp(5, 1_000),
         }
@@ -73,12 +74,7 @@ impl Ec2 {
     pub(super) async fn enabled_regions(&self) -> Result<Vec<Region>, CloudError> {
         let call = self.read("ec2:DescribeRegions");
         let _permit = self.permit().await;
-        let answer = self
-            .client
-            .describe_regions()
-            .send()
-            .await
-            .map_err(|e| call.failed(e))?;
+        let answer = self.looks.describe_regions().send().await.map_err(|e| call.failed(e))?;
         let mut regions: Vec<Region> = answer
             .regions
             .unwrap_or_default()
@@ -97,7 +93,7 @@ impl Ec2 {
     pub(super) async fn stop_protection(&self, instance: &str) -> Result<bool, CloudError> {
         let call = self.read("ec2:DescribeInstanceAttribute");
         let _permit = self.permit().await;
-        let request = self.client.describe_instance_attribute().instance_id(instance);
+        let request = self.looks.describe_instance_attribute().instance_id(instance);
         let answer = request
             .attribute(InstanceAttributeName::DisableApiStop)
             .send()
@@ -113,20 +109,20 @@ impl Ec2 {
         let ids = Some(ids);
         match change {
             Change::Stop => {
-                let request = self.client.stop_instances().set_instance_ids(ids);
+                let request = self.changes.stop_instances().set_instance_ids(ids);
                 request.send().await.map_err(|e| call.failed(e))?;
             }
             Change::Start => {
-                let request = self.client.start_instances().set_instance_ids(ids);
+                let request = self.changes.start_instances().set_instance_ids(ids);
                 request.send().await.map_err(|e| call.failed(e))?;
             }
             Change::Terminate => {
-                let request = self.client.terminate_instances().set_instance_ids(ids);
+                let request = self.changes.terminate_instances().set_instance_ids(ids);
                 request.send().await.map_err(|e| call.failed(e))?;
             }
             Change::TryStop => {
                 let call = self.read(change.operation());
-                let request = self.client.stop_instances().set_instance_ids(ids);
+                let request = self.looks.stop_instances().set_instance_ids(ids);
                 match request.dry_run(true).send().await {
                     Err(error) if error.code() == Some("DryRunOperation") => {}
                     Err(error) => return Err(call.failed(error)),

@@ -47,6 +47,9 @@ pub fn instance(region_name: &str, id: &str, owner: &str) -> Instance {
     }
 }
 
+/// Machines by id, and of each principal its document and keys.
+type Snapshot = (Vec<(String, InstanceState)>, Vec<(Option<String>, Vec<AccessKey>)>);
+
 /// How far a pass gets before everything that was not written is forgotten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fuel(pub usize);
@@ -130,7 +133,7 @@ impl World {
     }
 
     /// What people would compare before and after: states, documents, keys.
-    pub fn snapshot(&self) -> (Vec<(String, InstanceState)>, Vec<(Option<String>, Vec<AccessKey>)>) {
+    pub fn snapshot(&self) -> Snapshot {
         (
             self.instances.values().map(|i| (i.id.clone(), i.state)).collect(),
             self.principals

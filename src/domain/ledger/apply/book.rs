@@ -153,6 +153,12 @@ impl<'a> Book<'a> {
         let rise = past_limit(&slot.line).saturating_sub(before);
         let within = past_bound.saturating_sub(rise.max(Usd::ZERO)).max(Usd::ZERO);
         slot.line.overage = slot.line.overage.saturating_add(rise).saturating_add(within);
+        if slot.line.rule.rolling.is_some() {
+            // What was posted past a bound leaves the window too, at the latest when nothing else is left
+            // in it: with the last bucket, or when a correction takes away what was.
+            let most = past_limit(&slot.line).saturating_add(slot.line.posted.max(Usd::ZERO));
+            slot.line.overage = slot.line.overage.min(most);
+        }
     }
 
     /// Drops the buckets that are over from a rolling line.
@@ -176,10 +182,6 @@ impl<'a> Book<'a> {
             });
             (line.posted, line.unresolved) = (posted, unresolved);
         });
-        // What was posted past a bound has left the window too, at the latest with its last bucket.
-        let line = &mut self.slots[at].line;
-        let most = past_limit(line).saturating_add(line.posted.max(Usd::ZERO));
-        line.overage = line.overage.min(most);
     }
 
     // --- holds ----------------------------------------------------------------------------------

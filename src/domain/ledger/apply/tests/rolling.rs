@@ -134,3 +134,17 @@ fn a_shorter_window_drops_and_a_longer_one_does_not_bring_back() {
     ledger.run(72, vec![reshape(100)]);
     assert_eq!(ledger.sums(&burst), (3, 0, 0, 0));
 }
+
+/// Found by the simulation: a correction empties the window after the bucket with the excess has left it.
+#[test]
+fn l2_what_went_past_a_bound_does_not_outstay_what_is_posted() {
+    let (mut ledger, burst) = (Ledger::default(), line100(10));
+    let lines = std::slice::from_ref(&burst);
+    ledger.run(5, vec![Op::Admit(admit(1, 2, lines)), Op::Admit(admit(2, 4, lines))]);
+    ledger.run(6, vec![Op::Capture(capture(1, 3))]);
+    assert_eq!(ledger.line(&burst).overage, usd(1));
+    ledger.run(50, vec![expire(2)]);
+    ledger.run(115, vec![Op::Resolve(resolve(2, 0))]);
+    assert_eq!(ledger.line(&burst).posted, usd(0));
+    assert_eq!(ledger.line(&burst).overage, usd(0));
+}

@@ -6,10 +6,10 @@ use backstop::domain::ledger::line::{Response, Scope};
 use backstop::domain::money::Usd;
 use backstop::domain::window::Window;
 
-use crate::rng::Rng;
+use super::rng::Rng;
 
 /// The largest bound that a hold of the simulation has.
-pub(crate) const MAX_BOUND: i64 = 60;
+pub(super) const MAX_BOUND: i64 = 60;
 
 fn hour() -> Window {
     Window::Hour {
@@ -31,30 +31,30 @@ fn budget(name: &str, scope: Scope, window: Window, limit: i64) -> Budget {
 }
 
 /// A budget by this name covers every agent for all time, in every run: nothing is uncovered.
-pub(crate) const ALWAYS: &str = "task-total";
+pub(super) const ALWAYS: &str = "task-total";
 
 /// The budgets of a run.
-pub(crate) fn draw(rng: &mut Rng) -> Vec<Budget> {
-    let mut budgets = vec![budget(ALWAYS, Scope::Task, Window::Total, rng.range(300, 4_000))];
+pub(super) fn draw(rng: &mut Rng) -> Vec<Budget> {
+    let mut budgets = vec![budget(ALWAYS, Scope::Task, Window::Total, rng.range(2_000, 20_000))];
     if rng.chance(80) {
-        budgets.push(budget("fleet-hour", Scope::Fleet, hour(), rng.range(100, 1_500)));
+        budgets.push(budget("fleet-hour", Scope::Fleet, hour(), rng.range(400, 5_000)));
     }
     if rng.chance(60) {
-        budgets.push(budget("agent-hour", Scope::Agent, hour(), rng.range(60, 700)));
+        budgets.push(budget("agent-hour", Scope::Agent, hour(), rng.range(200, 2_500)));
     }
     if rng.chance(60) {
         let rolling = Window::Rolling {
             length_s: 40,
             bucket_s: 10,
         };
-        budgets.push(budget("agent-rolling", Scope::Agent, rolling, rng.range(60, 300)));
+        budgets.push(budget("agent-rolling", Scope::Agent, rolling, rng.range(80, 400)));
     }
     budgets
 }
 
 /// The same budgets after somebody changed the config: limits up and down, and now and then one of them
 /// is gone.
-pub(crate) fn change(budgets: &[Budget], rng: &mut Rng) -> Vec<Budget> {
+pub(super) fn change(budgets: &[Budget], rng: &mut Rng) -> Vec<Budget> {
     let mut changed = budgets.to_vec();
     for budget in &mut changed {
         if rng.chance(50) {

@@ -15,28 +15,28 @@ use backstop::ledger::{
 };
 use jiff::SignedDuration;
 
-use crate::budgets::MAX_BOUND;
-use crate::executor::Time;
-use crate::model::{Acked, Heard, KnownHold, Model};
-use crate::rng::Rng;
+use super::budgets::MAX_BOUND;
+use super::executor::Time;
+use super::model::{Acked, Heard, KnownHold, Model};
+use super::rng::Rng;
 
 /// Longer than any answer may take: the wait for room, the wait for a commit, and what is between.
-const PATIENCE: Duration = Duration::from_secs(60 + 5 + 45);
+const PATIENCE: Duration = Duration::from_secs(20 + 5 + 45);
 
 #[derive(Clone)]
-pub(crate) struct Caller {
+pub(super) struct Caller {
     /// The process that the agent calls, and another one, which may get the end of the hold.
-    pub(crate) ledger: Ledger,
-    pub(crate) other: Ledger,
-    pub(crate) time: Arc<Time>,
-    pub(crate) model: Rc<RefCell<Model>>,
+    pub(super) ledger: Ledger,
+    pub(super) other: Ledger,
+    pub(super) time: Arc<Time>,
+    pub(super) model: Rc<RefCell<Model>>,
 }
 
-pub(crate) fn agent(number: u64) -> AgentId {
+pub(super) fn agent(number: u64) -> AgentId {
     AgentId::new(format!("agent-{number}")).unwrap()
 }
 
-pub(crate) fn attribution(rng: &mut Rng) -> Attribution {
+pub(super) fn attribution(rng: &mut Rng) -> Attribution {
     Attribution {
         agent: agent(rng.below(3)),
         task: TaskId::new(format!("t{}", rng.below(2))).unwrap(),
@@ -49,18 +49,20 @@ pub(crate) fn attribution(rng: &mut Rng) -> Attribution {
 
 impl Caller {
     /// One call: a hold, some work, and an end of one kind or another.
-    pub(crate) async fn call(self, mut rng: Rng) {
+    pub(super) async fn call(self, mut rng: Rng) {
         let bound = Usd::from_nanos(rng.range(1, MAX_BOUND));
         let trust = if rng.chance(80) { Trust::Gateway } else { Trust::Agent };
         let request = AdmitRequest {
             attribution: attribution(&mut rng),
             trust,
             bound,
-            ttl: Some(Duration::from_secs(rng.below(40) + 2)),
+            ttl: Some(Duration::from_secs(rng.below(60) + 2)),
             wait: None,
         };
         let gives_up = rng.chance(15).then(|| Duration::from_millis(rng.below(3_000)));
-        let Some(hold) = self.admit(request, gives_up).await else { return };
+        let Some(hold) = self.admit(request, gives_up).await else {
+            return;
+        };
         self.model.borrow_mut().holds.insert(
             hold.id,
             KnownHold {
@@ -68,14 +70,23 @@ impl Caller {
                 heard: Heard::Admitted,
             },
         );
-        let work = if rng.chance(85) { rng.below(4_000) } else { rng.below(60_000) };
+        let work = if rng.chance(85) {
+            rng.below(4_000)
+        } else {
+            rng.below(60_000)
+        };
         self.time.sleep(Duration::from_millis(work)).await;
         let ledger = if rng.chance(15) { &self.other } else { &self.ledger };
         match rng.below(100) {
             0..70 => {
                 // Now and then the provider charges above its bound.
-                let most = if rng.chance(5) { bound.nanos() * 2 } else { bound.nanos() };
-                self.capture(ledger, &hold, trust, Usd::from_nanos(rng.range(0, most))).await;
+                let most = if rng.chance(5) {
+                    bound.nanos() * 2
+                } else {
+                    bound.nanos()
+                };
+                self.capture(ledger, &hold, trust, Usd::from_nanos(rng.range(0, most)))
+                    .await;
             }
             70..85 => self.void(ledger, &hold).await,
             // Forgotten: it expires at its bound.
@@ -84,7 +95,7 @@ impl Caller {
     }
 
     /// The smallest hold, voided at once.
-    pub(crate) async fn probe(self, mut rng: Rng) {
+    pub(super) async fn probe(self, mut rng: Rng) {
         let request = AdmitRequest {
             attribution: attribution(&mut rng),
             trust: Trust::Gateway,
@@ -102,7 +113,10 @@ impl Caller {
                 self.void(&self.ledger, &hold).await;
             }
             Err(AdmitRejection::Refused(_)) => {}
-            Err(why) => self.model.borrow_mut().violate(format!("a hold that fits was answered with {why:?}")),
+            Err(why) => self
+                .model
+                .borrow_mut()
+                .violate(format!("a hold that fits was answered with {why:?}")),
         }
     }
 
@@ -165,7 +179,9 @@ impl Caller {
             }
             Err(LedgerFailure::Unavailable(_)) => self.count("capture unavailable"),
             Err(LedgerFailure::Rejected(why)) => {
-                self.model.borrow_mut().violate(format!("a capture of {} was rejected: {why}", hold.id));
+                self.model
+                    .borrow_mut()
+                    .violate(format!("a capture of {} was rejected: {why}", hold.id));
             }
         }
     }
@@ -185,13 +201,15 @@ impl Caller {
             }
             Err(LedgerFailure::Unavailable(_)) => self.count("void unavailable"),
             Err(LedgerFailure::Rejected(why)) => {
-                self.model.borrow_mut().violate(format!("a void of {} was rejected: {why}", hold.id));
+                self.model
+                    .borrow_mut()
+                    .violate(format!("a void of {} was rejected: {why}", hold.id));
             }
         }
     }
 
     /// A batch of reports, some of them sent before, some with an id that another body had.
-    pub(crate) async fn report(self, mut rng: Rng) {
+    pub(super) async fn report(self, mut rng: Rng) {
         let count = if rng.chance(10) { rng.below(300) } else { rng.below(8) } + 1;
         let mut seen = std::collections::BTreeSet::new();
         let rows: Vec<ReportRequest> = (0..count)
@@ -233,7 +251,10 @@ impl Caller {
                 Err(LedgerRejection::ReportConflict(_)) => {
                     let first = model.reports.get(&(agent.clone(), row.report.clone())).copied();
                     if first.is_some_and(|first| first.digest == row.digest) {
-                        model.violate(format!("L6: report {} was acknowledged and then a conflict", row.report));
+                        model.violate(format!(
+                            "L6: report {} was acknowledged and then a conflict",
+                            row.report
+                        ));
                     }
                     model.counts.add("report conflict");
                 }
@@ -255,10 +276,14 @@ impl Caller {
 
 /// A report whose body follows from its id, but for a few that say something else.
 fn report(rng: &mut Rng, now: jiff::Timestamp) -> ReportRequest {
-    let number = if rng.chance(20) { rng.below(50) } else { rng.next() >> 16 };
+    let number = if rng.chance(20) {
+        rng.below(50)
+    } else {
+        rng.next() >> 16
+    };
     let other = rng.chance(3);
     let mut body = Rng::new(number).fork(if other { "other" } else { "first" });
-    let amount = Usd::from_nanos(body.range(0, 12));
+    let amount = Usd::from_nanos(body.range(0, 3));
     let mut digest = [u8::from(other); 32];
     digest[..8].copy_from_slice(&number.to_le_bytes());
     ReportRequest {
@@ -272,13 +297,21 @@ fn report(rng: &mut Rng, now: jiff::Timestamp) -> ReportRequest {
         basis: Basis::Reported,
         trust: if body.chance(50) { Trust::Agent } else { Trust::Provider },
         // Some arrive late, for a window that is over.
-        occurred_at: if rng.chance(10) { now - SignedDuration::from_secs(rng.range(0, 7_200)) } else { now },
+        occurred_at: if rng.chance(10) {
+            now - SignedDuration::from_secs(rng.range(0, 7_200))
+        } else {
+            now
+        },
         upstream_request: None,
         detail: None,
     }
 }
 
 /// What an operator may set an agent to, and back.
-pub(crate) fn freezes(rng: &mut Rng) -> AgentStatus {
-    if rng.chance(50) { AgentStatus::Paused } else { AgentStatus::Contained }
+pub(super) fn freezes(rng: &mut Rng) -> AgentStatus {
+    if rng.chance(50) {
+        AgentStatus::Paused
+    } else {
+        AgentStatus::Contained
+    }
 }

@@ -17,48 +17,53 @@ use backstop::ports::{AuditView, Judgement, LineQuery, Store};
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
-use crate::budgets;
-use crate::calls::{Caller, agent, freezes};
-use crate::clock::SimClock;
-use crate::disk::Disk;
-use crate::executor::{Executor, Group};
-use crate::faulty::{Faulty, Lie};
-use crate::model::Model;
-use crate::rng::{Rng, SimEntropy};
+use super::budgets;
+use super::calls::{Caller, agent, freezes};
+use super::clock::SimClock;
+use super::disk::{Disk, Handle};
+use super::executor::{Executor, Group};
+use super::faulty::{Fate, Faulty, Lie};
+use super::model::Model;
+use super::rng::{Rng, SimEntropy};
 
 /// Three minutes before the hour, so that a run sees a rollover.
 const START: &str = "2026-11-20T01:57:00Z";
 
-pub(crate) struct Process {
-    pub(crate) ledger: Ledger,
-    pub(crate) clock: Arc<SimClock>,
-    pub(crate) store: Arc<Faulty>,
+pub(super) struct Process {
+    pub(super) ledger: Ledger,
+    pub(super) clock: Arc<SimClock>,
+    pub(super) store: Arc<Faulty>,
+    handle: Handle,
     drain: CancellationToken,
     group: Group,
     end: Rc<RefCell<Option<Result<(), Fatal>>>>,
 }
 
-pub(crate) struct World {
-    pub(crate) exec: Executor,
-    pub(crate) model: Rc<RefCell<Model>>,
-    pub(crate) disk: Disk,
-    pub(crate) processes: Vec<Option<Process>>,
+pub(super) struct World {
+    pub(super) exec: Executor,
+    pub(super) model: Rc<RefCell<Model>>,
+    pub(super) disk: Disk,
+    pub(super) processes: Vec<Option<Process>>,
     rng: Rng,
     started: u64,
     budgets: Vec<Budget>,
     trouble: u64,
     lie: Option<Lie>,
+    lied: bool,
+    latest: Timestamp,
 }
 
-pub(crate) fn settings() -> LedgerSettings {
+pub(super) fn settings() -> LedgerSettings {
     LedgerSettings {
         max_overtakes: 4,
+        // Shorter than holds may live, so that some waits end without room.
+        hold_wait: Duration::from_secs(20),
         ..LedgerSettings::default()
     }
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, lie: Option<Lie>) -> Self {
+    pub(super) fn new(seed: u64, lie: Option<Lie>) -> Self {
         let rng = Rng::new(seed);
         let mut config = rng.fork("config");
         let budgets = budgets::draw(&mut config);
@@ -73,6 +78,8 @@ impl World {
             budgets,
             trouble,
             lie,
+            lied: false,
+            latest: Timestamp::MIN,
         };
         world.start(0);
         world.start(1);
@@ -80,7 +87,7 @@ impl World {
     }
 
     /// Starts a process, as after a crash or for the first time.
-    pub(crate) fn start(&mut self, which: usize) {
+    pub(super) fn start(&mut self, which: usize) {
         self.started += 1;
         let name = format!("process {}", self.started);
         let rng = self.rng.fork(&name);
@@ -90,8 +97,9 @@ impl World {
             START.parse::<Timestamp>().unwrap(),
             skew,
         ));
+        let handle = self.disk.process();
         let store = Arc::new(Faulty::new(
-            self.disk.connect(),
+            Arc::clone(&handle),
             Arc::clone(&self.exec.time),
             &rng,
             self.trouble,
@@ -103,7 +111,9 @@ impl World {
             entropy: Arc::new(SimEntropy::new(rng.fork("entropy"))),
         };
         let budgets = self.budgets.clone();
-        let opened = self.exec.block_on(async move { open(deps, settings(), budgets, &name).await });
+        let opened = self
+            .exec
+            .block_on(async move { open(deps, settings(), budgets, &name).await });
         let (ledger, task, _) = opened.expect("an epoch opens");
         let drain = CancellationToken::new();
         let end = Rc::new(RefCell::new(None));
@@ -117,6 +127,7 @@ impl World {
             ledger,
             clock,
             store,
+            handle,
             drain,
             group,
             end,
@@ -124,19 +135,54 @@ impl World {
     }
 
     /// A process dies where it stands, with all of its callers.
-    pub(crate) fn crash(&mut self, which: usize) {
+    pub(super) fn crash(&mut self, which: usize) {
+        self.note_time();
         if let Some(process) = self.processes[which].take() {
-            let epoch = process.ledger.epoch();
-            self.exec.kill(process.group);
-            self.disk.died(epoch, process.store);
+            self.bury(&process);
             let mut model = self.model.borrow_mut();
-            model.crashed.insert(epoch);
+            model.crashed.insert(process.ledger.epoch());
             model.counts.add("crash");
         }
     }
 
+    /// The whole machine dies, and loses what was not synced.
+    fn power_loss(&mut self) {
+        for which in 0..self.processes.len() {
+            self.crash(which);
+        }
+        let lost = self.disk.crash();
+        let mut model = self.model.borrow_mut();
+        model
+            .counts
+            .add(if lost { "power loss, unsynced" } else { "power loss" });
+    }
+
+    /// Power is lost while a commit is in the page cache and its caller waits to know.
+    fn power_loss_unsynced(&mut self, rng: &mut Rng) {
+        for process in self.alive() {
+            process.store.force(Fate::Unsynced);
+        }
+        for number in 0..4 {
+            let Some((caller, group)) = self.caller(rng) else {
+                return;
+            };
+            let rng = rng.fork(&format!("unsynced {number}"));
+            if number < 3 {
+                self.exec.spawner.spawn(group, caller.call(rng));
+            } else {
+                self.exec.spawner.spawn(group, caller.report(rng));
+            }
+        }
+        for _ in 0..100 {
+            self.exec.run_for(Duration::from_millis(1));
+            if self.disk.has_unsynced() {
+                return self.power_loss();
+            }
+        }
+    }
+
     /// A process is told to stop, and does.
-    pub(crate) fn drain(&mut self, which: usize) {
+    pub(super) fn drain(&mut self, which: usize) {
         let Some(process) = &self.processes[which] else { return };
         process.drain.cancel();
         let end = Rc::clone(&process.end);
@@ -146,11 +192,12 @@ impl World {
                 break;
             }
         }
-        let Some(process) = self.processes[which].take() else { return };
-        let epoch = process.ledger.epoch();
+        self.note_time();
+        let Some(process) = self.processes[which].take() else {
+            return;
+        };
+        self.bury(&process);
         let end = end.borrow_mut().take();
-        self.exec.kill(process.group);
-        self.disk.died(epoch, process.store);
         let mut model = self.model.borrow_mut();
         model.counts.add("drained");
         match end {
@@ -160,7 +207,19 @@ impl World {
         }
     }
 
-    pub(crate) fn alive(&self) -> impl Iterator<Item = &Process> {
+    fn bury(&mut self, process: &Process) {
+        self.lied |= process.store.lied.load(Ordering::Relaxed);
+        self.exec.kill(process.group);
+        process.handle.kill();
+    }
+
+    /// Follows the furthest clock of the ledger, which the auditor judges by.
+    fn note_time(&mut self) {
+        let furthest = self.alive().map(|process| process.ledger.now()).max();
+        self.latest = self.latest.max(furthest.unwrap_or(self.latest));
+    }
+
+    pub(super) fn alive(&self) -> impl Iterator<Item = &Process> {
         self.processes.iter().flatten()
     }
 
@@ -178,10 +237,12 @@ impl World {
     }
 
     /// One random step of a run.
-    pub(crate) fn step(&mut self, number: u64) {
+    pub(super) fn step(&mut self, number: u64) {
         let mut rng = self.rng.fork(&format!("step {number}"));
         for _ in 0..rng.below(8) {
-            let Some((caller, group)) = self.caller(&mut rng) else { break };
+            let Some((caller, group)) = self.caller(&mut rng) else {
+                break;
+            };
             let draw = rng.fork("call");
             rng.next();
             if rng.chance(70) {
@@ -194,7 +255,9 @@ impl World {
         let mut fault = rng.fork("fault");
         let which = usize::try_from(fault.below(2)).unwrap();
         match fault.below(100) {
-            0..6 => self.crash(which),
+            0..5 => self.crash(which),
+            5..6 => self.power_loss(),
+            50..53 => self.power_loss_unsynced(&mut fault),
             6..9 => self.drain(which),
             9..15 => self.skew(which, SignedDuration::from_millis(fault.range(-3_000, 3_000))),
             15..18 => self.skew(which, SignedDuration::from_secs(fault.range(3_700, 90_000))),
@@ -210,15 +273,24 @@ impl World {
                 self.start(which);
             }
         }
-        let pause = if rng.chance(85) { rng.below(2_500) } else { rng.below(20_000) };
+        let pause = if rng.chance(85) {
+            rng.below(2_500)
+        } else {
+            rng.below(20_000)
+        };
         self.exec.run_for(Duration::from_millis(pause));
         self.check_alive();
     }
 
     fn skew(&mut self, which: usize, skew: SignedDuration) {
+        self.note_time();
         if let Some(process) = &self.processes[which] {
             process.clock.set_skew(skew);
-            let what = if skew.as_secs() > 3_600 { "clock jump" } else { "clock skew" };
+            let what = if skew.as_secs() > 3_600 {
+                "clock jump"
+            } else {
+                "clock skew"
+            };
             self.model.borrow_mut().counts.add(what);
         }
     }
@@ -226,8 +298,12 @@ impl World {
     /// Everybody calls at once.
     fn burst(&mut self, rng: &mut Rng) {
         for number in 0..rng.below(60) {
-            let Some((caller, group)) = self.caller(rng) else { return };
-            self.exec.spawner.spawn(group, caller.call(rng.fork(&format!("burst {number}"))));
+            let Some((caller, group)) = self.caller(rng) else {
+                return;
+            };
+            self.exec
+                .spawner
+                .spawn(group, caller.call(rng.fork(&format!("burst {number}"))));
         }
         self.model.borrow_mut().counts.add("burst");
     }
@@ -247,7 +323,7 @@ impl World {
 
     fn freeze(&mut self, rng: &mut Rng) {
         let agent = agent(rng.below(3));
-        let store = self.disk.connect();
+        let store = self.disk.world();
         let model = Rc::clone(&self.model);
         let next = freezes(rng);
         self.exec.block_on(set_frozen(store, model, agent, Some(next)));
@@ -255,11 +331,15 @@ impl World {
 
     /// An operator raises, lifts or arms a line.
     fn operate(&mut self, rng: &mut Rng) {
-        let Some((caller, group)) = self.caller(rng) else { return };
+        let Some((caller, group)) = self.caller(rng) else {
+            return;
+        };
         let (kind, pick, raise) = (rng.below(3), rng.next(), Usd::from_nanos(rng.range(0, 200)));
         let model = Rc::clone(&self.model);
         self.exec.spawner.spawn(group, async move {
-            let Ok(lines) = caller.ledger.lines(&LineQuery::default()).await else { return };
+            let Ok(lines) = caller.ledger.lines(&LineQuery::default()).await else {
+                return;
+            };
             if lines.is_empty() {
                 return;
             }
@@ -270,40 +350,47 @@ impl World {
                 0 | 1 => caller.ledger.override_line(line.key.clone(), raise, until).await,
                 _ => caller.ledger.rearm(line.key.clone()).await,
             };
-            model.borrow_mut().counts.add(if done.is_ok() { "operated" } else { "operate failed" });
+            model
+                .borrow_mut()
+                .counts
+                .add(if done.is_ok() { "operated" } else { "operate failed" });
         });
     }
 
     /// Whether a lying store has told its lie.
-    pub(crate) fn lied(&self) -> bool {
-        self.disk.lied() || self.alive().any(|process| process.store.lied.load(Ordering::Relaxed))
+    pub(super) fn lied(&self) -> bool {
+        self.lied || self.alive().any(|process| process.store.lied.load(Ordering::Relaxed))
     }
 
     /// No process may have ended by itself.
     fn check_alive(&self) {
         for process in self.alive() {
             if let Some(end) = &*process.end.borrow() {
-                self.model.borrow_mut().violate(format!("a process ended by itself: {end:?}"));
+                self.model
+                    .borrow_mut()
+                    .violate(format!("a process ended by itself: {end:?}"));
             }
         }
     }
 
-    pub(crate) fn view(&mut self) -> AuditView {
-        let store = self.disk.connect();
-        self.exec.block_on(async move { store.audit_view().await }).expect("a view")
+    pub(super) fn view(&mut self) -> AuditView {
+        let store = self.disk.world();
+        self.exec
+            .block_on(async move { store.audit_view().await })
+            .expect("a view")
     }
 
     /// The auditor and the model, at any time.
-    pub(crate) fn check(&mut self) {
+    pub(super) fn check(&mut self) {
+        self.note_time();
         let view = self.view();
-        let now = START.parse::<Timestamp>().unwrap() + SignedDuration::try_from(self.exec.time.now()).unwrap();
         let findings = audit(&AuditParts {
             lines: &view.lines,
             holds: &view.holds,
             postings: &view.postings,
             entries: &view.entries,
             rolled: &view.rolled,
-            now,
+            now: self.latest,
         });
         let mut model = self.model.borrow_mut();
         for finding in findings {
@@ -330,15 +417,18 @@ impl World {
         let answered = *answered.borrow();
         if answered != asked {
             let mut model = self.model.borrow_mut();
-            model.violate(format!("{} of {asked} holds that fit were not answered", asked - answered));
+            model.violate(format!(
+                "{} of {asked} holds that fit were not answered",
+                asked - answered
+            ));
         }
     }
 
     /// Faults end, the clocks are right, everybody is thawed and nobody new calls: what waits must go.
-    pub(crate) fn quiesce(&mut self) {
+    pub(super) fn quiesce(&mut self) {
         self.trouble = 0;
         for number in 0..3 {
-            let (store, model) = (self.disk.connect(), Rc::clone(&self.model));
+            let (store, model) = (self.disk.world(), Rc::clone(&self.model));
             self.exec.block_on(set_frozen(store, model, agent(number), None));
         }
         for process in self.processes.iter().flatten() {
@@ -350,17 +440,20 @@ impl World {
                 self.start(which);
             }
         }
-        // Work that was begun ends, and forgotten holds expire.
+        // What the store was stalling with is over, work that was begun ends, forgotten holds expire.
+        self.exec.run_for(Duration::from_secs(45));
         let mut idle = Duration::ZERO;
         let beat = Duration::from_millis(500);
         for _ in 0..400 {
             self.exec.run_for(beat);
-            let open = self.view().holds.iter().any(|hold| hold.state == backstop::domain::ledger::hold::HoldState::Open);
-            idle = if open { Duration::ZERO } else { idle + beat };
+            let open: usize = self.alive().map(|process| process.ledger.status().open_holds).sum();
+            idle = if open > 0 { Duration::ZERO } else { idle + beat };
             let waiting: usize = self.alive().map(|process| process.ledger.status().waiters).sum();
             // Nothing is held: whoever waits fits, or can never fit. Both have an answer.
             if waiting > 0 && idle > Duration::from_secs(8) {
-                self.model.borrow_mut().violate(format!("{waiting} holds wait though nothing is held"));
+                self.model
+                    .borrow_mut()
+                    .violate(format!("{waiting} holds wait though nothing is held"));
                 break;
             }
             if idle > Duration::from_secs(12) {
@@ -380,12 +473,7 @@ impl World {
 }
 
 /// Writes an agent's state as judgement does; `None` thaws it.
-async fn set_frozen(
-    store: Arc<dyn Store>,
-    model: Rc<RefCell<Model>>,
-    agent: AgentId,
-    freeze: Option<AgentStatus>,
-) {
+async fn set_frozen(store: Arc<dyn Store>, model: Rc<RefCell<Model>>, agent: AgentId, freeze: Option<AgentStatus>) {
     let state = store.agent(&agent).await.expect("a state");
     let path: &[AgentStatus] = match (state.status, freeze) {
         (AgentStatus::Active, Some(AgentStatus::Paused)) => &[AgentStatus::Paused],
@@ -405,9 +493,7 @@ async fn set_frozen(
     if is_thaw {
         change(false);
     }
-    let mut version = state.version;
-    for &status in path {
-        version += 1;
+    for (version, &status) in (state.version + 1..).zip(path) {
         let judgement = Judgement {
             agents: vec![AgentState {
                 id: agent.clone(),

@@ -6,15 +6,15 @@ use std::sync::Mutex;
 use backstop::ports::Entropy;
 
 #[derive(Debug, Clone)]
-pub(crate) struct Rng(u64);
+pub(super) struct Rng(u64);
 
 impl Rng {
-    pub(crate) fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64) -> Self {
         Self(seed ^ 0x5851_f42d_4c95_7f2d)
     }
 
     /// An independent stream; the same name gives the same one.
-    pub(crate) fn fork(&self, name: &str) -> Self {
+    pub(super) fn fork(&self, name: &str) -> Self {
         let mixed = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
         });
@@ -23,7 +23,7 @@ impl Rng {
         fork
     }
 
-    pub(crate) fn next(&mut self) -> u64 {
+    pub(super) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -32,31 +32,31 @@ impl Rng {
     }
 
     /// In `0..end`.
-    pub(crate) fn below(&mut self, end: u64) -> u64 {
+    pub(super) fn below(&mut self, end: u64) -> u64 {
         self.next() % end.max(1)
     }
 
     /// In `low..=high`.
-    pub(crate) fn range(&mut self, low: i64, high: i64) -> i64 {
+    pub(super) fn range(&mut self, low: i64, high: i64) -> i64 {
         let span = high.abs_diff(low) + 1;
         low + i64::try_from(self.below(span)).unwrap()
     }
 
-    pub(crate) fn chance(&mut self, percent: u64) -> bool {
+    pub(super) fn chance(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }
 
-    pub(crate) fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
+    pub(super) fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
         let at = usize::try_from(self.below(from.len() as u64)).unwrap();
         &from[at]
     }
 }
 
 /// The entropy of one simulated process.
-pub(crate) struct SimEntropy(Mutex<Rng>);
+pub(super) struct SimEntropy(Mutex<Rng>);
 
 impl SimEntropy {
-    pub(crate) fn new(rng: Rng) -> Self {
+    pub(super) fn new(rng: Rng) -> Self {
         Self(Mutex::new(rng))
     }
 }

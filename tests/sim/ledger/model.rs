@@ -12,17 +12,17 @@ use backstop::ports::AuditView;
 
 /// A report that was acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Acked {
-    pub(crate) digest: [u8; 32],
-    pub(crate) amount: Usd,
-    pub(crate) posting: Option<PostingId>,
+pub(super) struct Acked {
+    pub(super) digest: [u8; 32],
+    pub(super) amount: Usd,
+    pub(super) posting: Option<PostingId>,
     /// Somebody was told that it was posted just now; nobody else may be.
-    pub(crate) new: bool,
+    pub(super) new: bool,
 }
 
 /// What a caller last heard about its hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Heard {
+pub(super) enum Heard {
     Admitted,
     /// The end was asked for and not acknowledged: it may have happened.
     MaybeCaptured(Usd),
@@ -34,25 +34,25 @@ pub(crate) enum Heard {
 }
 
 #[derive(Debug, Clone)]
-pub(crate) struct KnownHold {
-    pub(crate) bound: Usd,
-    pub(crate) heard: Heard,
+pub(super) struct KnownHold {
+    pub(super) bound: Usd,
+    pub(super) heard: Heard,
 }
 
 /// How often things happened, to show that a run was worth something.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Counts(pub(crate) BTreeMap<&'static str, u64>);
+pub(super) struct Counts(pub(super) BTreeMap<&'static str, u64>);
 
 impl Counts {
-    pub(crate) fn add(&mut self, what: &'static str) {
+    pub(super) fn add(&mut self, what: &'static str) {
         *self.0.entry(what).or_insert(0) += 1;
     }
 
-    pub(crate) fn get(&self, what: &str) -> u64 {
+    pub(super) fn get(&self, what: &str) -> u64 {
         self.0.get(what).copied().unwrap_or(0)
     }
 
-    pub(crate) fn merge(&mut self, other: &Self) {
+    pub(super) fn merge(&mut self, other: &Self) {
         for (what, count) in &other.0 {
             *self.0.entry(what).or_insert(0) += count;
         }
@@ -60,68 +60,88 @@ impl Counts {
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Model {
-    pub(crate) reports: BTreeMap<(AgentId, ReportId), Acked>,
-    pub(crate) holds: BTreeMap<HoldId, KnownHold>,
+pub(super) struct Model {
+    pub(super) reports: BTreeMap<(AgentId, ReportId), Acked>,
+    pub(super) holds: BTreeMap<HoldId, KnownHold>,
     /// Frozen agents; the number rises at every change of the state, begun or done.
-    pub(crate) frozen: BTreeMap<AgentId, (bool, u64)>,
+    pub(super) frozen: BTreeMap<AgentId, (bool, u64)>,
     /// Epochs that a crash ended.
-    pub(crate) crashed: BTreeSet<EpochId>,
-    pub(crate) violations: Vec<String>,
-    pub(crate) counts: Counts,
+    pub(super) crashed: BTreeSet<EpochId>,
+    pub(super) violations: Vec<String>,
+    pub(super) counts: Counts,
     /// Everything that was answered, folded: the same seed must give the same number.
-    pub(crate) trace: u64,
+    pub(super) trace: u64,
 }
 
 impl Model {
-    pub(crate) fn violate(&mut self, what: impl Into<String>) {
+    pub(super) fn violate(&mut self, what: impl Into<String>) {
         self.violations.push(what.into());
     }
 
-    pub(crate) fn note(&mut self, what: &str) {
+    pub(super) fn note(&mut self, what: &str) {
         for byte in what.bytes() {
             self.trace = (self.trace ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
         }
     }
 
     /// Whether the agent is frozen, for the whole of an operation if the number stays the same.
-    pub(crate) fn frozen(&self, agent: &AgentId) -> (bool, u64) {
+    pub(super) fn frozen(&self, agent: &AgentId) -> (bool, u64) {
         self.frozen.get(agent).copied().unwrap_or((false, 0))
     }
 
     /// A report was acknowledged. Of two requests with one id at a time, either may be answered first.
-    pub(crate) fn acked(&mut self, agent: &AgentId, report: &ReportId, acked: Acked) {
-        let first = self.reports.entry((agent.clone(), report.clone())).or_insert(Acked { new: false, ..acked });
+    pub(super) fn acked(&mut self, agent: &AgentId, report: &ReportId, acked: Acked) {
+        let first = self
+            .reports
+            .entry((agent.clone(), report.clone()))
+            .or_insert(Acked { new: false, ..acked });
         let first_was = *first;
         first.new |= acked.new;
         if first_was.digest != acked.digest {
             self.violate(format!("L6: two bodies of report {report} were acknowledged"));
         } else if first_was.posting != acked.posting {
-            self.violate(format!("L6: report {report} was posted as {first_was:?} and as {acked:?}"));
+            self.violate(format!(
+                "L6: report {report} was posted as {first_was:?} and as {acked:?}"
+            ));
         } else if first_was.new && acked.new {
             self.violate(format!("L6: report {report} was posted again"));
         }
     }
 
     /// What must hold at any time: everything that was acknowledged is there, and once.
-    pub(crate) fn check(&mut self, view: &AuditView) {
+    pub(super) fn check(&mut self, view: &AuditView) {
         let mut found: HashMap<(&AgentId, &ReportId), Vec<&Posting>> = HashMap::new();
-        for posting in view.postings.iter().filter(|posting| posting.kind == PostingKind::Report) {
+        for posting in view
+            .postings
+            .iter()
+            .filter(|posting| posting.kind == PostingKind::Report)
+        {
             if let Some(report) = &posting.report {
-                found.entry((&posting.attribution.agent, report)).or_default().push(posting);
+                found
+                    .entry((&posting.attribution.agent, report))
+                    .or_default()
+                    .push(posting);
             }
         }
         let mut broken = Vec::new();
         for ((agent, report), postings) in &found {
             if postings.len() > 1 {
-                broken.push(format!("L6: report {report} of {agent} has {} postings", postings.len()));
+                broken.push(format!(
+                    "L6: report {report} of {agent} has {} postings",
+                    postings.len()
+                ));
             }
         }
         for ((agent, report), acked) in &self.reports {
             match found.get(&(agent, report)).and_then(|postings| postings.first()) {
-                None => broken.push(format!("L5: report {report} of {agent} was acknowledged and is not there")),
+                None => broken.push(format!(
+                    "L5: report {report} of {agent} was acknowledged and is not there"
+                )),
                 Some(posting) if posting.amount != acked.amount => {
-                    broken.push(format!("L5: report {report} said {}, and {} is there", acked.amount, posting.amount));
+                    broken.push(format!(
+                        "L5: report {report} said {}, and {} is there",
+                        acked.amount, posting.amount
+                    ));
                 }
                 Some(_) => {}
             }
@@ -145,7 +165,10 @@ impl Model {
                 _ => Err("ended in a way that nobody asked for"),
             };
             if let Err(why) = verdict {
-                broken.push(format!("L3: hold {id} ({known:?}) {why}: {:?}, net {net}", states.get(id)));
+                broken.push(format!(
+                    "L3: hold {id} ({known:?}) {why}: {:?}, net {net}",
+                    states.get(id)
+                ));
             }
         }
         // Never answered: nobody captured them, so they are void, open, or charged at their bounds.
@@ -157,7 +180,10 @@ impl Model {
                 HoldState::Captured => false,
             };
             if !fine {
-                broken.push(format!("L3: hold {} was never answered, and is {:?} at {net}", hold.id, hold.state));
+                broken.push(format!(
+                    "L3: hold {} was never answered, and is {:?} at {net}",
+                    hold.id, hold.state
+                ));
             }
         }
         self.violations.extend(broken);
@@ -165,7 +191,7 @@ impl Model {
 
     /// What must hold when all is over: no hold is open, and those of crashed epochs that nobody ended
     /// are charged at their bounds.
-    pub(crate) fn check_end(&mut self, view: &AuditView) {
+    pub(super) fn check_end(&mut self, view: &AuditView) {
         let mut broken = Vec::new();
         for hold in &view.holds {
             if hold.state == HoldState::Open {
@@ -175,7 +201,10 @@ impl Model {
             let is_left = known.is_some_and(|known| known.heard == Heard::Admitted);
             if is_left && hold.state != HoldState::Unresolved {
                 let crashed = self.crashed.contains(&hold.epoch);
-                broken.push(format!("L3: hold {} was left (crash: {crashed}) and is {:?}", hold.id, hold.state));
+                broken.push(format!(
+                    "L3: hold {} was left (crash: {crashed}) and is {:?}",
+                    hold.id, hold.state
+                ));
             }
         }
         self.violations.extend(broken);
@@ -184,8 +213,10 @@ impl Model {
 
 /// What each hold cost in the end: its posting and every correction of it.
 fn net_by_hold(postings: &[Posting]) -> HashMap<HoldId, Usd> {
-    let owner: HashMap<PostingId, HoldId> =
-        postings.iter().filter_map(|posting| posting.hold.map(|hold| (posting.id, hold))).collect();
+    let owner: HashMap<PostingId, HoldId> = postings
+        .iter()
+        .filter_map(|posting| posting.hold.map(|hold| (posting.id, hold)))
+        .collect();
     let mut net: HashMap<HoldId, Usd> = HashMap::new();
     for posting in postings {
         let corrected = posting.corrects.and_then(|target| owner.get(&target).copied());

@@ -2,10 +2,11 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::faulty::Lie;
-use crate::model::Counts;
-use crate::world::World;
+use super::faulty::Lie;
+use super::model::Counts;
+use super::world::World;
 
+const SEEDS: u64 = 200;
 const STEPS: u64 = 60;
 /// The auditor and the model look after so many steps, and at the end.
 const CHECK_EVERY: u64 = 12;
@@ -58,7 +59,10 @@ fn run_caught(seed: u64, lie: Option<Lie>) -> Outcome {
 
 #[expect(clippy::disallowed_methods, reason = "how a person names a seed to a test binary")]
 fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is a number, not {text:?}")))
+    std::env::var(name).ok().map(|text| {
+        text.parse()
+            .unwrap_or_else(|_| panic!("{name} is a number, not {text:?}"))
+    })
 }
 
 fn complain(seed: u64, violations: &[String]) -> String {
@@ -68,7 +72,7 @@ fn complain(seed: u64, violations: &[String]) -> String {
         text.push_str(violation);
         text.push('\n');
     }
-    text + &format!("run it again with: SIM_SEED={seed} cargo test --test sim seeds:: -- --nocapture")
+    text + &format!("run it again with: SIM_SEED={seed} cargo test --test sim seeds_ -- --nocapture")
 }
 
 /// Runs part of the seeds; `part` of `PARTS`, so that they use more than one core.
@@ -76,23 +80,48 @@ fn part(part: u64) {
     if let Some(seed) = number("SIM_SEED") {
         if part == 0 {
             let outcome = run_caught(seed, None);
-            println!("seed {seed}: {:#?}", outcome.counts.0);
+            eprintln!("seed {seed}: {:#?}", outcome.counts.0);
             assert!(outcome.violations.is_empty(), "{}", complain(seed, &outcome.violations));
         }
         return;
     }
     let mut counts = Counts::default();
-    for seed in (0..number("SIM_SEEDS").unwrap_or(200)).filter(|seed| seed % PARTS == part) {
+    let seeds = number("SIM_SEEDS").unwrap_or(SEEDS);
+    for seed in (0..seeds).filter(|seed| seed % PARTS == part) {
         let outcome = run_caught(seed, None);
         assert!(outcome.violations.is_empty(), "{}", complain(seed, &outcome.violations));
         counts.merge(&outcome.counts);
     }
-    println!("{:#?}", counts.0);
+    eprintln!("{:#?}", counts.0);
+    if seeds < SEEDS {
+        return;
+    }
     // A simulation in which something never happens proves nothing about it.
     for what in [
-        "admitted", "admitted after a wait", "refused", "frozen", "held", "unavailable", "captured", "voided", "left",
-        "caller gone", "reported", "report known", "report conflict", "crash", "drained", "clock jump", "clock skew",
-        "reload", "freeze", "thaw", "operated", "burst",
+        "admitted",
+        "admitted after a wait",
+        "refused",
+        "frozen",
+        "held",
+        "unavailable",
+        "captured",
+        "voided",
+        "left",
+        "caller gone",
+        "reported",
+        "report known",
+        "report conflict",
+        "crash",
+        "drained",
+        "clock jump",
+        "clock skew",
+        "reload",
+        "freeze",
+        "thaw",
+        "operated",
+        "burst",
+        "power loss",
+        "power loss, unsynced",
     ] {
         assert!(counts.get(what) > 0, "in no run of part {part} did this happen: {what}");
     }
@@ -127,19 +156,22 @@ fn the_same_seed_is_the_same_run() {
     assert_ne!(a.trace, run(8, None).trace);
 }
 
-/// Runs seeds with a store that lies until the lie was told, and wants it to be seen.
+/// Runs seeds with a store that lies. Most runs in which it lied must be caught by some oracle, for a
+/// lie may have met nobody whom it hurt; and the oracle it was made for must be among them.
 fn is_seen(lie: Lie, says: &str) {
-    let mut told = 0;
-    for seed in 0..8 {
-        let outcome = run_caught(seed, Some(lie));
-        if !outcome.lied {
-            continue;
-        }
-        told += 1;
-        let seen = outcome.violations.iter().any(|violation| violation.contains(says));
-        assert!(seen, "seed {seed}: {lie:?} was told and not seen: {:?}", outcome.violations);
-    }
-    assert!(told > 0, "{lie:?} was never told");
+    let outcomes: Vec<Outcome> = (0..8).map(|seed| run_caught(seed, Some(lie))).collect();
+    let told: Vec<&Outcome> = outcomes.iter().filter(|outcome| outcome.lied).collect();
+    let caught = told.iter().filter(|outcome| !outcome.violations.is_empty()).count();
+    let named = told
+        .iter()
+        .any(|outcome| outcome.violations.iter().any(|violation| violation.contains(says)));
+    let told = told.len();
+    assert!(told >= 4, "{lie:?} was told in {told} runs only");
+    assert!(
+        caught * 4 >= told * 3,
+        "{lie:?} was told in {told} runs and caught in {caught} of them"
+    );
+    assert!(named, "{lie:?} was never named by its own oracle: {says}");
 }
 
 #[test]
@@ -155,6 +187,21 @@ fn a_store_that_drops_captures_is_seen() {
 #[test]
 fn a_store_that_posts_twice_is_seen() {
     is_seen(Lie::PostsTwice, "L5: report");
+}
+
+#[test]
+fn expiry_that_refunds_is_seen() {
+    is_seen(Lie::RefundsExpired, "ended in a way that nobody asked for");
+}
+
+#[test]
+fn a_freeze_that_does_not_bind_is_seen() {
+    is_seen(Lie::IgnoresFreeze, "was admitted while it was frozen");
+}
+
+#[test]
+fn a_hold_that_is_shrunk_to_fit_is_seen() {
+    is_seen(Lie::HoldsLess, "L3: hold");
 }
 
 #[test]

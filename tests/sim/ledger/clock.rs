@@ -7,16 +7,16 @@ use async_trait::async_trait;
 use backstop::ports::Clock;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::executor::Time;
+use super::executor::Time;
 
-pub(crate) struct SimClock {
+pub(super) struct SimClock {
     time: Arc<Time>,
     start: Timestamp,
     skew: Mutex<SignedDuration>,
 }
 
 impl SimClock {
-    pub(crate) fn new(time: Arc<Time>, start: Timestamp, skew: SignedDuration) -> Self {
+    pub(super) fn new(time: Arc<Time>, start: Timestamp, skew: SignedDuration) -> Self {
         Self {
             time,
             start,
@@ -24,7 +24,7 @@ impl SimClock {
         }
     }
 
-    pub(crate) fn set_skew(&self, skew: SignedDuration) {
+    pub(super) fn set_skew(&self, skew: SignedDuration) {
         *self.skew.lock().unwrap() = skew;
     }
 }

@@ -15,22 +15,23 @@ use backstop::domain::containment::state::{Containment, Step};
 use backstop::domain::id::{AgentId, ContainmentId, EpochId, HoldId, KeyId, ReviewId};
 use backstop::domain::ledger::batch::{Batch, LedgerRules, Op, Outcome};
 use backstop::domain::ledger::hold::Hold;
-use backstop::domain::ledger::line::Line;
+use backstop::domain::ledger::line::{Line, LineKey};
 use backstop::domain::ledger::posting::Posting;
 use backstop::domain::money::Usd;
 use backstop::domain::review::Review;
 use backstop::ports::{
-    AgentKey, AuditView, DeadEpochs, Judgement, Lease, LineQuery, PostingQuery, SpendQuery, SpendRow, Store, StoreError,
-    StoreStats, Trigger,
+    AgentKey, AuditView, DeadEpochs, Judgement, Lease, LineQuery, PostingQuery, SpendQuery, SpendRow, Store,
+    StoreError, StoreStats, Trigger,
 };
 use jiff::Timestamp;
 
-use crate::executor::Time;
-use crate::rng::Rng;
+use super::disk::{Handle, leave_unsynced};
+use super::executor::Time;
+use super::rng::Rng;
 
 /// How the store lies, in the tests of the oracles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Lie {
+pub(super) enum Lie {
     /// Acknowledges a batch of reports and throws it away.
     DropsReports,
     /// Posts a repeated report a second time, under another id.
@@ -39,34 +40,77 @@ pub(crate) enum Lie {
     NeverAdmits,
     /// Throws a capture away and says that it was done.
     DropsCaptures,
+    /// An expired hold is given back instead of charged.
+    RefundsExpired,
+    /// An agent's state does not bind its holds.
+    IgnoresFreeze,
+    /// Holds a part of the bound, so that one more call gets through.
+    HoldsLess,
 }
 
-pub(crate) struct Faulty {
-    inner: Arc<dyn Store>,
+/// What happens to one commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    Busy,
+    Full,
+    /// Nothing is written, and the caller does not know.
+    Lost,
+    /// It takes so many milliseconds before, or after, it is written.
+    StallsBefore(u64),
+    StallsAfter(u64),
+    /// It is written, and the caller does not know.
+    Unanswered,
+    StallsUnanswered(u64),
+    /// It stays in the page cache, and the caller does not know.
+    Unsynced,
+}
+
+impl Fate {
+    fn draw(rng: &mut Rng) -> Self {
+        let millis = rng.below(40_000);
+        match rng.below(8) {
+            0 => Self::Busy,
+            1 => Self::Full,
+            2 => Self::Lost,
+            3 => Self::StallsBefore(millis),
+            4 => Self::StallsAfter(millis),
+            5 => Self::Unanswered,
+            6 => Self::StallsUnanswered(millis),
+            _ => Self::Unsynced,
+        }
+    }
+}
+
+pub(super) struct Faulty {
+    inner: Handle,
     time: Arc<Time>,
     /// One stream for how slow it is and one for what goes wrong.
     pace: Mutex<Rng>,
     fate: Mutex<Rng>,
     /// Percent of commits that something happens to.
-    pub(crate) trouble: AtomicU64,
-    pub(crate) lie: Mutex<Option<Lie>>,
-    pub(crate) lied: AtomicBool,
-    pub(crate) commits: AtomicU64,
-    pub(crate) faults: AtomicU64,
+    pub(super) trouble: AtomicU64,
+    /// What happens to the next commit.
+    next: Mutex<Option<Fate>>,
+    /// The disk is below its reserve: a batch with a hold in it is refused.
+    pub(super) reserve: AtomicBool,
+    pub(super) lie: Mutex<Option<Lie>>,
+    pub(super) lied: AtomicBool,
+    pub(super) commits: AtomicU64,
 }
 
 impl Faulty {
-    pub(crate) fn new(inner: Arc<dyn Store>, time: Arc<Time>, rng: &Rng, trouble: u64) -> Self {
+    pub(super) fn new(inner: Handle, time: Arc<Time>, rng: &Rng, trouble: u64) -> Self {
         Self {
             inner,
             time,
             pace: Mutex::new(rng.fork("pace")),
             fate: Mutex::new(rng.fork("fate")),
             trouble: AtomicU64::new(trouble),
+            next: Mutex::new(None),
+            reserve: AtomicBool::new(false),
             lie: Mutex::new(None),
             lied: AtomicBool::new(false),
             commits: AtomicU64::new(0),
-            faults: AtomicU64::new(0),
         }
     }
 
@@ -75,9 +119,21 @@ impl Faulty {
         self.time.sleep(Duration::from_micros(micros)).await;
     }
 
-    async fn stall(&self) {
-        let millis = self.fate.lock().unwrap().below(40_000);
+    async fn stall(&self, millis: u64) {
         self.time.sleep(Duration::from_millis(millis)).await;
+    }
+
+    /// What happens to the next commit, whatever is drawn.
+    pub(super) fn force(&self, fate: Fate) {
+        *self.next.lock().unwrap() = Some(fate);
+    }
+
+    fn fate(&self) -> Option<Fate> {
+        let mut rng = self.fate.lock().unwrap();
+        let drawn = rng
+            .chance(self.trouble.load(Ordering::Relaxed))
+            .then(|| Fate::draw(&mut rng));
+        self.next.lock().unwrap().take().or(drawn)
     }
 
     fn unknown() -> StoreError {
@@ -88,10 +144,12 @@ impl Faulty {
     }
 
     /// What a lying store makes of an operation: an answer without the deed, or another deed.
-    fn lie(&self, op: &mut Op) -> Option<Outcome> {
+    fn lie(&self, op: &mut Op, frozen: &[AgentId]) -> Option<Outcome> {
         let lie = (*self.lie.lock().unwrap())?;
-        let outcome = match (lie, op) {
-            (Lie::DropsReports, Op::Report(report)) => Some(Outcome::Posted { posting: report.posting }),
+        let outcome = match (lie, &mut *op) {
+            (Lie::DropsReports, Op::Report(report)) => Some(Outcome::Posted {
+                posting: report.posting,
+            }),
             (Lie::DropsCaptures, Op::Capture(capture)) => Some(Outcome::Ended {
                 posting: Some(capture.posting),
                 overage: Usd::ZERO,
@@ -100,6 +158,18 @@ impl Faulty {
             (Lie::PostsTwice, Op::Report(report)) => {
                 let suffix = report.posting.to_string();
                 report.report = format!("{}/{}", report.report, &suffix[24..]).parse().unwrap();
+                None
+            }
+            (Lie::RefundsExpired, Op::Expire { hold, .. }) => {
+                *op = Op::Void { hold: *hold };
+                None
+            }
+            (Lie::IgnoresFreeze, Op::Admit(admit)) if frozen.contains(&admit.attribution.agent) => {
+                admit.attribution.agent = AgentId::new("nobody").unwrap();
+                None
+            }
+            (Lie::HoldsLess, Op::Admit(admit)) => {
+                admit.bound = admit.bound.percent(50);
                 None
             }
             _ => return None,
@@ -111,11 +181,17 @@ impl Faulty {
     /// Passes a batch on, without the operations that it only claims to have done.
     async fn pass_on(&self, batch: &Batch, rules: &LedgerRules) -> Result<Vec<Outcome>, StoreError> {
         let mut batch = batch.clone();
-        let lies: Vec<Option<Outcome>> = batch.ops.iter_mut().map(|op| self.lie(op)).collect();
+        let mut frozen = self.inner.agents().await?;
+        frozen.retain(|agent| !agent.status.admits());
+        let frozen: Vec<AgentId> = frozen.into_iter().map(|agent| agent.id).collect();
+        let lies: Vec<Option<Outcome>> = batch.ops.iter_mut().map(|op| self.lie(op, &frozen)).collect();
         let mut told = lies.iter();
         batch.ops.retain(|_| told.next().is_some_and(Option::is_none));
         let mut outcomes = self.inner.commit(&batch, rules).await?.into_iter();
-        Ok(lies.into_iter().filter_map(|lie| lie.or_else(|| outcomes.next())).collect())
+        Ok(lies
+            .into_iter()
+            .filter_map(|lie| lie.or_else(|| outcomes.next()))
+            .collect())
     }
 }
 
@@ -124,36 +200,37 @@ impl Store for Faulty {
     async fn commit(&self, batch: &Batch, rules: &LedgerRules) -> Result<Vec<Outcome>, StoreError> {
         self.commits.fetch_add(1, Ordering::Relaxed);
         self.slow().await;
-        let fate = {
-            let mut fate = self.fate.lock().unwrap();
-            fate.chance(self.trouble.load(Ordering::Relaxed)).then(|| fate.below(7))
-        };
-        if fate.is_some() {
-            self.faults.fetch_add(1, Ordering::Relaxed);
+        if self.reserve.load(Ordering::Relaxed) && batch.ops.iter().any(|op| matches!(op, Op::Admit(_))) {
+            return Err(StoreError::Full {
+                context: "simulated reserve".to_owned(),
+            });
         }
+        let fate = self.fate();
         match fate {
-            Some(0) => return Err(StoreError::Busy { context: "simulated" }),
-            Some(1) => {
+            Some(Fate::Busy) => return Err(StoreError::Busy { context: "simulated" }),
+            Some(Fate::Full) => {
                 return Err(StoreError::Full {
                     context: "simulated".to_owned(),
                 });
             }
-            Some(2) => return Err(Self::unknown()),
-            Some(3) => self.stall().await,
+            Some(Fate::Lost) => return Err(Self::unknown()),
+            Some(Fate::StallsBefore(millis)) => self.stall(millis).await,
+            // No task runs between this and the write it is meant for.
+            Some(Fate::Unsynced) => leave_unsynced(&self.inner),
             _ => {}
         }
         let outcomes = self.pass_on(batch, rules).await?;
         self.slow().await;
         match fate {
-            Some(4) => Err(Self::unknown()),
-            Some(5) => {
-                self.stall().await;
+            Some(Fate::StallsAfter(millis)) => {
+                self.stall(millis).await;
                 Ok(outcomes)
             }
-            Some(6) => {
-                self.stall().await;
+            Some(Fate::StallsUnanswered(millis)) => {
+                self.stall(millis).await;
                 Err(Self::unknown())
             }
+            Some(Fate::Unanswered) => Err(Self::unknown()),
             _ => Ok(outcomes),
         }
     }
@@ -209,6 +286,9 @@ impl Store for Faulty {
     }
     async fn review(&self, id: ReviewId) -> Result<Option<Review>, StoreError> {
         self.inner.review(id).await
+    }
+    async fn spenders(&self, line: &LineKey, limit: u32) -> Result<Vec<(AgentId, Usd)>, StoreError> {
+        self.inner.spenders(line, limit).await
     }
     async fn containment(&self, id: ContainmentId) -> Result<Option<Containment>, StoreError> {
         self.inner.containment(id).await

@@ -11,16 +11,16 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use crate::rng::Rng;
+use super::rng::Rng;
 
 /// Polls without time moving: more is a livelock.
 const MAX_POLLS_AT_ONCE: u64 = 200_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct TaskId(u64);
+pub(super) struct TaskId(u64);
 
 /// Tasks that die together: one process, or the world around it.
-pub(crate) type Group = u32;
+pub(super) type Group = u32;
 
 type Work = Pin<Box<dyn Future<Output = ()>>>;
 
@@ -40,7 +40,7 @@ impl Wake for TaskWaker {
 
 /// Virtual time since the start of the run.
 #[derive(Debug, Default)]
-pub(crate) struct Time(Mutex<Timers>);
+pub(super) struct Time(Mutex<Timers>);
 
 #[derive(Debug, Default)]
 struct Timers {
@@ -50,11 +50,11 @@ struct Timers {
 }
 
 impl Time {
-    pub(crate) fn now(&self) -> Duration {
+    pub(super) fn now(&self) -> Duration {
         self.0.lock().unwrap().now
     }
 
-    pub(crate) fn sleep(self: &Arc<Self>, duration: Duration) -> Sleep {
+    pub(super) fn sleep(self: &Arc<Self>, duration: Duration) -> Sleep {
         Sleep {
             time: Arc::clone(self),
             until: self.now() + duration,
@@ -66,7 +66,9 @@ impl Time {
     fn advance(&self, until: Duration) -> bool {
         let woken = {
             let mut timers = self.0.lock().unwrap();
-            let Some((&(at, _), _)) = timers.waiting.first_key_value() else { return false };
+            let Some((&(at, _), _)) = timers.waiting.first_key_value() else {
+                return false;
+            };
             if at > until {
                 timers.now = until;
                 return false;
@@ -80,7 +82,7 @@ impl Time {
     }
 }
 
-pub(crate) struct Sleep {
+pub(super) struct Sleep {
     time: Arc<Time>,
     until: Duration,
     key: Option<(Duration, u64)>,
@@ -115,17 +117,17 @@ impl Drop for Sleep {
 
 /// Starts tasks; cheap to clone into them.
 #[derive(Clone, Default)]
-pub(crate) struct Spawner(Rc<RefCell<Vec<(Group, Work)>>>);
+pub(super) struct Spawner(Rc<RefCell<Vec<(Group, Work)>>>);
 
 impl Spawner {
-    pub(crate) fn spawn(&self, group: Group, work: impl Future<Output = ()> + 'static) {
+    pub(super) fn spawn(&self, group: Group, work: impl Future<Output = ()> + 'static) {
         self.0.borrow_mut().push((group, Box::pin(work)));
     }
 }
 
-pub(crate) struct Executor {
-    pub(crate) time: Arc<Time>,
-    pub(crate) spawner: Spawner,
+pub(super) struct Executor {
+    pub(super) time: Arc<Time>,
+    pub(super) spawner: Spawner,
     ready: Arc<Ready>,
     tasks: BTreeMap<TaskId, (Group, Work)>,
     next: u64,
@@ -134,7 +136,7 @@ pub(crate) struct Executor {
 }
 
 impl Executor {
-    pub(crate) fn new(rng: Rng) -> Self {
+    pub(super) fn new(rng: Rng) -> Self {
         Self {
             time: Arc::default(),
             spawner: Spawner::default(),
@@ -147,13 +149,13 @@ impl Executor {
     }
 
     /// Ends every task of a group where it stands, as a crash does.
-    pub(crate) fn kill(&mut self, group: Group) {
+    pub(super) fn kill(&mut self, group: Group) {
         self.adopt();
         self.tasks.retain(|_, (of, _)| *of != group);
     }
 
     /// Runs everything until `duration` has passed, or nothing is left to do.
-    pub(crate) fn run_for(&mut self, duration: Duration) {
+    pub(super) fn run_for(&mut self, duration: Duration) {
         let until = self.time.now() + duration;
         loop {
             self.run_ready();
@@ -167,7 +169,7 @@ impl Executor {
     ///
     /// # Panics
     /// When nothing can make it ready any more.
-    pub(crate) fn block_on<T: 'static>(&mut self, work: impl Future<Output = T> + 'static) -> T {
+    pub(super) fn block_on<T: 'static>(&mut self, work: impl Future<Output = T> + 'static) -> T {
         let done = Rc::new(RefCell::new(None));
         let result = Rc::clone(&done);
         self.spawner.spawn(Group::MAX, async move {
@@ -179,7 +181,10 @@ impl Executor {
             if let Some(value) = done.borrow_mut().take() {
                 return value;
             }
-            assert!(self.time.advance(Duration::MAX), "deadlock: nothing is ready and no timer is set");
+            assert!(
+                self.time.advance(Duration::MAX),
+                "deadlock: nothing is ready and no timer is set"
+            );
         }
     }
 
@@ -207,7 +212,9 @@ impl Executor {
                 ready.remove(&id);
                 id
             };
-            let Some((_, work)) = self.tasks.get_mut(&chosen) else { continue };
+            let Some((_, work)) = self.tasks.get_mut(&chosen) else {
+                continue;
+            };
             let waker = Waker::from(Arc::new(TaskWaker {
                 id: chosen,
                 ready: Arc::clone(&self.ready),

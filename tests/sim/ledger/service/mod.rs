@@ -1,0 +1,6 @@
+//! The service, one promise at a time.
+
+mod callers;
+mod failures;
+mod lifecycle;
+mod waiting;
