@@ -33,6 +33,13 @@ const ASKED: usize = 60;
 /// Dead epochs are looked for every half minute.
 const BURIED_WITHIN: Duration = Duration::from_secs(180);
 
+enum Asked {
+    /// By which daemon.
+    Admitted(usize, String),
+    Held,
+    Busy,
+}
+
 #[tokio::test]
 async fn l2_two_daemons_share_one_limit_and_bury_only_the_dead() {
     let site = Site::new("reserve_mb = 0", BUDGETS);
@@ -53,14 +60,28 @@ async fn l2_two_daemons_share_one_limit_and_bury_only_the_dead() {
         asked.spawn(async move {
             let (status, body) = client.hold("0.25").await.expect("the daemon answers");
             match status {
-                201 => Some((n % 2, hold_id(&body))),
-                429 => None,
+                201 => Asked::Admitted(n % 2, hold_id(&body)),
+                429 => Asked::Held,
+                // One writes at a time: on a slow disk the other may have to wait for too long.
+                503 => Asked::Busy,
                 _ => panic!("{status} {body}"),
             }
         });
     }
-    let admitted: Vec<_> = asked.join_all().await.into_iter().flatten().collect();
-    assert_eq!(admitted.len(), FITTING, "as many as fit, and not one more");
+    let (mut admitted, mut busy) = (Vec::new(), 0);
+    for answer in asked.join_all().await {
+        match answer {
+            Asked::Admitted(by, id) => admitted.push((by, id)),
+            Asked::Held => {}
+            Asked::Busy => busy += 1,
+        }
+    }
+    assert!(admitted.len() <= FITTING, "not one more than fits: {}", admitted.len());
+    assert!(
+        busy > 0 || admitted.len() == FITTING,
+        "as many as fit: {}",
+        admitted.len()
+    );
     let of = |daemon: usize| -> Vec<String> {
         let own = admitted.iter().filter(|(by, _)| *by == daemon);
         own.map(|(_, id)| id.clone()).collect()

@@ -172,10 +172,15 @@ async fn l4_l5_every_answer_comes_after_the_sync_of_its_row() {
     assert_eq!((status, body["posted"].as_u64()), (200, Some(300)), "{body}");
     daemon.stop_group().await;
 
-    let trace = Trace::new(strace::read(&log));
+    let calls = strace::read(&log);
+    // The proof stands on the syncs alone: the same trace without them proves nothing.
+    let unsynced = Trace::new(calls.iter().filter(|call| !call.is_sync()).cloned().collect());
+    let trace = Trace::new(calls);
     for id in &reports {
         let proved = trace.prove(id.as_bytes(), format!("\"{id}\"").as_bytes());
         assert_eq!(proved, Ok(()), "report {id}");
+        let unproved = unsynced.prove(id.as_bytes(), format!("\"{id}\"").as_bytes());
+        assert!(unproved.is_err_and(|why| why.contains("no sync")), "report {id}");
     }
     for n in 0..300 {
         let proved = trace.prove(format!("batch-{n:03}-").as_bytes(), b"\"posted\":300");
