@@ -40,6 +40,8 @@ pub struct AgentApi {
     pub ledger: Ledger,
     pub intake: Arc<Intake>,
     pub keys: Arc<KeyRing>,
+    /// The agents of the config: a key of any other opens nothing.
+    pub agents: Arc<ArcSwap<Vec<AgentId>>>,
     pub store: Arc<dyn Store>,
     pub clock: Arc<dyn Clock>,
     pub catalogue: Arc<ArcSwap<Catalogue>>,
@@ -80,7 +82,12 @@ async fn in_time(State(api): State<Arc<AgentApi>>, request: Request, next: Next)
 
 /// Who asks, before anything of the request is looked at.
 async fn authenticate(State(api): State<Arc<AgentApi>>, mut request: Request, next: Next) -> Response {
-    let agent = check_host(request.headers(), &api.allowed_hosts).and_then(|()| api.keys.agent(request.headers()));
+    let agent = check_host(request.headers(), &api.allowed_hosts)
+        .and_then(|()| api.keys.agent(request.headers()))
+        .and_then(|agent| match api.agents.load().contains(&agent) {
+            true => Ok(agent),
+            false => Err(Rejection::BadCredential),
+        });
     match agent {
         Ok(agent) => {
             request.extensions_mut().insert(Caller(agent));

@@ -51,7 +51,7 @@ pub(super) async fn list(State(api): State<Arc<AdminApi>>) -> Result<Json<Value>
 }
 
 pub(super) async fn show(State(api): State<Arc<AdminApi>>, Path(id): Path<String>) -> Result<Json<Value>, Failure> {
-    let agent = agent_of(&api, &id)?;
+    let agent = agent_of(&api, &id).await?;
     let now = api.ledger.now();
     let state = api.store.agent(&agent).await?;
     let query = LineQuery {
@@ -93,7 +93,7 @@ pub(super) async fn add_key(
     axum::Extension(by): By,
     Path(id): Path<String>,
 ) -> Result<Response, Failure> {
-    let agent = agent_of(&api, &id)?;
+    let agent = agent_of(&api, &id).await?;
     let (secret, key) = new_key(agent.clone(), &*api.clock, &*api.entropy);
     audited(
         &api,
@@ -115,7 +115,7 @@ pub(super) async fn revoke_key(
     axum::Extension(by): By,
     Path((id, key)): Path<(String, String)>,
 ) -> Result<Json<Value>, Failure> {
-    let agent = agent_of(&api, &id)?;
+    let agent = agent_of(&api, &id).await?;
     let unknown = || Rejection::NotFound {
         what: "key",
         id: key.chars().take(64).collect(),
@@ -159,7 +159,7 @@ pub(super) async fn pause(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Value>, Failure> {
-    let agent = agent_of(&api, &id)?;
+    let agent = agent_of(&api, &id).await?;
     let asked: ReasonBody = json_body(&api, &headers, body).await?;
     api.watch.pause(&agent, &by.0, &bounded(&asked.reason)).await?;
     state_of(&api, &agent).await
@@ -172,7 +172,7 @@ pub(super) async fn resume(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Value>, Failure> {
-    let agent = agent_of(&api, &id)?;
+    let agent = agent_of(&api, &id).await?;
     let asked: ReasonBody = json_body(&api, &headers, body).await?;
     api.watch.resume(&agent, &by.0, &bounded(&asked.reason)).await?;
     state_of(&api, &agent).await
@@ -219,7 +219,7 @@ pub(super) async fn contain(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Value>, Failure> {
-    let agent = agent_of(&api, &id)?;
+    let agent = agent_of(&api, &id).await?;
     let asked: ContainBody = json_body(&api, &headers, body).await?;
     if asked.dry_run {
         let report = api.killswitch.dry_run(&agent, asked.mode).await?;
@@ -260,7 +260,7 @@ pub(super) async fn impact(
     Path(id): Path<String>,
     parameters: Result<Query<ImpactParameters>, QueryRejection>,
 ) -> Result<Json<Value>, Failure> {
-    let agent = agent_of(&api, &id)?;
+    let agent = agent_of(&api, &id).await?;
     let asked = query(parameters)?;
     match asked.action {
         ImpactAction::Contain => {
@@ -332,7 +332,7 @@ pub(super) async fn reset(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Value>, Failure> {
-    let agent = agent_of(&api, &id)?;
+    let agent = agent_of(&api, &id).await?;
     let asked: ResetBody = json_body(&api, &headers, body).await?;
     let note = bounded(&asked.note);
     let options = options(asked.only, asked.raise_usd.as_deref(), asked.until, &by.0)?;
