@@ -57,6 +57,9 @@ pub(super) struct Daemon {
 /// How often the agents' keys are read again, so that a key which another process revoked is refused.
 const KEYS_EVERY: Duration = Duration::from_secs(1);
 
+/// How often the samples of the metrics are added up.
+const METRICS_EVERY: Duration = Duration::from_secs(5);
+
 impl Daemon {
     /// Builds and starts every part. When it returns, the listeners are open.
     pub(super) async fn start(parts: Parts) -> anyhow::Result<Self> {
@@ -145,6 +148,18 @@ impl Daemon {
             Ok(())
         });
 
+        // Samples of a histogram are kept until somebody adds them up, and nobody may ever ask for them.
+        let (stop, kept, upkeep_clock) = (supervisor.front().stop.clone(), metrics.clone(), Arc::clone(&clock));
+        supervisor.front().add("the metrics", async move {
+            while stop
+                .run_until_cancelled(upkeep_clock.sleep(METRICS_EVERY))
+                .await
+                .is_some()
+            {
+                kept.run_upkeep();
+            }
+            Ok(())
+        });
         let stop = supervisor.front().stop.clone();
         supervisor.front().add("retention", {
             let (settings, ledger) = (Arc::clone(&live_settings), ledger.clone());
