@@ -272,6 +272,7 @@ fn image(n: u32, of: ContainmentId, state: InstanceState) -> BeforeImage {
         },
         before: Before::Instance { state },
         containment: of,
+        account: Some("123456789012".to_owned()),
         recorded_at: now(),
         changed_at: None,
         restored_at: None,

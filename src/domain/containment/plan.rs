@@ -97,6 +97,7 @@ impl Frame<'_> {
             resource: resource.clone(),
             before,
             containment: self.containment.id,
+            account: self.account.map(str::to_owned),
             recorded_at: self.now,
             changed_at: None,
             restored_at: None,

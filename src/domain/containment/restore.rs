@@ -8,6 +8,10 @@
 //! says so. What cannot be put back now is waited for, machines for a bounded time; then they stay
 //! owed, unrestored, to the next reset. A principal is waited for without end, because an agent whose
 //! role is denied has not been reset.
+//!
+//! To credentials of another account everything looks gone. So nothing is believed, settled or done
+//! unless they are of the account in which the before-image was taken; until then it is waited for
+//! without end, machines as well, because a person has to put the credentials right.
 
 use std::collections::BTreeMap;
 
@@ -15,6 +19,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::deny;
+use super::guard::PrincipalName;
 use super::image::{Before, BeforeImage};
 use super::observed::{Instance, InstanceState, PrincipalState};
 use super::plan::{Images, Seen};
@@ -26,6 +31,8 @@ use super::target::{Principal, Region, Resource};
 pub struct RestoreInput<'a> {
     pub now: Timestamp,
     pub containment: &'a Containment,
+    /// The account of our credentials; `None` while it is not known.
+    pub account: Option<&'a str>,
     pub images: &'a Images,
     pub steps: &'a Steps,
     /// The principals that images name; a key's by the name of its user.
@@ -99,6 +106,12 @@ pub fn plan_restore(input: &RestoreInput<'_>) -> RestorePlan {
     let mut plan = RestorePlan::default();
     let mut starts: BTreeMap<Region, Vec<String>> = BTreeMap::new();
     for (resource, image) in input.images {
+        if is_selected(resource, input.containment.restore.as_ref())
+            && let Some(why) = elsewhere(input, resource, image)
+        {
+            wait(&mut plan, resource, &why);
+            continue;
+        }
         match (resource, &image.before) {
             (Resource::Principal { principal }, Before::Principal { deny_document }) => {
                 plan_lift(input, &mut plan, resource, principal, deny_document.as_deref());
@@ -124,6 +137,19 @@ pub fn plan_restore(input: &RestoreInput<'_>) -> RestorePlan {
         })
         .collect();
     plan
+}
+
+/// Why what our credentials see says nothing about this resource.
+fn elsewhere(input: &RestoreInput<'_>, resource: &Resource, image: &BeforeImage) -> Option<String> {
+    let Some(ours) = input.account else {
+        return Some("the account of our credentials is not known yet".to_owned());
+    };
+    let named = || match resource {
+        Resource::Principal { principal } => PrincipalName::parse(principal.arn()).map(|name| name.account),
+        _ => None,
+    };
+    let theirs = image.account.clone().or_else(named)?;
+    (theirs != ours).then(|| format!("our credentials are of account {ours}, but it was changed in account {theirs}"))
 }
 
 fn plan_lift(

@@ -1,17 +1,21 @@
 //! The whole cycle: contain, prove, hold, reset.
 
-use backstop::cloud::rehearsal::Verb;
+use std::sync::Arc;
+use std::time::Duration;
+
+use backstop::cloud::rehearsal::fleet::FleetSpec;
+use backstop::cloud::rehearsal::{Rehearsal, Verb};
 use backstop::domain::agent::AgentStatus;
 use backstop::domain::containment::deny;
 use backstop::domain::containment::observed::{InstanceState, Refused};
 use backstop::domain::containment::state::{Mode, Phase};
 use backstop::domain::containment::target::Region;
 use backstop::domain::judgement::reset::{ResetOptions, ResetRejection};
-use backstop::ports::NoticeKind;
+use backstop::ports::{Clock as _, NoticeKind};
 use backstop::watch::lifecycle::ResetError;
 
 use super::fleet::{base, large, owned, small};
-use super::scene::{Scene, agent, is_contained, role, targets, user, why};
+use super::scene::{Scene, agent, is_closed, is_contained, role, targets, user, why};
 
 const BOTH: &[&str] = &["eu-west-1", "us-east-1"];
 
@@ -233,6 +237,32 @@ fn revoke_leaves_machines_and_escalates_when_asked() {
     assert_eq!(scene.cloud.snapshot().machines["eu-west-1/i-1"], InstanceState::Stopped);
     scene.reset_and_wait(&[]);
     assert_eq!(scene.cloud.snapshot(), first);
+}
+
+#[test]
+fn a_reset_with_credentials_of_another_account_waits_for_the_right_ones() {
+    let mut scene = Scene::new(small(), targets(BOTH));
+    let first = scene.cloud.snapshot();
+    scene.contain_and_wait();
+    let images = scene.images();
+    // The daemon comes back with the credentials of an account where none of this exists.
+    let other = Arc::new(Rehearsal::new(FleetSpec::new("999999999999", BOTH), scene.clock.clone()));
+    let right = std::mem::replace(&mut scene.cloud, other);
+    scene.reset(&[]);
+    let switch = scene.switch();
+    let id = scene.last_now().id;
+    for _ in 0..30 {
+        scene.run(switch.pass(id)).unwrap();
+        scene.run(scene.clock.sleep(Duration::from_secs(60)));
+    }
+    assert_eq!(scene.last_now().phase, Phase::Restoring);
+    assert_eq!(scene.status(), AgentStatus::Contained);
+    assert_eq!(scene.images(), images);
+    assert!(scene.cloud.calls().iter().all(|call| !call.changes));
+    scene.cloud = right;
+    scene.drive(is_closed);
+    assert_eq!(scene.cloud.snapshot().denies, first.denies);
+    assert_eq!(scene.cloud.snapshot().keys, first.keys);
 }
 
 #[test]

@@ -71,6 +71,8 @@ pub struct World {
     /// Instances whose stop is refused for good.
     pub refuse: BTreeSet<String>,
     pub down: BTreeSet<Region>,
+    /// Of our credentials.
+    pub account: Option<String>,
     pub targets: CloudTargets,
     pub guard: Guard,
     pub containment: Containment,
@@ -112,6 +114,7 @@ impl World {
             ]),
             refuse: BTreeSet::new(),
             down: BTreeSet::new(),
+            account: Some(ACCOUNT.to_owned()),
             targets: CloudTargets {
                 account: ACCOUNT.to_owned(),
                 principals: vec![role(), user()],
@@ -170,7 +173,7 @@ impl World {
             containment: &self.containment,
             targets: &self.targets,
             guard: &self.guard,
-            account: Some(ACCOUNT),
+            account: self.account.as_deref(),
             images: &self.images,
             steps: &self.steps,
             foreign: &self.foreign,
@@ -280,6 +283,7 @@ impl World {
         plan_restore(&RestoreInput {
             now: self.now,
             containment: &self.containment,
+            account: self.account.as_deref(),
             images: &self.images,
             steps: &self.steps,
             principals: self

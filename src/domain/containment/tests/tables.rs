@@ -308,6 +308,36 @@ fn machines_that_cannot_be_seen_in_time_stay_owed() {
 }
 
 #[test]
+fn a_restore_believes_nothing_that_another_account_shows() {
+    let mut world = World::new(vec![instance("eu-west-1", "i-1", "a")]);
+    let first = world.snapshot();
+    world.contain();
+    let images = world.images.clone();
+    // To those credentials everything is gone, for longer than machines are waited for.
+    let there = (std::mem::take(&mut world.instances), world.principals.clone());
+    for state in world.principals.values_mut() {
+        state.exists = false;
+        state.keys.clear();
+    }
+    world.begin_restore(&[]);
+    for account in [None, Some("999999999999".to_owned())] {
+        world.account = account;
+        for _ in 0..100 {
+            assert_eq!(world.restore(Fuel::ENDLESS), Some(false));
+        }
+        assert_eq!(world.images, images, "no before-image is spent");
+    }
+    let plan = world.plan_restore();
+    assert_eq!(plan.waiting.len(), images.len());
+    assert!(plan.waiting.iter().all(|line| line.why.contains("of account 999999999999")));
+    world.account = Some(super::model::ACCOUNT.to_owned());
+    (world.instances, world.principals) = there;
+    world.containment.restoring_at = Some(world.now);
+    while world.restore(Fuel::ENDLESS) != Some(true) {}
+    assert_eq!(world.snapshot(), first);
+}
+
+#[test]
 fn selections_that_select_nothing_are_named() {
     let mut world = World::new(vec![instance("eu-west-1", "i-1", "a")]);
     world.contain();
