@@ -46,12 +46,20 @@ pub fn plan_region(frame: &Frame<'_>, view: &RegionView, profiles: &BTreeSet<Str
             return plan;
         }
     };
-    if frame.account.is_none() {
+    let Some(ours) = frame.account else {
         plan.unseen.push(StillBurning {
             resource: region_id,
             why: "the account of our credentials is not known yet".to_owned(),
         });
         return plan;
+    };
+    let declared = frame.targets.account.as_str();
+    if !declared.is_empty() && declared != ours && frame.declares(&view.region) {
+        // What is seen here is another account's; the agent's own may be full of machines.
+        plan.unseen.push(StillBurning {
+            resource: region_id,
+            why: format!("the agent's account is {declared}, but our credentials are of account {ours}"),
+        });
     }
     let mut todo = Todo::default();
     // One row an instance, in the order of ids, whatever filters found it.

@@ -113,6 +113,20 @@ fn another_account_is_out_of_reach() {
 }
 
 #[test]
+fn nothing_is_proved_of_an_account_that_is_not_seen() {
+    // Declares tags alone: no principal says that the account is the wrong one.
+    let mut world = World::new(vec![instance("eu-west-1", "i-1", "a")]);
+    world.targets.principals.clear();
+    world.targets.account = "999999999999".to_owned();
+    for _ in 0..10 {
+        assert_ne!(world.sweep(Fuel::ENDLESS).unwrap().1, Progress::Contained);
+    }
+    assert!(why(&world, "region:us-east-1").contains("the agent's account is 999999999999"));
+    assert_eq!(world.plan().regions[0].ask.len(), 1, "a match there still asks a person");
+    assert!(world.touched.is_empty());
+}
+
+#[test]
 fn a_region_that_is_down_holds_nothing_back_and_proves_nothing() {
     let mut world = World::new(vec![
         instance("eu-west-1", "i-1", "a"),
