@@ -68,7 +68,7 @@ pub struct World {
     pub now: Timestamp,
     pub instances: BTreeMap<String, Instance>,
     pub principals: BTreeMap<Principal, PrincipalState>,
-    /// Instances whose stop is refused for good.
+    /// Instances and keys whose stop or deactivation is refused for good.
     pub refuse: BTreeSet<String>,
     pub down: BTreeSet<Region>,
     /// Of our credentials.
@@ -232,6 +232,9 @@ impl World {
                 key_id: key.key_id.clone(),
             };
             self.step(&mut fuel, Action::DeactivateKey, &resource, |world| {
+                if world.refuse.contains(&key.key_id) {
+                    return Err("AccessDenied".to_owned());
+                }
                 world.set_key(&key.key_id, false);
                 Ok(())
             })?;
@@ -409,7 +412,7 @@ impl World {
         image.changed_at.get_or_insert(self.now);
     }
 
-    fn set_key(&mut self, key_id: &str, active: bool) {
+    pub fn set_key(&mut self, key_id: &str, active: bool) {
         for key in self.principals.values_mut().flat_map(|state| &mut state.keys) {
             if key.id == key_id {
                 key.active = active;

@@ -224,6 +224,23 @@ fn revoke_ends_after_the_deny() {
 }
 
 #[test]
+fn a_key_that_a_person_made_inactive_stays_so() {
+    let mut world = World::new(Vec::new());
+    world.refuse.insert("AKIA1".to_owned());
+    world.sweep(Fuel::ENDLESS);
+    assert!(world.principals[&user()].keys[0].active, "we were refused");
+    world.set_key("AKIA1", false);
+    world.contain();
+    assert!(
+        world.containment.coverage.denied.iter().any(|id| id.ends_with("AKIA1")),
+        "it is denied, whoever did it"
+    );
+    world.reset(&[]);
+    assert!(!world.principals[&user()].keys[0].active);
+    assert!(world.images.is_empty());
+}
+
+#[test]
 fn contain_partial_reset_contain_reset_keeps_the_first_before_image() {
     let mut world = World::new(vec![
         instance("eu-west-1", "i-1", "a"),
