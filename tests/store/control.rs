@@ -289,6 +289,7 @@ fn step(n: u32, state: StepState, attempts: i64) -> Step {
         action: Action::StopInstance,
         state,
         attempts,
+        maybe_done: attempts > 1,
         last_error: (attempts > 1).then(|| "it's \"throttled\"".to_owned()),
         first_at: now(),
         last_at: later(attempts),

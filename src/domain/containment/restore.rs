@@ -23,7 +23,7 @@ use super::guard::PrincipalName;
 use super::image::{Before, BeforeImage};
 use super::observed::{Instance, InstanceState, PrincipalState};
 use super::plan::{Images, Seen};
-use super::state::{Action, Containment, RestoreRequest, StepState, StillBurning};
+use super::state::{Action, Containment, RestoreRequest, Step, StepState, StillBurning};
 use super::steps::Steps;
 use super::target::{Principal, Region, Resource};
 
@@ -298,11 +298,8 @@ fn plan_start(
 /// Whether we changed it: it says so, or a call was under way when we crashed and the outcome, as it
 /// is seen now, is that of the call.
 fn changed(input: &RestoreInput<'_>, action: Action, resource: &Resource, image: &BeforeImage) -> bool {
-    let under_way = input
-        .steps
-        .since(action, resource, image.recorded_at)
-        .is_some_and(|step| matches!(step.state, StepState::Started | StepState::Done));
-    image.changed_at.is_some() || under_way
+    let step = input.steps.since(action, resource, image.recorded_at);
+    image.changed_at.is_some() || step.is_some_and(Step::may_have_happened)
 }
 
 /// A step that belongs to the restore that runs now, not to an earlier one that a breach cut short.
@@ -310,7 +307,7 @@ fn step_of_this_restore<'a>(
     input: &RestoreInput<'a>,
     action: Action,
     resource: &Resource,
-) -> Option<&'a super::state::Step> {
+) -> Option<&'a Step> {
     let since = input.containment.restoring_at?;
     input.steps.since(action, resource, since)
 }

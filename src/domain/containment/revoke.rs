@@ -9,7 +9,7 @@ use super::guard::PrincipalName;
 use super::image::Before;
 use super::observed::PrincipalState;
 use super::plan::{Frame, PlannedDeny, PlannedKey, PrincipalPlan, Seen};
-use super::state::{Action, StepState, StillBurning};
+use super::state::{Action, Step, StillBurning};
 use super::target::{Principal, Resource};
 
 /// Plans the principals that were looked at.
@@ -121,7 +121,7 @@ fn plan_keys(frame: &Frame<'_>, plan: &mut PrincipalPlan, principal: &Principal,
             let tried = frame
                 .steps
                 .since(Action::DeactivateKey, &resource, image.recorded_at)
-                .is_some_and(|step| matches!(step.state, StepState::Started | StepState::Done));
+                .is_some_and(Step::may_have_happened);
             if image.changed_at.is_none() && tried {
                 plan.adopted.push(resource.clone());
             }

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use super::image::Before;
 use super::observed::{Instance, InstanceState, SpotKind};
 use super::plan::{ForeignMatch, Frame, RegionPlan, RegionView};
-use super::state::{Action, StepState, StillBurning};
+use super::state::{Action, Step, StepState, StillBurning};
 use super::target::Resource;
 
 /// What may be done about a running machine.
@@ -212,10 +212,8 @@ fn ownership(
     profiles: &BTreeSet<String>,
 ) -> Option<Match> {
     let touched = |action| {
-        frame
-            .steps
-            .get(action, resource)
-            .is_some_and(|step| matches!(step.state, StepState::Started | StepState::Done))
+        let step = frame.steps.get(action, resource);
+        step.is_some_and(Step::may_have_happened)
     };
     if touched(Action::StopInstance) || touched(Action::TerminateInstance) {
         return Some(Match::Stopped);
@@ -280,7 +278,7 @@ fn adopt(frame: &Frame<'_>, plan: &mut RegionPlan, resource: &Resource) {
     let asked = frame
         .steps
         .since(Action::StopInstance, resource, image.recorded_at)
-        .is_some_and(|step| matches!(step.state, StepState::Started | StepState::Done));
+        .is_some_and(Step::may_have_happened);
     if image.changed_at.is_none() && asked {
         plan.adopted.push(resource.clone());
     }

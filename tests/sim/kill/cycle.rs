@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use backstop::cloud::rehearsal::faults::Faults;
 use backstop::cloud::rehearsal::fleet::FleetSpec;
 use backstop::cloud::rehearsal::{Rehearsal, Verb};
 use backstop::domain::agent::AgentStatus;
@@ -130,6 +131,37 @@ fn what_somebody_else_stopped_stays_stopped() {
     assert_eq!(after.machines["us-east-1/i-protected"], InstanceState::Stopped);
     assert_eq!(after.machines["us-east-1/i-2"], InstanceState::Running);
     assert!(scene.images().is_empty());
+}
+
+#[test]
+fn a_stop_that_may_have_worked_is_ours_whatever_a_later_one_came_to() {
+    let scene = Scene::new(small(), targets(BOTH));
+    let first = scene.cloud.snapshot();
+    scene.contain(Mode::Contain);
+    let switch = scene.switch();
+    let id = scene.last_now().id;
+    // The stop works, its reply is lost, and the listing does not show it yet.
+    scene.cloud.with_faults(|faults| {
+        (faults.lose_reply, faults.stale, faults.stale_for) = (100, 100, Duration::from_secs(60));
+    });
+    scene.run(switch.pass(id)).unwrap();
+    assert_eq!(scene.cloud.machine("i-1").unwrap().state, InstanceState::Stopping);
+    let throttled = Refused {
+        code: "RequestLimitExceeded".to_owned(),
+        message: "request limit exceeded".to_owned(),
+        transient: true,
+    };
+    scene.cloud.refuse(Verb::Stop, "i-1", Some(throttled));
+    scene.run(switch.pass(id)).unwrap();
+    let asked = scene.cloud.calls();
+    let stops = |call: &&backstop::cloud::rehearsal::Call| call.operation == "ec2:StopInstances";
+    let of_i_1 = asked.iter().filter(stops).filter(|call| call.subjects.contains(&"i-1".to_owned()));
+    assert_eq!(of_i_1.count(), 2, "it was asked again");
+    scene.cloud.refuse(Verb::Stop, "i-1", None);
+    scene.cloud.set_faults(Faults::default());
+    scene.drive(is_contained);
+    scene.reset_and_wait(&[]);
+    assert_eq!(scene.cloud.snapshot(), first);
 }
 
 #[test]

@@ -388,7 +388,13 @@ impl World {
             "C1: {resource} is changed without a before-image"
         );
         fuel.burn()?;
-        let step = self.steps.start(self.containment.id, action, resource, self.now);
+        let step = self.steps.start(
+            self.containment.id,
+            action,
+            resource,
+            self.images.get(resource),
+            self.now,
+        );
         self.steps.put(step.clone());
         fuel.burn()?;
         self.touched.insert(resource.to_string());
