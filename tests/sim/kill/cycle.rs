@@ -165,6 +165,28 @@ fn a_stop_that_may_have_worked_is_ours_whatever_a_later_one_came_to() {
 }
 
 #[test]
+fn what_somebody_stopped_between_our_look_and_our_call_stays_stopped() {
+    let scene = Scene::new(small(), targets(BOTH));
+    scene.contain(Mode::Contain);
+    scene.cloud.someone(Verb::Stop, "i-1").unwrap();
+    // The listing still shows it running, so it is asked to stop.
+    scene
+        .cloud
+        .with_faults(|faults| (faults.stale, faults.stale_for) = (100, Duration::from_secs(60)));
+    let switch = scene.switch();
+    scene.run(switch.pass(scene.last_now().id)).unwrap();
+    assert!(scene.images().contains_key("instance:eu-west-1/i-1"));
+    scene.cloud.set_faults(Faults::default());
+    scene.drive(is_contained);
+    assert_eq!(scene.last_now().coverage.stopped.len(), 4);
+    scene.reset_and_wait(&[]);
+    let after = scene.cloud.snapshot();
+    assert_eq!(after.machines["eu-west-1/i-1"], InstanceState::Stopped);
+    assert_eq!(after.machines["us-east-1/i-2"], InstanceState::Running);
+    assert!(scene.images().is_empty());
+}
+
+#[test]
 fn a_question_is_over_with_its_containment() {
     let fleet = base(&["eu-west-1", "ap-south-1"]).machine(owned("ap-south-1", "i-far"));
     let scene = Scene::new(fleet, targets(&["eu-west-1"]));
