@@ -50,7 +50,7 @@ fn contain_and_reset_put_back_exactly_what_was() {
     let contained = scene.last_now();
     assert!(why(&contained.coverage, "i-onetime").contains("one-time spot"));
     assert!(why(&contained.coverage, "i-protected").contains("DisableApiStop"));
-    assert!(contained.coverage.attribution_pending_until.is_some());
+    assert!(why(&contained.coverage, "creators").contains("is not looked for"));
     assert_eq!(contained.coverage.denied.len(), 3, "{:?}", contained.coverage.denied);
 
     scene.reset_and_wait(&[]);
@@ -104,14 +104,14 @@ fn a_large_fleet_with_three_that_cannot_be_stopped() {
         );
     }
     let coverage = scene.last_now().coverage;
-    assert_eq!(coverage.still_burning.len(), 3, "{:?}", coverage.still_burning);
+    assert_eq!(coverage.still_burning.len(), 4, "{:?}", coverage.still_burning);
     assert!(why(&coverage, "i-020").contains("DisableApiStop"));
     assert!(why(&coverage, "i-021").contains("UnsupportedOperation"));
     assert!(why(&coverage, "i-022").contains("InternalError"));
 
     // Once it can be stopped, the next look stops it (C2).
     scene.cloud.refuse(Verb::Stop, "i-021", None);
-    scene.drive(|last| is_contained(last) && last.coverage.still_burning.len() == 2);
+    scene.drive(|last| is_contained(last) && last.coverage.still_burning.len() == 3);
     assert_eq!(scene.cloud.snapshot().count(InstanceState::Stopped), 118);
 
     scene.cloud.refuse(Verb::Stop, "i-022", None);

@@ -265,7 +265,7 @@ impl World {
         }
         fuel.burn()?;
         let spacing = SignedDuration::from_secs(10);
-        let (next, progress) = after_sweep(&self.containment, &plan, self.now, spacing, spacing);
+        let (next, progress) = after_sweep(&self.containment, &plan, self.now, spacing, self.rules.attribution_lag);
         self.containment = next;
         self.pass_time();
         Some((plan, progress))

@@ -1,7 +1,7 @@
 //! One row of the rules at a time.
 
 use super::model::{Fuel, PROFILE, World, containment, instance, region, role, user};
-use crate::domain::containment::coverage::Progress;
+use crate::domain::containment::coverage::{CREATORS, Progress};
 use crate::domain::containment::deny;
 use crate::domain::containment::image::Before;
 use crate::domain::containment::observed::{Instance, InstanceState, SpotKind};
@@ -366,6 +366,24 @@ fn a_restore_believes_nothing_that_another_account_shows() {
     world.containment.restoring_at = Some(world.now);
     while world.restore(Fuel::ENDLESS) != Some(true) {}
     assert_eq!(world.snapshot(), first);
+}
+
+#[test]
+fn machines_that_only_their_creator_gives_away_are_a_gap_that_is_said() {
+    let mut world = World::new(vec![instance("eu-west-1", "i-1", "a")]);
+    world.contain();
+    assert!(why(&world, CREATORS).contains("is not looked for"));
+    assert_eq!(world.containment.coverage.attribution_pending_until, None);
+    // Once something reads creator events, they are waited for instead.
+    world.rules.attribution_lag = Some(jiff::SignedDuration::from_mins(15));
+    world.sweep(Fuel::ENDLESS);
+    assert_eq!(why(&world, CREATORS), "");
+    assert!(world.containment.coverage.attribution_pending_until.is_some());
+    // A revoked agent's machines are left alone anyway.
+    let mut revoked = World::new(Vec::new());
+    revoked.containment.mode = Mode::Revoke;
+    revoked.contain();
+    assert_eq!(revoked.containment.coverage.still_burning, []);
 }
 
 #[test]
