@@ -56,9 +56,61 @@ struct Due {
     version: Option<i64>,
 }
 
-impl Due {
-    fn is_now(&self, now: Duration, version: i64) -> bool {
-        self.at <= now || self.version.is_some_and(|known| known != version)
+/// What the driver has under way, and when each containment is to be looked at again.
+#[derive(Default)]
+struct Agenda {
+    under_way: HashSet<ContainmentId>,
+    due: HashMap<ContainmentId, Due>,
+}
+
+impl Agenda {
+    /// Those to begin now, in the order in which they have a right to it: first what we have not driven
+    /// yet, and of that what was never swept; then what has been due for longest (C2). By age alone, the
+    /// oldest would take every place again and again while a region of theirs hangs, and a new
+    /// containment would never be begun.
+    fn next(&mut self, live: &[Containment], now: Duration) -> Vec<ContainmentId> {
+        self.due.retain(|id, _| live.iter().any(|containment| containment.id == *id));
+        let mut waiting = Vec::new();
+        for containment in live {
+            let due = self.due.get_mut(&containment.id).map(|due| {
+                if due.version.is_some_and(|known| known != containment.version) {
+                    // From here on it waits like the others, and ahead of who comes later.
+                    due.at = due.at.min(now);
+                    due.version = Some(containment.version);
+                }
+                due.at
+            });
+            if due.is_none_or(|at| at <= now) && !self.under_way.contains(&containment.id) {
+                waiting.push((due, containment.sweeps > 0, containment.id));
+            }
+        }
+        // Stable: what is equal stays oldest first.
+        waiting.sort_by_key(|(due, swept, _)| (*due, *swept));
+        waiting.into_iter().map(|(_, _, id)| id).collect()
+    }
+
+    /// Makes everything due, and forgets nobody's place: what has waited stays ahead.
+    fn hurry(&mut self, now: Duration) {
+        for due in self.due.values_mut() {
+            due.at = due.at.min(now);
+        }
+    }
+
+    fn ended(&mut self, id: ContainmentId, passed: Passed, settings: &KillSettings, now: Duration) {
+        self.under_way.remove(&id);
+        let wait = match passed.next {
+            Next::After(wait) => wait,
+            Next::Elsewhere => settings.poll_every.saturating_mul(5),
+            Next::Over => {
+                self.due.remove(&id);
+                return;
+            }
+        };
+        let due = Due {
+            at: now.saturating_add(wait),
+            version: passed.version,
+        };
+        self.due.insert(id, due);
     }
 }
 
@@ -118,22 +170,15 @@ impl KillSwitch {
     /// up by the next run, as after a crash; only its lease is given back, so that nobody waits for it.
     pub async fn run(&self, shutdown: CancellationToken) {
         let mut passes: FuturesUnordered<BoxFuture<'_, (ContainmentId, Passed)>> = FuturesUnordered::new();
-        let mut under_way: HashSet<ContainmentId> = HashSet::new();
-        let mut due: HashMap<ContainmentId, Due> = HashMap::new();
+        let mut agenda = Agenda::default();
         while !shutdown.is_cancelled() {
             let settings = self.settings();
             match self.store.live_containments().await {
                 Ok(live) => {
-                    let now = self.clock.monotonic();
-                    due.retain(|id, _| live.iter().any(|containment| containment.id == *id));
-                    for containment in live {
-                        let is_due = due
-                            .get(&containment.id)
-                            .is_none_or(|due| due.is_now(now, containment.version));
-                        if is_due && passes.len() < settings.concurrent && under_way.insert(containment.id) {
-                            let id = containment.id;
-                            passes.push(async move { (id, self.pass_and_log(id).await) }.boxed());
-                        }
+                    let room = settings.concurrent.saturating_sub(passes.len());
+                    for id in agenda.next(&live, self.clock.monotonic()).into_iter().take(room) {
+                        agenda.under_way.insert(id);
+                        passes.push(async move { (id, self.pass_and_log(id).await) }.boxed());
                     }
                 }
                 Err(error) => tracing::warn!(%error, "the live containments cannot be read"),
@@ -142,19 +187,9 @@ impl KillSwitch {
                 biased;
                 () = shutdown.cancelled() => break,
                 Some((id, passed)) = passes.next(), if !passes.is_empty() => {
-                    under_way.remove(&id);
-                    let wait = match passed.next {
-                        Next::After(wait) => wait,
-                        Next::Elsewhere => settings.poll_every.saturating_mul(5),
-                        Next::Over => {
-                            due.remove(&id);
-                            continue;
-                        }
-                    };
-                    let at = self.clock.monotonic().saturating_add(wait);
-                    due.insert(id, Due { at, version: passed.version });
+                    agenda.ended(id, passed, &settings, self.clock.monotonic());
                 }
-                () = self.poke.notified() => due.clear(),
+                () = self.poke.notified() => agenda.hurry(self.clock.monotonic()),
                 () = self.clock.sleep(settings.poll_every) => {}
             }
         }
