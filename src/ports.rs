@@ -298,6 +298,9 @@ pub trait Store: Send + Sync + 'static {
     async fn agents(&self) -> Result<Vec<AgentState>, StoreError>;
     async fn reviews(&self, open_only: bool, limit: u32) -> Result<Vec<Review>, StoreError>;
     async fn review(&self, id: ReviewId) -> Result<Option<Review>, StoreError>;
+    /// An agent's reviews that are open, or were opened then or later, the newest first: what a
+    /// containment has to know, without all that people ever answered.
+    async fn reviews_of(&self, agent: &AgentId, since: Timestamp, limit: u32) -> Result<Vec<Review>, StoreError>;
 
     /// What each agent spent on a line, without what is unresolved, the largest first: whose doing a
     /// fleet line's breach is. A store that keeps entries by agent should answer from those of the line;

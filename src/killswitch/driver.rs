@@ -27,9 +27,8 @@ use crate::domain::id::{AgentId, ContainmentId};
 use crate::domain::review::{Question, Review};
 use crate::ports::{Clock, Cloud, Entropy, Judgement, Lease, Notifier, Store};
 
-/// Reviews that are read at most when looking for decisions on foreign matches: every one that people
-/// will ever have answered.
-const REVIEWS: u32 = 1_000_000;
+/// Reviews of one agent that are read at most in a pass.
+const REVIEWS: u32 = 10_000;
 
 /// What a pass came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -171,9 +170,21 @@ impl KillSwitch {
     pub async fn run(&self, shutdown: CancellationToken) {
         let mut passes: FuturesUnordered<BoxFuture<'_, (ContainmentId, Passed)>> = FuturesUnordered::new();
         let mut agenda = Agenda::default();
-        while !shutdown.is_cancelled() {
+        'run: while !shutdown.is_cancelled() {
             let settings = self.settings();
-            match self.store.live_containments().await {
+            let mut read = self.store.live_containments();
+            // The passes go on meanwhile: one of them may hold what the store is waiting for.
+            let live = loop {
+                tokio::select! {
+                    biased;
+                    () = shutdown.cancelled() => break 'run,
+                    live = &mut read => break live,
+                    Some((id, passed)) = passes.next(), if !passes.is_empty() => {
+                        agenda.ended(id, passed, &settings, self.clock.monotonic());
+                    }
+                }
+            };
+            match live {
                 Ok(live) => {
                     let room = settings.concurrent.saturating_sub(passes.len());
                     for id in agenda.next(&live, self.clock.monotonic()).into_iter().take(room) {
@@ -368,7 +379,8 @@ impl KillSwitch {
         if let Some(identity) = &identity {
             guard = guard.with_principal(&identity.arn);
         }
-        let reviews = self.store.reviews(false, REVIEWS).await?;
+        let since = containment.opened_at;
+        let reviews = self.store.reviews_of(&containment.agent, since, REVIEWS).await?;
         let (foreign, asked) = foreign_reviews(&reviews, containment);
         let open = reviews.iter().filter(|review| {
             let ends = matches!(
