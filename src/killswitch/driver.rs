@@ -127,6 +127,8 @@ pub struct KillSwitch {
     identity: Mutex<Option<Identity>>,
     /// Instance profiles as last seen, so that a blind moment of IAM does not hide machines.
     profiles: Mutex<HashMap<AgentId, BTreeSet<String>>>,
+    /// What people were told to be burning, so that each thing is told once.
+    told: Mutex<HashMap<ContainmentId, BTreeSet<String>>>,
     /// The leases of passes that are under way.
     leases: Mutex<HashMap<ContainmentId, Lease>>,
 }
@@ -152,6 +154,7 @@ impl KillSwitch {
             poke: Notify::new(),
             identity: Mutex::new(None),
             profiles: Mutex::new(HashMap::new()),
+            told: Mutex::new(HashMap::new()),
             leases: Mutex::new(HashMap::new()),
         }
     }
@@ -186,6 +189,7 @@ impl KillSwitch {
             };
             match live {
                 Ok(live) => {
+                    self.told().retain(|id, _| live.iter().any(|one| one.id == *id));
                     let room = settings.concurrent.saturating_sub(passes.len());
                     for id in agenda.next(&live, self.clock.monotonic()).into_iter().take(room) {
                         agenda.under_way.insert(id);
@@ -252,6 +256,10 @@ impl KillSwitch {
         result
     }
 
+    fn told(&self) -> MutexGuard<'_, HashMap<ContainmentId, BTreeSet<String>>> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn held(&self) -> MutexGuard<'_, HashMap<ContainmentId, Lease>> {
         self.leases.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -303,6 +311,7 @@ impl KillSwitch {
             ..Judgement::default()
         };
         self.write(&pass, judgement).await?;
+        self.told().insert(id, swept.told.clone());
         Ok(Passed {
             next: Next::After(next_in(&pass, &swept)),
             version: Some(swept.containment.version),
@@ -398,6 +407,7 @@ impl KillSwitch {
             profiles: profiles.get(&containment.agent).cloned().unwrap_or_default(),
             foreign,
             asked,
+            told: self.told().get(&containment.id).cloned(),
             open,
         })
     }

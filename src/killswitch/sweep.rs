@@ -38,6 +38,8 @@ pub(super) struct Known {
     pub foreign: BTreeMap<String, bool>,
     /// Foreign matches about which somebody was asked.
     pub asked: BTreeSet<String>,
+    /// What was told to be burning in this containment; `None` after a restart.
+    pub told: Option<BTreeSet<String>>,
     /// Open reviews of the agent that mean nothing once the containment is over.
     pub open: Vec<ReviewId>,
 }
@@ -67,6 +69,8 @@ impl Known {
 pub(super) struct Swept {
     pub plan: Plan,
     pub containment: Containment,
+    /// What has been told to be burning, once this is written.
+    pub told: BTreeSet<String>,
 }
 
 /// Sweeps once.
@@ -124,7 +128,12 @@ pub(super) async fn sweep(pass: &Pass<'_>, known: &Known) -> Result<Swept, PassE
     let lag = pass.settings.rules.attribution_lag;
     let (containment, progress) = after_sweep(&pass.containment, &plan, pass.now(), spacing, lag);
     tell::progress(pass, &containment, progress);
-    Ok(Swept { plan, containment })
+    let told = tell::burns(pass, &plan, progress, known.told.as_ref());
+    Ok(Swept {
+        plan,
+        containment,
+        told,
+    })
 }
 
 async fn principals(pass: &Pass<'_>, known: &Known, steps: &Steps) -> Result<PrincipalPlan, PassError> {
