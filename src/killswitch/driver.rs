@@ -22,7 +22,7 @@ use super::{restoring, sweep as sweeping, tell};
 use crate::domain::containment::image::BeforeImage;
 use crate::domain::containment::observed::Identity;
 use crate::domain::containment::state::{Containment, Phase};
-use crate::domain::containment::target::CloudTargets;
+use crate::domain::containment::target::{CloudTargets, Region};
 use crate::domain::id::{AgentId, ContainmentId};
 use crate::domain::review::{Question, Review};
 use crate::ports::{Clock, Cloud, Entropy, Judgement, Lease, Notifier, Store};
@@ -127,6 +127,8 @@ pub struct KillSwitch {
     identity: Mutex<Option<Identity>>,
     /// Instance profiles as last seen, so that a blind moment of IAM does not hide machines.
     profiles: Mutex<HashMap<AgentId, BTreeSet<String>>>,
+    /// The enabled regions as last listed, so that the region that lists them does not hide the others.
+    regions: Mutex<BTreeSet<Region>>,
     /// What people were told to be burning, so that each thing is told once.
     told: Mutex<HashMap<ContainmentId, BTreeSet<String>>>,
     /// The leases of passes that are under way.
@@ -154,6 +156,7 @@ impl KillSwitch {
             poke: Notify::new(),
             identity: Mutex::new(None),
             profiles: Mutex::new(HashMap::new()),
+            regions: Mutex::new(BTreeSet::new()),
             told: Mutex::new(HashMap::new()),
             leases: Mutex::new(HashMap::new()),
         }
@@ -369,6 +372,9 @@ impl KillSwitch {
     }
 
     fn remember(&self, pass: &Pass<'_>, swept: &Swept) {
+        if let Some(listed) = &swept.listed {
+            *self.regions.lock().unwrap_or_else(PoisonError::into_inner) = listed.clone();
+        }
         if swept.plan.principals.unseen.is_empty() {
             let profiles = swept.plan.principals.profiles.clone();
             let mut known = self.profiles.lock().unwrap_or_else(PoisonError::into_inner);
@@ -405,6 +411,7 @@ impl KillSwitch {
             guard,
             account: identity.map(|identity| identity.account),
             profiles: profiles.get(&containment.agent).cloned().unwrap_or_default(),
+            regions: self.regions.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             foreign,
             asked,
             told: self.told().get(&containment.id).cloned(),
