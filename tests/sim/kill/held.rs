@@ -141,6 +141,22 @@ fn a_pause_while_restoring_outlasts_the_restore() {
 }
 
 #[test]
+fn a_pause_while_restoring_is_approved_when_the_restore_is_over() {
+    let scene = scene();
+    scene.contain_and_wait();
+    scene.reset(&[]);
+    let watch = scene.watch();
+    scene.run(watch.pause(&agent(), "operator:test", "wait")).unwrap();
+    let review = scene.run(scene.store.reviews(true, 10)).unwrap().remove(0);
+    let early = scene.run(watch.decide(review.id, true, "operator:test", ""));
+    assert!(early.unwrap_err().to_string().contains("reset of the agent is under way"));
+    scene.drive(is_closed);
+    assert_eq!(scene.status(), AgentStatus::Paused);
+    scene.run(watch.decide(review.id, true, "operator:test", "")).unwrap();
+    assert_eq!(scene.status(), AgentStatus::Active);
+}
+
+#[test]
 fn two_drivers_take_turns_and_never_act_at_once() {
     let scene = scene();
     scene.contain(Mode::Contain);
