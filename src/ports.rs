@@ -155,6 +155,20 @@ pub struct Lease {
     pub expires_at: Timestamp,
 }
 
+impl Lease {
+    /// The name of a holder that lives in an epoch. What it holds is free when its epoch is closed,
+    /// which proves it dead, so nobody waits for the lease of a daemon that crashed to run out.
+    pub fn holder_in(epoch: EpochId) -> String {
+        format!("epoch:{epoch}")
+    }
+
+    /// The epoch that a holder lives in, if it is named by one.
+    pub fn epoch_of(holder: &str) -> Option<EpochId> {
+        let epoch = EpochId(holder.strip_prefix("epoch:")?.parse().ok()?);
+        (Self::holder_in(epoch) == holder).then_some(epoch)
+    }
+}
+
 /// A credential of an agent, as stored: the hash of a random secret, never the secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AgentKey {
@@ -332,8 +346,9 @@ pub trait Store: Send + Sync + 'static {
     async fn live_containments(&self) -> Result<Vec<Containment>, StoreError>;
     /// Newest first.
     async fn containments_of(&self, agent: &AgentId, limit: u32) -> Result<Vec<Containment>, StoreError>;
-    /// Takes or renews a lease: `None` while somebody else's has not expired. A renewal by the same
-    /// holder keeps the token; a change of hands raises it.
+    /// Takes or renews a lease: `None` while somebody else's has not expired and the epoch that they
+    /// live in, if they are [named by one](Lease::holder_in), is not closed. A renewal by the same holder
+    /// keeps the token; a change of hands raises it.
     async fn lease(&self, name: &str, holder: &str, now: Timestamp, ttl: Duration)
     -> Result<Option<Lease>, StoreError>;
     async fn release(&self, lease: &Lease) -> Result<(), StoreError>;

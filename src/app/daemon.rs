@@ -101,14 +101,15 @@ impl Daemon {
         keys.refresh(&*store).await.context("the agents' keys cannot be read")?;
         refresh_keys(&mut supervisor, &keys, &store, &clock);
 
-        let killswitch = Arc::new(KillSwitch::new(
+        let killswitch = KillSwitch::new(
             Arc::clone(&store),
             cloud,
             Arc::clone(&clock),
             Arc::clone(&entropy),
             Arc::clone(&kill_settings),
             Arc::clone(&notifier),
-        ));
+        );
+        let killswitch = Arc::new(killswitch.in_epoch(ledger.epoch()));
         let poked = Arc::clone(&killswitch);
         let watch = Arc::new(Watch::new(
             Arc::clone(&store),

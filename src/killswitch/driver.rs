@@ -23,7 +23,7 @@ use crate::domain::containment::image::BeforeImage;
 use crate::domain::containment::observed::Identity;
 use crate::domain::containment::state::{Containment, Phase};
 use crate::domain::containment::target::{CloudTargets, Region};
-use crate::domain::id::{AgentId, ContainmentId};
+use crate::domain::id::{AgentId, ContainmentId, EpochId};
 use crate::domain::review::{Question, Review};
 use crate::ports::{Clock, Cloud, Entropy, Judgement, Lease, Notifier, Store};
 
@@ -160,6 +160,14 @@ impl KillSwitch {
             told: Mutex::new(HashMap::new()),
             leases: Mutex::new(HashMap::new()),
         }
+    }
+
+    /// Ties our leases to the epoch that this process lives in: when that is found dead, whoever comes
+    /// next takes them over at once (C6).
+    #[must_use]
+    pub fn in_epoch(mut self, epoch: EpochId) -> Self {
+        self.holder = Lease::holder_in(epoch);
+        self
     }
 
     /// Makes the driver look now: a containment was opened, or a reset or decision was written.

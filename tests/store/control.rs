@@ -25,6 +25,7 @@ conform!(
     a_question_is_asked_once_and_decided_once,
     an_agents_reviews_are_those_that_still_matter,
     a_lease_has_one_holder_and_its_token_rises,
+    the_lease_of_a_dead_epoch_is_free_at_once,
     a_fence_stops_who_was_overtaken,
     the_first_before_image_survives,
     an_image_is_changed_only_in_what_became_of_it,
@@ -306,6 +307,22 @@ async fn a_lease_has_one_holder_and_its_token_rises(f: Fixture) {
     let third = take(&*f.store, "one", 60).await.unwrap();
     assert!(third.token > second.token);
     assert!(f.store.lease("other", "two", later(60), TTL).await.unwrap().is_some());
+}
+
+async fn the_lease_of_a_dead_epoch_is_free_at_once(f: Fixture) {
+    let other = f.another().await;
+    let theirs = other.open_epoch(now(), "there").await.unwrap();
+    let old = take(&*other, &Lease::holder_in(theirs), 0).await.unwrap();
+    assert_eq!(take(&*f.store, &Lease::holder_in(f.epoch), 1).await, None, "it lives");
+    other.close_epoch(theirs, later(2)).await.unwrap();
+    let new = take(&*f.store, &Lease::holder_in(f.epoch), 3).await.unwrap();
+    assert!(new.token > old.token);
+    is_conflict(f.store.judge_fenced(&old, &Judgement::default()).await);
+    assert_eq!(take(&*other, "two", 4).await, None, "it lives");
+    // Only a whole name is an epoch's.
+    let odd = format!("{}x", Lease::holder_in(theirs));
+    assert!(f.store.lease("odd", &odd, later(5), TTL).await.unwrap().is_some());
+    assert!(f.store.lease("odd", "two", later(6), TTL).await.unwrap().is_none());
 }
 
 fn image(n: u32, of: ContainmentId, state: InstanceState) -> BeforeImage {
