@@ -156,10 +156,16 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// The name under which a run of the daemon holds its leases. An epoch that is buried is provably
-    /// dead, so its leases are free from then on, and nobody waits for them to expire.
-    pub fn holder_of(epoch: EpochId) -> String {
-        format!("epoch {epoch}")
+    /// The name of a holder that lives in an epoch. What it holds is free when its epoch is closed,
+    /// which proves it dead, so nobody waits for the lease of a daemon that crashed to run out.
+    pub fn holder_in(epoch: EpochId) -> String {
+        format!("epoch:{epoch}")
+    }
+
+    /// The epoch that a holder lives in, if it is named by one.
+    pub fn epoch_of(holder: &str) -> Option<EpochId> {
+        let epoch = EpochId(holder.strip_prefix("epoch:")?.parse().ok()?);
+        (Self::holder_in(epoch) == holder).then_some(epoch)
     }
 }
 
@@ -307,6 +313,9 @@ pub trait Store: Send + Sync + 'static {
     async fn agents(&self) -> Result<Vec<AgentState>, StoreError>;
     async fn reviews(&self, open_only: bool, limit: u32) -> Result<Vec<Review>, StoreError>;
     async fn review(&self, id: ReviewId) -> Result<Option<Review>, StoreError>;
+    /// An agent's reviews that are open, or were opened then or later, the newest first: what a
+    /// containment has to know, without all that people ever answered.
+    async fn reviews_of(&self, agent: &AgentId, since: Timestamp, limit: u32) -> Result<Vec<Review>, StoreError>;
 
     /// What each agent spent on a line, without what is unresolved, the largest first: whose doing a
     /// fleet line's breach is. A store that keeps entries by agent should answer from those of the line;
@@ -338,8 +347,9 @@ pub trait Store: Send + Sync + 'static {
     async fn live_containments(&self) -> Result<Vec<Containment>, StoreError>;
     /// Newest first.
     async fn containments_of(&self, agent: &AgentId, limit: u32) -> Result<Vec<Containment>, StoreError>;
-    /// Takes or renews a lease: `None` while somebody else's has not expired. A renewal by the same
-    /// holder keeps the token; a change of hands raises it.
+    /// Takes or renews a lease: `None` while somebody else's has not expired and the epoch that they
+    /// live in, if they are [named by one](Lease::holder_in), is not closed. A renewal by the same holder
+    /// keeps the token; a change of hands raises it.
     async fn lease(&self, name: &str, holder: &str, now: Timestamp, ttl: Duration)
     -> Result<Option<Lease>, StoreError>;
     async fn release(&self, lease: &Lease) -> Result<(), StoreError>;

@@ -116,7 +116,7 @@ impl Daemon {
             Arc::clone(&kill_settings),
             Arc::clone(&notifier),
         );
-        let killswitch = Arc::new(killswitch.for_epoch(ledger.epoch()));
+        let killswitch = Arc::new(killswitch.in_epoch(ledger.epoch()));
         let poked = Arc::clone(&killswitch);
         let watch = Arc::new(Watch::new(
             Arc::clone(&store),

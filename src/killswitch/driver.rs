@@ -22,14 +22,13 @@ use super::{restoring, sweep as sweeping, tell};
 use crate::domain::containment::image::BeforeImage;
 use crate::domain::containment::observed::Identity;
 use crate::domain::containment::state::{Containment, Phase};
-use crate::domain::containment::target::CloudTargets;
+use crate::domain::containment::target::{CloudTargets, Region};
 use crate::domain::id::{AgentId, ContainmentId, EpochId};
 use crate::domain::review::{Question, Review};
 use crate::ports::{Clock, Cloud, Entropy, Judgement, Lease, Notifier, Store};
 
-/// Reviews that are read at most when looking for decisions on foreign matches: every one that people
-/// will ever have answered.
-const REVIEWS: u32 = 1_000_000;
+/// Reviews of one agent that are read at most in a pass.
+const REVIEWS: u32 = 10_000;
 
 /// What a pass came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,9 +55,62 @@ struct Due {
     version: Option<i64>,
 }
 
-impl Due {
-    fn is_now(&self, now: Duration, version: i64) -> bool {
-        self.at <= now || self.version.is_some_and(|known| known != version)
+/// What the driver has under way, and when each containment is to be looked at again.
+#[derive(Default)]
+struct Agenda {
+    under_way: HashSet<ContainmentId>,
+    due: HashMap<ContainmentId, Due>,
+}
+
+impl Agenda {
+    /// Those to begin now, in the order in which they have a right to it: first what we have not driven
+    /// yet, and of that what was never swept; then what has been due for longest (C2). By age alone, the
+    /// oldest would take every place again and again while a region of theirs hangs, and a new
+    /// containment would never be begun.
+    fn next(&mut self, live: &[Containment], now: Duration) -> Vec<ContainmentId> {
+        self.due
+            .retain(|id, _| live.iter().any(|containment| containment.id == *id));
+        let mut waiting = Vec::new();
+        for containment in live {
+            let due = self.due.get_mut(&containment.id).map(|due| {
+                if due.version.is_some_and(|known| known != containment.version) {
+                    // From here on it waits like the others, and ahead of who comes later.
+                    due.at = due.at.min(now);
+                    due.version = Some(containment.version);
+                }
+                due.at
+            });
+            if due.is_none_or(|at| at <= now) && !self.under_way.contains(&containment.id) {
+                waiting.push((due, containment.sweeps > 0, containment.id));
+            }
+        }
+        // Stable: what is equal stays oldest first.
+        waiting.sort_by_key(|(due, swept, _)| (*due, *swept));
+        waiting.into_iter().map(|(_, _, id)| id).collect()
+    }
+
+    /// Makes everything due, and forgets nobody's place: what has waited stays ahead.
+    fn hurry(&mut self, now: Duration) {
+        for due in self.due.values_mut() {
+            due.at = due.at.min(now);
+        }
+    }
+
+    fn ended(&mut self, id: ContainmentId, passed: Passed, settings: &KillSettings, now: Duration) {
+        self.under_way.remove(&id);
+        let wait = match passed.next {
+            Next::After(wait) => wait,
+            Next::Elsewhere => settings.poll_every.saturating_mul(5),
+            Next::Over => {
+                self.due.remove(&id);
+                return;
+            }
+        };
+        let due = Due {
+            at: now.saturating_add(wait),
+            version: passed.version,
+        };
+        self.due.insert(id, due);
     }
 }
 
@@ -76,6 +128,10 @@ pub struct KillSwitch {
     identity: Mutex<Option<Identity>>,
     /// Instance profiles as last seen, so that a blind moment of IAM does not hide machines.
     profiles: Mutex<HashMap<AgentId, BTreeSet<String>>>,
+    /// The enabled regions as last listed, so that the region that lists them does not hide the others.
+    regions: Mutex<BTreeSet<Region>>,
+    /// What people were told to be burning, so that each thing is told once.
+    told: Mutex<HashMap<ContainmentId, BTreeSet<String>>>,
     /// The leases of passes that are under way.
     leases: Mutex<HashMap<ContainmentId, Lease>>,
 }
@@ -101,15 +157,17 @@ impl KillSwitch {
             poke: Notify::new(),
             identity: Mutex::new(None),
             profiles: Mutex::new(HashMap::new()),
+            regions: Mutex::new(BTreeSet::new()),
+            told: Mutex::new(HashMap::new()),
             leases: Mutex::new(HashMap::new()),
         }
     }
 
-    /// Holds its leases as this run of the daemon, so that they are free once it is buried: after a crash
-    /// the next run goes on at once, and not when they would have expired.
+    /// Ties our leases to the epoch that this process lives in: when that is found dead, whoever comes
+    /// next takes them over at once (C6).
     #[must_use]
-    pub fn for_epoch(mut self, epoch: EpochId) -> Self {
-        self.holder = Lease::holder_of(epoch);
+    pub fn in_epoch(mut self, epoch: EpochId) -> Self {
+        self.holder = Lease::holder_in(epoch);
         self
     }
 
@@ -126,22 +184,28 @@ impl KillSwitch {
     /// up by the next run, as after a crash; only its lease is given back, so that nobody waits for it.
     pub async fn run(&self, shutdown: CancellationToken) {
         let mut passes: FuturesUnordered<BoxFuture<'_, (ContainmentId, Passed)>> = FuturesUnordered::new();
-        let mut under_way: HashSet<ContainmentId> = HashSet::new();
-        let mut due: HashMap<ContainmentId, Due> = HashMap::new();
-        while !shutdown.is_cancelled() {
+        let mut agenda = Agenda::default();
+        'run: while !shutdown.is_cancelled() {
             let settings = self.settings();
-            match self.store.live_containments().await {
+            let mut read = self.store.live_containments();
+            // The passes go on meanwhile: one of them may hold what the store is waiting for.
+            let live = loop {
+                tokio::select! {
+                    biased;
+                    () = shutdown.cancelled() => break 'run,
+                    live = &mut read => break live,
+                    Some((id, passed)) = passes.next(), if !passes.is_empty() => {
+                        agenda.ended(id, passed, &settings, self.clock.monotonic());
+                    }
+                }
+            };
+            match live {
                 Ok(live) => {
-                    let now = self.clock.monotonic();
-                    due.retain(|id, _| live.iter().any(|containment| containment.id == *id));
-                    for containment in live {
-                        let is_due = due
-                            .get(&containment.id)
-                            .is_none_or(|due| due.is_now(now, containment.version));
-                        if is_due && passes.len() < settings.concurrent && under_way.insert(containment.id) {
-                            let id = containment.id;
-                            passes.push(async move { (id, self.pass_and_log(id).await) }.boxed());
-                        }
+                    self.told().retain(|id, _| live.iter().any(|one| one.id == *id));
+                    let room = settings.concurrent.saturating_sub(passes.len());
+                    for id in agenda.next(&live, self.clock.monotonic()).into_iter().take(room) {
+                        agenda.under_way.insert(id);
+                        passes.push(async move { (id, self.pass_and_log(id).await) }.boxed());
                     }
                 }
                 Err(error) => tracing::warn!(%error, "the live containments cannot be read"),
@@ -150,19 +214,9 @@ impl KillSwitch {
                 biased;
                 () = shutdown.cancelled() => break,
                 Some((id, passed)) = passes.next(), if !passes.is_empty() => {
-                    under_way.remove(&id);
-                    let wait = match passed.next {
-                        Next::After(wait) => wait,
-                        Next::Elsewhere => settings.poll_every.saturating_mul(5),
-                        Next::Over => {
-                            due.remove(&id);
-                            continue;
-                        }
-                    };
-                    let at = self.clock.monotonic().saturating_add(wait);
-                    due.insert(id, Due { at, version: passed.version });
+                    agenda.ended(id, passed, &settings, self.clock.monotonic());
                 }
-                () = self.poke.notified() => due.clear(),
+                () = self.poke.notified() => agenda.hurry(self.clock.monotonic()),
                 () = self.clock.sleep(settings.poll_every) => {}
             }
         }
@@ -212,6 +266,10 @@ impl KillSwitch {
             tracing::debug!(%error, "a lease was not given back");
         }
         result
+    }
+
+    fn told(&self) -> MutexGuard<'_, HashMap<ContainmentId, BTreeSet<String>>> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn held(&self) -> MutexGuard<'_, HashMap<ContainmentId, Lease>> {
@@ -265,6 +323,7 @@ impl KillSwitch {
             ..Judgement::default()
         };
         self.write(&pass, judgement).await?;
+        self.told().insert(id, swept.told.clone());
         Ok(Passed {
             next: Next::After(next_in(&pass, &swept)),
             version: Some(swept.containment.version),
@@ -322,6 +381,9 @@ impl KillSwitch {
     }
 
     fn remember(&self, pass: &Pass<'_>, swept: &Swept) {
+        if let Some(listed) = &swept.listed {
+            *self.regions.lock().unwrap_or_else(PoisonError::into_inner) = listed.clone();
+        }
         if swept.plan.principals.unseen.is_empty() {
             let profiles = swept.plan.principals.profiles.clone();
             let mut known = self.profiles.lock().unwrap_or_else(PoisonError::into_inner);
@@ -341,7 +403,8 @@ impl KillSwitch {
         if let Some(identity) = &identity {
             guard = guard.with_principal(&identity.arn);
         }
-        let reviews = self.store.reviews(false, REVIEWS).await?;
+        let since = containment.opened_at;
+        let reviews = self.store.reviews_of(&containment.agent, since, REVIEWS).await?;
         let (foreign, asked) = foreign_reviews(&reviews, containment);
         let open = reviews.iter().filter(|review| {
             let ends = matches!(
@@ -357,8 +420,10 @@ impl KillSwitch {
             guard,
             account: identity.map(|identity| identity.account),
             profiles: profiles.get(&containment.agent).cloned().unwrap_or_default(),
+            regions: self.regions.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             foreign,
             asked,
+            told: self.told().get(&containment.id).cloned(),
             open,
         })
     }

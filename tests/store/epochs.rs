@@ -160,10 +160,10 @@ async fn two_may_bury_at_once(f: Fixture) {
 /// Nobody waits for the lease of a driver that is provably dead (C6); that of the living stays.
 async fn the_leases_of_the_dead_are_free(f: Fixture) {
     let hour = Duration::from_secs(3600);
-    let dead = Lease::holder_of(f.epoch);
+    let dead = Lease::holder_in(f.epoch);
     let held = f.store.lease("driver", &dead, now(), hour).await.unwrap().unwrap();
     let (store, _, _remains) = f.crash().await;
-    let living = Lease::holder_of(store.open_epoch(now(), "there").await.unwrap());
+    let living = Lease::holder_in(store.open_epoch(now(), "there").await.unwrap());
     store.lease("other", &living, now(), hour).await.unwrap().unwrap();
     assert_eq!(store.lease("driver", &living, later(1), hour).await.unwrap(), None);
     store.bury_dead_epochs(later(2), &LedgerRules::default()).await.unwrap();

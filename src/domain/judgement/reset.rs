@@ -147,6 +147,15 @@ pub fn line_changes(lines: &[Line], options: &ResetOptions, now: Timestamp) -> R
     Ok(LineChanges { overrides, rearm })
 }
 
+/// The lines on which a reset that has begun was overtaken: what came after it was checked brought them
+/// past their limits again.
+pub fn overtaken(lines: &[Line], now: Timestamp) -> Vec<LineKey> {
+    let open = lines.iter().filter(|line| !line.key.window.is_closed(now));
+    open.filter(|line| is_in_the_way(line, now))
+        .map(|line| line.key.clone())
+        .collect()
+}
+
 fn is_in_the_way(line: &Line, now: Timestamp) -> bool {
     line.rule.response > Response::Alert
         && !line.is_lifted(now)

@@ -350,7 +350,7 @@ pub(super) async fn reset(
     }
     let ledger = api.ledger.clone();
     api.watch
-        .reset(&agent, &options, |changes| change_lines(ledger, changes))
+        .reset(&agent, &options, |changes| change_lines(ledger.clone(), changes))
         .await?;
     state_of(&api, &agent).await
 }

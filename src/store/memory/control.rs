@@ -9,7 +9,7 @@ use super::disk::Disk;
 use crate::domain::agent::AgentState;
 use crate::domain::audit::AuditEntry;
 use crate::domain::containment::state::{Containment, Phase};
-use crate::domain::id::{AgentId, EpochId, KeyId, ReviewId};
+use crate::domain::id::{AgentId, KeyId, ReviewId};
 use crate::domain::review::{Decision, Review};
 use crate::ports::{AgentKey, Judgement, Lease, StoreError};
 
@@ -141,7 +141,7 @@ impl Disk {
         let token = match self.leases.get(name) {
             None => 1,
             Some(stored) if stored.holder == holder => stored.token,
-            Some(stored) if stored.expires_at <= now => stored.token + 1,
+            Some(stored) if stored.expires_at <= now || self.is_dead(&stored.holder) => stored.token + 1,
             Some(_) => return None,
         };
         let lease = Lease {
@@ -154,21 +154,18 @@ impl Disk {
         Some(lease)
     }
 
+    /// Whether a holder lived in an epoch that is closed.
+    fn is_dead(&self, holder: &str) -> bool {
+        let epoch = Lease::epoch_of(holder).and_then(|epoch| self.epochs.get(&epoch));
+        epoch.is_some_and(|epoch| epoch.closed)
+    }
+
     /// One that has passed on is not ours to give back.
     pub(super) fn release_lease(&mut self, lease: &Lease) {
         if let Some(stored) = self.leases.get_mut(&lease.name)
             && stored.holder == lease.holder
             && stored.token == lease.token
         {
-            stored.holder.clear();
-            stored.expires_at = Timestamp::MIN;
-        }
-    }
-
-    /// Frees what a dead epoch held.
-    pub(super) fn free_leases_of(&mut self, epoch: EpochId) {
-        let dead = Lease::holder_of(epoch);
-        for stored in self.leases.values_mut().filter(|stored| stored.holder == dead) {
             stored.holder.clear();
             stored.expires_at = Timestamp::MIN;
         }

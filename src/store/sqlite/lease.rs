@@ -12,7 +12,6 @@ use sqlx::SqliteConnection;
 use super::SqliteStore;
 use super::codec::{self, Columns};
 use super::error::store;
-use crate::domain::id::EpochId;
 use crate::ports::{Lease, StoreError};
 
 pub(super) async fn take(
@@ -26,12 +25,15 @@ pub(super) async fn take(
     let expires_at = now.checked_add(ttl).unwrap_or(Timestamp::MAX);
     let mut tx = store.writer.begin("taking a lease").await?;
     let work = async {
-        // Nobody's name is empty, so a released lease always changes hands.
+        // Nobody's name is empty, so a released lease always changes hands. The name of one who lives in
+        // an epoch is `Lease::holder_in`'s.
         let row = sqlx::query(
             "INSERT INTO lease (name, holder, token, expires_at) VALUES (?1, ?2, 1, ?3) \
              ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, expires_at = excluded.expires_at, \
              token = lease.token + (lease.holder <> excluded.holder) \
-             WHERE lease.holder = excluded.holder OR lease.expires_at <= ?4 RETURNING token",
+             WHERE lease.holder = excluded.holder OR lease.expires_at <= ?4 OR EXISTS ( \
+             SELECT 1 FROM epoch WHERE id = CAST(substr(lease.holder, 7) AS INTEGER) \
+             AND lease.holder = 'epoch:' || id AND closed_at IS NOT NULL) RETURNING token",
         )
         .bind(name)
         .bind(holder)
@@ -70,16 +72,6 @@ pub(super) async fn release(store: &SqliteStore, lease: &Lease) -> Result<(), St
     }
     .await;
     tx.end(work).await
-}
-
-/// Frees what a dead epoch held, in the transaction that buries it.
-pub(super) async fn free_of_dead(db: &mut SqliteConnection, epoch: EpochId) -> Result<(), StoreError> {
-    sqlx::query("UPDATE lease SET holder = '', expires_at = -1000000000000000000 WHERE holder = ?1")
-        .bind(Lease::holder_of(epoch))
-        .execute(db)
-        .await
-        .map_err(store("freeing the leases of a dead epoch"))
-        .map(|_| ())
 }
 
 /// The fence: fails if the lease has passed on.

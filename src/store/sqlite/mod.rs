@@ -194,6 +194,10 @@ impl Store for SqliteStore {
         judge::reviews(&self.readers, open_only, limit).await
     }
 
+    async fn reviews_of(&self, agent: &AgentId, since: Timestamp, limit: u32) -> Result<Vec<Review>, StoreError> {
+        judge::reviews_of(&self.readers, agent, since, limit).await
+    }
+
     async fn review(&self, id: ReviewId) -> Result<Option<Review>, StoreError> {
         judge::review(&self.readers, id).await
     }
