@@ -155,6 +155,14 @@ pub struct Lease {
     pub expires_at: Timestamp,
 }
 
+impl Lease {
+    /// The name under which a run of the daemon holds its leases. An epoch that is buried is provably
+    /// dead, so its leases are free from then on, and nobody waits for them to expire.
+    pub fn holder_of(epoch: EpochId) -> String {
+        format!("epoch {epoch}")
+    }
+}
+
 /// A credential of an agent, as stored: the hash of a random secret, never the secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AgentKey {
@@ -271,7 +279,8 @@ pub trait Store: Send + Sync + 'static {
     /// Closes an epoch whose holds have all ended; the last act of a clean shutdown.
     async fn close_epoch(&self, epoch: EpochId, now: Timestamp) -> Result<(), StoreError>;
     /// Closes every epoch whose lock proves it dead, and turns its open holds into unresolved
-    /// postings at their bounds, call by call. A live epoch of another process is left alone.
+    /// postings at their bounds, call by call; its leases are free. A live epoch of another process is left
+    /// alone.
     async fn bury_dead_epochs(&self, now: Timestamp, rules: &LedgerRules) -> Result<DeadEpochs, StoreError>;
 
     // --- the ledger -----------------------------------------------------------------------------

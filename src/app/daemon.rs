@@ -22,6 +22,7 @@ use crate::domain::audit::NewAudit;
 use crate::http::admin::{self, AdminApi, AuditPlace};
 use crate::http::agent::{self, AgentApi};
 use crate::http::auth::{AdminToken, KeyRing};
+use crate::http::body::Desk;
 use crate::http::serve::{Listener, serve};
 use crate::intake::usage::Intake;
 use crate::killswitch::KillSwitch;
@@ -107,14 +108,15 @@ impl Daemon {
         keys.refresh(&*store).await.context("the agents' keys cannot be read")?;
         refresh_keys(&mut supervisor, &keys, &store, &clock);
 
-        let killswitch = Arc::new(KillSwitch::new(
+        let killswitch = KillSwitch::new(
             Arc::clone(&store),
             cloud,
             Arc::clone(&clock),
             Arc::clone(&entropy),
             Arc::clone(&kill_settings),
             Arc::clone(&notifier),
-        ));
+        );
+        let killswitch = Arc::new(killswitch.for_epoch(ledger.epoch()));
         let poked = Arc::clone(&killswitch);
         let watch = Arc::new(Watch::new(
             Arc::clone(&store),
@@ -199,6 +201,7 @@ impl Daemon {
             refusals: Arc::clone(&audit.refusals),
             clock: Arc::clone(&clock),
             limits,
+            desk: Desk::default(),
             allowed_hosts: allowed_hosts.clone(),
         };
         let (reloaded, reload_clock) = (Arc::clone(&live), Arc::clone(&clock));
@@ -218,6 +221,7 @@ impl Daemon {
             reload: Arc::new(move || Box::pin(Arc::clone(&reloaded).reload(reload_clock.now()))),
             metrics: Arc::new(move || metrics.render()),
             limits,
+            desk: Desk::default(),
             allowed_hosts,
             token: current
                 .admin

@@ -1,5 +1,6 @@
 //! `backstop serve`: the daemon on this machine.
 
+use std::io::IsTerminal as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -97,7 +98,9 @@ fn start_log(settings: &Settings, verbose: u8) -> anyhow::Result<()> {
     };
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+        .with_writer(std::io::stderr)
+        // Colours are for a terminal; in a file or the journal they are noise.
+        .with_ansi(std::io::stderr().is_terminal());
     match settings.log.format {
         LogFormat::Json => log.json().try_init(),
         LogFormat::Text => log.try_init(),

@@ -321,15 +321,16 @@ mod tests {
         std::fs::write(bench.dir.path().join("config.toml"), BASE.replace("50", "60")).unwrap();
         let problems = bench
             .live
-            .reload_with::<()>(|_| Err("no".to_owned()))
+            .reload_with::<()>(|_, _| Err("no".to_owned()))
             .expect_err("not prepared");
         assert!(problems.to_string().ends_with("config.toml: no"), "{problems}");
         assert_eq!(bench.live.current().budgets[0].budget.limit, Usd::from_dollars(50));
-        let (change, seen) = bench
+        let (change, in_force, seen) = bench
             .live
-            .reload_with(|new| Ok(new.budgets[0].budget.limit))
+            .reload_with(|new, change| Ok((new.budgets[0].budget.limit, change.overrides().count())))
             .expect("sound");
-        assert_eq!((change.overrides().count(), seen), (1, Usd::from_dollars(60)));
+        assert_eq!((change.overrides().count(), seen), (1, (Usd::from_dollars(60), 1)));
+        assert!(Arc::ptr_eq(&in_force, &bench.live.current()));
     }
 
     #[test]

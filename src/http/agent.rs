@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use axum::body::Body;
-use axum::extract::{Path, Query, Request, State};
+use axum::extract::{Query, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -19,8 +19,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::auth::{KeyRing, check_host};
-use super::body::{self, BodyLimits, Format};
+use super::body::{self, BodyLimits, Desk, Format};
 use super::error::Failure;
+use super::path::Path;
 use super::view;
 use crate::audit::Refusals;
 use crate::domain::audit::NewAudit;
@@ -48,6 +49,7 @@ pub struct AgentApi {
     /// Refused holds on their way to the audit log (D3).
     pub refusals: Arc<Refusals>,
     pub limits: BodyLimits,
+    pub desk: Desk,
     pub allowed_hosts: Vec<String>,
 }
 
@@ -147,7 +149,7 @@ async fn usage(
         parameters.all_or_nothing,
         &headers,
         body,
-        api.limits,
+        (api.limits, &api.desk),
     )
     .await
 }
@@ -159,13 +161,14 @@ pub(super) async fn take_in(
     all_or_nothing: bool,
     headers: &HeaderMap,
     body: Body,
-    limits: BodyLimits,
+    (limits, desk): (BodyLimits, &Desk),
 ) -> Result<Response, Failure> {
     let encoding = match body::format(headers, true)? {
         Format::Json => Encoding::Json,
         Format::JsonLines => Encoding::JsonLines,
     };
     let body = body::read(body, limits).await?;
+    let _room = desk.room_for(&body).await;
     match intake.report(source, &body, encoding, all_or_nothing).await {
         Ok(receipt) => Ok(receipt_answer(receipt)),
         Err(IntakeFailure::Refused { rejection, receipt }) => {

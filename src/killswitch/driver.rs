@@ -23,7 +23,7 @@ use crate::domain::containment::image::BeforeImage;
 use crate::domain::containment::observed::Identity;
 use crate::domain::containment::state::{Containment, Phase};
 use crate::domain::containment::target::CloudTargets;
-use crate::domain::id::{AgentId, ContainmentId};
+use crate::domain::id::{AgentId, ContainmentId, EpochId};
 use crate::domain::review::{Question, Review};
 use crate::ports::{Clock, Cloud, Entropy, Judgement, Lease, Notifier, Store};
 
@@ -103,6 +103,14 @@ impl KillSwitch {
             profiles: Mutex::new(HashMap::new()),
             leases: Mutex::new(HashMap::new()),
         }
+    }
+
+    /// Holds its leases as this run of the daemon, so that they are free once it is buried: after a crash
+    /// the next run goes on at once, and not when they would have expired.
+    #[must_use]
+    pub fn for_epoch(mut self, epoch: EpochId) -> Self {
+        self.holder = Lease::holder_of(epoch);
+        self
     }
 
     /// Makes the driver look now: a containment was opened, or a reset or decision was written.

@@ -178,6 +178,10 @@ async fn each(
 ) -> BTreeMap<String, StepResult> {
     let mut results: BTreeMap<String, StepResult> =
         answer.accepted.into_iter().map(|id| (id, StepResult::Done)).collect();
+    // Somebody stopped it between our look and our call, or an earlier call of ours did: then its step
+    // remembers that it may have.
+    let not_by_this_call = || StepResult::Failing("it was down before the call".to_owned());
+    results.extend(answer.already.into_iter().map(|id| (id, not_by_this_call())));
     let reasons: Vec<_> = answer
         .refused
         .iter()

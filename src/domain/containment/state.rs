@@ -90,9 +90,20 @@ pub struct Step {
     pub action: Action,
     pub state: StepState,
     pub attempts: i64,
+    /// An earlier attempt may have worked, although nothing was noted of it: what a later one came to
+    /// says nothing about that.
+    #[serde(default)]
+    pub maybe_done: bool,
     pub last_error: Option<String>,
     pub first_at: Timestamp,
     pub last_at: Timestamp,
+}
+
+impl Step {
+    /// Whether what is seen now, if it is as the step would leave it, is to be taken for our doing.
+    pub fn may_have_happened(&self) -> bool {
+        self.maybe_done || matches!(self.state, StepState::Started | StepState::Done)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use super::image::Before;
 use super::observed::{Instance, InstanceState, SpotKind};
 use super::plan::{ForeignMatch, Frame, RegionPlan, RegionView};
-use super::state::{Action, StepState, StillBurning};
+use super::state::{Action, Step, StepState, StillBurning};
 use super::target::Resource;
 
 /// What may be done about a running machine.
@@ -46,12 +46,20 @@ pub fn plan_region(frame: &Frame<'_>, view: &RegionView, profiles: &BTreeSet<Str
             return plan;
         }
     };
-    if frame.account.is_none() {
+    let Some(ours) = frame.account else {
         plan.unseen.push(StillBurning {
             resource: region_id,
             why: "the account of our credentials is not known yet".to_owned(),
         });
         return plan;
+    };
+    let declared = frame.targets.account.as_str();
+    if !declared.is_empty() && declared != ours && frame.declares(&view.region) {
+        // What is seen here is another account's; the agent's own may be full of machines.
+        plan.unseen.push(StillBurning {
+            resource: region_id,
+            why: format!("the agent's account is {declared}, but our credentials are of account {ours}"),
+        });
     }
     let mut todo = Todo::default();
     // One row an instance, in the order of ids, whatever filters found it.
@@ -204,10 +212,8 @@ fn ownership(
     profiles: &BTreeSet<String>,
 ) -> Option<Match> {
     let touched = |action| {
-        frame
-            .steps
-            .get(action, resource)
-            .is_some_and(|step| matches!(step.state, StepState::Started | StepState::Done))
+        let step = frame.steps.get(action, resource);
+        step.is_some_and(Step::may_have_happened)
     };
     if touched(Action::StopInstance) || touched(Action::TerminateInstance) {
         return Some(Match::Stopped);
@@ -272,7 +278,7 @@ fn adopt(frame: &Frame<'_>, plan: &mut RegionPlan, resource: &Resource) {
     let asked = frame
         .steps
         .since(Action::StopInstance, resource, image.recorded_at)
-        .is_some_and(|step| matches!(step.state, StepState::Started | StepState::Done));
+        .is_some_and(Step::may_have_happened);
     if image.changed_at.is_none() && asked {
         plan.adopted.push(resource.clone());
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
@@ -16,15 +16,17 @@ use super::impact::{plan_view, reset_view};
 use super::{AdminApi, By, agent_of, audited, json_body};
 use crate::domain::containment::state::Mode;
 use crate::domain::id::{AgentId, KeyId};
-use crate::domain::judgement::reset::{LineChanges, ResetOptions};
+use crate::domain::judgement::reset::{LineChanges, ResetOptions, ResetRejection};
 use crate::domain::money::Usd;
 use crate::domain::rejection::Rejection;
 use crate::http::agent::query;
 use crate::http::auth::new_key;
 use crate::http::error::Failure;
+use crate::http::path::Path;
 use crate::http::view;
 use crate::ledger::Ledger;
 use crate::ports::LineQuery;
+use crate::watch::lifecycle::ResetError;
 
 /// Bytes of a reason at most.
 const MAX_REASON: usize = 1_000;
@@ -280,6 +282,13 @@ pub(super) async fn impact(
                 .collect();
             let options = options(only, asked.raise_usd.as_deref(), asked.until, &by.0)?;
             let checked = api.watch.check_reset(&agent, &options).await;
+            // Of an agent that is not contained there is no impact to tell; why not is the better answer.
+            let checked = match checked {
+                Err(ResetError::Rejected(rejection @ ResetRejection::NotContained { .. })) => {
+                    return Err(ResetError::Rejected(rejection).into());
+                }
+                checked => checked,
+            };
             let impact = api.killswitch.impact(&agent, &options.only).await?;
             Ok(Json(reset_view(&impact, checked)))
         }

@@ -27,7 +27,7 @@ use ed25519_dalek::VerifyingKey;
 use serde::de::DeserializeOwned;
 
 use super::auth::{AdminToken, KeyRing, check_host};
-use super::body::{self, BodyLimits};
+use super::body::{self, BodyLimits, Desk};
 use super::error::Failure;
 use super::serve::Peer;
 use crate::audit::{AuditHealth, Cadence};
@@ -62,6 +62,7 @@ pub struct AdminApi {
     /// Renders the metrics.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
     pub limits: BodyLimits,
+    pub desk: Desk,
     pub allowed_hosts: Vec<String>,
     pub token: Option<AdminToken>,
     /// User ids that may use the socket.

@@ -9,7 +9,7 @@ use super::disk::Disk;
 use crate::domain::agent::AgentState;
 use crate::domain::audit::AuditEntry;
 use crate::domain::containment::state::{Containment, Phase};
-use crate::domain::id::{AgentId, KeyId, ReviewId};
+use crate::domain::id::{AgentId, EpochId, KeyId, ReviewId};
 use crate::domain::review::{Decision, Review};
 use crate::ports::{AgentKey, Judgement, Lease, StoreError};
 
@@ -160,6 +160,15 @@ impl Disk {
             && stored.holder == lease.holder
             && stored.token == lease.token
         {
+            stored.holder.clear();
+            stored.expires_at = Timestamp::MIN;
+        }
+    }
+
+    /// Frees what a dead epoch held.
+    pub(super) fn free_leases_of(&mut self, epoch: EpochId) {
+        let dead = Lease::holder_of(epoch);
+        for stored in self.leases.values_mut().filter(|stored| stored.holder == dead) {
             stored.holder.clear();
             stored.expires_at = Timestamp::MIN;
         }

@@ -102,6 +102,7 @@ impl Disk {
         let holds = self.open_holds(id, Timestamp::MAX, limit);
         if holds.is_empty() {
             self.live_epoch(id)?.closed = true;
+            self.free_leases_of(id);
             return Ok(Burial::Closed);
         }
         let bounds = holds.iter().filter_map(|hold| self.holds.get(hold));

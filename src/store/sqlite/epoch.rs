@@ -16,6 +16,7 @@ use super::SqliteStore;
 use super::codec::{self, Columns};
 use super::commit;
 use super::error::store;
+use super::lease;
 use super::lock::FileLock;
 use crate::domain::id::{EpochId, HoldId};
 use crate::domain::ledger::batch::{Batch, LedgerRules, MAX_BATCH, Op};
@@ -166,6 +167,7 @@ async fn bury_one(
             };
             let holds = open_holds(db, epoch, MAX_BATCH).await?;
             if holds.is_empty() {
+                lease::free_of_dead(db, epoch).await?;
                 mark_closed(db, epoch, now).await?;
                 return Ok(Step::Closed);
             }

@@ -12,6 +12,7 @@ use sqlx::SqliteConnection;
 use super::SqliteStore;
 use super::codec::{self, Columns};
 use super::error::store;
+use crate::domain::id::EpochId;
 use crate::ports::{Lease, StoreError};
 
 pub(super) async fn take(
@@ -69,6 +70,16 @@ pub(super) async fn release(store: &SqliteStore, lease: &Lease) -> Result<(), St
     }
     .await;
     tx.end(work).await
+}
+
+/// Frees what a dead epoch held, in the transaction that buries it.
+pub(super) async fn free_of_dead(db: &mut SqliteConnection, epoch: EpochId) -> Result<(), StoreError> {
+    sqlx::query("UPDATE lease SET holder = '', expires_at = -1000000000000000000 WHERE holder = ?1")
+        .bind(Lease::holder_of(epoch))
+        .execute(db)
+        .await
+        .map_err(store("freeing the leases of a dead epoch"))
+        .map(|_| ())
 }
 
 /// The fence: fails if the lease has passed on.

@@ -63,7 +63,7 @@ fn an_agent_that_relaunches_is_shut_out_and_brought_down() {
     // One-time spot, protected, foreign and the guard run on; nothing that was launched does.
     assert_eq!(held.count(InstanceState::Running), 4);
     assert_eq!(held.count(InstanceState::Pending), 0);
-    assert_eq!(scene.last_now().coverage.still_burning.len(), 3);
+    assert_eq!(scene.last_now().coverage.still_burning.len(), 4);
 }
 
 #[test]

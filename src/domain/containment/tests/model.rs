@@ -68,9 +68,11 @@ pub struct World {
     pub now: Timestamp,
     pub instances: BTreeMap<String, Instance>,
     pub principals: BTreeMap<Principal, PrincipalState>,
-    /// Instances whose stop is refused for good.
+    /// Instances and keys whose stop or deactivation is refused for good.
     pub refuse: BTreeSet<String>,
     pub down: BTreeSet<Region>,
+    /// Of our credentials.
+    pub account: Option<String>,
     pub targets: CloudTargets,
     pub guard: Guard,
     pub containment: Containment,
@@ -112,6 +114,7 @@ impl World {
             ]),
             refuse: BTreeSet::new(),
             down: BTreeSet::new(),
+            account: Some(ACCOUNT.to_owned()),
             targets: CloudTargets {
                 account: ACCOUNT.to_owned(),
                 principals: vec![role(), user()],
@@ -170,7 +173,7 @@ impl World {
             containment: &self.containment,
             targets: &self.targets,
             guard: &self.guard,
-            account: Some(ACCOUNT),
+            account: self.account.as_deref(),
             images: &self.images,
             steps: &self.steps,
             foreign: &self.foreign,
@@ -229,6 +232,9 @@ impl World {
                 key_id: key.key_id.clone(),
             };
             self.step(&mut fuel, Action::DeactivateKey, &resource, |world| {
+                if world.refuse.contains(&key.key_id) {
+                    return Err("AccessDenied".to_owned());
+                }
                 world.set_key(&key.key_id, false);
                 Ok(())
             })?;
@@ -259,7 +265,7 @@ impl World {
         }
         fuel.burn()?;
         let spacing = SignedDuration::from_secs(10);
-        let (next, progress) = after_sweep(&self.containment, &plan, self.now, spacing, spacing);
+        let (next, progress) = after_sweep(&self.containment, &plan, self.now, spacing, self.rules.attribution_lag);
         self.containment = next;
         self.pass_time();
         Some((plan, progress))
@@ -280,6 +286,7 @@ impl World {
         plan_restore(&RestoreInput {
             now: self.now,
             containment: &self.containment,
+            account: self.account.as_deref(),
             images: &self.images,
             steps: &self.steps,
             principals: self
@@ -381,7 +388,13 @@ impl World {
             "C1: {resource} is changed without a before-image"
         );
         fuel.burn()?;
-        let step = self.steps.start(self.containment.id, action, resource, self.now);
+        let step = self.steps.start(
+            self.containment.id,
+            action,
+            resource,
+            self.images.get(resource),
+            self.now,
+        );
         self.steps.put(step.clone());
         fuel.burn()?;
         self.touched.insert(resource.to_string());
@@ -405,7 +418,7 @@ impl World {
         image.changed_at.get_or_insert(self.now);
     }
 
-    fn set_key(&mut self, key_id: &str, active: bool) {
+    pub fn set_key(&mut self, key_id: &str, active: bool) {
         for key in self.principals.values_mut().flat_map(|state| &mut state.keys) {
             if key.id == key_id {
                 key.active = active;

@@ -1,7 +1,7 @@
 //! One row of the rules at a time.
 
 use super::model::{Fuel, PROFILE, World, containment, instance, region, role, user};
-use crate::domain::containment::coverage::Progress;
+use crate::domain::containment::coverage::{CREATORS, Progress};
 use crate::domain::containment::deny;
 use crate::domain::containment::image::Before;
 use crate::domain::containment::observed::{Instance, InstanceState, SpotKind};
@@ -113,6 +113,20 @@ fn another_account_is_out_of_reach() {
 }
 
 #[test]
+fn nothing_is_proved_of_an_account_that_is_not_seen() {
+    // Declares tags alone: no principal says that the account is the wrong one.
+    let mut world = World::new(vec![instance("eu-west-1", "i-1", "a")]);
+    world.targets.principals.clear();
+    world.targets.account = "999999999999".to_owned();
+    for _ in 0..10 {
+        assert_ne!(world.sweep(Fuel::ENDLESS).unwrap().1, Progress::Contained);
+    }
+    assert!(why(&world, "region:us-east-1").contains("the agent's account is 999999999999"));
+    assert_eq!(world.plan().regions[0].ask.len(), 1, "a match there still asks a person");
+    assert!(world.touched.is_empty());
+}
+
+#[test]
 fn a_region_that_is_down_holds_nothing_back_and_proves_nothing() {
     let mut world = World::new(vec![
         instance("eu-west-1", "i-1", "a"),
@@ -207,6 +221,23 @@ fn revoke_ends_after_the_deny() {
         !world.principals[&user()].keys[1].active,
         "inactive before, inactive after"
     );
+}
+
+#[test]
+fn a_key_that_a_person_made_inactive_stays_so() {
+    let mut world = World::new(Vec::new());
+    world.refuse.insert("AKIA1".to_owned());
+    world.sweep(Fuel::ENDLESS);
+    assert!(world.principals[&user()].keys[0].active, "we were refused");
+    world.set_key("AKIA1", false);
+    world.contain();
+    assert!(
+        world.containment.coverage.denied.iter().any(|id| id.ends_with("AKIA1")),
+        "it is denied, whoever did it"
+    );
+    world.reset(&[]);
+    assert!(!world.principals[&user()].keys[0].active);
+    assert!(world.images.is_empty());
 }
 
 #[test]
@@ -305,6 +336,54 @@ fn machines_that_cannot_be_seen_in_time_stay_owed() {
     world.contain();
     world.reset(&[]);
     assert_eq!(state(&world, "i-1"), InstanceState::Running);
+}
+
+#[test]
+fn a_restore_believes_nothing_that_another_account_shows() {
+    let mut world = World::new(vec![instance("eu-west-1", "i-1", "a")]);
+    let first = world.snapshot();
+    world.contain();
+    let images = world.images.clone();
+    // To those credentials everything is gone, for longer than machines are waited for.
+    let there = (std::mem::take(&mut world.instances), world.principals.clone());
+    for state in world.principals.values_mut() {
+        state.exists = false;
+        state.keys.clear();
+    }
+    world.begin_restore(&[]);
+    for account in [None, Some("999999999999".to_owned())] {
+        world.account = account;
+        for _ in 0..100 {
+            assert_eq!(world.restore(Fuel::ENDLESS), Some(false));
+        }
+        assert_eq!(world.images, images, "no before-image is spent");
+    }
+    let plan = world.plan_restore();
+    assert_eq!(plan.waiting.len(), images.len());
+    assert!(plan.waiting.iter().all(|line| line.why.contains("of account 999999999999")));
+    world.account = Some(super::model::ACCOUNT.to_owned());
+    (world.instances, world.principals) = there;
+    world.containment.restoring_at = Some(world.now);
+    while world.restore(Fuel::ENDLESS) != Some(true) {}
+    assert_eq!(world.snapshot(), first);
+}
+
+#[test]
+fn machines_that_only_their_creator_gives_away_are_a_gap_that_is_said() {
+    let mut world = World::new(vec![instance("eu-west-1", "i-1", "a")]);
+    world.contain();
+    assert!(why(&world, CREATORS).contains("is not looked for"));
+    assert_eq!(world.containment.coverage.attribution_pending_until, None);
+    // Once something reads creator events, they are waited for instead.
+    world.rules.attribution_lag = Some(jiff::SignedDuration::from_mins(15));
+    world.sweep(Fuel::ENDLESS);
+    assert_eq!(why(&world, CREATORS), "");
+    assert!(world.containment.coverage.attribution_pending_until.is_some());
+    // A revoked agent's machines are left alone anyway.
+    let mut revoked = World::new(Vec::new());
+    revoked.containment.mode = Mode::Revoke;
+    revoked.contain();
+    assert_eq!(revoked.containment.coverage.still_burning, []);
 }
 
 #[test]
