@@ -15,6 +15,7 @@ use super::machine;
 
 pub const AGENT: &str = "load";
 const TOKEN: &str = "token-for-the-load-script";
+const COMMIT_SECONDS: &str = "backstop_ledger_commit_seconds";
 const START_LIMIT: Duration = Duration::from_secs(60);
 
 /// Four budgets that every call counts on: the agent's total is the hot line.
@@ -130,7 +131,24 @@ impl Daemon {
         daemon.admin.address = addresses.admin;
         let key = daemon.new_key().await?;
         daemon.agent.token = key;
+        daemon.see_first_commit().await?;
         Ok(daemon)
+    }
+
+    /// Waits until the metrics know a commit: the rules, which every start writes. The exporter's
+    /// percentiles leave out what came before the first block of samples that it looks at, and looks at
+    /// the newest first; so it has to have looked once before the load begins.
+    async fn see_first_commit(&self) -> Result<()> {
+        let mut admin = Connection::open(&self.admin).await?;
+        let seen = async {
+            while !admin.must(200, "GET", "/metrics", "").await?.contains(COMMIT_SECONDS) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            anyhow::Ok(())
+        };
+        tokio::time::timeout(START_LIMIT, seen)
+            .await
+            .context("no commit is seen")?
     }
 
     async fn new_key(&self) -> Result<String> {
@@ -170,7 +188,7 @@ impl Daemon {
             value.with_context(|| format!("/metrics has no {name}:\n{text}"))
         };
         let quantile = |q: &str| {
-            let seconds = value(&format!("backstop_ledger_commit_seconds{{quantile=\"{q}\"}}"))?;
+            let seconds = value(&format!("{COMMIT_SECONDS}{{quantile=\"{q}\"}}"))?;
             anyhow::Ok(Duration::try_from_secs_f64(seconds)?)
         };
         Ok(Side {

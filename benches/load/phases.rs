@@ -52,6 +52,7 @@ struct Load<'a> {
 struct Done {
     calls: u64,
     times: Times,
+    took: Duration,
 }
 
 impl Load<'_> {
@@ -59,8 +60,8 @@ impl Load<'_> {
         Daemon::start(&self.args.binary, self.dir).await
     }
 
-    fn end(&self) -> Instant {
-        clock() + Duration::from_secs(self.args.seconds)
+    fn length(&self) -> Duration {
+        Duration::from_secs(self.args.seconds)
     }
 
     /// Kilobytes that are resident once nothing has happened for a while.
@@ -72,10 +73,10 @@ impl Load<'_> {
     /// Usage reports, each request with so many rows.
     async fn reports(&self, rows: u64, connections: usize) -> Result<()> {
         let daemon = self.start().await?;
-        let (cpu, start, end) = (daemon.cpu()?, clock(), self.end());
-        let done = crowd(connections, &daemon.agent, async move |mut connection, n| {
+        let (cpu, length) = (daemon.cpu()?, self.length());
+        let done = crowd(connections, &daemon.agent, async move |mut connection, n, start| {
             let mut done = Done::default();
-            while clock() < end {
+            while start.elapsed() < length {
                 let body = reports(rows, n, done.calls);
                 let sent = clock();
                 connection.must(200, "POST", "/v1/usage", &body).await?;
@@ -89,17 +90,17 @@ impl Load<'_> {
             1 => format!("usage reports, single, {connections} connections"),
             rows => format!("usage reports, {rows} a request, {connections} connections"),
         };
-        self.close(daemon, &what, done, rows, start, cpu).await.map(drop)
+        self.close(daemon, &what, done, rows, cpu).await.map(drop)
     }
 
     /// Holds placed and captured as fast as they go.
     async fn holds(&self) -> Result<()> {
         let daemon = self.start().await?;
         let connections = self.args.connections;
-        let (cpu, start, end) = (daemon.cpu()?, clock(), self.end());
-        let done = crowd(connections, &daemon.agent, async move |mut connection, _| {
+        let (cpu, length) = (daemon.cpu()?, self.length());
+        let done = crowd(connections, &daemon.agent, async move |mut connection, _, start| {
             let mut done = Done::default();
-            while clock() < end {
+            while start.elapsed() < length {
                 let sent = clock();
                 let hold = place(&mut connection).await?;
                 done.times.push(sent.elapsed());
@@ -110,38 +111,42 @@ impl Load<'_> {
         })
         .await?;
         let what = format!("holds placed and captured, {connections} connections");
-        self.close(daemon, &what, done, 1, start, cpu).await.map(drop)
+        self.close(daemon, &what, done, 1, cpu).await.map(drop)
     }
 
     /// Holds at a fixed rate, whatever the answers take (an open loop): what a hold adds to a call.
     async fn fixed_rate(&self) -> Result<()> {
         let daemon = self.start().await?;
-        let (cpu, start, end) = (daemon.cpu()?, clock(), self.end());
+        let (cpu, length) = (daemon.cpu()?, self.length());
         let pairs = self.args.rate / 2;
         let spacing = Duration::from_secs(1) / u32::try_from(pairs.max(1))?;
         let next = Rc::new(Cell::new(0_u32));
-        let done = crowd(FIXED_CONNECTIONS, &daemon.agent, async move |mut connection, _| {
-            let mut done = Done::default();
-            loop {
-                let mut due = start + spacing * next.replace(next.get() + 1);
-                if due >= end {
-                    return Ok(done);
+        let done = crowd(
+            FIXED_CONNECTIONS,
+            &daemon.agent,
+            async move |mut connection, _, start| {
+                let mut done = Done::default();
+                loop {
+                    let mut due = start + spacing * next.replace(next.get() + 1);
+                    if due >= start + length {
+                        return Ok(done);
+                    }
+                    if clock() < due {
+                        tokio::time::sleep_until(due.into()).await;
+                        // The timer's own lateness is the load's, not the daemon's. One that finds no free
+                        // connection is late because of the daemon, and counts from when it was due.
+                        due = clock();
+                    }
+                    let hold = place(&mut connection).await?;
+                    done.times.push(due.elapsed());
+                    capture(&mut connection, &hold).await?;
+                    done.calls += 1;
                 }
-                if clock() < due {
-                    tokio::time::sleep_until(due.into()).await;
-                    // The timer's own lateness is the load's, not the daemon's. One that finds no free
-                    // connection is late because of the daemon, and counts from when it was due.
-                    due = clock();
-                }
-                let hold = place(&mut connection).await?;
-                done.times.push(due.elapsed());
-                capture(&mut connection, &hold).await?;
-                done.calls += 1;
-            }
-        })
+            },
+        )
         .await?;
         let what = format!("holds placed and captured, {} requests/s", self.args.rate);
-        let (mut times, side) = self.close(daemon, &what, done, 1, start, cpu).await?;
+        let (mut times, side) = self.close(daemon, &what, done, 1, cpu).await?;
         let commits = |time: Duration, commit: Duration| time.as_secs_f64() / commit.as_secs_f64().max(1e-9);
         say(&format!(
             "placing a hold adds {:.2} commits at p50 ({}; budget 1.5 commits + 150 µs = {}), {:.2} at p99 ({}; budget 3 commits + 1 ms = {})",
@@ -195,31 +200,32 @@ impl Load<'_> {
         what: &str,
         mut done: Done,
         rows: u64,
-        start: Instant,
         cpu: Duration,
     ) -> Result<(Times, Side)> {
-        let took = start.elapsed();
         let side = daemon.side(u32::try_from(done.calls)?, cpu).await?;
         let units = f64::from(u32::try_from(done.calls * rows)?);
-        table::row(what, units / took.as_secs_f64(), &mut done.times, &side);
+        table::row(what, units / done.took.as_secs_f64(), &mut done.times, &side);
         daemon.stop().await?;
         Ok((done.times, side))
     }
 }
 
-/// Runs the same work on so many connections at once, on this thread.
+/// Runs the same work on so many connections at once, on this thread. The work is told when it began:
+/// after every connection was open.
 async fn crowd<F>(connections: usize, target: &Target, work: F) -> Result<Done>
 where
-    F: AsyncFn(Connection, usize) -> Result<Done> + 'static,
+    F: AsyncFn(Connection, usize, Instant) -> Result<Done> + 'static,
 {
-    let local = LocalSet::new();
-    let work = Rc::new(work);
-    let mut tasks = Vec::with_capacity(connections);
-    for n in 0..connections {
-        let connection = Connection::open(target).await?;
-        let work = Rc::clone(&work);
-        tasks.push(local.spawn_local(async move { work(connection, n).await }));
+    let mut open = Vec::with_capacity(connections);
+    for _ in 0..connections {
+        open.push(Connection::open(target).await?);
     }
+    let (local, work, start) = (LocalSet::new(), Rc::new(work), clock());
+    let spawn = |(n, connection)| {
+        let work = Rc::clone(&work);
+        local.spawn_local(async move { work(connection, n, start).await })
+    };
+    let tasks: Vec<_> = open.into_iter().enumerate().map(spawn).collect();
     let all = async {
         let mut sum = Done::default();
         for task in tasks {
@@ -227,6 +233,7 @@ where
             sum.calls += done.calls;
             sum.times.merge(done.times);
         }
+        sum.took = start.elapsed();
         anyhow::Ok(sum)
     };
     local.run_until(all).await
