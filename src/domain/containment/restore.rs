@@ -303,11 +303,7 @@ fn changed(input: &RestoreInput<'_>, action: Action, resource: &Resource, image:
 }
 
 /// A step that belongs to the restore that runs now, not to an earlier one that a breach cut short.
-fn step_of_this_restore<'a>(
-    input: &RestoreInput<'a>,
-    action: Action,
-    resource: &Resource,
-) -> Option<&'a Step> {
+fn step_of_this_restore<'a>(input: &RestoreInput<'a>, action: Action, resource: &Resource) -> Option<&'a Step> {
     let since = input.containment.restoring_at?;
     input.steps.since(action, resource, since)
 }

@@ -122,7 +122,11 @@ fn nothing_is_proved_of_an_account_that_is_not_seen() {
         assert_ne!(world.sweep(Fuel::ENDLESS).unwrap().1, Progress::Contained);
     }
     assert!(why(&world, "region:us-east-1").contains("the agent's account is 999999999999"));
-    assert_eq!(world.plan().regions[0].ask.len(), 1, "a match there still asks a person");
+    assert_eq!(
+        world.plan().regions[0].ask.len(),
+        1,
+        "a match there still asks a person"
+    );
     assert!(world.touched.is_empty());
 }
 
@@ -360,7 +364,11 @@ fn a_restore_believes_nothing_that_another_account_shows() {
     }
     let plan = world.plan_restore();
     assert_eq!(plan.waiting.len(), images.len());
-    assert!(plan.waiting.iter().all(|line| line.why.contains("of account 999999999999")));
+    assert!(
+        plan.waiting
+            .iter()
+            .all(|line| line.why.contains("of account 999999999999"))
+    );
     world.account = Some(super::model::ACCOUNT.to_owned());
     (world.instances, world.principals) = there;
     world.containment.restoring_at = Some(world.now);
