@@ -224,7 +224,13 @@ async fn reports_breach_a_budget_the_agent_is_contained_through_two_deaths_and_r
     assert!(texts(&coverage["denied"]).contains(&role), "{coverage:#}");
     let stopped: BTreeSet<String> = texts(&coverage["stopped"]).iter().map(|id| machine(id)).collect();
     assert_eq!(stopped, world.owned);
-    assert_eq!(coverage["still_burning"], json!([]), "{coverage:#}");
+    let burning = coverage["still_burning"].as_array().cloned().unwrap_or_default();
+    let burning: Vec<&str> = burning.iter().filter_map(|line| line["resource"].as_str()).collect();
+    assert_eq!(
+        burning,
+        ["creators"],
+        "nothing but what nobody looks for yet: {coverage:#}"
+    );
     assert_eq!(
         contained["containment"]["generation"], 1,
         "one containment, through both deaths"
