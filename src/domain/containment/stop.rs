@@ -275,11 +275,11 @@ fn adopt(frame: &Frame<'_>, plan: &mut RegionPlan, resource: &Resource) {
     let Some(image) = frame.images.get(resource) else {
         return;
     };
-    let asked = frame
-        .steps
-        .since(Action::StopInstance, resource, image.recorded_at)
-        .is_some_and(Step::may_have_happened);
-    if image.changed_at.is_none() && asked {
+    // A stop of what somebody started meanwhile is noted anew: only the last one says whose doing it is
+    // that the machine is down.
+    let step = frame.steps.since(Action::StopInstance, resource, image.recorded_at);
+    let unnoted = |step: &Step| image.changed_at.is_none_or(|noted| noted < step.last_at);
+    if step.is_some_and(|step| step.may_have_happened() && unnoted(step)) {
         plan.adopted.push(resource.clone());
     }
 }

@@ -318,7 +318,9 @@ impl World {
                     id: id.clone(),
                 };
                 self.step(&mut fuel, Action::StartInstance, &resource, |world| {
-                    world.instances.get_mut(id).unwrap().state = InstanceState::Pending;
+                    let now = world.now;
+                    let machine = world.instances.get_mut(id).unwrap();
+                    (machine.state, machine.launched_at) = (InstanceState::Pending, Some(now));
                     Ok(())
                 })?;
             }
@@ -415,7 +417,7 @@ impl World {
 
     fn note_changed(&mut self, resource: &Resource) {
         let image = self.images.get_mut(resource).unwrap();
-        image.changed_at.get_or_insert(self.now);
+        image.changed_at = Some(self.now);
     }
 
     pub fn set_key(&mut self, key_id: &str, active: bool) {
