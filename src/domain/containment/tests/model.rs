@@ -244,6 +244,7 @@ impl World {
                 (Action::StopInstance, &part.stops),
                 (Action::StopInstance, &part.probes),
                 (Action::TerminateInstance, &part.terminates),
+                (Action::TerminateInstance, &part.terminate_probes),
             ] {
                 for id in lists.iter().flatten() {
                     let resource = Resource::Instance {

@@ -79,6 +79,22 @@ fn what_can_only_be_destroyed_is_destroyed_by_an_explicit_setting() {
 }
 
 #[test]
+fn a_termination_that_was_refused_is_tried_again() {
+    let mut one_time = instance("eu-west-1", "i-onetime", "a");
+    one_time.spot = Some(SpotKind::OneTime);
+    let mut world = World::new(vec![one_time]);
+    world.rules.terminate_unstoppable = true;
+    world.refuse.insert("i-onetime".to_owned());
+    world.contain();
+    assert_eq!(why(&world, "i-onetime"), "OperationNotPermitted");
+    world.refuse.clear();
+    for _ in 0..10 {
+        world.sweep(Fuel::ENDLESS);
+    }
+    assert_eq!(state(&world, "i-onetime"), InstanceState::Terminated);
+}
+
+#[test]
 fn a_match_outside_the_declared_regions_asks_a_person() {
     let mut world = World::new(vec![
         instance("ap-south-1", "i-far", "a"),
