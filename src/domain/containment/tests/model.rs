@@ -459,6 +459,7 @@ pub fn containment(generation: i64) -> Containment {
         quiet: 0,
         coverage: Coverage::default(),
         restore: None,
+        targets: None,
         version: 1,
     }
 }
