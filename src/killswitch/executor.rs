@@ -112,7 +112,8 @@ pub(super) async fn stop(pass: &Pass<'_>, caller: Caller<'_>, plan: &RegionPlan)
         .iter()
         .chain(&plan.probes)
         .map(|ids| (Action::StopInstance, ids));
-    let terminates = plan.terminates.iter().map(|ids| (Action::TerminateInstance, ids));
+    let terminates = plan.terminates.iter().chain(&plan.terminate_probes);
+    let terminates = terminates.map(|ids| (Action::TerminateInstance, ids));
     let calls: Vec<_> = batches
         .chain(terminates)
         .map(|(action, ids)| batch(pass, caller, action, plan, ids))

@@ -62,6 +62,7 @@ fn containment(n: u128, of: &str, generation: i64) -> Containment {
         quiet: 0,
         coverage: Coverage::default(),
         restore: None,
+        targets: None,
         version: 1,
     }
 }

@@ -167,6 +167,8 @@ pub struct RegionPlan {
     pub terminates: Vec<Vec<String>>,
     /// Stops that were refused for good and are tried again now and then; no sign of unrest.
     pub probes: Vec<Vec<String>>,
+    /// Terminations that were refused, likewise.
+    pub terminate_probes: Vec<Vec<String>>,
     pub adopted: Vec<Resource>,
     pub stopped: Vec<String>,
     pub waiting: Vec<StillBurning>,
@@ -185,6 +187,7 @@ impl RegionPlan {
             stops: Vec::new(),
             terminates: Vec::new(),
             probes: Vec::new(),
+            terminate_probes: Vec::new(),
             adopted: Vec::new(),
             stopped: Vec::new(),
             waiting: Vec::new(),

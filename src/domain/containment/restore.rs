@@ -27,6 +27,10 @@ use super::state::{Action, Containment, RestoreRequest, Step, StepState, StillBu
 use super::steps::Steps;
 use super::target::{Principal, Region, Resource};
 
+/// How far our clock may be behind the cloud's before a start that came before our stop would seem to
+/// have come after it.
+const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(60);
+
 #[derive(Debug, Clone)]
 pub struct RestoreInput<'a> {
     pub now: Timestamp,
@@ -268,6 +272,12 @@ fn plan_start(
         InstanceState::Running => settle(plan, resource, "was started by somebody else"),
         InstanceState::Pending => return pending(plan, "it is starting".to_owned()),
         InstanceState::Stopping => return pending(plan, "it is still stopping".to_owned()),
+        // Our own start may have been taken back for want of capacity; that is tried again.
+        _ if started.is_none() && was_started_since(input, resource, image, instance) => settle(
+            plan,
+            resource,
+            "was started by somebody else since we stopped it, and is down again; left as it is",
+        ),
         _ if !before.is_chargeable() => settle(plan, resource, "did not run before; left stopped"),
         _ => {
             if let Some(step) = refused {
@@ -300,6 +310,22 @@ fn plan_start(
 fn changed(input: &RestoreInput<'_>, action: Action, resource: &Resource, image: &BeforeImage) -> bool {
     let step = input.steps.since(action, resource, image.recorded_at);
     image.changed_at.is_some() || step.is_some_and(Step::may_have_happened)
+}
+
+/// Whether a machine was started after our last stop of it, as its launch time says, which EC2 moves at
+/// every start: whoever stopped it then, it was not us.
+fn was_started_since(
+    input: &RestoreInput<'_>,
+    resource: &Resource,
+    image: &BeforeImage,
+    instance: &Instance,
+) -> bool {
+    let step = input.steps.since(Action::StopInstance, resource, image.recorded_at);
+    let tried = step.filter(|step| step.may_have_happened()).map(|step| step.last_at);
+    match (instance.launched_at, image.changed_at.max(tried)) {
+        (Some(launched), Some(stopped)) => launched.duration_since(stopped) > CLOCK_SKEW,
+        _ => false,
+    }
 }
 
 /// A step that belongs to the restore that runs now, not to an earlier one that a breach cut short.

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::target::Resource;
+use super::target::{CloudTargets, Resource};
 use crate::domain::id::{AgentId, ContainmentId};
 
 /// How far a containment goes.
@@ -49,6 +49,10 @@ pub struct Containment {
     pub coverage: Coverage,
     /// While restoring: what the operator asked for.
     pub restore: Option<RestoreRequest>,
+    /// What the agent declared when it was swept, and at any sweep since: a config that is changed in
+    /// the midst of a containment takes nothing out of its sight (C2).
+    #[serde(default)]
+    pub targets: Option<CloudTargets>,
     /// Raised at every write; writes are conditional on it.
     pub version: i64,
 }

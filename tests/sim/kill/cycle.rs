@@ -260,6 +260,27 @@ fn contain_partial_reset_contain_reset_keeps_the_first_before_image() {
 }
 
 #[test]
+fn what_a_partial_reset_left_is_its_owners_once_they_started_it() {
+    let scene = Scene::new(small(), targets(BOTH));
+    scene.contain_and_wait();
+    scene.reset_and_wait(&["i-1"]);
+    let later = |minutes| scene.run(scene.clock.sleep(Duration::from_secs(60 * minutes)));
+    later(10);
+    scene.cloud.someone(Verb::Start, "i-2").unwrap();
+    later(10);
+    scene.cloud.someone(Verb::Stop, "i-2").unwrap();
+    later(10);
+    scene.contain_and_wait();
+    scene.reset_and_wait(&[]);
+    let after = scene.cloud.snapshot();
+    assert_eq!(after.machines["us-east-1/i-2"], InstanceState::Stopped);
+    for id in ["eu-west-1/i-1", "eu-west-1/i-profile"] {
+        assert_eq!(after.machines[id], InstanceState::Running, "{id}");
+    }
+    assert!(scene.images().is_empty());
+}
+
+#[test]
 fn a_reset_that_names_nothing_known_is_refused_before_anything_is_done() {
     let scene = Scene::new(small(), targets(BOTH));
     scene.contain_and_wait();

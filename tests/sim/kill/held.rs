@@ -106,6 +106,28 @@ fn a_machine_that_comes_up_while_contained_is_stopped() {
 }
 
 #[test]
+fn a_config_that_drops_the_agent_takes_nothing_out_of_sight() {
+    let scene = scene();
+    scene.contain_and_wait();
+    scene.settings.rcu(|settings| {
+        let mut settings = (**settings).clone();
+        settings.targets.clear();
+        settings
+    });
+    scene.cloud.set_document(&role(), None);
+    scene
+        .cloud
+        .add(MachineSpec::new("eu-west-1", "m7g.large").id("i-late").tag(TAG, "agent"));
+    scene.drive(|last| last.phase == Phase::Containing);
+    scene.drive(is_contained);
+    let held = scene.cloud.snapshot();
+    assert_eq!(held.machines["eu-west-1/i-late"], InstanceState::Stopped);
+    assert!(deny::is_ours(held.denies[role().arn()].as_deref().unwrap()));
+    scene.reset_and_wait(&[]);
+    assert_eq!(scene.cloud.snapshot().denies[role().arn()], None);
+}
+
+#[test]
 fn a_breach_while_restoring_contains_again() {
     let scene = scene();
     let first = scene.cloud.snapshot();

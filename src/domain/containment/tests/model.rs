@@ -244,6 +244,7 @@ impl World {
                 (Action::StopInstance, &part.stops),
                 (Action::StopInstance, &part.probes),
                 (Action::TerminateInstance, &part.terminates),
+                (Action::TerminateInstance, &part.terminate_probes),
             ] {
                 for id in lists.iter().flatten() {
                     let resource = Resource::Instance {
@@ -318,7 +319,9 @@ impl World {
                     id: id.clone(),
                 };
                 self.step(&mut fuel, Action::StartInstance, &resource, |world| {
-                    world.instances.get_mut(id).unwrap().state = InstanceState::Pending;
+                    let now = world.now;
+                    let machine = world.instances.get_mut(id).unwrap();
+                    (machine.state, machine.launched_at) = (InstanceState::Pending, Some(now));
                     Ok(())
                 })?;
             }
@@ -415,7 +418,7 @@ impl World {
 
     fn note_changed(&mut self, resource: &Resource) {
         let image = self.images.get_mut(resource).unwrap();
-        image.changed_at.get_or_insert(self.now);
+        image.changed_at = Some(self.now);
     }
 
     pub fn set_key(&mut self, key_id: &str, active: bool) {
@@ -456,6 +459,7 @@ pub fn containment(generation: i64) -> Containment {
         quiet: 0,
         coverage: Coverage::default(),
         restore: None,
+        targets: None,
         version: 1,
     }
 }

@@ -79,6 +79,22 @@ fn what_can_only_be_destroyed_is_destroyed_by_an_explicit_setting() {
 }
 
 #[test]
+fn a_termination_that_was_refused_is_tried_again() {
+    let mut one_time = instance("eu-west-1", "i-onetime", "a");
+    one_time.spot = Some(SpotKind::OneTime);
+    let mut world = World::new(vec![one_time]);
+    world.rules.terminate_unstoppable = true;
+    world.refuse.insert("i-onetime".to_owned());
+    world.contain();
+    assert_eq!(why(&world, "i-onetime"), "OperationNotPermitted");
+    world.refuse.clear();
+    for _ in 0..10 {
+        world.sweep(Fuel::ENDLESS);
+    }
+    assert_eq!(state(&world, "i-onetime"), InstanceState::Terminated);
+}
+
+#[test]
 fn a_match_outside_the_declared_regions_asks_a_person() {
     let mut world = World::new(vec![
         instance("ap-south-1", "i-far", "a"),
@@ -267,6 +283,53 @@ fn contain_partial_reset_contain_reset_keeps_the_first_before_image() {
     world.reset(&[]);
     assert_eq!(world.snapshot(), first);
     assert!(world.images.is_empty());
+}
+
+#[test]
+fn what_was_started_since_we_stopped_it_is_not_ours_to_start() {
+    let mut world = World::new(["i-1", "i-2", "i-3"].map(|id| instance("eu-west-1", id, "a")).to_vec());
+    world.contain();
+    world.reset(&["i-1"]);
+    // Its owner starts one of the two that were left, and stops it again; the next containment finds it
+    // down. The other one stays as we left it.
+    world.now = world.now.checked_add(jiff::SignedDuration::from_hours(1)).unwrap();
+    world.instances.get_mut("i-2").unwrap().launched_at = Some(world.now);
+    world.now = world.now.checked_add(jiff::SignedDuration::from_hours(1)).unwrap();
+    world.next_generation();
+    world.contain();
+    world.reset(&[]);
+    assert_eq!(state(&world, "i-2"), InstanceState::Stopped);
+    assert_eq!(state(&world, "i-3"), InstanceState::Running);
+    let image = world.restored.iter().find(|image| image.resource.to_string().ends_with("i-2"));
+    assert!(image.unwrap().outcome.as_ref().unwrap().contains("started by somebody else since"));
+    assert!(world.images.is_empty());
+}
+
+#[test]
+fn a_machine_that_we_stopped_again_is_ours_again() {
+    let mut world = World::new(vec![instance("eu-west-1", "i-1", "a")]);
+    let first = world.snapshot();
+    world.contain();
+    world.now = world.now.checked_add(jiff::SignedDuration::from_hours(1)).unwrap();
+    let machine = world.instances.get_mut("i-1").unwrap();
+    (machine.state, machine.launched_at) = (InstanceState::Running, Some(world.now));
+    // It is stopped again, and we crash before that is noted.
+    let mut fuel = 0;
+    while world.instances["i-1"].state == InstanceState::Running {
+        world.sweep(Fuel(fuel));
+        fuel += 1;
+    }
+    let noted = world.images.values().find_map(|image| match image.resource {
+        Resource::Instance { .. } => image.changed_at,
+        _ => None,
+    });
+    assert!(noted < world.instances["i-1"].launched_at, "it is not noted yet");
+    let mut crashed = world.clone();
+    world.contain_again();
+    for mut world in [world, std::mem::replace(&mut crashed, World::new(Vec::new()))] {
+        world.reset(&[]);
+        assert_eq!(world.snapshot(), first);
+    }
 }
 
 #[test]
