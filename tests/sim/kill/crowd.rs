@@ -9,7 +9,7 @@ use backstop::domain::containment::state::Mode;
 use backstop::domain::containment::target::{CloudTargets, Region};
 use backstop::domain::id::AgentId;
 use backstop::killswitch::{KillSettings, KillSwitch};
-use backstop::ports::{Clock as _, Store as _};
+use backstop::ports::Clock as _;
 use futures_util::future::{Either, select};
 use tokio_util::sync::CancellationToken;
 
