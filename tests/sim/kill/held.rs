@@ -289,3 +289,13 @@ fn what_burns_is_told_before_the_proof_and_after_it_each_once() {
     drive(&|last| last.sweeps > sweeps + 3);
     assert_eq!((told("i-onetime"), told("i-late")), (2, 1));
 }
+
+#[test]
+fn the_denies_come_before_the_list_of_roles() {
+    let scene = scene();
+    scene.contain_and_wait();
+    let calls = scene.cloud.calls();
+    let first = |operation: &str| calls.iter().position(|call| call.operation == operation).unwrap();
+    let last_deny = calls.iter().rposition(|call| call.operation == "iam:PutRolePolicy").unwrap();
+    assert!(last_deny < first("iam:ListRoles"), "{calls:?}");
+}
