@@ -165,8 +165,7 @@ async fn regions(
     profiles: &BTreeSet<String>,
 ) -> Result<(Vec<RegionPlan>, Seen<BTreeSet<Region>>), PassError> {
     let caller = pass.caller(pass.settings.step_patience);
-    let (names, listed) =
-        observe::regions(pass.cloud, caller, &known.targets, &pass.images, &known.regions).await;
+    let (names, listed) = observe::regions(pass.cloud, caller, &known.targets, &pass.images, &known.regions).await;
     let parts: Vec<_> = names
         .iter()
         .map(|name| region(pass, known, steps, profiles, name))
@@ -260,8 +259,7 @@ pub(super) async fn look(pass: &Pass<'_>, known: &Known) -> Plan {
         ..Plan::default()
     };
     if pass.containment.mode == Mode::Contain && known.has_machines(pass) {
-        let (names, listed) =
-            observe::regions(pass.cloud, caller, &known.targets, &pass.images, &known.regions).await;
+        let (names, listed) = observe::regions(pass.cloud, caller, &known.targets, &pass.images, &known.regions).await;
         plan.unseen.extend(listed.err().as_deref().map(unlisted_regions));
         let looks = names.iter().map(|name| {
             let wanted = observe::wanted_in(name, &known.targets, &principals.profiles, &pass.images, &steps);

@@ -91,7 +91,12 @@ fn lasting(plan: &Plan) -> Vec<&StillBurning> {
         .regions
         .iter()
         .flat_map(|region| region.unseen.iter().chain(&region.burning));
-    plan.unseen.iter().chain(principals).chain(&plan.burning).chain(regions).collect()
+    plan.unseen
+        .iter()
+        .chain(principals)
+        .chain(&plan.burning)
+        .chain(regions)
+        .collect()
 }
 
 fn burning(lines: &[StillBurning]) -> String {

@@ -169,7 +169,10 @@ async fn the_roles_are_listed_once_for_many_who_ask() {
     let role = |name: &str| [Principal::Role(format!("arn:aws:iam::{ACCOUNT}:role/{name}"))];
     let (a, b) = (role("a"), role("b"));
     let (one, two) = tokio::join!(cloud.trusting(&a), cloud.trusting(&a));
-    assert_eq!((one.expect("listed"), two.expect("listed")), (vec![found.clone()], vec![found]));
+    assert_eq!(
+        (one.expect("listed"), two.expect("listed")),
+        (vec![found.clone()], vec![found])
+    );
     assert!(cloud.trusting(&b).await.expect("listed").is_empty());
     let asked = proxy.take_asked();
     assert_eq!(asked.iter().filter(|one| one.action == "ListRoles").count(), 1);

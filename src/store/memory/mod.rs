@@ -335,9 +335,8 @@ impl Store for MemoryStore {
 
     async fn reviews_of(&self, agent: &AgentId, since: Timestamp, limit: u32) -> Result<Vec<Review>, StoreError> {
         self.read(|disk| {
-            let wanted = |review: &&Review| {
-                review.agent == *agent && (review.decision.is_none() || review.opened_at >= since)
-            };
+            let wanted =
+                |review: &&Review| review.agent == *agent && (review.decision.is_none() || review.opened_at >= since);
             let reviews = disk.control.reviews.iter().rev().filter(wanted);
             Ok(reviews.take(entries(limit)).cloned().collect())
         })

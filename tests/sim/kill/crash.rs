@@ -23,11 +23,11 @@ use backstop::domain::ledger::line::{Line, LineKey};
 use backstop::domain::ledger::posting::Posting;
 use backstop::domain::money::Usd;
 use backstop::domain::review::Review;
+use backstop::ports::Clock as _;
 use backstop::ports::{
     AgentKey, AuditView, Cloud, CloudError, DeadEpochs, InstanceFilter, Judgement, Lease, LineQuery, PostingQuery,
     SpendQuery, SpendRow, Store, StoreError, StoreStats, Trigger,
 };
-use backstop::ports::Clock as _;
 use jiff::Timestamp;
 use tokio::sync::{Notify, Semaphore};
 

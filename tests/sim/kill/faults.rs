@@ -168,9 +168,11 @@ fn regions_that_cannot_be_listed_any_more_are_looked_at_all_the_same() {
     let id = scene.last_now().id;
     scene.run(switch.pass(id)).unwrap();
     scene.cloud.with_faults(|faults| faults.unlisted = true);
-    scene
-        .cloud
-        .add(MachineSpec::new("ap-south-1", "m7g.large").id("i-late").profile(PROFILE));
+    scene.cloud.add(
+        MachineSpec::new("ap-south-1", "m7g.large")
+            .id("i-late")
+            .profile(PROFILE),
+    );
     for _ in 0..5 {
         scene.run(switch.pass(id)).unwrap();
         scene.run(backstop::ports::Clock::sleep(&*scene.clock, Duration::from_secs(10)));

@@ -149,7 +149,12 @@ fn a_pause_while_restoring_is_approved_when_the_restore_is_over() {
     scene.run(watch.pause(&agent(), "operator:test", "wait")).unwrap();
     let review = scene.run(scene.store.reviews(true, 10)).unwrap().remove(0);
     let early = scene.run(watch.decide(review.id, true, "operator:test", ""));
-    assert!(early.unwrap_err().to_string().contains("reset of the agent is under way"));
+    assert!(
+        early
+            .unwrap_err()
+            .to_string()
+            .contains("reset of the agent is under way")
+    );
     scene.drive(is_closed);
     assert_eq!(scene.status(), AgentStatus::Paused);
     scene.run(watch.decide(review.id, true, "operator:test", "")).unwrap();
@@ -282,7 +287,9 @@ fn what_burns_is_told_before_the_proof_and_after_it_each_once() {
     drive(&is_contained);
     assert_eq!((told("i-onetime"), told("i-late")), (2, 0));
     // Something that cannot be stopped comes up when all is proved.
-    let mut late = MachineSpec::new("eu-west-1", "m7g.large").id("i-late").tag(TAG, "agent");
+    let mut late = MachineSpec::new("eu-west-1", "m7g.large")
+        .id("i-late")
+        .tag(TAG, "agent");
     late.spot = Some(SpotKind::OneTime);
     scene.cloud.add(late);
     let sweeps = scene.last_now().sweeps;
@@ -296,6 +303,9 @@ fn the_denies_come_before_the_list_of_roles() {
     scene.contain_and_wait();
     let calls = scene.cloud.calls();
     let first = |operation: &str| calls.iter().position(|call| call.operation == operation).unwrap();
-    let last_deny = calls.iter().rposition(|call| call.operation == "iam:PutRolePolicy").unwrap();
+    let last_deny = calls
+        .iter()
+        .rposition(|call| call.operation == "iam:PutRolePolicy")
+        .unwrap();
     assert!(last_deny < first("iam:ListRoles"), "{calls:?}");
 }

@@ -75,7 +75,9 @@ impl<'a> Book<'a> {
     }
 
     fn spend(&self, who: &str, dollars: i64, trust: Trust, lines: &[LineSpec]) {
-        let outcome = self.scene.run(self.commit(vec![self.report(who, dollars, trust, lines)]));
+        let outcome = self
+            .scene
+            .run(self.commit(vec![self.report(who, dollars, trust, lines)]));
         assert!(matches!(outcome[..], [Outcome::Posted { .. }]), "{outcome:?}");
     }
 
@@ -281,20 +283,18 @@ fn a_breach_that_a_reset_overtakes_contains_again() {
         scene.drive(is_contained);
         let calls = AtomicU64::new(0);
         let (book, watch, daily, calls) = (&book, &watch, &daily, &calls);
-        let reset = scene.run(
-            watch.reset(&agent(), &options(Some(100)), |changes| async move {
-                if calls.fetch_add(1, Ordering::SeqCst) > 0 && fails {
-                    return Err("no".to_owned());
-                }
-                book.apply(changes).await?;
-                if calls.load(Ordering::SeqCst) == 1 {
-                    // It comes late, past the raised limit, and is judged while the agent is contained.
-                    book.commit(vec![book.report("agent", 90, Trust::Agent, daily)]).await;
-                    assert!(watch.judge_pending().await.unwrap() > 0);
-                }
-                Ok(())
-            }),
-        );
+        let reset = scene.run(watch.reset(&agent(), &options(Some(100)), |changes| async move {
+            if calls.fetch_add(1, Ordering::SeqCst) > 0 && fails {
+                return Err("no".to_owned());
+            }
+            book.apply(changes).await?;
+            if calls.load(Ordering::SeqCst) == 1 {
+                // It comes late, past the raised limit, and is judged while the agent is contained.
+                book.commit(vec![book.report("agent", 90, Trust::Agent, daily)]).await;
+                assert!(watch.judge_pending().await.unwrap() > 0);
+            }
+            Ok(())
+        }));
         assert_eq!(reset.is_err(), fails);
         judge(&scene, watch);
         assert_eq!(scene.status(), AgentStatus::Contained);
