@@ -219,6 +219,8 @@ pub struct LineQuery {
     pub budget: Option<BudgetId>,
     /// Only lines whose window is not over at this time.
     pub open_at: Option<Timestamp>,
+    /// Only lines that an operator lifted until this time or an earlier one.
+    pub lift_over: Option<Timestamp>,
     pub limit: Option<u32>,
 }
 

@@ -3,9 +3,8 @@
 //! It takes no orders. What is to be done stands in the store, so a restarted daemon, or a second one,
 //! goes on where the last one stopped; a poke only makes it look sooner.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use futures_util::future::BoxFuture;
@@ -14,6 +13,7 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use super::agenda::{Agenda, Next, Passed};
 use super::call::Caller;
 use super::pass::{Pass, PassError, fenced};
 use super::settings::KillSettings;
@@ -29,90 +29,6 @@ use crate::ports::{Clock, Cloud, Entropy, Judgement, Lease, Notifier, Store};
 
 /// Reviews of one agent that are read at most in a pass.
 const REVIEWS: u32 = 10_000;
-
-/// What a pass came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Next {
-    /// Look again after this long.
-    After(Duration),
-    /// Somebody else drives it now.
-    Elsewhere,
-    /// It is closed.
-    Over,
-}
-
-/// What a pass came to, and the containment's version after it, if the pass knows: any other one means
-/// that somebody wrote to it since.
-#[derive(Debug, Clone, Copy)]
-struct Passed {
-    next: Next,
-    version: Option<i64>,
-}
-
-/// When to look again.
-struct Due {
-    at: Duration,
-    version: Option<i64>,
-}
-
-/// What the driver has under way, and when each containment is to be looked at again.
-#[derive(Default)]
-struct Agenda {
-    under_way: HashSet<ContainmentId>,
-    due: HashMap<ContainmentId, Due>,
-}
-
-impl Agenda {
-    /// Those to begin now, in the order in which they have a right to it: first what we have not driven
-    /// yet, and of that what was never swept; then what has been due for longest (C2). By age alone, the
-    /// oldest would take every place again and again while a region of theirs hangs, and a new
-    /// containment would never be begun.
-    fn next(&mut self, live: &[Containment], now: Duration) -> Vec<ContainmentId> {
-        self.due
-            .retain(|id, _| live.iter().any(|containment| containment.id == *id));
-        let mut waiting = Vec::new();
-        for containment in live {
-            let due = self.due.get_mut(&containment.id).map(|due| {
-                if due.version.is_some_and(|known| known != containment.version) {
-                    // From here on it waits like the others, and ahead of who comes later.
-                    due.at = due.at.min(now);
-                    due.version = Some(containment.version);
-                }
-                due.at
-            });
-            if due.is_none_or(|at| at <= now) && !self.under_way.contains(&containment.id) {
-                waiting.push((due, containment.sweeps > 0, containment.id));
-            }
-        }
-        // Stable: what is equal stays oldest first.
-        waiting.sort_by_key(|(due, swept, _)| (*due, *swept));
-        waiting.into_iter().map(|(_, _, id)| id).collect()
-    }
-
-    /// Makes everything due, and forgets nobody's place: what has waited stays ahead.
-    fn hurry(&mut self, now: Duration) {
-        for due in self.due.values_mut() {
-            due.at = due.at.min(now);
-        }
-    }
-
-    fn ended(&mut self, id: ContainmentId, passed: Passed, settings: &KillSettings, now: Duration) {
-        self.under_way.remove(&id);
-        let wait = match passed.next {
-            Next::After(wait) => wait,
-            Next::Elsewhere => settings.poll_every.saturating_mul(5),
-            Next::Over => {
-                self.due.remove(&id);
-                return;
-            }
-        };
-        let due = Due {
-            at: now.saturating_add(wait),
-            version: passed.version,
-        };
-        self.due.insert(id, due);
-    }
-}
 
 /// The kill switch. One for each daemon; it shares everything it is given.
 pub struct KillSwitch {
@@ -204,7 +120,7 @@ impl KillSwitch {
                     self.told().retain(|id, _| live.iter().any(|one| one.id == *id));
                     let room = settings.concurrent.saturating_sub(passes.len());
                     for id in agenda.next(&live, self.clock.monotonic()).into_iter().take(room) {
-                        agenda.under_way.insert(id);
+                        agenda.began(id);
                         passes.push(async move { (id, self.pass_and_log(id).await) }.boxed());
                     }
                 }

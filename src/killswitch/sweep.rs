@@ -85,34 +85,30 @@ pub(super) async fn sweep(pass: &Pass<'_>, known: &Known) -> Result<Swept, PassE
 
     let (principals, regions, trusting) = {
         let principals = pin!(principals(pass, known, &steps));
-        let trusting = trusting(pass, known, &steps);
-        let both = async {
+        // Whom to look for next is asked of IAM only when the denies need it no more, or it is late anyway.
+        let rest = |profiles: BTreeSet<String>| {
+            let steps = &steps;
+            let regions = async move {
+                if machines {
+                    Some(regions(pass, known, steps, &profiles).await)
+                } else {
+                    None
+                }
+            };
+            join(regions, trusting(pass, known, steps))
+        };
+        let (principals, (regions, trusting)) =
             match select(principals, pass.clock.sleep(pass.settings.step_patience)).await {
                 Either::Left((done, _)) => {
                     let profiles = match &done {
                         Ok(plan) => known.profiles.union(&plan.profiles).cloned().collect(),
                         Err(_) => known.profiles.clone(),
                     };
-                    let regions = if machines {
-                        Some(regions(pass, known, &steps, &profiles).await)
-                    } else {
-                        None
-                    };
-                    (done, regions)
+                    let rest = rest(profiles).await;
+                    (done, rest)
                 }
-                Either::Right(((), rest)) => {
-                    let now = async {
-                        if machines {
-                            Some(regions(pass, known, &steps, &known.profiles).await)
-                        } else {
-                            None
-                        }
-                    };
-                    join(rest, now).await
-                }
-            }
-        };
-        let ((principals, regions), trusting) = join(both, trusting).await;
+                Either::Right(((), late)) => join(late, rest(known.profiles.clone())).await,
+            };
         (principals?, regions.transpose()?, trusting)
     };
     plan.burning = trust_chains(&known.frame(pass, &steps), &trusting);

@@ -175,8 +175,7 @@ impl Watch {
         let query = LineQuery {
             agent: key.agent.clone(),
             budget: Some(key.budget.clone()),
-            open_at: None,
-            limit: None,
+            ..LineQuery::default()
         };
         let lines = self.store.lines(&query).await?;
         let line = lines.iter().find(|line| line.key == *key);

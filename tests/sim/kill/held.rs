@@ -115,9 +115,11 @@ fn a_config_that_drops_the_agent_takes_nothing_out_of_sight() {
         settings
     });
     scene.cloud.set_document(&role(), None);
-    scene
-        .cloud
-        .add(MachineSpec::new("eu-west-1", "m7g.large").id("i-late").tag(TAG, "agent"));
+    scene.cloud.add(
+        MachineSpec::new("eu-west-1", "m7g.large")
+            .id("i-late")
+            .tag(TAG, "agent"),
+    );
     scene.drive(|last| last.phase == Phase::Containing);
     scene.drive(is_contained);
     let held = scene.cloud.snapshot();
@@ -317,4 +319,17 @@ fn what_burns_is_told_before_the_proof_and_after_it_each_once() {
     let sweeps = scene.last_now().sweeps;
     drive(&|last| last.sweeps > sweeps + 3);
     assert_eq!((told("i-onetime"), told("i-late")), (2, 1));
+}
+
+#[test]
+fn the_denies_come_before_the_list_of_roles() {
+    let scene = scene();
+    scene.contain_and_wait();
+    let calls = scene.cloud.calls();
+    let first = |operation: &str| calls.iter().position(|call| call.operation == operation).unwrap();
+    let last_deny = calls
+        .iter()
+        .rposition(|call| call.operation == "iam:PutRolePolicy")
+        .unwrap();
+    assert!(last_deny < first("iam:ListRoles"), "{calls:?}");
 }
