@@ -44,7 +44,7 @@ pub struct RestoreInput<'a> {
     /// The instances that images name, region by region.
     pub instances: BTreeMap<Region, Seen<Vec<Instance>>>,
     pub batch: usize,
-    /// How long machines are waited for, from the reset on.
+    /// How long a machine is waited for, from the reset on; and from its first try on, if that was later.
     pub patience: SignedDuration,
 }
 
@@ -231,7 +231,9 @@ fn plan_start(
     };
     let started = step_of_this_restore(input, Action::StartInstance, resource);
     let refused = started.filter(|step| step.state == StepState::GivenUp);
-    let since = input.containment.restoring_at.unwrap_or(input.now);
+    // What could not be tried before, for whatever reason, has its whole time from the first try on.
+    let begun = input.containment.restoring_at.unwrap_or(input.now);
+    let since = started.map_or(begun, |step| begun.max(step.first_at));
     let overdue = input.now.duration_since(since) >= input.patience;
     let pending = |plan: &mut RestorePlan, why: String| {
         let line = StillBurning {
@@ -291,8 +293,8 @@ fn plan_start(
                 });
                 return false;
             }
-            if overdue {
-                let why = started.and_then(|step| step.last_error.clone());
+            if let Some(step) = started.filter(|_| overdue) {
+                let why = step.last_error.clone();
                 plan.owed.push(StillBurning {
                     resource: resource.to_string(),
                     why: why.unwrap_or_else(|| "it could not be started in time".to_owned()),
@@ -314,12 +316,7 @@ fn changed(input: &RestoreInput<'_>, action: Action, resource: &Resource, image:
 
 /// Whether a machine was started after our last stop of it, as its launch time says, which EC2 moves at
 /// every start: whoever stopped it then, it was not us.
-fn was_started_since(
-    input: &RestoreInput<'_>,
-    resource: &Resource,
-    image: &BeforeImage,
-    instance: &Instance,
-) -> bool {
+fn was_started_since(input: &RestoreInput<'_>, resource: &Resource, image: &BeforeImage, instance: &Instance) -> bool {
     let step = input.steps.since(Action::StopInstance, resource, image.recorded_at);
     let tried = step.filter(|step| step.may_have_happened()).map(|step| step.last_at);
     match (instance.launched_at, image.changed_at.max(tried)) {
@@ -329,11 +326,7 @@ fn was_started_since(
 }
 
 /// A step that belongs to the restore that runs now, not to an earlier one that a breach cut short.
-fn step_of_this_restore<'a>(
-    input: &RestoreInput<'a>,
-    action: Action,
-    resource: &Resource,
-) -> Option<&'a Step> {
+fn step_of_this_restore<'a>(input: &RestoreInput<'a>, action: Action, resource: &Resource) -> Option<&'a Step> {
     let since = input.containment.restoring_at?;
     input.steps.since(action, resource, since)
 }

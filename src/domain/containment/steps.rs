@@ -172,6 +172,9 @@ mod tests {
         steps.put(second);
         assert!(started(&steps, &image(1, None), 3).maybe_done);
         assert!(!started(&steps, &image(1, Some(2)), 3).maybe_done, "it was noted");
-        assert!(!started(&steps, &image(3, None), 3).maybe_done, "what was there before is known anew");
+        assert!(
+            !started(&steps, &image(3, None), 3).maybe_done,
+            "what was there before is known anew"
+        );
     }
 }

@@ -113,9 +113,11 @@ fn a_config_that_drops_the_agent_takes_nothing_out_of_sight() {
         settings
     });
     scene.cloud.set_document(&role(), None);
-    scene
-        .cloud
-        .add(MachineSpec::new("eu-west-1", "m7g.large").id("i-late").tag(TAG, "agent"));
+    scene.cloud.add(
+        MachineSpec::new("eu-west-1", "m7g.large")
+            .id("i-late")
+            .tag(TAG, "agent"),
+    );
     scene.drive(|last| last.phase == Phase::Containing);
     scene.drive(is_contained);
     let held = scene.cloud.snapshot();

@@ -151,7 +151,11 @@ mod tests {
     }
 
     /// Answers as EC2 does: the whole batch is refused if one member is bad.
-    async fn answers(bad: &[(&str, &str, Retry)], calls: &Cell<usize>, members: Vec<String>) -> Result<Vec<String>, CloudError> {
+    async fn answers(
+        bad: &[(&str, &str, Retry)],
+        calls: &Cell<usize>,
+        members: Vec<String>,
+    ) -> Result<Vec<String>, CloudError> {
         calls.set(calls.get() + 1);
         match bad.iter().find(|(id, ..)| members.iter().any(|member| member == id)) {
             Some((_, code, retry)) => Err(error(Some(code), *retry)),
@@ -216,7 +220,10 @@ mod tests {
         })
         .await
         .expect("it is settled");
-        assert_eq!((done.accepted.len(), done.already), (120, vec![all[7].clone(), all[107].clone()]));
+        assert_eq!(
+            (done.accepted.len(), done.already),
+            (120, vec![all[7].clone(), all[107].clone()])
+        );
     }
 
     #[tokio::test]

@@ -113,7 +113,10 @@ impl Ec2 {
                 let request = self.changes.stop_instances().set_instance_ids(ids);
                 let answer = request.send().await.map_err(|e| call.failed(e))?;
                 let changes = answer.stopping_instances.unwrap_or_default().into_iter();
-                return Ok(changes.filter(was_down).filter_map(|change| change.instance_id).collect());
+                return Ok(changes
+                    .filter(was_down)
+                    .filter_map(|change| change.instance_id)
+                    .collect());
             }
             Change::Start => {
                 let request = self.changes.start_instances().set_instance_ids(ids);
