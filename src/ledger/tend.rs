@@ -170,6 +170,7 @@ impl Committer {
                 budget: Some(budget),
                 open_at,
                 limit,
+                ..LineQuery::default()
             });
         }
         for query in queries {

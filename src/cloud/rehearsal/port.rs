@@ -153,6 +153,10 @@ impl Cloud for Rehearsal {
 
     async fn regions(&self) -> Result<Vec<Region>, CloudError> {
         let request = Request::read("ec2:DescribeRegions", None, Vec::new());
+        let down = request.error("ServiceUnavailable", "the endpoint is down", Retry::Transient);
+        if self.lock().faults.unlisted {
+            return Err(down);
+        }
         self.call(request, |world, _, _| Ok(world.regions.clone())).await
     }
 

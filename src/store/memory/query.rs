@@ -20,6 +20,9 @@ impl Disk {
             query.agent.is_none_or_eq(line.key.agent.as_ref())
                 && query.budget.as_ref().is_none_or(|budget| line.key.budget == *budget)
                 && query.open_at.is_none_or(|at| !line.key.window.is_closed(at))
+                && query
+                    .lift_over
+                    .is_none_or(|at| line.lifted_until.is_some_and(|until| until <= at))
         });
         lines.take(query.limit.map_or(usize::MAX, entries)).cloned().collect()
     }
