@@ -287,7 +287,8 @@ pub trait Store: Send + Sync + 'static {
     /// Closes an epoch whose holds have all ended; the last act of a clean shutdown.
     async fn close_epoch(&self, epoch: EpochId, now: Timestamp) -> Result<(), StoreError>;
     /// Closes every epoch whose lock proves it dead, and turns its open holds into unresolved
-    /// postings at their bounds, call by call. A live epoch of another process is left alone.
+    /// postings at their bounds, call by call; its leases are free. A live epoch of another process is left
+    /// alone.
     async fn bury_dead_epochs(&self, now: Timestamp, rules: &LedgerRules) -> Result<DeadEpochs, StoreError>;
 
     // --- the ledger -----------------------------------------------------------------------------

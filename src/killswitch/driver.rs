@@ -309,11 +309,12 @@ impl KillSwitch {
 
     /// What a pass is told of the world outside its containment.
     pub(super) async fn known(&self, settings: &KillSettings, containment: &Containment) -> Result<Known, PassError> {
-        let targets = settings
-            .targets
-            .get(&containment.agent)
-            .cloned()
-            .unwrap_or_else(no_targets);
+        // What it declared when it was first swept is held, whatever a reload took out of the config.
+        let targets = match (settings.targets.get(&containment.agent), &containment.targets) {
+            (Some(now), Some(earlier)) => now.with_earlier(earlier),
+            (Some(one), None) | (None, Some(one)) => one.clone(),
+            (None, None) => no_targets(),
+        };
         let identity = self.identity(settings).await;
         let mut guard = settings.guard.clone();
         if let Some(identity) = &identity {

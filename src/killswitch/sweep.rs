@@ -127,7 +127,10 @@ pub(super) async fn sweep(pass: &Pass<'_>, known: &Known) -> Result<Swept, PassE
 
     let spacing = SignedDuration::try_from(pass.settings.sweep_spacing).unwrap_or(SignedDuration::MAX);
     let lag = pass.settings.rules.attribution_lag;
-    let (containment, progress) = after_sweep(&pass.containment, &plan, pass.now(), spacing, lag);
+    let (mut containment, progress) = after_sweep(&pass.containment, &plan, pass.now(), spacing, lag);
+    if !known.targets.account.is_empty() {
+        containment.targets = Some(known.targets.clone());
+    }
     tell::progress(pass, &containment, progress);
     let told = tell::burns(pass, &plan, progress, known.told.as_ref());
     Ok(Swept {

@@ -188,12 +188,18 @@ impl Watch {
             ground.evidence = serde_json::json!({ "overrides": changes.overrides });
             let mut draft = Draft::default();
             let action = if options.until.is_some() { "lifted" } else { "raised" };
+            let how = match (options.raise, options.until) {
+                (Some(raise), _) => format!("${raise} more"),
+                (None, Some(until)) => format!("the limit lifted until {until:.0}"),
+                (None, None) => "changed".to_owned(),
+            };
             let count = changes.overrides.len();
+            let lines = if count == 1 { "line" } else { "lines" };
             draft.audit(
                 &ground,
                 action,
                 Some(agent),
-                &format!("{count} breached lines, for a reset"),
+                &format!("{how} for a reset, on {count} breached {lines}"),
             );
             self.store.append_audit(&draft.judgement.audit).await?;
         }

@@ -62,6 +62,7 @@ fn containment(n: u128, of: &str, generation: i64) -> Containment {
         quiet: 0,
         coverage: Coverage::default(),
         restore: None,
+        targets: None,
         version: 1,
     }
 }
@@ -334,6 +335,7 @@ fn image(n: u32, of: ContainmentId, state: InstanceState) -> BeforeImage {
         },
         before: Before::Instance { state },
         containment: of,
+        account: Some("123456789012".to_owned()),
         recorded_at: now(),
         changed_at: None,
         restored_at: None,
@@ -350,6 +352,7 @@ fn step(n: u32, state: StepState, attempts: i64) -> Step {
         action: Action::StopInstance,
         state,
         attempts,
+        maybe_done: attempts > 1,
         last_error: (attempts > 1).then(|| "it's \"throttled\"".to_owned()),
         first_at: now(),
         last_at: later(attempts),

@@ -74,6 +74,8 @@ struct Waiter<T> {
     overtaken: u32,
     deadline: Duration,
     tried_at: Option<Duration>,
+    /// A scan has looked at it, so its wait may be over.
+    seen: bool,
     /// In a batch that the store has.
     with_store: bool,
     item: T,
@@ -165,6 +167,7 @@ impl<T> WaitList<T> {
                 overtaken: 0,
                 deadline,
                 tried_at: None,
+                seen: false,
                 with_store: false,
                 item,
             },
@@ -185,6 +188,7 @@ impl<T> WaitList<T> {
             if waiter.with_store {
                 continue;
             }
+            waiter.seen = true;
             let starved = waiter.overtaken >= self.rules.max_overtakes;
             let behind_block = waiter.lines.iter().any(|line| blocked.contains(line));
             let probe = waiter
@@ -286,7 +290,8 @@ impl<T> WaitList<T> {
         }
     }
 
-    /// Takes out those whose wait is over. One that the store has is left until the store answers.
+    /// Takes out those whose wait is over. One that the store has is left until the store answers, and
+    /// one that no scan has looked at yet is left until one has: whoever will not wait is still tried.
     pub fn overdue(&mut self, now: Duration) -> Vec<T> {
         let mut out = Vec::new();
         let due: Vec<Ticket> = self
@@ -296,7 +301,7 @@ impl<T> WaitList<T> {
             .map(|(_, ticket)| *ticket)
             .collect();
         for ticket in due {
-            if self.waiters.get(&ticket).is_some_and(|w| !w.with_store) {
+            if self.waiters.get(&ticket).is_some_and(|w| w.seen && !w.with_store) {
                 out.extend(self.remove(ticket));
             }
         }

@@ -65,7 +65,7 @@ fn an_agent_that_relaunches_is_shut_out_and_brought_down() {
     // One-time spot, protected, foreign and the guard run on; nothing that was launched does.
     assert_eq!(held.count(InstanceState::Running), 4);
     assert_eq!(held.count(InstanceState::Pending), 0);
-    assert_eq!(scene.last_now().coverage.still_burning.len(), 3);
+    assert_eq!(scene.last_now().coverage.still_burning.len(), 4);
 }
 
 #[test]
@@ -103,6 +103,28 @@ fn a_machine_that_comes_up_while_contained_is_stopped() {
     let held = scene.cloud.snapshot();
     assert_eq!(held.machines["eu-west-1/i-late"], InstanceState::Stopped);
     assert_eq!(held.machines["us-east-1/i-2"], InstanceState::Stopped);
+}
+
+#[test]
+fn a_config_that_drops_the_agent_takes_nothing_out_of_sight() {
+    let scene = scene();
+    scene.contain_and_wait();
+    scene.settings.rcu(|settings| {
+        let mut settings = (**settings).clone();
+        settings.targets.clear();
+        settings
+    });
+    scene.cloud.set_document(&role(), None);
+    scene
+        .cloud
+        .add(MachineSpec::new("eu-west-1", "m7g.large").id("i-late").tag(TAG, "agent"));
+    scene.drive(|last| last.phase == Phase::Containing);
+    scene.drive(is_contained);
+    let held = scene.cloud.snapshot();
+    assert_eq!(held.machines["eu-west-1/i-late"], InstanceState::Stopped);
+    assert!(deny::is_ours(held.denies[role().arn()].as_deref().unwrap()));
+    scene.reset_and_wait(&[]);
+    assert_eq!(scene.cloud.snapshot().denies[role().arn()], None);
 }
 
 #[test]
