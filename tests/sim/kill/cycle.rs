@@ -264,7 +264,7 @@ fn what_a_partial_reset_left_is_its_owners_once_they_started_it() {
     let scene = Scene::new(small(), targets(BOTH));
     scene.contain_and_wait();
     scene.reset_and_wait(&["i-1"]);
-    let later = |minutes| scene.run(scene.clock.sleep(Duration::from_secs(60 * minutes)));
+    let later = |minutes: u64| scene.run(scene.clock.sleep(Duration::from_secs(60 * minutes)));
     later(10);
     scene.cloud.someone(Verb::Start, "i-2").unwrap();
     later(10);

@@ -115,9 +115,11 @@ fn a_config_that_drops_the_agent_takes_nothing_out_of_sight() {
         settings
     });
     scene.cloud.set_document(&role(), None);
-    scene
-        .cloud
-        .add(MachineSpec::new("eu-west-1", "m7g.large").id("i-late").tag(TAG, "agent"));
+    scene.cloud.add(
+        MachineSpec::new("eu-west-1", "m7g.large")
+            .id("i-late")
+            .tag(TAG, "agent"),
+    );
     scene.drive(|last| last.phase == Phase::Containing);
     scene.drive(is_contained);
     let held = scene.cloud.snapshot();
@@ -330,4 +332,20 @@ fn the_denies_come_before_the_list_of_roles() {
         .rposition(|call| call.operation == "iam:PutRolePolicy")
         .unwrap();
     assert!(last_deny < first("iam:ListRoles"), "{calls:?}");
+    // And it is not listed anew in every sweep, but now and then it is.
+    let lists = || {
+        let calls = scene.cloud.calls();
+        calls.iter().filter(|call| call.operation == "iam:ListRoles").count()
+    };
+    assert_eq!(lists(), 1);
+    let switch = scene.switch();
+    let id = scene.last_now().id;
+    for (sweeps, expected) in [(5, 2), (1, 3)] {
+        for _ in 0..sweeps {
+            scene.run(switch.pass(id)).unwrap();
+            scene.run(scene.clock.sleep(Duration::from_secs(59)));
+        }
+        scene.run(scene.clock.sleep(Duration::from_secs(10)));
+        assert_eq!(lists(), expected);
+    }
 }
