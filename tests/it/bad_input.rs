@@ -4,13 +4,15 @@
 //! The requests are written by hand, because a client library would not let most of them out. All
 //! mismatches are told at once.
 
+mod case;
 mod cases;
 
 use std::path::Path;
 
 use serde_json::{Value, json};
 
-use self::cases::{Case, Cases, admin, credentials, holds, paths_and_hosts, reports, request};
+use self::case::{Case, Cases, request};
+use self::cases::{admin, credentials, holds, paths_and_hosts, reports};
 use crate::harness::raw::{Raw, RawAnswer, exchange};
 use crate::harness::site::Site;
 

@@ -314,12 +314,7 @@ fn changed(input: &RestoreInput<'_>, action: Action, resource: &Resource, image:
 
 /// Whether a machine was started after our last stop of it, as its launch time says, which EC2 moves at
 /// every start: whoever stopped it then, it was not us.
-fn was_started_since(
-    input: &RestoreInput<'_>,
-    resource: &Resource,
-    image: &BeforeImage,
-    instance: &Instance,
-) -> bool {
+fn was_started_since(input: &RestoreInput<'_>, resource: &Resource, image: &BeforeImage, instance: &Instance) -> bool {
     let step = input.steps.since(Action::StopInstance, resource, image.recorded_at);
     let tried = step.filter(|step| step.may_have_happened()).map(|step| step.last_at);
     match (instance.launched_at, image.changed_at.max(tried)) {

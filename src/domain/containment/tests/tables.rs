@@ -300,8 +300,18 @@ fn what_was_started_since_we_stopped_it_is_not_ours_to_start() {
     world.reset(&[]);
     assert_eq!(state(&world, "i-2"), InstanceState::Stopped);
     assert_eq!(state(&world, "i-3"), InstanceState::Running);
-    let image = world.restored.iter().find(|image| image.resource.to_string().ends_with("i-2"));
-    assert!(image.unwrap().outcome.as_ref().unwrap().contains("started by somebody else since"));
+    let image = world
+        .restored
+        .iter()
+        .find(|image| image.resource.to_string().ends_with("i-2"));
+    assert!(
+        image
+            .unwrap()
+            .outcome
+            .as_ref()
+            .unwrap()
+            .contains("started by somebody else since")
+    );
     assert!(world.images.is_empty());
 }
 
