@@ -1,6 +1,6 @@
 //! The requests, and what has to come of each.
 
-use super::case::{Case, Cases, request};
+use super::case::{Cases, request};
 use super::{ADMIN_TOKEN, MARK, WRONG_KEY};
 
 pub(super) fn reports(cases: &mut Cases) {
