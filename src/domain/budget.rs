@@ -278,7 +278,35 @@ mod tests {
         };
         let line = &lines_for(&[rolling], &spend(), Trust::Gateway, at()).unwrap()[0];
         assert_eq!(line.rule.rolling, Some((18_000, 300)));
-        assert_eq!(line.key.window, crate::domain::window::WindowInstance::UNBOUNDED);
+        assert_eq!(line.key.window, crate::domain::window::WindowInstance::ROLLING);
+    }
+
+    /// **L2**: a budget that is changed from all time to the last hours binds by its new rule at once, on
+    /// a line of its own: no rule may move over to a line that kept its sums in another shape.
+    #[test]
+    fn another_shape_of_window_is_another_line() {
+        let with = |window: Window| Budget {
+            window,
+            ..budget("b", Scope::Agent)
+        };
+        let rolling = Window::Rolling {
+            length_s: 18_000,
+            bucket_s: 300,
+        };
+        let key = |window| {
+            let lines = lines_for(&[with(window)], &spend(), Trust::Gateway, at()).unwrap();
+            lines[0].key.clone()
+        };
+        assert_ne!(key(Window::Total), key(rolling.clone()));
+        let longer = Window::Rolling {
+            length_s: 36_000,
+            bucket_s: 300,
+        };
+        assert_eq!(
+            key(rolling),
+            key(longer),
+            "another length is a new rule on the same line"
+        );
     }
 
     #[test]

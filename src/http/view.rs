@@ -58,7 +58,7 @@ pub(super) fn line_key(key: &LineKey) -> Value {
         "budget": key.budget,
         "agent": key.agent,
         "value": key.value,
-        "window_start": key.window.start,
+        "window_start": key.window.shown_start(),
         "window_end": key.window.end,
     })
 }

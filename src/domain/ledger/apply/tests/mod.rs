@@ -90,7 +90,7 @@ pub(super) fn line(budget: &str, limit: i64) -> LineSpec {
 
 pub(super) fn rolling(budget: &str, limit: i64, length_s: u32, bucket_s: u32) -> LineSpec {
     let mut spec = line(budget, limit);
-    spec.key.window = WindowInstance::UNBOUNDED;
+    spec.key.window = WindowInstance::ROLLING;
     spec.rule.rolling = Some((length_s, bucket_s));
     spec
 }
