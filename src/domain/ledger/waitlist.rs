@@ -87,6 +87,11 @@ enum Chance {
 }
 
 impl<T> Waiter<T> {
+    /// Whether the end of its wait may take it out.
+    fn may_leave(&self) -> bool {
+        !self.with_store && self.tried_at.is_some()
+    }
+
     fn chance(&self, rooms: &impl Rooms, taken: &HashMap<LineIx, Usd>) -> Chance {
         let mut short = Vec::new();
         for &line in &self.lines {
@@ -207,10 +212,6 @@ impl<T> WaitList<T> {
                     if starved {
                         blocked.extend(waiter.short.iter().copied());
                     }
-                    // Nothing is known against the first try of a new waiter but the hint.
-                    if waiter.tried_at.is_none() {
-                        waiter.tried_at = Some(now);
-                    }
                     probe && !behind_block
                 }
             };
@@ -221,6 +222,9 @@ impl<T> WaitList<T> {
                     ticket,
                     blocks: starved,
                 });
+            } else if waiter.tried_at.is_none() {
+                // Nothing is known against the first try of a new waiter but the hint, or the block.
+                waiter.tried_at = Some(now);
             }
         }
         picks
@@ -286,7 +290,9 @@ impl<T> WaitList<T> {
         }
     }
 
-    /// Takes out those whose wait is over. One that the store has is left until the store answers.
+    /// Takes out those whose wait is over and who were tried. One that the store has is left until the
+    /// store answers, and so is one that no scan has looked at yet: who wants to wait for nothing still
+    /// wants to be asked once.
     pub fn overdue(&mut self, now: Duration) -> Vec<T> {
         let mut out = Vec::new();
         let due: Vec<Ticket> = self
@@ -296,18 +302,21 @@ impl<T> WaitList<T> {
             .map(|(_, ticket)| *ticket)
             .collect();
         for ticket in due {
-            if self.waiters.get(&ticket).is_some_and(|w| !w.with_store) {
+            // Nobody waits for ever for a scan that does not come.
+            let patience = self.rules.probe_every;
+            let neglected = |w: &Waiter<T>| !w.with_store && now.saturating_sub(w.deadline) >= patience;
+            if self.waiters.get(&ticket).is_some_and(|w| w.may_leave() || neglected(w)) {
                 out.extend(self.remove(ticket));
             }
         }
         out
     }
 
-    /// The earliest deadline of those that the store does not have.
+    /// The earliest deadline of those that the store does not have and that were tried.
     pub fn next_deadline(&self) -> Option<Duration> {
         self.deadlines
             .iter()
-            .find(|(_, ticket)| self.waiters.get(ticket).is_some_and(|w| !w.with_store))
+            .find(|(_, ticket)| self.waiters.get(ticket).is_some_and(Waiter::may_leave))
             .map(|(deadline, _)| *deadline)
     }
 

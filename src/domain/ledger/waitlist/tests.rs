@@ -167,7 +167,7 @@ fn the_wait_ends_at_its_deadline_but_not_while_the_store_has_it() {
     let mut world = World::new(&[10], 8);
     let ticket = world.arrive(4, &[0]).unwrap();
     world.arrive(40, &[0]).unwrap();
-    assert_eq!(world.list.next_deadline(), Some(Duration::from_secs(60)));
+    assert_eq!(world.list.next_deadline(), None, "nobody was looked at yet");
     let hint = Hint {
         store: &world.store,
         lie: None,
@@ -175,10 +175,38 @@ fn the_wait_ends_at_its_deadline_but_not_while_the_store_has_it() {
     };
     assert_eq!(world.list.scan(world.now, &hint, 1).len(), 1);
     assert_eq!(world.list.overdue(Duration::from_secs(59)), []);
-    assert_eq!(world.list.overdue(Duration::from_secs(60)), [(40, vec![LineIx(0)])]);
+    assert_eq!(
+        world.list.overdue(Duration::from_secs(60)),
+        [],
+        "the second was not looked at"
+    );
+    assert_eq!(world.list.overdue(Duration::from_secs(65)), [(40, vec![LineIx(0)])]);
     world.list.put_back(ticket, &[LineIx(0)]);
+    assert_eq!(world.list.next_deadline(), Some(Duration::from_secs(60)));
     assert_eq!(world.list.overdue(Duration::from_secs(60)).len(), 1);
     assert!(world.list.is_empty());
+}
+
+/// Who will not wait at all is tried once all the same.
+#[test]
+fn a_wait_of_nothing_is_tried_once() {
+    let mut world = World::new(&[10], 8);
+    let lines = vec![LineIx(0)];
+    let ticket = world
+        .list
+        .push(Usd::from_nanos(4), lines.clone(), world.now, (4, lines.clone()))
+        .expect("the list has room");
+    assert_eq!(world.list.overdue(world.now), []);
+    assert_eq!(world.commit(None, true, 8), [ticket]);
+
+    // There is no room: one look, and the wait is over.
+    let late = world
+        .list
+        .push(Usd::from_nanos(8), lines.clone(), world.now, (8, lines.clone()))
+        .expect("the list has room");
+    assert_eq!(world.commit(None, false, 8), []);
+    assert_eq!(world.list.overdue(world.now), [(8, lines)]);
+    assert!(world.list.get(late).is_none());
 }
 
 #[test]

@@ -56,6 +56,21 @@ fn a_wait_ends_after_its_time_with_held() {
     assert_eq!(bench.ledger.status().waiters, 0);
 }
 
+/// Not to wait is not to be refused: what fits is admitted, what does not is held at once.
+#[test]
+fn who_does_not_wait_is_still_asked() {
+    let mut lab = Lab::new();
+    lab.settings.hold_wait = Duration::ZERO;
+    let bench = lab.open(vec![budget(100)]);
+    let first = lab.admit(&bench, 60);
+    lab.seconds(1);
+    assert!(matches!(&*first.borrow(), Some(Ok(_))));
+    let second = lab.admit(&bench, 60);
+    lab.seconds(1);
+    assert!(matches!(&*second.borrow(), Some(Err(AdmitRejection::Held { .. }))));
+    assert_eq!(bench.ledger.status().waiters, 0);
+}
+
 #[test]
 fn a_full_wait_list_holds_at_once() {
     let mut lab = Lab::new();
