@@ -7,7 +7,7 @@ use crate::domain::ledger::posting::Basis;
 use crate::domain::money::Usd;
 use crate::domain::price::{Catalogue, SettleRejection, settle};
 use crate::domain::rejection::Rejection;
-use crate::domain::wire;
+use crate::domain::wire::{self, UsageApi};
 
 /// What a row costs, and where that was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +52,7 @@ pub fn price(
         problem,
     };
     let service = stated.map(ServiceId::as_str);
+    let is_guess = api.is_none();
     let api = match api {
         Some(api) => api,
         None => wire::detect(service, usage).map_err(|problem| usage_field(problem.to_string()))?,
@@ -72,6 +73,13 @@ pub fn price(
         .map_err(|_unknown| Rejection::PriceUnknown {
             what: format!("model {model} of {service}"),
         })?;
+    if is_guess && api == UsageApi::OpenaiEmbeddings && quote.entry.charges_output() {
+        return Err(usage_field(
+            "completion_tokens: missing, and the model charges for what it writes; \
+             if nothing was written, say so with a count of 0"
+                .to_owned(),
+        ));
+    }
     let amount = settle(&read, &quote.entry).map_err(|problem| match problem {
         SettleRejection::TooLarge => Rejection::Ledger(LedgerRejection::Absurd),
         problem => usage_field(problem.to_string()),
@@ -83,4 +91,28 @@ pub fn price(
         service: Some(service),
         detail: (detail.len() <= MAX_DETAIL).then_some(detail),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn priced(service: &str, model: &str, usage: serde_json::Value) -> Result<Charged, Rejection> {
+        let (service, model) = (service.parse().unwrap(), model.parse().unwrap());
+        let charge = Charge::Usage { api: None, usage };
+        price(&charge, Some(&service), Some(&model), &Catalogue::builtin())
+    }
+
+    /// **L7**: what looks like an embedding and names a model that writes has lost its output.
+    #[test]
+    fn a_prompt_alone_is_an_embedding_only_for_a_model_that_writes_nothing() {
+        let prompt = json!({"prompt_tokens": 1000, "total_tokens": 1000});
+        let lost = priced("openai", "gpt-5-mini", prompt.clone()).unwrap_err().to_string();
+        assert!(lost.contains("completion_tokens: missing"), "{lost}");
+        let said = json!({"prompt_tokens": 1000, "completion_tokens": 0, "total_tokens": 1000});
+        assert!(priced("openai", "gpt-5-mini", said).unwrap().amount > Usd::ZERO);
+        assert!(priced("openai", "text-embedding-3-small", prompt).unwrap().amount > Usd::ZERO);
+    }
 }

@@ -54,11 +54,7 @@ impl Units {
     /// The bound of a call at this price. Every unit that the price charges for is bounded: by the
     /// caller, else by what the model can take or give at all, else the hold is refused (L4).
     fn call(self, entry: &PriceEntry) -> Result<CallBound, Rejection> {
-        let charges = |input: bool| {
-            let mut rates = entry.bands.iter().flat_map(|band| band.rates.iter());
-            rates.any(|(class, rate)| class.is_input() == input && !rate.is_zero())
-        };
-        let (input, output) = (charges(true), charges(false));
+        let (input, output) = (entry.charges_input(), entry.charges_output());
         let units = &entry.units;
         // A model that is priced by tokens is bounded by them; a rate for seconds beside them is another
         // way to bill the same call.
