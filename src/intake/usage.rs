@@ -248,7 +248,9 @@ impl Intake {
         value: &Value,
         settings: IntakeSettings,
     ) -> Result<(ReportId, ReportRequest), (Option<ReportId>, Rejection)> {
-        let now = self.clock.now();
+        // The ledger's time, not the wall's: what happened just now must fall into the window that is open
+        // there, also while the wall clock is behind or has jumped.
+        let now = self.ledger.now();
         let limits = RowLimits {
             max_future: settings.max_future,
             max_age: settings.max_age,
