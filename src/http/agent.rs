@@ -177,7 +177,6 @@ pub(super) async fn take_in(
         }
         Err(IntakeFailure::Rejected(rejection)) => Err(rejection.into()),
         Err(IntakeFailure::Unavailable(unavailable)) => Err(unavailable.into()),
-        Err(IntakeFailure::Store(error)) => Err(error.into()),
     }
 }
 
@@ -237,7 +236,7 @@ async fn place_hold(
     let ttl = row.ttl_s.map(Duration::from_secs);
     let wait = row.wait_s.map(Duration::from_secs);
     let request = AdmitRequest {
-        attribution: row.attribution(agent.clone()),
+        attribution: row.attribution(agent.clone(), &api.catalogue.load()),
         trust: Trust::Agent,
         bound,
         ttl,

@@ -27,6 +27,7 @@ pub(super) fn row_answer(answer: &RowAnswer) -> Value {
             "status": if done.duplicate { "duplicate" } else { "posted" },
             "posting_id": done.posting,
             "amount_usd": done.amount.to_string(),
+            "covered": done.covered,
             "task": done.task,
         }),
         Err(rejection) => json!({

@@ -13,6 +13,7 @@ use arc_swap::ArcSwap;
 use jiff::SignedDuration;
 use serde_json::Value;
 
+use crate::audit::Refusals;
 use crate::domain::audit::NewAudit;
 use crate::domain::id::{AgentId, PostingId, ReportId, TaskId};
 use crate::domain::ledger::batch::LedgerRejection;
@@ -23,7 +24,7 @@ use crate::domain::rejection::Rejection;
 use crate::domain::report::{self, ReportRow, RowLimits, TaskMeter};
 use crate::domain::wire::json::{JsonLimits, parse_strict};
 use crate::ledger::{Ledger, ReportRequest, Reported, Unavailable};
-use crate::ports::{Clock, Store, StoreError};
+use crate::ports::Clock;
 
 /// Bounds on what is taken in.
 #[derive(Debug, Clone, Copy)]
@@ -89,6 +90,9 @@ pub struct RowDone {
     pub posting: Option<PostingId>,
     /// The same report, or the same call, was posted before (L6).
     pub duplicate: bool,
+    /// Whether any budget counts it. What no budget covers is posted all the same, since the money is
+    /// spent, but it is said: to the sender, and to the audit log.
+    pub covered: bool,
     /// The task it was posted under, if not the one it named: the agent named too many new ones.
     pub task: TaskId,
 }
@@ -111,8 +115,6 @@ pub enum IntakeFailure {
     Refused { rejection: Rejection, receipt: Receipt },
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
-    #[error(transparent)]
-    Store(#[from] StoreError),
 }
 
 /// Takes usage reports in.
@@ -122,7 +124,7 @@ pub struct Intake {
     agents: Arc<ArcSwap<Vec<AgentId>>>,
     settings: Arc<ArcSwap<IntakeSettings>>,
     clock: Arc<dyn Clock>,
-    store: Arc<dyn Store>,
+    refusals: Arc<Refusals>,
     tasks: Mutex<TaskMeter>,
 }
 
@@ -133,7 +135,7 @@ impl Intake {
         agents: Arc<ArcSwap<Vec<AgentId>>>,
         settings: Arc<ArcSwap<IntakeSettings>>,
         clock: Arc<dyn Clock>,
-        store: Arc<dyn Store>,
+        refusals: Arc<Refusals>,
     ) -> Self {
         Self {
             ledger,
@@ -141,7 +143,7 @@ impl Intake {
             agents,
             settings,
             clock,
-            store,
+            refusals,
             tasks: Mutex::default(),
         }
     }
@@ -166,6 +168,9 @@ impl Intake {
                         amount: request.amount,
                         posting: None,
                         duplicate: false,
+                        covered: self
+                            .ledger
+                            .covers(&request.attribution, request.trust, request.occurred_at)?,
                         task: request.attribution.task.clone(),
                     };
                     answers.push(RowAnswer {
@@ -182,7 +187,10 @@ impl Intake {
                 }),
             }
         }
-        self.keep_claims(source, &answers).await?;
+        // An amount that nobody can spend is a fault in the claim: it is never posted, but kept on record.
+        let absurd = |answer: &RowAnswer| matches!(answer.result, Err(Rejection::Ledger(LedgerRejection::Absurd)));
+        let reason = LedgerRejection::Absurd.to_string();
+        self.note(source, &answers, absurd, "claim_refused", &reason);
         let rejected = answers.len() - requests.len();
         if all_or_nothing && rejected > 0 {
             let rejection = Rejection::BatchRefused {
@@ -208,24 +216,32 @@ impl Intake {
                 Err(rejection) => answer.result = Err(Rejection::Ledger(rejection)),
             }
         }
+        let uncovered = |answer: &RowAnswer| {
+            let done = answer.result.as_ref();
+            done.is_ok_and(|done| !done.covered && !done.duplicate)
+        };
+        let reason = "spend was reported that no budget covers; it is posted, and no limit counts it";
+        let count = self.note(source, &answers, uncovered, "report_uncovered", reason);
+        metrics::counter!("backstop_reports_uncovered_total").increment(count);
         Ok(Receipt { rows: answers, single })
     }
 
-    /// An amount that nobody can spend is a fault in the claim: it is never posted, but kept in the
-    /// audit log, where a person sees that somebody said it. One entry a request, so that a flood of
-    /// such rows is not a flood of entries.
-    async fn keep_claims(&self, source: &Source, answers: &[RowAnswer]) -> Result<(), StoreError> {
-        let absurd = |answer: &&RowAnswer| matches!(answer.result, Err(Rejection::Ledger(LedgerRejection::Absurd)));
-        let count = answers.iter().filter(absurd).count();
-        if count == 0 {
-            return Ok(());
+    /// Notes rows for the audit log, where a person sees that somebody said it: one entry a request,
+    /// and requests that repeat it are folded, so that a flood of such rows is not a flood of entries.
+    /// Returns how many rows there were.
+    fn note(
+        &self,
+        source: &Source,
+        answers: &[RowAnswer],
+        concerns: impl Fn(&RowAnswer) -> bool,
+        action: &str,
+        reason: &str,
+    ) -> u64 {
+        let rows: Vec<&RowAnswer> = answers.iter().filter(|answer| concerns(answer)).collect();
+        if rows.is_empty() {
+            return 0;
         }
-        let ids: Vec<&str> = answers
-            .iter()
-            .filter(absurd)
-            .filter_map(|a| Some(a.id.as_ref()?.as_str()))
-            .take(20)
-            .collect();
+        let ids: Vec<&ReportId> = rows.iter().filter_map(|row| row.id.as_ref()).take(20).collect();
         let (actor, agent) = match source {
             Source::Agent(agent) => (format!("agent:{agent}"), Some(agent.clone())),
             Source::Operator { agent } => ("operator".to_owned(), agent.clone()),
@@ -233,12 +249,13 @@ impl Intake {
         let entry = NewAudit {
             at: self.clock.now(),
             actor,
-            action: "claim_refused".to_owned(),
+            action: action.to_owned(),
             agent,
-            reason: LedgerRejection::Absurd.to_string(),
-            evidence: serde_json::json!({ "rows": count, "report_ids": ids }).to_string(),
+            reason: reason.to_owned(),
+            evidence: serde_json::json!({ "rows": rows.len(), "report_ids": ids }).to_string(),
         };
-        self.store.append_audit(&[entry]).await.map(|_| ())
+        self.refusals.note(action, entry);
+        rows.len() as u64
     }
 
     /// One row, read, attributed and priced.
@@ -287,7 +304,7 @@ impl Intake {
                 // The money is spent, so it is posted whatever the agent calls it.
                 task: if admitted { row.task } else { TaskId::none() },
                 service: charged.service,
-                model: row.model,
+                model: charged.model,
                 tool: row.tool,
                 labels: row.labels,
             },

@@ -52,6 +52,7 @@ use crate::domain::budget::Budget;
 use crate::domain::id::{AgentId, EpochId, HoldId, PostingId};
 use crate::domain::ledger::batch::{Capture, LedgerRejection, Op, Outcome, Report, Resolve};
 use crate::domain::ledger::line::{Line, LineKey};
+use crate::domain::ledger::posting::{Attribution, Trust};
 use crate::domain::money::{MAX_POSTING, Usd};
 use crate::ports::{LineQuery, StoreError};
 use shared::{Command, Shared, Waiting, lock};
@@ -124,6 +125,14 @@ impl Ledger {
     /// Ends a hold at nothing: only for a call that provably cost nothing (L3).
     pub async fn void(&self, hold: HoldId) -> Result<Settled, LedgerFailure> {
         self.end(Op::Void { hold }).await
+    }
+
+    /// Whether any budget in force counts this spend.
+    pub fn covers(&self, spend: &Attribution, trust: Trust, at: Timestamp) -> Result<bool, Unavailable> {
+        let specs = self.shared.budgets.specs(spend, trust, at);
+        specs
+            .map(|(lines, _)| !lines.is_empty())
+            .map_err(|_| self.shared.calendar())
     }
 
     /// Posts rows of usage; answers row by row, in their order.

@@ -1,5 +1,7 @@
 //! From a row to an amount: a plain amount as it is, a usage object by the catalogue.
 
+use serde_json::json;
+
 use super::row::{Charge, ReportRow};
 use crate::domain::id::{ModelId, ServiceId};
 use crate::domain::ledger::batch::LedgerRejection;
@@ -16,7 +18,11 @@ pub struct Charged {
     pub basis: Basis,
     /// The row's service, or the one that its API belongs to.
     pub service: Option<ServiceId>,
-    /// The usage as it was reported, for a person.
+    /// The name under which the model is known, which is what budgets match; see [`Quote::model`].
+    ///
+    /// [`Quote::model`]: crate::domain::price::Quote
+    pub model: Option<ModelId>,
+    /// The usage as it was reported, and the model if it was called otherwise, for a person.
     pub detail: Option<String>,
 }
 
@@ -38,11 +44,15 @@ pub fn price(
 ) -> Result<Charged, Rejection> {
     let (api, usage) = match charge {
         Charge::Amount(amount) => {
+            let known = model.map(|model| catalogue.known_as(stated, model));
             return Ok(Charged {
                 amount: *amount,
                 basis: Basis::Reported,
                 service: stated.cloned(),
-                detail: None,
+                detail: model
+                    .filter(|&model| known.as_ref() != Some(model))
+                    .map(|model| json!({ "model": model }).to_string()),
+                model: known,
             });
         }
         Charge::Usage { api, usage } => (*api, usage),
@@ -84,11 +94,16 @@ pub fn price(
         SettleRejection::TooLarge => Rejection::Ledger(LedgerRejection::Absurd),
         problem => usage_field(problem.to_string()),
     })?;
-    let detail = usage.to_string();
+    let detail = if quote.model == *model {
+        usage.to_string()
+    } else {
+        json!({ "model": model, "usage": usage }).to_string()
+    };
     Ok(Charged {
         amount,
         basis: Basis::Reported,
         service: Some(service),
+        model: Some(quote.model),
         detail: (detail.len() <= MAX_DETAIL).then_some(detail),
     })
 }
@@ -103,6 +118,19 @@ mod tests {
         let (service, model) = (service.parse().unwrap(), model.parse().unwrap());
         let charge = Charge::Usage { api: None, usage };
         price(&charge, Some(&service), Some(&model), &Catalogue::builtin())
+    }
+
+    #[test]
+    fn spend_counts_under_the_name_that_was_priced() {
+        let usage = json!({"prompt_tokens": 1000, "completion_tokens": 5});
+        let charged = priced("openai", "openai/gpt-5-mini", usage.clone()).unwrap();
+        assert_eq!(charged.model, Some("gpt-5-mini".parse().unwrap()));
+        let detail = json!({"model": "openai/gpt-5-mini", "usage": usage}).to_string();
+        assert_eq!(charged.detail, Some(detail), "a person still sees what was said");
+
+        let model = "openai/gpt-5-mini".parse().unwrap();
+        let amount = price(&Charge::Amount(Usd::ZERO), None, Some(&model), &Catalogue::builtin()).unwrap();
+        assert_eq!(amount.model, Some("gpt-5-mini".parse().unwrap()));
     }
 
     /// **L7**: what looks like an embedding and names a model that writes has lost its output.

@@ -166,12 +166,14 @@ impl HoldRow {
         }
     }
 
-    pub fn attribution(self, agent: AgentId) -> Attribution {
+    /// Whose hold it is and what it is for; the model by the name that budgets match.
+    pub fn attribution(self, agent: AgentId, catalogue: &Catalogue) -> Attribution {
+        let service = self.service.as_ref();
         Attribution {
             agent,
             task: self.task,
+            model: self.model.map(|model| catalogue.known_as(service, &model)),
             service: self.service,
-            model: self.model,
             tool: self.tool,
             labels: self.labels,
         }
@@ -221,9 +223,21 @@ mod tests {
         assert_eq!(hold(json!({"max_input_tokens": 1000})), all);
         assert_eq!(hold(json!({"max_input_tokens": 1000, "max_output_tokens": null})), all);
         let one = hold(json!({"max_input_tokens": 1000, "max_output_tokens": 0}));
-        assert!(one.unwrap() < all.clone().unwrap(), "an explicit nothing is a promise, and it counts");
+        assert!(
+            one.unwrap() < all.clone().unwrap(),
+            "an explicit nothing is a promise, and it counts"
+        );
         let context = hold(json!({"max_input_tokens": entry.context, "max_output_tokens": 5}));
         assert_eq!(hold(json!({"max_output_tokens": 5})), context);
+    }
+
+    #[test]
+    fn a_hold_is_for_the_model_that_is_priced() {
+        let hold = json!({"service": "openai", "model": "openai/gpt-5-mini-2031-01-01", "bound_usd": "1"});
+        let spend = parse_hold(&hold)
+            .unwrap()
+            .attribution("a".parse().unwrap(), &Catalogue::builtin());
+        assert_eq!(spend.model, Some("gpt-5-mini".parse().unwrap()));
     }
 
     /// A unit that nothing bounds is asked for by its name.
