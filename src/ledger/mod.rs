@@ -25,6 +25,7 @@ mod housekeeper;
 mod in_flight;
 mod mirror;
 mod open_holds;
+mod places;
 mod requests;
 mod settings;
 mod shared;
@@ -97,6 +98,7 @@ impl Ledger {
             since: shared.clock.monotonic(),
             expires_at: now,
             reply: Some(reply),
+            place: None,
         });
         waiting.set_lines(specs, generation);
         shared.send(Command::Admit(waiting)).await?;

@@ -137,6 +137,7 @@ fn bound(map: &Map<String, Value>) -> Result<Bound, Rejection> {
             "bound_usd",
             "send either bound_usd or the call's max_… fields, not both",
         )),
+        (Some(Usd::ZERO), false) => Err(field("bound_usd", "a call that may cost nothing at all needs no hold")),
         (Some(amount), false) => Ok(Bound::Amount(amount)),
         (None, true) => Ok(Bound::Units(call)),
         (None, false) => Err(field(
@@ -229,6 +230,12 @@ mod tests {
         );
         let context = hold(json!({"max_input_tokens": entry.context, "max_output_tokens": 5}));
         assert_eq!(hold(json!({"max_output_tokens": 5})), context);
+    }
+
+    #[test]
+    fn a_bound_of_nothing_is_refused() {
+        assert!(parse_hold(&json!({"bound_usd": "0"})).is_err());
+        assert!(parse_hold(&json!({"bound_usd": "0.000000001"})).is_ok());
     }
 
     #[test]
