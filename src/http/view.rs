@@ -65,6 +65,7 @@ pub(super) fn line_key(key: &LineKey) -> Value {
 }
 
 pub(super) fn line(line: &Line, now: Timestamp) -> Value {
+    let line = &line.clone().as_of(now);
     let lifted = line.is_lifted(now);
     whole_line(line, line.room().max(Usd::ZERO), lifted)
 }

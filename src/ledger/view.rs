@@ -84,6 +84,7 @@ impl Ledger {
 }
 
 fn view(line: Line, now: Timestamp, applies: bool) -> LineView {
+    let line = line.as_of(now);
     let room = room_of(&line, now);
     LineView {
         remaining: room.free.max(Usd::ZERO),
