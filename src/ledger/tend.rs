@@ -176,6 +176,7 @@ impl Committer {
             queries.push(LineQuery {
                 agent,
                 budget: Some(budget),
+                value: None,
                 open_at,
                 limit,
             });

@@ -20,13 +20,14 @@ pub(super) async fn lines(readers: &SqlitePool, query: &LineQuery) -> Result<Vec
         "SELECT ",
         line_columns!(),
         " FROM line l WHERE (?1 IS NULL OR l.agent = ?1) AND (?2 IS NULL OR l.budget = ?2) \
-         AND (?3 IS NULL OR l.window_end > ?3) \
+         AND (?3 IS NULL OR l.window_end > ?3) AND (?5 IS NULL OR l.value = ?5) \
          ORDER BY l.budget, l.agent, l.value, l.window_start, l.window_end LIMIT ?4"
     ))
     .bind(query.agent.as_ref().map(AgentId::as_str))
     .bind(query.budget.as_ref().map(|budget| budget.as_str()))
     .bind(query.open_at.map(codec::micros))
     .bind(query.limit.map_or(-1, i64::from))
+    .bind(query.value.as_deref())
     .fetch_all(readers)
     .await
     .map_err(store("listing lines"))?;
