@@ -160,7 +160,14 @@ fn the_mark_outlives_the_process_so_time_never_goes_back() {
         "{} after {before}",
         next.ledger.now()
     );
-    assert!(matches!(next.ledger.status().clock, Verdict::Behind { .. }));
+    let clock = next.ledger.status().clock;
+    assert!(matches!(clock, Verdict::Behind { .. }));
+    assert!(
+        clock.admits() && !clock.is_ok(),
+        "nobody would learn that nothing expires"
+    );
+    assert!(clock.off_by() > SignedDuration::from_mins(50));
+    assert!(bench.ledger.status().clock.is_ok());
 }
 
 #[test]
