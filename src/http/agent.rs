@@ -337,6 +337,9 @@ async fn capture_hold(
     let hold = own_hold(&api, &agent, id).await?;
     let (service, model) = (hold.attribution.service.as_ref(), hold.attribution.model.as_ref());
     let charged = report::price(&row.charge, service, model, &api.catalogue.load())?;
+    if charged.voids(hold.bound) {
+        return Err(OPERATORS_VOID.into());
+    }
     let request = CaptureRequest {
         hold: id,
         by: Some(agent),

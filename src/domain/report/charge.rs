@@ -26,6 +26,14 @@ pub struct Charged {
     pub detail: Option<String>,
 }
 
+impl Charged {
+    /// Whether capturing a hold of this bound with it would end the hold at nothing: a void by another
+    /// name, also when a usage object says it. What has no price at all is held at nothing too.
+    pub fn voids(&self, bound: Usd) -> bool {
+        self.amount == Usd::ZERO && bound > Usd::ZERO
+    }
+}
+
 /// The longest usage object that is kept with its posting, in bytes.
 const MAX_DETAIL: usize = 4096;
 
@@ -118,6 +126,19 @@ mod tests {
         let (service, model) = (service.parse().unwrap(), model.parse().unwrap());
         let charge = Charge::Usage { api: None, usage };
         price(&charge, Some(&service), Some(&model), &Catalogue::builtin())
+    }
+
+    #[test]
+    fn a_usage_of_nothing_is_a_void_by_another_name() {
+        let nothing = json!({"prompt_tokens": 0, "completion_tokens": 0});
+        let charged = priced("openai", "gpt-5-mini", nothing).unwrap();
+        assert!(charged.voids(Usd::from_nanos(1)) && !charged.voids(Usd::ZERO));
+        let little = json!({"prompt_tokens": 1, "completion_tokens": 0});
+        assert!(
+            !priced("openai", "gpt-5-mini", little)
+                .unwrap()
+                .voids(Usd::from_nanos(1))
+        );
     }
 
     #[test]
