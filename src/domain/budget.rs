@@ -76,6 +76,15 @@ impl Budget {
         }
     }
 
+    /// The name that it adds this spend up by, where whoever spends chooses it.
+    pub fn chosen_name(&self, spend: &Attribution) -> Option<(Scope, String)> {
+        let is_chosen = !matches!(self.scope, Scope::Fleet | Scope::Agent);
+        let value = self
+            .value(spend)
+            .filter(|_| is_chosen && self.selector.selects(spend))?;
+        Some((self.scope, value))
+    }
+
     /// The line that this spend counts on at `at`, if the budget applies to it.
     pub fn line_for(&self, spend: &Attribution, trust: Trust, at: Timestamp) -> Result<Option<LineSpec>, WindowError> {
         let fleet = self.scope == Scope::Fleet;

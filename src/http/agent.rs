@@ -231,12 +231,13 @@ async fn place_hold(
     body: Body,
 ) -> Result<Response, Failure> {
     let row = parse_hold(&json_body(&api, &headers, body).await?)?;
-    api.intake.admits_task(&agent, &row.task)?;
     let bound = row.bound(&api.catalogue.load())?;
     let ttl = row.ttl_s.map(Duration::from_secs);
     let wait = row.wait_s.map(Duration::from_secs);
+    let attribution = row.attribution(agent.clone(), &api.catalogue.load());
+    api.intake.admits_names(&attribution)?;
     let request = AdmitRequest {
-        attribution: row.attribution(agent.clone(), &api.catalogue.load()),
+        attribution,
         trust: Trust::Agent,
         bound,
         ttl,

@@ -17,11 +17,12 @@ use crate::audit::Refusals;
 use crate::domain::audit::NewAudit;
 use crate::domain::id::{AgentId, PostingId, ReportId, TaskId};
 use crate::domain::ledger::batch::LedgerRejection;
+use crate::domain::ledger::line::Scope;
 use crate::domain::ledger::posting::{Attribution, Trust};
 use crate::domain::money::{MAX_POSTING, Usd};
 use crate::domain::price::Catalogue;
 use crate::domain::rejection::Rejection;
-use crate::domain::report::{self, ReportRow, RowLimits, TaskMeter};
+use crate::domain::report::{self, NameMeter, ReportRow, RowLimits};
 use crate::domain::wire::json::{JsonLimits, parse_strict};
 use crate::ledger::{Ledger, ReportRequest, Reported, Unavailable};
 use crate::ports::Clock;
@@ -125,7 +126,7 @@ pub struct Intake {
     settings: Arc<ArcSwap<IntakeSettings>>,
     clock: Arc<dyn Clock>,
     refusals: Arc<Refusals>,
-    tasks: Mutex<TaskMeter>,
+    names: Mutex<NameMeter>,
 }
 
 impl Intake {
@@ -144,7 +145,7 @@ impl Intake {
             settings,
             clock,
             refusals,
-            tasks: Mutex::default(),
+            names: Mutex::default(),
         }
     }
 
@@ -290,24 +291,22 @@ impl Intake {
         if charged.amount > MAX_POSTING {
             return Err(Rejection::Ledger(LedgerRejection::Absurd));
         }
-        let admitted = self.tasks.lock().unwrap_or_else(PoisonError::into_inner).admits(
-            &agent,
-            &row.task,
-            self.clock.now(),
-            settings.max_new_tasks,
-        );
+        let mut attribution = Attribution {
+            agent,
+            task: row.task,
+            service: charged.service,
+            model: charged.model,
+            tool: row.tool,
+            labels: row.labels,
+        };
+        // The money is spent, so it is posted whatever the agent calls it.
+        for (scope, value) in self.too_many(&attribution, settings.max_new_tasks) {
+            report::drop_name(&mut attribution, scope, &value);
+        }
         Ok(ReportRequest {
             report: row.id,
             digest: row.digest,
-            attribution: Attribution {
-                agent,
-                // The money is spent, so it is posted whatever the agent calls it.
-                task: if admitted { row.task } else { TaskId::none() },
-                service: charged.service,
-                model: charged.model,
-                tool: row.tool,
-                labels: row.labels,
-            },
+            attribution,
             amount: charged.amount,
             basis: charged.basis,
             trust: source.trust(),
@@ -345,11 +344,21 @@ impl Intake {
         }
     }
 
-    /// Whether an agent may start a hold for this task; see [`TaskMeter`].
-    pub fn admits_task(&self, agent: &AgentId, task: &TaskId) -> Result<(), Rejection> {
+    /// The names of this spend that are past the cap; see [`NameMeter`]. Tasks count whether or not a
+    /// budget adds up by them, since spend is reported by task.
+    fn too_many(&self, spend: &Attribution, limit: u32) -> Vec<(Scope, String)> {
+        let mut names = self.ledger.chosen_names(spend);
+        names.insert((Scope::Task, spend.task.as_str().to_owned()));
+        let now = self.clock.now();
+        let mut meter = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let past = |(scope, value): &(Scope, String)| !meter.admits(&spend.agent, *scope, value, now, limit);
+        names.into_iter().filter(past).collect()
+    }
+
+    /// Whether an agent may place a hold under these names.
+    pub fn admits_names(&self, spend: &Attribution) -> Result<(), Rejection> {
         let limit = self.settings.load().max_new_tasks;
-        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        if tasks.admits(agent, task, self.clock.now(), limit) {
+        if self.too_many(spend, limit).is_empty() {
             Ok(())
         } else {
             Err(Rejection::TooManyTasks { limit })

@@ -33,6 +33,7 @@ mod task;
 mod tend;
 mod view;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -52,7 +53,7 @@ pub use view::LineView;
 use crate::domain::budget::Budget;
 use crate::domain::id::{AgentId, EpochId, HoldId, PostingId};
 use crate::domain::ledger::batch::{Capture, LedgerRejection, Op, Outcome, Report, Resolve};
-use crate::domain::ledger::line::{Line, LineKey};
+use crate::domain::ledger::line::{Line, LineKey, Scope};
 use crate::domain::ledger::posting::{Attribution, Trust};
 use crate::domain::money::{MAX_POSTING, Usd};
 use crate::ports::{LineQuery, StoreError};
@@ -135,6 +136,11 @@ impl Ledger {
         specs
             .map(|(lines, _)| !lines.is_empty())
             .map_err(|_| self.shared.calendar())
+    }
+
+    /// The names that budgets in force add this spend up by, where whoever spends chooses them.
+    pub fn chosen_names(&self, spend: &Attribution) -> BTreeSet<(Scope, String)> {
+        self.shared.budgets.chosen_names(spend)
     }
 
     /// Posts rows of usage; answers row by row, in their order.

@@ -7,6 +7,7 @@ use backstop::audit::Refusals;
 use backstop::domain::audit::AuditEntry;
 use backstop::domain::budget::{Budget, Selector};
 use backstop::domain::id::AgentId;
+use backstop::domain::ledger::line::Scope;
 use backstop::domain::money::Usd;
 use backstop::domain::price::Catalogue;
 use backstop::intake::usage::{Encoding, Intake, IntakeSettings, Receipt, Source};
@@ -128,4 +129,29 @@ fn absurd_claims_are_kept_on_record_without_a_flood() {
     let log = desk.log(&mut lab, &bench);
     assert_eq!(log.len(), 1);
     assert_eq!(log[0].entry.action, "claim_refused");
+}
+
+/// A new label for every report gets no new limit every time.
+#[test]
+fn new_labels_are_counted_like_new_tasks() {
+    let mut lab = Lab::new();
+    let by_team = Budget {
+        scope: Scope::Label,
+        label: Some("team".parse().unwrap()),
+        ..budget(1_000_000_000_000)
+    };
+    let bench = lab.open(vec![by_team]);
+    let desk = Desk::new(&bench);
+    let rows: Vec<Value> = (0..1_010)
+        .map(|n| json!({"id": format!("r{n}"), "amount_usd": "0.01", "labels": {"team": format!("t{n}")}}))
+        .collect();
+    desk.send(&mut lab, &rows.into());
+    let view = lab.view();
+    assert_eq!((view.postings.len(), view.lines.len()), (1_010, 1_001));
+    let nameless = view
+        .lines
+        .iter()
+        .find(|line| line.key.value == "team=-")
+        .expect("a line");
+    assert_eq!(nameless.posted, Usd::from_nanos(100_000_000));
 }
