@@ -206,7 +206,7 @@ impl Bench {
         let rounds = (10_000 / size).clamp(40, 600);
         let mut times = Vec::new();
         for _ in 0..rounds {
-            let ops = (0..size).map(|n| self.report(n)).collect::<Result<_>>()?;
+            let ops = (0..size).map(|n| self.report(n, n % 2)).collect::<Result<_>>()?;
             times.push(self.commit(ops).await?);
         }
         row(
@@ -217,17 +217,16 @@ impl Bench {
         Ok(())
     }
 
-    /// Spread over 50 agents and 30 days; an agent runs one task an hour, with some models and tools.
-    fn report(&mut self, n: usize) -> Result<Op> {
+    /// Of one of 50 agents, `back` hours ago; an agent runs one task an hour, with some models and tools.
+    fn report(&mut self, n: usize, back: usize) -> Result<Op> {
         let posting = PostingId(self.uuid());
         let mix = scatter(self.id, n)?;
-        let back = mix / 50 % (30 * 24);
         let agent = format!("agent-{}", mix % 50);
         Ok(Op::Report(Report {
             posting,
             report: ReportId::new(format!("report-{}", self.id))?,
             digest: [7; 32],
-            attribution: attribution(&agent, back, mix / 36_000)?,
+            attribution: attribution(&agent, back, mix / 50)?,
             amount: Usd::from_nanos(1_000_000),
             basis: Basis::Reported,
             trust: Trust::Provider,
@@ -242,8 +241,11 @@ impl Bench {
         let have = u64::try_from(self.store.stats().await?.postings)?;
         let mut times = Vec::new();
         let missing = postings.saturating_sub(have);
-        for _ in 0..missing.div_ceil(512) {
-            let ops = (0..512).map(|n| self.report(n)).collect::<Result<_>>()?;
+        let rounds = usize::try_from(missing.div_ceil(512))?;
+        for round in 0..rounds {
+            // Thirty days in their order.
+            let back = 720 - 720 * round / rounds;
+            let ops = (0..512).map(|n| self.report(n, back)).collect::<Result<_>>()?;
             times.push(self.commit(ops).await?);
         }
         let count = times.len() * 512;

@@ -155,6 +155,20 @@ pub struct Lease {
     pub expires_at: Timestamp,
 }
 
+impl Lease {
+    /// The name of a holder that lives in an epoch. What it holds is free when its epoch is closed,
+    /// which proves it dead, so nobody waits for the lease of a daemon that crashed to run out.
+    pub fn holder_in(epoch: EpochId) -> String {
+        format!("epoch:{epoch}")
+    }
+
+    /// The epoch that a holder lives in, if it is named by one.
+    pub fn epoch_of(holder: &str) -> Option<EpochId> {
+        let epoch = EpochId(holder.strip_prefix("epoch:")?.parse().ok()?);
+        (Self::holder_in(epoch) == holder).then_some(epoch)
+    }
+}
+
 /// A credential of an agent, as stored: the hash of a random secret, never the secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AgentKey {
@@ -207,6 +221,8 @@ pub struct LineQuery {
     pub value: Option<String>,
     /// Only lines whose window is not over at this time.
     pub open_at: Option<Timestamp>,
+    /// Only lines that an operator lifted until this time or an earlier one.
+    pub lift_over: Option<Timestamp>,
     pub limit: Option<u32>,
 }
 
@@ -273,7 +289,8 @@ pub trait Store: Send + Sync + 'static {
     /// Closes an epoch whose holds have all ended; the last act of a clean shutdown.
     async fn close_epoch(&self, epoch: EpochId, now: Timestamp) -> Result<(), StoreError>;
     /// Closes every epoch whose lock proves it dead, and turns its open holds into unresolved
-    /// postings at their bounds, call by call. A live epoch of another process is left alone.
+    /// postings at their bounds, call by call; its leases are free. A live epoch of another process is left
+    /// alone.
     async fn bury_dead_epochs(&self, now: Timestamp, rules: &LedgerRules) -> Result<DeadEpochs, StoreError>;
 
     // --- the ledger -----------------------------------------------------------------------------
@@ -315,6 +332,9 @@ pub trait Store: Send + Sync + 'static {
     async fn agents(&self) -> Result<Vec<AgentState>, StoreError>;
     async fn reviews(&self, open_only: bool, limit: u32) -> Result<Vec<Review>, StoreError>;
     async fn review(&self, id: ReviewId) -> Result<Option<Review>, StoreError>;
+    /// An agent's reviews that are open, or were opened then or later, the newest first: what a
+    /// containment has to know, without all that people ever answered.
+    async fn reviews_of(&self, agent: &AgentId, since: Timestamp, limit: u32) -> Result<Vec<Review>, StoreError>;
 
     /// What each agent spent on a line, without what is unresolved, the largest first: whose doing a
     /// fleet line's breach is. A store that keeps entries by agent should answer from those of the line;
@@ -346,8 +366,9 @@ pub trait Store: Send + Sync + 'static {
     async fn live_containments(&self) -> Result<Vec<Containment>, StoreError>;
     /// Newest first.
     async fn containments_of(&self, agent: &AgentId, limit: u32) -> Result<Vec<Containment>, StoreError>;
-    /// Takes or renews a lease: `None` while somebody else's has not expired. A renewal by the same
-    /// holder keeps the token; a change of hands raises it.
+    /// Takes or renews a lease: `None` while somebody else's has not expired and the epoch that they
+    /// live in, if they are [named by one](Lease::holder_in), is not closed. A renewal by the same holder
+    /// keeps the token; a change of hands raises it.
     async fn lease(&self, name: &str, holder: &str, now: Timestamp, ttl: Duration)
     -> Result<Option<Lease>, StoreError>;
     async fn release(&self, lease: &Lease) -> Result<(), StoreError>;

@@ -18,6 +18,7 @@ CREATE TABLE review (
 ) STRICT;
 -- Two open reviews of one agent never ask the same thing.
 CREATE UNIQUE INDEX review_open ON review (agent, dedupe) WHERE decided = 0;
+CREATE INDEX review_agent ON review (agent, decided, seq);
 
 CREATE TABLE containment (
     seq      INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -17,14 +17,17 @@ use super::supervise::Supervisor;
 use super::{catalogue, retention, settings};
 use crate::audit::{self, AuditHealth, AuditTask, Cadence, Refusals, Signer};
 use crate::config::LiveSettings;
+use crate::config::settings::Settings;
+use crate::domain::audit::NewAudit;
 use crate::http::admin::{self, AdminApi, AuditPlace};
 use crate::http::agent::{self, AgentApi};
 use crate::http::auth::{AdminToken, KeyRing};
+use crate::http::body::Desk;
 use crate::http::serve::{Listener, serve};
 use crate::intake::usage::Intake;
 use crate::killswitch::KillSwitch;
 use crate::ledger::{self, Deps, Ledger};
-use crate::ports::{Clock, Cloud, Entropy, Notifier, Store};
+use crate::ports::{Clock, Cloud, Entropy, LineQuery, Notifier, Store};
 use crate::watch::Watch;
 
 /// What the daemon stands on: the sides of the ports.
@@ -54,6 +57,9 @@ pub(super) struct Daemon {
 /// How often the agents' keys are read again, so that a key which another process revoked is refused.
 const KEYS_EVERY: Duration = Duration::from_secs(1);
 
+/// How often the samples of the metrics are added up.
+const METRICS_EVERY: Duration = Duration::from_secs(5);
+
 impl Daemon {
     /// Builds and starts every part. When it returns, the listeners are open.
     pub(super) async fn start(parts: Parts) -> anyhow::Result<Self> {
@@ -82,6 +88,7 @@ impl Daemon {
             entropy: Arc::clone(&entropy),
         };
         let budgets = settings::budgets(&current);
+        audit_loosened(&*store, &current, &*clock).await?;
         let (ledger, ledger_task, dead) = ledger::open(deps, settings::ledger(&current, pace), budgets, &host_name())
             .await
             .context("the ledger cannot be opened")?;
@@ -101,14 +108,15 @@ impl Daemon {
         keys.refresh(&*store).await.context("the agents' keys cannot be read")?;
         refresh_keys(&mut supervisor, &keys, &store, &clock);
 
-        let killswitch = Arc::new(KillSwitch::new(
+        let killswitch = KillSwitch::new(
             Arc::clone(&store),
             cloud,
             Arc::clone(&clock),
             Arc::clone(&entropy),
             Arc::clone(&kill_settings),
             Arc::clone(&notifier),
-        ));
+        );
+        let killswitch = Arc::new(killswitch.in_epoch(ledger.epoch()));
         let poked = Arc::clone(&killswitch);
         let watch = Arc::new(Watch::new(
             Arc::clone(&store),
@@ -140,6 +148,18 @@ impl Daemon {
             Ok(())
         });
 
+        // Samples of a histogram are kept until somebody adds them up, and nobody may ever ask for them.
+        let (stop, kept, upkeep_clock) = (supervisor.front().stop.clone(), metrics.clone(), Arc::clone(&clock));
+        supervisor.front().add("the metrics", async move {
+            while stop
+                .run_until_cancelled(upkeep_clock.sleep(METRICS_EVERY))
+                .await
+                .is_some()
+            {
+                kept.run_upkeep();
+            }
+            Ok(())
+        });
         let stop = supervisor.front().stop.clone();
         supervisor.front().add("retention", {
             let (settings, ledger) = (Arc::clone(&live_settings), ledger.clone());
@@ -165,20 +185,23 @@ impl Daemon {
             kill: kill_settings,
             watch: watch_settings,
             own_instance,
+            reloading: tokio::sync::Mutex::default(),
             ledger: ledger.clone(),
             store: Arc::clone(&store),
         });
         let limits = settings::body_limits(&current);
-        let allowed_hosts = current.server.allowed_hosts.clone();
+        let allowed_hosts = settings::hosts(&current);
         let agent_api = AgentApi {
             ledger: ledger.clone(),
             intake: Arc::clone(&intake),
             keys: Arc::clone(&keys),
+            agents: Arc::clone(&agents),
             store: Arc::clone(&store),
             catalogue: Arc::clone(&catalogue),
             refusals: Arc::clone(&audit.refusals),
             clock: Arc::clone(&clock),
             limits,
+            desk: Desk::default(),
             allowed_hosts: allowed_hosts.clone(),
         };
         let (reloaded, reload_clock) = (Arc::clone(&live), Arc::clone(&clock));
@@ -198,6 +221,7 @@ impl Daemon {
             reload: Arc::new(move || Box::pin(Arc::clone(&reloaded).reload(reload_clock.now()))),
             metrics: Arc::new(move || metrics.render()),
             limits,
+            desk: Desk::default(),
             allowed_hosts,
             token: current
                 .admin
@@ -214,6 +238,43 @@ impl Daemon {
             ledger,
         })
     }
+}
+
+/// A limit that was raised while the daemon was down is an override too (D3): what the open lines have is
+/// compared with the config before its rules are written into them.
+async fn audit_loosened(store: &dyn Store, settings: &Settings, clock: &dyn Clock) -> anyhow::Result<()> {
+    let now = clock.now();
+    let query = LineQuery {
+        open_at: Some(now),
+        ..LineQuery::default()
+    };
+    let lines = store.lines(&query).await.context("the ledger's lines cannot be read")?;
+    let loosened = settings.budgets.iter().filter_map(|rule| {
+        let budget = &rule.budget;
+        let lines = lines.iter().filter(|line| line.key.budget == budget.id);
+        let least = lines.clone().map(|line| line.rule.limit).min()?;
+        let hardest = lines.map(|line| line.rule.response).max()?;
+        (least < budget.limit || hardest > budget.response).then(|| NewAudit {
+            at: now,
+            actor: "operator:config".to_owned(),
+            action: "budget_loosened".to_owned(),
+            agent: None,
+            reason: format!("the budget {} was loosened while the daemon was not running", budget.id),
+            evidence: serde_json::json!({
+                "old_limit_usd": least.to_string(),
+                "new_limit_usd": budget.limit.to_string(),
+                "old_response": hardest,
+                "new_response": budget.response,
+            })
+            .to_string(),
+        })
+    });
+    let loosened: Vec<NewAudit> = loosened.collect();
+    if !loosened.is_empty() {
+        let written = store.append_audit(&loosened).await;
+        written.context("loosened budgets cannot be recorded")?;
+    }
+    Ok(())
 }
 
 struct Audit {

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::{catalogue, settings};
 use crate::config::LiveSettings;
+use crate::config::reload::{BudgetChange, Change};
 use crate::config::settings::Settings;
 use crate::domain::audit::NewAudit;
 use crate::domain::id::AgentId;
@@ -29,39 +30,44 @@ pub(super) struct Live {
     pub(super) own_instance: Option<String>,
     pub(super) ledger: Ledger,
     pub(super) store: Arc<dyn Store>,
+    pub(super) reloading: tokio::sync::Mutex<()>,
+}
+
+fn loosened(change: &BudgetChange, at: Timestamp) -> NewAudit {
+    NewAudit {
+        at,
+        actor: "operator:config".to_owned(),
+        action: "budget_loosened".to_owned(),
+        agent: None,
+        reason: change.what.clone(),
+        evidence: json!(change).to_string(),
+    }
 }
 
 impl Live {
     /// Loads the config again. Wrong new settings leave the old ones, and the answer is every problem.
+    /// One reload at a time, from the file to the last room, so that two never apply in the wrong order.
     pub(super) async fn reload(self: Arc<Self>, now: Timestamp) -> Result<Value, Value> {
+        let _one_at_a_time = self.reloading.lock().await;
         let this = Arc::clone(&self);
+        let runtime = tokio::runtime::Handle::current();
         // It reads files, the price files among them, which a worker of the runtime must not wait for.
         let loaded = tokio::task::spawn_blocking(move || {
-            let prepare = |new: &Settings| catalogue::load(new).map_err(|error| format!("{error:#}"));
-            let (change, prices) = this.settings.reload_with(prepare).map_err(|problems| json!(problems))?;
-            Ok((change, this.settings.current(), prices))
+            let prepare = |new: &Settings, change: &Change| {
+                let prices = catalogue::load(new).map_err(|error| format!("{error:#}"))?;
+                // On record before it is in force: a raised limit is an override (D3).
+                let overrides: Vec<NewAudit> = change.overrides().map(|change| loosened(change, now)).collect();
+                if !overrides.is_empty() {
+                    let written = runtime.block_on(this.store.append_audit(&overrides));
+                    written.map_err(|error| format!("the loosened budgets cannot be recorded: {error}"))?;
+                }
+                Ok(prices)
+            };
+            this.settings.reload_with(prepare).map_err(|problems| json!(problems))
         });
         let (change, current, prices) = loaded
             .await
             .unwrap_or_else(|_panicked| Err(json!([{ "message": "the reload failed" }])))?;
-        // On record before it is in force: a raised limit is an override.
-        let overrides = change.overrides().map(|change| NewAudit {
-            at: now,
-            actor: "operator:config".to_owned(),
-            action: "budget_loosened".to_owned(),
-            agent: None,
-            reason: change.what.clone(),
-            evidence: json!(change).to_string(),
-        });
-        let overrides: Vec<NewAudit> = overrides.collect();
-        if !overrides.is_empty()
-            && let Err(error) = self.store.append_audit(&overrides).await
-        {
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "loosened budgets are not in the audit log"
-            );
-        }
         self.apply(&current, prices).await;
         Ok(json!(change))
     }

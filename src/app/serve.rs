@@ -1,5 +1,6 @@
 //! `backstop serve`: the daemon on this machine.
 
+use std::io::IsTerminal as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +27,9 @@ use crate::system::{SystemClock, SystemEntropy};
 /// How long what is left may take after the drain.
 const AFTER_DRAIN: Duration = Duration::from_secs(15);
 
+/// How long a starting daemon may look for the machine that it runs on.
+const FIND_SELF: Duration = Duration::from_secs(6);
+
 /// Runs the daemon until it is told to stop.
 pub fn serve(options: ServeOptions) -> anyhow::Result<()> {
     let settings = options.loaded.settings.clone();
@@ -37,21 +41,18 @@ pub fn serve(options: ServeOptions) -> anyhow::Result<()> {
 async fn run(options: ServeOptions, settings: &Settings) -> anyhow::Result<()> {
     make_dir(&settings.server.state_dir)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let (cloud, own_instance) = cloud(settings).await;
     let parts = Parts {
         settings: Arc::new(LiveSettings::new(options.loaded, options.loader)),
         store: open_store(settings).await?,
-        cloud: cloud(settings).await,
+        cloud,
         clock: Arc::clone(&clock),
         entropy: Arc::new(SystemEntropy),
         notifier: Arc::new(LogNotifier),
         metrics: PrometheusBuilder::new()
             .install_recorder()
             .context("the metrics cannot be set up")?,
-        own_instance: if settings.aws.enabled {
-            Aws::own_instance().await
-        } else {
-            None
-        },
+        own_instance,
         pace: 1,
     };
     let Daemon {
@@ -97,7 +98,9 @@ fn start_log(settings: &Settings, verbose: u8) -> anyhow::Result<()> {
     };
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+        .with_writer(std::io::stderr)
+        // Colours are for a terminal; in a file or the journal they are noise.
+        .with_ansi(std::io::stderr().is_terminal());
     match settings.log.format {
         LogFormat::Json => log.json().try_init(),
         LogFormat::Text => log.try_init(),
@@ -112,6 +115,8 @@ async fn open_store(settings: &Settings) -> anyhow::Result<Arc<dyn Store>> {
             Ok(Arc::new(MemoryStore::new()))
         }
         StoreLocation::Sqlite { path } => {
+            // The epochs' locks lie beside the file: by whatever name it is opened, they must be the same.
+            let path = &std::fs::canonicalize(path).unwrap_or_else(|_not_there_yet| path.clone());
             let options = SqliteOptions {
                 reserve_bytes: settings.storage.reserve_bytes,
                 ..SqliteOptions::new(path)
@@ -124,12 +129,20 @@ async fn open_store(settings: &Settings) -> anyhow::Result<Arc<dyn Store>> {
     }
 }
 
-async fn cloud(settings: &Settings) -> Arc<dyn Cloud> {
-    if settings.aws.enabled {
-        Arc::new(Aws::connect(settings::aws(settings)).await)
-    } else {
-        Arc::new(DisabledCloud)
+/// The cloud side, and the machine that the daemon runs on as that side names it.
+async fn cloud(settings: &Settings) -> (Arc<dyn Cloud>, Option<String>) {
+    if !settings.aws.enabled {
+        return (Arc::new(DisabledCloud), None);
     }
+    let aws = Aws::connect(settings::aws(settings)).await;
+    let own = tokio::time::timeout(FIND_SELF, aws.own_instance()).await.ok().flatten();
+    match &own {
+        Some(instance) => tracing::info!(%instance, "the daemon's own machine is guarded"),
+        None => tracing::info!(
+            "the daemon's own machine is not known; if it is an instance, name it in aws.guard_instances"
+        ),
+    }
+    (Arc::new(aws), own)
 }
 
 /// SIGHUP loads the config again, and `systemctl reload` waits until it is in force or refused.

@@ -108,6 +108,18 @@ pub(super) fn body_limits(settings: &Settings) -> BodyLimits {
     }
 }
 
+/// The names by which clients may address the daemon: the configured ones, and the addresses that it
+/// listens on.
+pub(super) fn hosts(settings: &Settings) -> Vec<String> {
+    let server = &settings.server;
+    let own = [server.agent_listen, server.admin_listen].map(|address| address.ip());
+    let own = own
+        .into_iter()
+        .filter(|ip| !ip.is_unspecified())
+        .map(|ip| ip.to_string());
+    server.allowed_hosts.iter().cloned().chain(own).collect()
+}
+
 pub(super) fn serve_limits(settings: &Settings) -> ServeLimits {
     ServeLimits {
         max_connections: usize::try_from(settings.server.max_connections).unwrap_or(usize::MAX),

@@ -1,7 +1,7 @@
 //! What systemd is told: ready, reloading, stopping, and that the daemon lives.
 //!
 //! Without systemd (no `NOTIFY_SOCKET`) every message goes nowhere, which is fine. The watchdog is fed
-//! only while the ledger takes work, so that a daemon whose ledger is stuck is started again.
+//! by the runtime that everything runs on, until the ledger stops: one that hangs is started again.
 
 use std::time::Duration;
 

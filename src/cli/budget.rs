@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::context::Context;
 use super::failure::Failure;
 use super::output::{rows, table};
-use super::status::LINE_COLUMNS;
+use super::status::lines_table;
 
 #[derive(Debug, Subcommand)]
 pub enum Budget {
@@ -44,7 +44,7 @@ impl Budget {
             let mut rendered = table(budgets, &COLUMNS, "no budget is configured: every call is refused");
             if !lines.is_empty() {
                 rendered.push_str("\n\n");
-                rendered.push_str(&table(&lines, &LINE_COLUMNS, ""));
+                rendered.push_str(&lines_table(&lines));
             }
             rendered
         })

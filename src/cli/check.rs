@@ -42,16 +42,27 @@ impl Check {
             Some(settings) => {
                 let (agents, budgets) = (settings.agents.len(), settings.budgets.len());
                 context.output.say(&format!(
-                    "{name} is sound: {agents} agents, {budgets} budgets, {warnings} warnings"
+                    "{name} is sound: {}, {}, {}",
+                    count(agents, "agent"),
+                    count(budgets, "budget"),
+                    count(warnings, "warning")
                 ));
                 Ok(())
             }
             None => {
-                context
-                    .output
-                    .say(&format!("{name} has {errors} errors and {warnings} warnings"));
+                context.output.say(&format!(
+                    "{name} has {} and {}",
+                    count(errors, "error"),
+                    count(warnings, "warning")
+                ));
                 Err(Failure::Reported)
             }
         }
     }
+}
+
+/// `1 error`, `2 errors`.
+fn count(number: usize, what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{plural}")
 }

@@ -6,7 +6,7 @@ use super::client::{Answer, Client};
 use super::context::Context;
 use super::failure::Failure;
 use super::output::{field, indent, record, rows, table, text};
-use super::status::LINE_COLUMNS;
+use super::status::lines_table;
 use crate::domain::id::AgentId;
 
 /// Asks what an action would do. `action` is `contain` or `reset`; `query` says how.
@@ -28,7 +28,13 @@ pub(super) fn render(impact: &Value) -> String {
     )];
     let steps = rows(impact, "steps");
     if steps.is_empty() {
-        blocks.push("no steps: there is nothing in the cloud to change".to_owned());
+        // A containment has a mode, and freezes whatever there is in the cloud.
+        let frozen = if field(impact, "mode").is_some() {
+            "; the agent itself is frozen"
+        } else {
+            ""
+        };
+        blocks.push(format!("no steps: there is nothing in the cloud to change{frozen}"));
     } else {
         blocks.push(format!(
             "steps ({}):\n{}",
@@ -36,14 +42,14 @@ pub(super) fn render(impact: &Value) -> String {
             indent(&table(steps, &STEP_COLUMNS, ""))
         ));
     }
-    for (name, title, columns) in [
-        ("lines", "budgets", LINE_COLUMNS.as_slice()),
-        ("still_burning", "still burning", ["resource", "why"].as_slice()),
-    ] {
-        let list = rows(impact, name);
-        if !list.is_empty() {
-            blocks.push(format!("{title}:\n{}", indent(&table(list, columns, ""))));
-        }
+    let lines = rows(impact, "lines");
+    if !lines.is_empty() {
+        blocks.push(format!("budgets:\n{}", indent(&lines_table(lines))));
+    }
+    let burning = rows(impact, "still_burning");
+    if !burning.is_empty() {
+        let burning = table(burning, &["resource", "why"], "");
+        blocks.push(format!("still burning:\n{}", indent(&burning)));
     }
     for warning in rows(impact, "warnings") {
         blocks.push(format!("warning: {}", super::output::show(warning)));

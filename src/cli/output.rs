@@ -200,13 +200,25 @@ pub fn show(value: &Value) -> String {
         Value::Null => String::new(),
         Value::Bool(flag) => if *flag { "yes" } else { "no" }.to_owned(),
         Value::Number(number) => number.to_string(),
-        Value::String(text) => clean(text),
+        Value::String(text) => match without_fraction(text) {
+            Some(seconds) => seconds,
+            None => clean(text),
+        },
         Value::Array(items) => items.iter().map(show).collect::<Vec<_>>().join(", "),
         Value::Object(fields) => {
             let field = |(key, value): (&String, &Value)| format!("{}={}", clean(key), show(value));
             fields.iter().map(field).collect::<Vec<_>>().join(" ")
         }
     }
+}
+
+/// A time of the API to the second: the rest is for `--json`.
+fn without_fraction(text: &str) -> Option<String> {
+    let (seconds, fraction) = text.strip_suffix('Z')?.split_once('.')?;
+    let is_time = seconds.len() == "2026-11-20T02:00:00".len()
+        && fraction.bytes().all(|byte| byte.is_ascii_digit())
+        && text.parse::<jiff::Timestamp>().is_ok();
+    is_time.then(|| format!("{seconds}Z"))
 }
 
 /// Without control characters, which could rewrite what a terminal shows.
@@ -246,6 +258,14 @@ mod tests {
             record(&value, &[]),
             "status  active\n\nclock:\n  ok  yes\n\nlines:\n   BUDGET  LIMIT USD\n   daily        5.00"
         );
+    }
+
+    #[test]
+    fn a_time_is_shown_to_the_second() {
+        assert_eq!(show(&json!("2026-11-20T02:00:00.123456789Z")), "2026-11-20T02:00:00Z");
+        for other in ["2026-11-20T02:00:00Z", "1.5Z", "2026-99-20T02:00:00.1Z", "a.b"] {
+            assert_eq!(show(&json!(other)), other);
+        }
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub struct Status {
 /// Of an agent in a list.
 pub(super) const AGENT_COLUMNS: [&str; 5] = ["id", "status", "since", "keys", "reason"];
 /// Of a budget's live line.
-pub(super) const LINE_COLUMNS: [&str; 12] = [
+const LINE_COLUMNS: [&str; 12] = [
     "budget",
     "agent",
     "value",
@@ -33,6 +33,24 @@ pub(super) const LINE_COLUMNS: [&str; 12] = [
     "overage_usd",
     "breached",
 ];
+/// Of those, what is left out while it says the same of every line: nothing.
+const USUALLY_NOTHING: [(&str, &str); 4] = [
+    ("held_usd", "0.00"),
+    ("unresolved_usd", "0.00"),
+    ("overage_usd", "0.00"),
+    ("breached", "no"),
+];
+
+/// Lines of budgets, as narrow as what there is to say.
+pub(super) fn lines_table(lines: &[Value]) -> String {
+    let says = |column: &&str| {
+        let nothing = USUALLY_NOTHING.iter().find(|(name, _)| name == column);
+        nothing.is_none_or(|(_, nothing)| lines.iter().any(|line| text(line, column) != *nothing))
+    };
+    let columns: Vec<&str> = LINE_COLUMNS.into_iter().filter(says).collect();
+    table(lines, &columns, "")
+}
+
 pub(super) const REVIEW_COLUMNS: [&str; 5] = ["id", "agent", "opened_at", "question.kind", "summary"];
 
 impl Status {
@@ -87,7 +105,7 @@ pub(super) fn one_agent(agent: &Value) -> String {
             blocks.push(format!("{title}:\n{}", indent(&body)));
         }
     };
-    section("budgets", table(rows(agent, "lines"), &LINE_COLUMNS, ""));
+    section("budgets", lines_table(rows(agent, "lines")));
     if let Some(containment) = field(agent, "containment") {
         section("containment", containment_text(containment));
     }
@@ -113,7 +131,8 @@ pub(super) fn containment_text(containment: &Value) -> String {
                 }
             }
         }
-        if let Some(until) = field(coverage, "attribution_pending_until") {
+        let pending = field(coverage, "attribution_pending_until").filter(|_| text(containment, "phase") != "closed");
+        if let Some(until) = pending {
             text_.push_str(&format!("\n\nattribution pending until {}", super::output::show(until)));
         }
         let burning = rows(coverage, "still_burning");

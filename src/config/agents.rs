@@ -83,9 +83,7 @@ fn agent<'a>(
     seen: &mut BTreeMap<AgentId, &'a Origin>,
 ) -> Option<Agent> {
     let id = table.required("id", "every agent has an id = \"…\"").and_then(|item| {
-        let id = AgentId::new(item.text()?)
-            .map_err(|error| item.error(&error.to_string(), None))
-            .ok()?;
+        let id = AgentId::new(item.text()?).map_err(|error| item.no_name(&error)).ok()?;
         if let Some(first) = seen.insert(id.clone(), item.origin()) {
             item.error(
                 &format!("agent {id} is named twice, first {}", place(first)),

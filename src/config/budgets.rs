@@ -119,9 +119,7 @@ const RESPONSES: [(&str, Response); 4] = [
 ];
 
 fn name<'a>(item: &Item<'a>, seen: &mut BTreeMap<BudgetId, &'a Origin>) -> Option<BudgetId> {
-    let id = BudgetId::new(item.text()?)
-        .map_err(|error| item.error(&error.to_string(), None))
-        .ok()?;
+    let id = BudgetId::new(item.text()?).map_err(|error| item.no_name(&error)).ok()?;
     if let Some(first) = seen.insert(id.clone(), item.origin()) {
         item.error(
             &format!("budget {id} is named twice, first {}", place(first)),

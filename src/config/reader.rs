@@ -12,6 +12,7 @@ use super::report::Report;
 use super::suggest;
 use super::tree::{self, Layer, Node, Origin, Value};
 use super::values;
+use crate::domain::id::NameError;
 use crate::domain::money::Usd;
 
 /// A table that is being read.
@@ -174,6 +175,24 @@ impl<'a> Item<'a> {
         self.report.error(&self.node.origin, &self.path, message, Some(hint));
     }
 
+    /// A text that is no name, and one like it that would be.
+    pub(super) fn no_name(&self, error: &NameError) {
+        let text = match &self.node.value {
+            Value::String(text) | Value::Text(text) => text.as_str(),
+            _ => "",
+        };
+        let plain = |c: char| {
+            if c.is_ascii_alphanumeric() || "-_.".contains(c) {
+                c
+            } else {
+                '-'
+            }
+        };
+        let like: String = text.trim().chars().map(plain).take(64).collect();
+        let like = if like.is_empty() { "support-bot" } else { &like };
+        self.error_hint(&error.to_string(), format!("such as \"{like}\""));
+    }
+
     pub(super) fn warning(&self, message: &str, hint: impl Into<Option<&'static str>>) {
         self.report
             .warning(&self.node.origin, &self.path, message, hint.into().map(str::to_owned));
@@ -224,7 +243,17 @@ impl<'a> Item<'a> {
             .and_then(|number| T::try_from(number).ok())
             .filter(|number| range.contains(number));
         if fits.is_none() {
-            self.error(&format!("must be {} to {}", range.start(), range.end()), None);
+            let nearest = match number {
+                Some(number) if T::try_from(number).is_ok_and(|number| number > *range.end()) => range.end(),
+                // What no number of this kind can hold is beyond the end, unless it is negative.
+                Some(number) if number > 0 && T::try_from(number).is_err() => range.end(),
+                None => range.end(),
+                Some(_) => range.start(),
+            };
+            self.error_hint(
+                &format!("must be {} to {}", range.start(), range.end()),
+                format!("the nearest is {nearest}"),
+            );
         }
         fits
     }
@@ -245,7 +274,8 @@ impl<'a> Item<'a> {
             values::show_duration(*range.start()),
             values::show_duration(*range.end()),
         );
-        self.error(&format!("must be {low} to {high}"), None);
+        let nearest = if duration < *range.start() { &low } else { &high };
+        self.error_hint(&format!("must be {low} to {high}"), format!("the nearest is {nearest}"));
         None
     }
 

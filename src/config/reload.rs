@@ -113,15 +113,15 @@ impl LiveSettings {
 
     /// Loads the file again. It reads files, so not on an async thread that must not wait.
     pub fn reload(&self) -> Result<Change, Problems> {
-        self.reload_with(|_| Ok(())).map(|(change, ())| change)
+        self.reload_with(|_, _| Ok(())).map(|(change, _, ())| change)
     }
 
     /// The same, where more must be sound than the settings themselves: `prepare` makes of them what is
     /// to be put in force with them. If it cannot, they stay as they were.
     pub fn reload_with<T>(
         &self,
-        prepare: impl FnOnce(&Settings) -> Result<T, String>,
-    ) -> Result<(Change, T), Problems> {
+        prepare: impl FnOnce(&Settings, &Change) -> Result<T, String>,
+    ) -> Result<(Change, Arc<Settings>, T), Problems> {
         let _one_at_a_time = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         let loaded = self.loader.load(self.path.as_deref())?;
         let old = self.current();
@@ -132,15 +132,16 @@ impl LiveSettings {
             warnings: loaded.warnings,
             ..compare(&old, &new)
         };
-        let prepared = prepare(&new).map_err(|message| {
+        let prepared = prepare(&new, &change).map_err(|message| {
             let source = self
                 .path
                 .as_ref()
                 .map_or_else(|| "the config".to_owned(), |path| path.display().to_string());
             Problems::of(&source, message)
         })?;
-        self.current.store(Arc::new(new));
-        Ok((change, prepared))
+        let new = Arc::new(new);
+        self.current.store(Arc::clone(&new));
+        Ok((change, new, prepared))
     }
 }
 
@@ -179,6 +180,7 @@ fn keep_what_needs_a_restart(old: &Settings, new: &mut Settings) -> Vec<&'static
         audit.key_file as "audit.key_file",
         audit.heads_file as "audit.heads_file",
         aws.enabled as "aws.enabled",
+        aws.regions as "aws.regions",
         aws.endpoint_url as "aws.endpoint_url",
         log.format as "log.format",
         log.filter as "log.filter",
@@ -319,15 +321,16 @@ mod tests {
         std::fs::write(bench.dir.path().join("config.toml"), BASE.replace("50", "60")).unwrap();
         let problems = bench
             .live
-            .reload_with::<()>(|_| Err("no".to_owned()))
+            .reload_with::<()>(|_, _| Err("no".to_owned()))
             .expect_err("not prepared");
         assert!(problems.to_string().ends_with("config.toml: no"), "{problems}");
         assert_eq!(bench.live.current().budgets[0].budget.limit, Usd::from_dollars(50));
-        let (change, seen) = bench
+        let (change, in_force, seen) = bench
             .live
-            .reload_with(|new| Ok(new.budgets[0].budget.limit))
+            .reload_with(|new, change| Ok((new.budgets[0].budget.limit, change.overrides().count())))
             .expect("sound");
-        assert_eq!((change.overrides().count(), seen), (1, Usd::from_dollars(60)));
+        assert_eq!((change.overrides().count(), seen), (1, (Usd::from_dollars(60), 1)));
+        assert!(Arc::ptr_eq(&in_force, &bench.live.current()));
     }
 
     #[test]

@@ -15,16 +15,29 @@ use uuid::Uuid;
 /// Why a text cannot be a name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
-    #[error("a {what} cannot be empty")]
+    #[error("{} cannot be empty", one(what))]
     Empty { what: &'static str },
-    #[error("a {what} has at most {max} bytes, this one has {len}")]
+    #[error("{} has at most {max} bytes, this one has {len}", one(what))]
     TooLong { what: &'static str, max: usize, len: usize },
-    #[error("a {what} cannot contain {found:?}; letters, digits and any of {allowed} are fine")]
+    #[error(
+        "{} cannot contain {found:?}; letters, digits and any of {allowed} are fine",
+        one(what)
+    )]
     Character {
         what: &'static str,
         found: char,
         allowed: &'static str,
     },
+}
+
+/// `an agent id`, `a task id`.
+fn one(what: &str) -> String {
+    let article = if what.starts_with(['a', 'e', 'i', 'o', 'u']) {
+        "an"
+    } else {
+        "a"
+    };
+    format!("{article} {what}")
 }
 
 macro_rules! name {

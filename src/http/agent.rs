@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use axum::body::Body;
-use axum::extract::{Path, Query, Request, State};
+use axum::extract::{Query, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -19,8 +19,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::auth::{KeyRing, check_host};
-use super::body::{self, BodyLimits, Format};
+use super::body::{self, BodyLimits, Desk, Format};
 use super::error::Failure;
+use super::path::Path;
 use super::view;
 use crate::audit::Refusals;
 use crate::domain::audit::NewAudit;
@@ -40,12 +41,15 @@ pub struct AgentApi {
     pub ledger: Ledger,
     pub intake: Arc<Intake>,
     pub keys: Arc<KeyRing>,
+    /// The agents of the config: a key of any other opens nothing.
+    pub agents: Arc<ArcSwap<Vec<AgentId>>>,
     pub store: Arc<dyn Store>,
     pub clock: Arc<dyn Clock>,
     pub catalogue: Arc<ArcSwap<Catalogue>>,
     /// Refused holds on their way to the audit log (D3).
     pub refusals: Arc<Refusals>,
     pub limits: BodyLimits,
+    pub desk: Desk,
     pub allowed_hosts: Vec<String>,
 }
 
@@ -80,7 +84,12 @@ async fn in_time(State(api): State<Arc<AgentApi>>, request: Request, next: Next)
 
 /// Who asks, before anything of the request is looked at.
 async fn authenticate(State(api): State<Arc<AgentApi>>, mut request: Request, next: Next) -> Response {
-    let agent = check_host(request.headers(), &api.allowed_hosts).and_then(|()| api.keys.agent(request.headers()));
+    let agent = check_host(request.headers(), &api.allowed_hosts)
+        .and_then(|()| api.keys.agent(request.headers()))
+        .and_then(|agent| match api.agents.load().contains(&agent) {
+            true => Ok(agent),
+            false => Err(Rejection::BadCredential),
+        });
     match agent {
         Ok(agent) => {
             request.extensions_mut().insert(Caller(agent));
@@ -140,7 +149,7 @@ async fn usage(
         parameters.all_or_nothing,
         &headers,
         body,
-        api.limits,
+        (api.limits, &api.desk),
     )
     .await
 }
@@ -152,13 +161,14 @@ pub(super) async fn take_in(
     all_or_nothing: bool,
     headers: &HeaderMap,
     body: Body,
-    limits: BodyLimits,
+    (limits, desk): (BodyLimits, &Desk),
 ) -> Result<Response, Failure> {
     let encoding = match body::format(headers, true)? {
         Format::Json => Encoding::Json,
         Format::JsonLines => Encoding::JsonLines,
     };
     let body = body::read(body, limits).await?;
+    let _room = desk.room_for(&body).await;
     match intake.report(source, &body, encoding, all_or_nothing).await {
         Ok(receipt) => Ok(receipt_answer(receipt)),
         Err(IntakeFailure::Refused { rejection, receipt }) => {

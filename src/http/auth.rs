@@ -20,6 +20,8 @@ use crate::domain::id::{AgentId, KeyId};
 use crate::domain::rejection::Rejection;
 use crate::ports::{AgentKey, Clock, Entropy, Store, StoreError};
 
+/// Bytes of a credential at most; the config takes no longer admin token.
+const MAX_CREDENTIAL: usize = 4096;
 /// What every agent key begins with, so that secret scanners and people know it.
 pub const KEY_PREFIX: &str = "bsk_";
 
@@ -93,7 +95,7 @@ pub fn credential(headers: &HeaderMap) -> Result<&str, Rejection> {
     }
     match found {
         None => Err(Rejection::NoCredential),
-        Some(secret) if secret.is_empty() || secret.len() > 512 => Err(Rejection::BadCredential),
+        Some(secret) if secret.is_empty() || secret.len() > MAX_CREDENTIAL => Err(Rejection::BadCredential),
         Some(secret) => Ok(secret),
     }
 }
@@ -132,10 +134,15 @@ pub fn check_host(headers: &HeaderMap, allowed: &[String]) -> Result<(), Rejecti
         _ => host,
     };
     let name = name.trim_start_matches('[').trim_end_matches(']');
+    let bare = |own: &str| {
+        own.trim_start_matches('[')
+            .trim_end_matches(']')
+            .eq_ignore_ascii_case(name)
+    };
     let local = ["localhost", "127.0.0.1", "::1"]
         .into_iter()
         .any(|own| own.eq_ignore_ascii_case(name));
-    if local || allowed.iter().any(|own| own.eq_ignore_ascii_case(name)) {
+    if local || allowed.iter().any(|own| bare(own)) {
         Ok(())
     } else {
         Err(Rejection::HostNotAllowed)

@@ -1,17 +1,44 @@
 //! Reads a request's body within its bounds: its type, its size, its time.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::domain::rejection::Rejection;
+
+/// Bodies that are being worked on at once, in all, in kilobytes: parsed JSON takes many times its text.
+const AT_WORK_KB: u32 = 64 * 1024;
+
+/// Bounds the work on bodies of one listener.
+#[derive(Debug)]
+pub struct Desk(Arc<Semaphore>);
+
+impl Default for Desk {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(AT_WORK_KB as usize)))
+    }
+}
+
+impl Desk {
+    /// Waits until there is room to work on this body. The caller's own time limit bounds the wait.
+    pub async fn room_for(&self, body: &[u8]) -> Option<OwnedSemaphorePermit> {
+        let kilobytes = u32::try_from(body.len() / 1024 + 1)
+            .unwrap_or(AT_WORK_KB)
+            .min(AT_WORK_KB);
+        // It is never closed, so there is always a permit in the end.
+        Arc::clone(&self.0).acquire_many_owned(kilobytes).await.ok()
+    }
+}
 
 /// The bounds of one body.
 #[derive(Debug, Clone, Copy)]
 pub struct BodyLimits {
     pub max_bytes: usize,
+    /// Of the whole request.
     pub timeout: Duration,
 }
 
@@ -62,9 +89,10 @@ pub fn format(headers: &HeaderMap, lines_allowed: bool) -> Result<Format, Reject
     }
 }
 
-/// Reads the whole body, or says why not.
+/// Reads the whole body, or says why not. It has half of the request's time, so that there is some left
+/// to answer in, and a slow sender is told what was slow.
 pub async fn read(body: Body, limits: BodyLimits) -> Result<Bytes, Rejection> {
-    let collected = tokio::time::timeout(limits.timeout, Limited::new(body, limits.max_bytes).collect()).await;
+    let collected = tokio::time::timeout(limits.timeout / 2, Limited::new(body, limits.max_bytes).collect()).await;
     match collected {
         Err(_elapsed) => Err(Rejection::BodyTooSlow),
         Ok(Ok(collected)) => Ok(collected.to_bytes()),

@@ -9,5 +9,6 @@ pub mod agent;
 pub mod auth;
 pub mod body;
 pub mod error;
+mod path;
 pub mod serve;
 mod view;

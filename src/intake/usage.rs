@@ -27,6 +27,9 @@ use crate::domain::wire::json::{JsonLimits, parse_strict};
 use crate::ledger::{Ledger, ReportRequest, Reported, Unavailable};
 use crate::ports::Clock;
 
+/// JSON values in one row at most, on the average of a request.
+const VALUES_A_ROW: usize = 48;
+
 /// Bounds on what is taken in.
 #[derive(Debug, Clone, Copy)]
 pub struct IntakeSettings {
@@ -371,7 +374,11 @@ type RowValue = Result<Value, (Option<ReportId>, Rejection)>;
 /// Splits a body into rows. A line of JSON lines that cannot be read is one bad row; a JSON body that
 /// cannot be read is a bad request, since nobody knows where its rows end.
 fn rows(body: &[u8], encoding: Encoding, max_rows: usize) -> Result<(Vec<RowValue>, bool), Rejection> {
-    let limits = JsonLimits::default();
+    // A row has some thirty values; many more are not rows, but a way to fill the memory.
+    let limits = JsonLimits {
+        values: max_rows.saturating_mul(VALUES_A_ROW),
+        ..JsonLimits::default()
+    };
     let (rows, single) = match encoding {
         Encoding::Json => {
             match parse_strict(body, &limits).map_err(|problem| Rejection::Malformed(problem.to_string()))? {

@@ -3,9 +3,8 @@
 //! It takes no orders. What is to be done stands in the store, so a restarted daemon, or a second one,
 //! goes on where the last one stopped; a poke only makes it look sooner.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use futures_util::future::BoxFuture;
@@ -14,6 +13,7 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use super::agenda::{Agenda, Next, Passed};
 use super::call::Caller;
 use super::pass::{Pass, PassError, fenced};
 use super::settings::KillSettings;
@@ -22,45 +22,13 @@ use super::{restoring, sweep as sweeping, tell};
 use crate::domain::containment::image::BeforeImage;
 use crate::domain::containment::observed::Identity;
 use crate::domain::containment::state::{Containment, Phase};
-use crate::domain::containment::target::CloudTargets;
-use crate::domain::id::{AgentId, ContainmentId};
+use crate::domain::containment::target::{CloudTargets, Region};
+use crate::domain::id::{AgentId, ContainmentId, EpochId};
 use crate::domain::review::{Question, Review};
 use crate::ports::{Clock, Cloud, Entropy, Judgement, Lease, Notifier, Store};
 
-/// Reviews that are read at most when looking for decisions on foreign matches: every one that people
-/// will ever have answered.
-const REVIEWS: u32 = 1_000_000;
-
-/// What a pass came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Next {
-    /// Look again after this long.
-    After(Duration),
-    /// Somebody else drives it now.
-    Elsewhere,
-    /// It is closed.
-    Over,
-}
-
-/// What a pass came to, and the containment's version after it, if the pass knows: any other one means
-/// that somebody wrote to it since.
-#[derive(Debug, Clone, Copy)]
-struct Passed {
-    next: Next,
-    version: Option<i64>,
-}
-
-/// When to look again.
-struct Due {
-    at: Duration,
-    version: Option<i64>,
-}
-
-impl Due {
-    fn is_now(&self, now: Duration, version: i64) -> bool {
-        self.at <= now || self.version.is_some_and(|known| known != version)
-    }
-}
+/// Reviews of one agent that are read at most in a pass.
+const REVIEWS: u32 = 10_000;
 
 /// The kill switch. One for each daemon; it shares everything it is given.
 pub struct KillSwitch {
@@ -76,6 +44,10 @@ pub struct KillSwitch {
     identity: Mutex<Option<Identity>>,
     /// Instance profiles as last seen, so that a blind moment of IAM does not hide machines.
     profiles: Mutex<HashMap<AgentId, BTreeSet<String>>>,
+    /// The enabled regions as last listed, so that the region that lists them does not hide the others.
+    regions: Mutex<BTreeSet<Region>>,
+    /// What people were told to be burning, so that each thing is told once.
+    told: Mutex<HashMap<ContainmentId, BTreeSet<String>>>,
     /// The leases of passes that are under way.
     leases: Mutex<HashMap<ContainmentId, Lease>>,
 }
@@ -101,8 +73,18 @@ impl KillSwitch {
             poke: Notify::new(),
             identity: Mutex::new(None),
             profiles: Mutex::new(HashMap::new()),
+            regions: Mutex::new(BTreeSet::new()),
+            told: Mutex::new(HashMap::new()),
             leases: Mutex::new(HashMap::new()),
         }
+    }
+
+    /// Ties our leases to the epoch that this process lives in: when that is found dead, whoever comes
+    /// next takes them over at once (C6).
+    #[must_use]
+    pub fn in_epoch(mut self, epoch: EpochId) -> Self {
+        self.holder = Lease::holder_in(epoch);
+        self
     }
 
     /// Makes the driver look now: a containment was opened, or a reset or decision was written.
@@ -118,22 +100,28 @@ impl KillSwitch {
     /// up by the next run, as after a crash; only its lease is given back, so that nobody waits for it.
     pub async fn run(&self, shutdown: CancellationToken) {
         let mut passes: FuturesUnordered<BoxFuture<'_, (ContainmentId, Passed)>> = FuturesUnordered::new();
-        let mut under_way: HashSet<ContainmentId> = HashSet::new();
-        let mut due: HashMap<ContainmentId, Due> = HashMap::new();
-        while !shutdown.is_cancelled() {
+        let mut agenda = Agenda::default();
+        'run: while !shutdown.is_cancelled() {
             let settings = self.settings();
-            match self.store.live_containments().await {
+            let mut read = self.store.live_containments();
+            // The passes go on meanwhile: one of them may hold what the store is waiting for.
+            let live = loop {
+                tokio::select! {
+                    biased;
+                    () = shutdown.cancelled() => break 'run,
+                    live = &mut read => break live,
+                    Some((id, passed)) = passes.next(), if !passes.is_empty() => {
+                        agenda.ended(id, passed, &settings, self.clock.monotonic());
+                    }
+                }
+            };
+            match live {
                 Ok(live) => {
-                    let now = self.clock.monotonic();
-                    due.retain(|id, _| live.iter().any(|containment| containment.id == *id));
-                    for containment in live {
-                        let is_due = due
-                            .get(&containment.id)
-                            .is_none_or(|due| due.is_now(now, containment.version));
-                        if is_due && passes.len() < settings.concurrent && under_way.insert(containment.id) {
-                            let id = containment.id;
-                            passes.push(async move { (id, self.pass_and_log(id).await) }.boxed());
-                        }
+                    self.told().retain(|id, _| live.iter().any(|one| one.id == *id));
+                    let room = settings.concurrent.saturating_sub(passes.len());
+                    for id in agenda.next(&live, self.clock.monotonic()).into_iter().take(room) {
+                        agenda.began(id);
+                        passes.push(async move { (id, self.pass_and_log(id).await) }.boxed());
                     }
                 }
                 Err(error) => tracing::warn!(%error, "the live containments cannot be read"),
@@ -142,19 +130,9 @@ impl KillSwitch {
                 biased;
                 () = shutdown.cancelled() => break,
                 Some((id, passed)) = passes.next(), if !passes.is_empty() => {
-                    under_way.remove(&id);
-                    let wait = match passed.next {
-                        Next::After(wait) => wait,
-                        Next::Elsewhere => settings.poll_every.saturating_mul(5),
-                        Next::Over => {
-                            due.remove(&id);
-                            continue;
-                        }
-                    };
-                    let at = self.clock.monotonic().saturating_add(wait);
-                    due.insert(id, Due { at, version: passed.version });
+                    agenda.ended(id, passed, &settings, self.clock.monotonic());
                 }
-                () = self.poke.notified() => due.clear(),
+                () = self.poke.notified() => agenda.hurry(self.clock.monotonic()),
                 () = self.clock.sleep(settings.poll_every) => {}
             }
         }
@@ -204,6 +182,10 @@ impl KillSwitch {
             tracing::debug!(%error, "a lease was not given back");
         }
         result
+    }
+
+    fn told(&self) -> MutexGuard<'_, HashMap<ContainmentId, BTreeSet<String>>> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn held(&self) -> MutexGuard<'_, HashMap<ContainmentId, Lease>> {
@@ -257,6 +239,7 @@ impl KillSwitch {
             ..Judgement::default()
         };
         self.write(&pass, judgement).await?;
+        self.told().insert(id, swept.told.clone());
         Ok(Passed {
             next: Next::After(next_in(&pass, &swept)),
             version: Some(swept.containment.version),
@@ -314,6 +297,9 @@ impl KillSwitch {
     }
 
     fn remember(&self, pass: &Pass<'_>, swept: &Swept) {
+        if let Some(listed) = &swept.listed {
+            *self.regions.lock().unwrap_or_else(PoisonError::into_inner) = listed.clone();
+        }
         if swept.plan.principals.unseen.is_empty() {
             let profiles = swept.plan.principals.profiles.clone();
             let mut known = self.profiles.lock().unwrap_or_else(PoisonError::into_inner);
@@ -323,17 +309,19 @@ impl KillSwitch {
 
     /// What a pass is told of the world outside its containment.
     pub(super) async fn known(&self, settings: &KillSettings, containment: &Containment) -> Result<Known, PassError> {
-        let targets = settings
-            .targets
-            .get(&containment.agent)
-            .cloned()
-            .unwrap_or_else(no_targets);
+        // What it declared when it was first swept is held, whatever a reload took out of the config.
+        let targets = match (settings.targets.get(&containment.agent), &containment.targets) {
+            (Some(now), Some(earlier)) => now.with_earlier(earlier),
+            (Some(one), None) | (None, Some(one)) => one.clone(),
+            (None, None) => no_targets(),
+        };
         let identity = self.identity(settings).await;
         let mut guard = settings.guard.clone();
         if let Some(identity) = &identity {
             guard = guard.with_principal(&identity.arn);
         }
-        let reviews = self.store.reviews(false, REVIEWS).await?;
+        let since = containment.opened_at;
+        let reviews = self.store.reviews_of(&containment.agent, since, REVIEWS).await?;
         let (foreign, asked) = foreign_reviews(&reviews, containment);
         let open = reviews.iter().filter(|review| {
             let ends = matches!(
@@ -349,8 +337,10 @@ impl KillSwitch {
             guard,
             account: identity.map(|identity| identity.account),
             profiles: profiles.get(&containment.agent).cloned().unwrap_or_default(),
+            regions: self.regions.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             foreign,
             asked,
+            told: self.told().get(&containment.id).cloned(),
             open,
         })
     }

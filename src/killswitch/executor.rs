@@ -112,7 +112,8 @@ pub(super) async fn stop(pass: &Pass<'_>, caller: Caller<'_>, plan: &RegionPlan)
         .iter()
         .chain(&plan.probes)
         .map(|ids| (Action::StopInstance, ids));
-    let terminates = plan.terminates.iter().map(|ids| (Action::TerminateInstance, ids));
+    let terminates = plan.terminates.iter().chain(&plan.terminate_probes);
+    let terminates = terminates.map(|ids| (Action::TerminateInstance, ids));
     let calls: Vec<_> = batches
         .chain(terminates)
         .map(|(action, ids)| batch(pass, caller, action, plan, ids))
@@ -178,6 +179,10 @@ async fn each(
 ) -> BTreeMap<String, StepResult> {
     let mut results: BTreeMap<String, StepResult> =
         answer.accepted.into_iter().map(|id| (id, StepResult::Done)).collect();
+    // Somebody stopped it between our look and our call, or an earlier call of ours did: then its step
+    // remembers that it may have.
+    let not_by_this_call = || StepResult::Failing("it was down before the call".to_owned());
+    results.extend(answer.already.into_iter().map(|id| (id, not_by_this_call())));
     let reasons: Vec<_> = answer
         .refused
         .iter()

@@ -5,10 +5,11 @@
 //! and every step is recorded before its call and after, so that a crash anywhere is followed by the
 //! same pass again (C6).
 //!
-//! - [`driver`] finds live containments and drives each under a lease.
+//! - [`driver`] finds live containments and drives each under a lease; `agenda` says whose turn it is.
 //! - `sweep` and `restoring` are one pass; `observe` looks, `executor` acts, `pass` records.
 //! - [`report`] answers what a containment or a reset would do, and changes nothing.
 
+mod agenda;
 mod call;
 pub mod driver;
 mod executor;
@@ -20,6 +21,7 @@ pub mod settings;
 mod sweep;
 mod tell;
 
-pub use driver::{KillSwitch, Next};
+pub use agenda::Next;
+pub use driver::KillSwitch;
 pub use pass::PassError;
 pub use settings::KillSettings;

@@ -119,14 +119,17 @@ pub(super) async fn principals(
         .await
 }
 
-/// The regions to look at: all enabled ones, since what is outside the declared ones asks a person.
-/// When they cannot be listed, the declared ones are looked at all the same.
+/// The regions to look at: all enabled ones, since what is outside the declared ones asks a person; and
+/// those that are enabled, as they are listed now. When they cannot be listed, the declared ones and
+/// those that were `listed` last are looked at all the same: the list comes from a single region, whose
+/// failure must not hide the others.
 pub(super) async fn regions(
     cloud: &dyn Cloud,
     caller: Caller<'_>,
     targets: &CloudTargets,
     images: &Images,
-) -> (BTreeSet<Region>, Option<String>) {
+    listed: &BTreeSet<Region>,
+) -> (BTreeSet<Region>, Seen<BTreeSet<Region>>) {
     let mut wanted: BTreeSet<Region> = targets.regions.iter().cloned().collect();
     wanted.extend(images.keys().filter_map(|resource| match resource {
         Resource::Instance { region, .. } => Some(region.clone()),
@@ -134,10 +137,14 @@ pub(super) async fn regions(
     }));
     match caller.reach(|| cloud.regions()).await {
         Ok(enabled) => {
-            wanted.extend(enabled);
-            (wanted, None)
+            let enabled: BTreeSet<Region> = enabled.into_iter().collect();
+            wanted.extend(enabled.iter().cloned());
+            (wanted, Ok(enabled))
         }
-        Err(failure) => (wanted, Some(failure.why)),
+        Err(failure) => {
+            wanted.extend(listed.iter().cloned());
+            (wanted, Err(failure.why))
+        }
     }
 }
 

@@ -198,7 +198,11 @@ impl<'a> Pass<'a> {
         let now = self.clock.now();
         let steps: Vec<Step> = {
             let known = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
-            let start = |resource| known.start(self.containment.id, action, resource, now);
+            let start = |resource| {
+                // What this pass records is not in `images` yet: nothing was tried since.
+                let image = self.images.get(resource);
+                known.start(self.containment.id, action, resource, image, now)
+            };
             resources.iter().map(start).collect()
         };
         self.write_steps(&steps).await?;
@@ -210,15 +214,16 @@ impl<'a> Pass<'a> {
         let now = self.clock.now();
         let mut ended = Vec::with_capacity(steps.len());
         for step in steps {
-            let (state, last_error) = match result(&step) {
-                StepResult::Done => (StepState::Done, None),
-                StepResult::GivenUp(why) => (StepState::GivenUp, Some(why)),
-                StepResult::Failing(why) => (StepState::Failing, Some(why)),
+            let (state, last_error, maybe_done) = match result(&step) {
+                StepResult::Done => (StepState::Done, None, false),
+                StepResult::GivenUp(why) => (StepState::GivenUp, Some(why), step.maybe_done),
+                StepResult::Failing(why) => (StepState::Failing, Some(why), step.maybe_done),
                 // Still under way, as far as anyone knows.
-                StepResult::Unknown(why) => (StepState::Started, Some(why)),
+                StepResult::Unknown(why) => (StepState::Started, Some(why), true),
             };
             let step = Step {
                 state,
+                maybe_done,
                 last_error,
                 last_at: now,
                 ..step

@@ -150,6 +150,7 @@ impl KillSwitch {
             quiet: 0,
             coverage: Coverage::default(),
             restore: None,
+            targets: None,
             version: 0,
         }
     }

@@ -32,6 +32,7 @@ pub(super) async fn look(pass: &Pass<'_>, known: &Known) -> RestorePlan {
     plan_restore(&RestoreInput {
         now: pass.now(),
         containment: &pass.containment,
+        account: known.account.as_deref(),
         images: &pass.images,
         steps: &pass.steps(),
         principals: principals.into_iter().collect(),

@@ -34,10 +34,14 @@ pub(super) struct Known {
     pub account: Option<String>,
     /// Instance profiles of the agent's roles, as last seen.
     pub profiles: BTreeSet<String>,
+    /// The enabled regions, as last listed for anybody.
+    pub regions: BTreeSet<Region>,
     /// What people decided on foreign matches of this containment.
     pub foreign: BTreeMap<String, bool>,
     /// Foreign matches about which somebody was asked.
     pub asked: BTreeSet<String>,
+    /// What was told to be burning in this containment; `None` after a restart.
+    pub told: Option<BTreeSet<String>>,
     /// Open reviews of the agent that mean nothing once the containment is over.
     pub open: Vec<ReviewId>,
 }
@@ -67,6 +71,10 @@ impl Known {
 pub(super) struct Swept {
     pub plan: Plan,
     pub containment: Containment,
+    /// The enabled regions, if they could be listed.
+    pub listed: Option<BTreeSet<Region>>,
+    /// What has been told to be burning, once this is written.
+    pub told: BTreeSet<String>,
 }
 
 /// Sweeps once.
@@ -77,44 +85,41 @@ pub(super) async fn sweep(pass: &Pass<'_>, known: &Known) -> Result<Swept, PassE
 
     let (principals, regions, trusting) = {
         let principals = pin!(principals(pass, known, &steps));
-        let trusting = trusting(pass, known, &steps);
-        let both = async {
+        // Whom to look for next is asked of IAM only when the denies need it no more, or it is late anyway.
+        let rest = |profiles: BTreeSet<String>| {
+            let steps = &steps;
+            let regions = async move {
+                if machines {
+                    Some(regions(pass, known, steps, &profiles).await)
+                } else {
+                    None
+                }
+            };
+            join(regions, trusting(pass, known, steps))
+        };
+        let (principals, (regions, trusting)) =
             match select(principals, pass.clock.sleep(pass.settings.step_patience)).await {
                 Either::Left((done, _)) => {
                     let profiles = match &done {
                         Ok(plan) => known.profiles.union(&plan.profiles).cloned().collect(),
                         Err(_) => known.profiles.clone(),
                     };
-                    let regions = if machines {
-                        Some(regions(pass, known, &steps, &profiles).await)
-                    } else {
-                        None
-                    };
-                    (done, regions)
+                    let rest = rest(profiles).await;
+                    (done, rest)
                 }
-                Either::Right(((), rest)) => {
-                    let now = async {
-                        if machines {
-                            Some(regions(pass, known, &steps, &known.profiles).await)
-                        } else {
-                            None
-                        }
-                    };
-                    join(rest, now).await
-                }
-            }
-        };
-        let ((principals, regions), trusting) = join(both, trusting).await;
+                Either::Right(((), late)) => join(late, rest(known.profiles.clone())).await,
+            };
         (principals?, regions.transpose()?, trusting)
     };
     plan.burning = trust_chains(&known.frame(pass, &steps), &trusting);
-    if let Some((regions, unlisted)) = regions {
+    let mut listed = None;
+    if let Some((regions, names)) = regions {
         plan.regions = regions;
-        match unlisted {
-            // With declared regions the rest is a blind spot; without, nothing is known of any.
-            Some(why) if known.targets.regions.is_empty() => plan.unseen.push(unlisted_regions(&why)),
-            Some(why) => plan.burning.push(unlisted_regions(&why)),
-            None => {}
+        match names {
+            Ok(names) => listed = Some(names),
+            // With declared regions the rest is a blind spot; without, nothing is known of any for sure.
+            Err(why) if known.targets.regions.is_empty() => plan.unseen.push(unlisted_regions(&why)),
+            Err(why) => plan.burning.push(unlisted_regions(&why)),
         }
     }
     plan.principals = principals;
@@ -122,9 +127,18 @@ pub(super) async fn sweep(pass: &Pass<'_>, known: &Known) -> Result<Swept, PassE
 
     let spacing = SignedDuration::try_from(pass.settings.sweep_spacing).unwrap_or(SignedDuration::MAX);
     let lag = pass.settings.rules.attribution_lag;
-    let (containment, progress) = after_sweep(&pass.containment, &plan, pass.now(), spacing, lag);
+    let (mut containment, progress) = after_sweep(&pass.containment, &plan, pass.now(), spacing, lag);
+    if !known.targets.account.is_empty() {
+        containment.targets = Some(known.targets.clone());
+    }
     tell::progress(pass, &containment, progress);
-    Ok(Swept { plan, containment })
+    let told = tell::burns(pass, &plan, progress, known.told.as_ref());
+    Ok(Swept {
+        plan,
+        containment,
+        listed,
+        told,
+    })
 }
 
 async fn principals(pass: &Pass<'_>, known: &Known, steps: &Steps) -> Result<PrincipalPlan, PassError> {
@@ -146,15 +160,15 @@ async fn trusting(pass: &Pass<'_>, known: &Known, steps: &Steps) -> Seen<Vec<Str
     answer.map_err(|failure| failure.why)
 }
 
-/// Every region at once; also why the list of regions may be short.
+/// Every region at once; also the list of the enabled ones, or why it may be short.
 async fn regions(
     pass: &Pass<'_>,
     known: &Known,
     steps: &Steps,
     profiles: &BTreeSet<String>,
-) -> Result<(Vec<RegionPlan>, Option<String>), PassError> {
+) -> Result<(Vec<RegionPlan>, Seen<BTreeSet<Region>>), PassError> {
     let caller = pass.caller(pass.settings.step_patience);
-    let (names, unlisted) = observe::regions(pass.cloud, caller, &known.targets, &pass.images).await;
+    let (names, listed) = observe::regions(pass.cloud, caller, &known.targets, &pass.images, &known.regions).await;
     let parts: Vec<_> = names
         .iter()
         .map(|name| region(pass, known, steps, profiles, name))
@@ -165,7 +179,7 @@ async fn regions(
         plans.push(part?);
     }
     plans.sort_by(|a: &RegionPlan, b| a.region.cmp(&b.region));
-    Ok((plans, unlisted))
+    Ok((plans, listed))
 }
 
 async fn region(
@@ -248,8 +262,8 @@ pub(super) async fn look(pass: &Pass<'_>, known: &Known) -> Plan {
         ..Plan::default()
     };
     if pass.containment.mode == Mode::Contain && known.has_machines(pass) {
-        let (names, unlisted) = observe::regions(pass.cloud, caller, &known.targets, &pass.images).await;
-        plan.unseen.extend(unlisted.as_deref().map(unlisted_regions));
+        let (names, listed) = observe::regions(pass.cloud, caller, &known.targets, &pass.images, &known.regions).await;
+        plan.unseen.extend(listed.err().as_deref().map(unlisted_regions));
         let looks = names.iter().map(|name| {
             let wanted = observe::wanted_in(name, &known.targets, &principals.profiles, &pass.images, &steps);
             async move { observe::region(pass.cloud, caller, name, &wanted).await }

@@ -1,7 +1,10 @@
 //! What a sweep or a restore tells people: audit entries and notices, bounded.
 
+use std::collections::BTreeSet;
+
 use super::pass::Pass;
 use crate::domain::containment::coverage::Progress;
+use crate::domain::containment::plan::Plan;
 use crate::domain::containment::state::{Containment, StillBurning};
 use crate::ports::NoticeKind;
 
@@ -46,6 +49,54 @@ pub(super) fn progress(pass: &Pass<'_>, containment: &Containment, progress: Pro
             pass.notice(NoticeKind::Containing, text);
         }
     }
+}
+
+/// Tells of what burns and was not told of before. It does not wait for the proof, which may be long in
+/// coming, and goes on after it. Returns all that has been told, for the next sweep; after a restart
+/// (`None`) that is what the last coverage says.
+pub(super) fn burns(
+    pass: &Pass<'_>,
+    plan: &Plan,
+    progress: Progress,
+    told: Option<&BTreeSet<String>>,
+) -> BTreeSet<String> {
+    let lines = lasting(plan);
+    let mut all: BTreeSet<String> = lines.iter().map(|line| line.resource.clone()).collect();
+    if progress == Progress::Contained {
+        // The proof has told of all of it; what came to an end in between is told of anew if it returns.
+        return all;
+    }
+    let before = &pass.containment.coverage.still_burning;
+    // Of the guard's own it was said that they match, when they first did.
+    let guarded: BTreeSet<&String> = plan.guarded().collect();
+    let is_new = |line: &&&StillBurning| {
+        let known = told.map_or_else(|| before.contains(line), |told| told.contains(&line.resource));
+        !known && !guarded.contains(&line.resource)
+    };
+    let new: Vec<StillBurning> = lines.iter().filter(is_new).map(|line| (*line).clone()).collect();
+    if !new.is_empty() {
+        let text = burning(&new);
+        let evidence = serde_json::json!({ "containment": pass.containment.id, "lines": bounded(&new) });
+        pass.audit("still_burning", text.clone(), &evidence);
+        pass.notice(NoticeKind::StillBurning, text);
+    }
+    all.extend(told.into_iter().flatten().cloned());
+    all
+}
+
+/// What goes on burning as far as one sweep can tell: not what it is just bringing down.
+fn lasting(plan: &Plan) -> Vec<&StillBurning> {
+    let principals = plan.principals.unseen.iter().chain(&plan.principals.burning);
+    let regions = plan
+        .regions
+        .iter()
+        .flat_map(|region| region.unseen.iter().chain(&region.burning));
+    plan.unseen
+        .iter()
+        .chain(principals)
+        .chain(&plan.burning)
+        .chain(regions)
+        .collect()
 }
 
 fn burning(lines: &[StillBurning]) -> String {

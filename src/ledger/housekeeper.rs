@@ -1,5 +1,5 @@
-//! What has to be done whether or not anybody calls: holds expire, the clock's durable mark rises, and
-//! the epochs of dead processes are buried.
+//! What has to be done whether or not anybody calls: holds expire, the clock's durable mark rises, lifts
+//! of limits end, and the epochs of dead processes are buried.
 //!
 //! A failure here is logged and tried again at the next round: none of it loses anything by being late.
 
@@ -8,18 +8,22 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use super::shared::{Shared, lock};
 use crate::domain::id::PostingId;
 use crate::domain::ledger::batch::Op;
-use crate::ports::StoreError;
+use crate::domain::money::Usd;
+use crate::ports::{LineQuery, StoreError};
 
 /// Rounds of a single expiry scan at most; what is left is found by the next one.
 const MAX_ROUNDS: usize = 64;
 
 /// A hold that expired this long ago, and that the store does not have open, was ended elsewhere.
 const SURELY_ENDED: SignedDuration = SignedDuration::from_secs(10);
+
+/// A window that ended this long ago was looked at after its last lift had ended.
+const LOOKED_AT: SignedDuration = SignedDuration::from_mins(1);
 
 /// Runs until it is dropped.
 pub(super) async fn keep_house(shared: Arc<Shared>) {
@@ -28,6 +32,8 @@ pub(super) async fn keep_house(shared: Arc<Shared>) {
     let mut buried = marked;
     let mut commits = 0;
     let mut clock_ok = true;
+    let mut looked = marked;
+    let mut ended = None;
     loop {
         shared.clock.sleep(settings.refresh_every).await;
         clock_ok = watch_clock(&shared, clock_ok);
@@ -39,6 +45,10 @@ pub(super) async fn keep_house(shared: Arc<Shared>) {
             commits = committed;
             marked = now;
             raise_mark(&shared).await;
+        }
+        if now.saturating_sub(looked) >= settings.mark_every {
+            looked = now;
+            end_lifts(&shared, &mut ended).await;
         }
         if now.saturating_sub(buried) >= settings.bury_every {
             buried = now;
@@ -92,6 +102,36 @@ async fn expire(shared: &Arc<Shared>) {
             _ => return,
         }
     }
+}
+
+/// Judges what a lift let past its limit once the lift is over: an agent whose machines burn without
+/// calling us would otherwise go on until its next call. Each lift is looked at once, as far as `ended`
+/// tells; a repetition after a restart finds the breach triggered.
+async fn end_lifts(shared: &Arc<Shared>, ended: &mut Option<Timestamp>) {
+    let now = shared.read_clock().ledger_now;
+    let query = LineQuery {
+        open_at: now.checked_sub(LOOKED_AT).ok(),
+        lift_over: Some(now),
+        ..LineQuery::default()
+    };
+    let lines = match limited(shared, shared.store.lines(&query)).await {
+        Some(Ok(lines)) => lines,
+        Some(Err(error)) => return complain(&error, "lifts that are over cannot be looked for"),
+        None => return,
+    };
+    let over = lines.into_iter().filter(|line| {
+        line.breached.is_none()
+            && line.lifted_until > *ended
+            && line.settled() > Usd::ZERO
+            && line.settled() >= line.limit()
+    });
+    let ops: Vec<Op> = over.map(|line| Op::Rearm { line: line.key }).collect();
+    for part in ops.chunks(shared.settings.batch()) {
+        if shared.job(part.to_vec(), true).await.is_err() {
+            return;
+        }
+    }
+    *ended = Some(now);
 }
 
 /// Makes the ledger's time durable, and follows another process that is ahead.

@@ -176,9 +176,9 @@ impl Committer {
             queries.push(LineQuery {
                 agent,
                 budget: Some(budget),
-                value: None,
                 open_at,
                 limit,
+                ..LineQuery::default()
             });
         }
         for query in queries {

@@ -56,6 +56,7 @@ impl Ledger {
                 value: Some(spec.key.value.clone()),
                 open_at: Some(now),
                 limit: Some(MAX_LINES),
+                ..LineQuery::default()
             });
         }
         for query in queries {

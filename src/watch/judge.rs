@@ -14,7 +14,7 @@ use crate::domain::agent::AgentState;
 use crate::domain::id::{AgentId, ContainmentId};
 use crate::domain::judgement::change::{self, Standing};
 use crate::domain::judgement::rule::{Case, Ruling, Sentence, rule};
-use crate::domain::ledger::batch::TriggerCause;
+use crate::domain::ledger::batch::{NewTrigger, TriggerCause};
 use crate::domain::ledger::line::LineKey;
 use crate::domain::review::Question;
 use crate::ports::{LineQuery, NoticeKind, StoreError, Trigger};
@@ -176,8 +176,7 @@ impl Watch {
             agent: key.agent.clone(),
             budget: Some(key.budget.clone()),
             value: Some(key.value.clone()),
-            open_at: None,
-            limit: None,
+            ..LineQuery::default()
         };
         let lines = self.store.lines(&query).await?;
         let line = lines.iter().find(|line| line.key == *key);
@@ -224,7 +223,11 @@ impl Watch {
         let ground = Ground {
             by: BACKSTOP.to_owned(),
             why,
-            evidence: serde_json::json!({ "trigger": trigger.id, "response": trigger.response, "found": found }),
+            evidence: serde_json::json!({
+                "trigger": trigger.id,
+                "response": trigger.response,
+                "found": in_dollars(found),
+            }),
             now: self.clock.now(),
         };
         let agent = found.line.agent.as_ref();
@@ -237,6 +240,27 @@ impl Watch {
 /// Whether a trigger changes nothing, whatever the agent's state.
 fn only_tells(trigger: &Trigger) -> bool {
     matches!(trigger.trigger.cause, TriggerCause::Alert { .. } | TriggerCause::Late)
+}
+
+/// What the ledger found, with its amounts as a person reads them.
+fn in_dollars(found: &NewTrigger) -> serde_json::Value {
+    let mut shown = serde_json::json!(found);
+    if let Some(fields) = shown.as_object_mut() {
+        for (name, amount) in [
+            ("limit", found.limit),
+            ("posted", found.posted),
+            ("held", found.held),
+            ("unresolved", found.unresolved),
+        ] {
+            fields.remove(name);
+            fields.insert(format!("{name}_usd"), amount.to_string().into());
+        }
+        if let TriggerCause::RefusedForGood { bound } = found.cause {
+            let cause = serde_json::json!({ "kind": "refused_for_good", "bound_usd": bound.to_string() });
+            fields.insert("cause".to_owned(), cause);
+        }
+    }
+    shown
 }
 
 /// A line for a person.

@@ -7,14 +7,14 @@ use std::future::Future;
 
 use jiff::Timestamp;
 
-use super::draft::{Draft, Ground};
+use super::draft::{BACKSTOP, Draft, Ground};
 use super::{AsStoreError, Watch};
 use crate::domain::agent::{AgentState, AgentStatus};
 use crate::domain::containment::restore::unknown_selections;
 use crate::domain::containment::state::{Containment, Mode, Phase, RestoreRequest};
 use crate::domain::id::{AgentId, ContainmentId};
 use crate::domain::judgement::change::{self, Standing};
-use crate::domain::judgement::reset::{LineChanges, ResetOptions, ResetRejection, line_changes};
+use crate::domain::judgement::reset::{LineChanges, ResetOptions, ResetRejection, line_changes, overtaken};
 use crate::domain::judgement::rule::Measure;
 use crate::domain::ledger::line::Line;
 use crate::ports::{LineQuery, NoticeKind, StoreError};
@@ -49,7 +49,7 @@ pub enum LifecycleError {
 pub enum ResetError {
     #[error(transparent)]
     Rejected(#[from] ResetRejection),
-    /// The lines could not be raised, lifted or armed; nothing else was done.
+    /// The lines could not be raised, lifted or armed; the agent is contained as before.
     #[error("the lines could not be changed: {0}")]
     Lines(String),
     #[error(transparent)]
@@ -168,11 +168,16 @@ impl Watch {
     /// Resets an agent: checks, changes the lines by `apply` (the ledger's part: first the overrides,
     /// then the rearms), and only then asks the kill switch to put everything back. The override is in
     /// the audit log before it is made. If it fails in between, the agent stays contained.
+    ///
+    /// `apply` may be called twice. Spend that is recorded between the lines' change and the reset's
+    /// beginning can breach them anew, and that breach is judged while the agent is still contained, so
+    /// nothing follows from it. So the lines are read once more when the reset has begun, and those that
+    /// are past their limits are armed again: now the breach breaks the reset off.
     pub async fn reset<F>(
         &self,
         agent: &AgentId,
         options: &ResetOptions,
-        apply: impl FnOnce(LineChanges) -> F,
+        apply: impl Fn(LineChanges) -> F,
     ) -> Result<Containment, ResetError>
     where
         F: Future<Output = Result<(), String>>,
@@ -183,12 +188,18 @@ impl Watch {
             ground.evidence = serde_json::json!({ "overrides": changes.overrides });
             let mut draft = Draft::default();
             let action = if options.until.is_some() { "lifted" } else { "raised" };
+            let how = match (options.raise, options.until) {
+                (Some(raise), _) => format!("${raise} more"),
+                (None, Some(until)) => format!("the limit lifted until {until:.0}"),
+                (None, None) => "changed".to_owned(),
+            };
             let count = changes.overrides.len();
+            let lines = if count == 1 { "line" } else { "lines" };
             draft.audit(
                 &ground,
                 action,
                 Some(agent),
-                &format!("{count} breached lines, for a reset"),
+                &format!("{how} for a reset, on {count} breached {lines}"),
             );
             self.store.append_audit(&draft.judgement.audit).await?;
         }
@@ -198,8 +209,36 @@ impl Watch {
             "rearmed": changes.rearm.len(),
         });
         apply(changes).await.map_err(ResetError::Lines)?;
-        self.again_on_conflict(|| self.begin_reset(agent, options, &evidence))
-            .await
+        let begun = self
+            .again_on_conflict(|| self.begin_reset(agent, options, &evidence))
+            .await?;
+        if let Err(error) = self.rearm_overtaken(agent, &apply).await {
+            // Nobody knows whether the agent is within its limits, so it is not let go.
+            let why = "the reset is broken off: its lines could not be looked at once it had begun";
+            if let Err(error) = self.contain(agent, begun.mode, BACKSTOP, why).await {
+                tracing::error!(%agent, %error, "a reset whose lines are not known to hold could not be broken off");
+            }
+            return Err(error);
+        }
+        Ok(begun)
+    }
+
+    async fn rearm_overtaken<F>(&self, agent: &AgentId, apply: &impl Fn(LineChanges) -> F) -> Result<(), ResetError>
+    where
+        F: Future<Output = Result<(), String>>,
+    {
+        let now = self.clock.now();
+        let rearm = overtaken(&self.lines_of(agent, now).await?, now);
+        if rearm.is_empty() {
+            return Ok(());
+        }
+        let changes = LineChanges {
+            rearm,
+            ..LineChanges::default()
+        };
+        apply(changes).await.map_err(ResetError::Lines)?;
+        self.poke();
+        Ok(())
     }
 
     async fn begin_reset(

@@ -18,6 +18,8 @@ pub enum ReviewRejection {
     Unknown,
     #[error("it was {} by {by} already", if *approved { "approved" } else { "denied" })]
     Decided { approved: bool, by: String },
+    #[error("a reset of the agent is under way; approve it when that is over")]
+    Restoring,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -78,10 +80,12 @@ impl Watch {
         Ok(Acted::Done)
     }
 
-    /// What an approval brings about. A denial keeps things as they are.
-    async fn follow(&self, draft: &mut Draft, ground: &Ground, review: &Review) -> Result<(), StoreError> {
+    /// What an approval brings about. A denial keeps things as they are. An approval that could bring
+    /// nothing about now is refused and the review stays open, or the answer would be lost (D2).
+    async fn follow(&self, draft: &mut Draft, ground: &Ground, review: &Review) -> Result<(), ReviewError> {
         let standing = self.standing(&review.agent).await?;
         let change = match &review.question {
+            Question::Paused { .. } if standing.live.is_some() => return Err(ReviewRejection::Restoring.into()),
             Question::Paused { .. } => change::resume(&standing, &ground.why, ground.now),
             Question::Contain { .. } => {
                 let id = ContainmentId(self.entropy.id(ground.now));

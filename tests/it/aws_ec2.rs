@@ -300,6 +300,7 @@ async fn a_fleet_is_stopped_and_started_but_for_those_that_refuse() {
         .await
         .expect("what is stopped may be stopped again");
     assert_eq!((again.accepted.len(), again.refused.len()), (116, 0));
+    assert_eq!(again.already, again.accepted, "this call stopped none of them");
     let back = cloud.start(&region(), &done.accepted).await.expect("they are started");
     assert_eq!((back.accepted.len(), back.refused.len()), (116, 0));
     assert!(account.states(REGION).await.values().all(|state| state == "running"));

@@ -22,7 +22,7 @@ async fn look() {
     let cloud = Aws::connect(patient()).await;
     println!("identity: {:?}", cloud.identity().await.map(|own| own.arn));
     println!("regions: {:?}", cloud.regions().await.map(|all| all.len() > 1));
-    println!("instance: {:?}", Aws::own_instance().await);
+    println!("instance: {:?}", cloud.own_instance().await);
 }
 
 async fn look_with(env: Vec<(String, String)>) -> String {

@@ -23,7 +23,9 @@ conform!(
     a_containments_writes_are_conditional_on_its_version,
     a_judgement_is_all_or_nothing,
     a_question_is_asked_once_and_decided_once,
+    an_agents_reviews_are_those_that_still_matter,
     a_lease_has_one_holder_and_its_token_rises,
+    the_lease_of_a_dead_epoch_is_free_at_once,
     a_fence_stops_who_was_overtaken,
     the_first_before_image_survives,
     an_image_is_changed_only_in_what_became_of_it,
@@ -60,6 +62,7 @@ fn containment(n: u128, of: &str, generation: i64) -> Containment {
         quiet: 0,
         coverage: Coverage::default(),
         restore: None,
+        targets: None,
         version: 1,
     }
 }
@@ -241,6 +244,50 @@ async fn a_question_is_asked_once_and_decided_once(f: Fixture) {
     assert_eq!(f.store.review(ReviewId(Uuid::from_u128(9))).await.unwrap(), None);
 }
 
+async fn an_agents_reviews_are_those_that_still_matter(f: Fixture) {
+    let asked = |n: u128, who: &str, at: i64| Review {
+        agent: agent(who),
+        opened_at: later(at),
+        ..review(
+            n,
+            Question::ForeignMatch {
+                resource: format!("i-{n}"),
+            },
+        )
+    };
+    let reviews = vec![
+        asked(1, "a", 1),
+        asked(2, "a", 2),
+        asked(3, "b", 3),
+        asked(4, "a", 10),
+        asked(5, "a", 11),
+    ];
+    let judgement = Judgement {
+        reviews,
+        ..Judgement::default()
+    };
+    f.store.judge(&judgement).await.unwrap();
+    let decision = Decision {
+        approved: true,
+        by: "ann".to_owned(),
+        at: later(20),
+        note: String::new(),
+    };
+    let judgement = Judgement {
+        decide: [2, 5].map(|n| (ReviewId(Uuid::from_u128(n)), decision.clone())).into(),
+        ..Judgement::default()
+    };
+    f.store.judge(&judgement).await.unwrap();
+    let ids = async |since, limit| {
+        let reviews = f.store.reviews_of(&agent("a"), later(since), limit).await.unwrap();
+        reviews.iter().map(|r| r.id.0.as_u128()).collect::<Vec<_>>()
+    };
+    assert_eq!(ids(10, 9).await, [5, 4, 1], "the decided one of before is left out");
+    assert_eq!(ids(0, 9).await, [5, 4, 2, 1]);
+    assert_eq!(ids(10, 2).await, [5, 4]);
+    assert!(f.store.reviews_of(&agent("c"), later(0), 9).await.unwrap().is_empty());
+}
+
 async fn take(store: &dyn Store, holder: &str, at: i64) -> Option<Lease> {
     store.lease("driver", holder, later(at), TTL).await.unwrap()
 }
@@ -263,6 +310,22 @@ async fn a_lease_has_one_holder_and_its_token_rises(f: Fixture) {
     assert!(f.store.lease("other", "two", later(60), TTL).await.unwrap().is_some());
 }
 
+async fn the_lease_of_a_dead_epoch_is_free_at_once(f: Fixture) {
+    let other = f.another().await;
+    let theirs = other.open_epoch(now(), "there").await.unwrap();
+    let old = take(&*other, &Lease::holder_in(theirs), 0).await.unwrap();
+    assert_eq!(take(&*f.store, &Lease::holder_in(f.epoch), 1).await, None, "it lives");
+    other.close_epoch(theirs, later(2)).await.unwrap();
+    let new = take(&*f.store, &Lease::holder_in(f.epoch), 3).await.unwrap();
+    assert!(new.token > old.token);
+    is_conflict(f.store.judge_fenced(&old, &Judgement::default()).await);
+    assert_eq!(take(&*other, "two", 4).await, None, "it lives");
+    // Only a whole name is an epoch's.
+    let odd = format!("{}x", Lease::holder_in(theirs));
+    assert!(f.store.lease("odd", &odd, later(5), TTL).await.unwrap().is_some());
+    assert!(f.store.lease("odd", "two", later(6), TTL).await.unwrap().is_none());
+}
+
 fn image(n: u32, of: ContainmentId, state: InstanceState) -> BeforeImage {
     BeforeImage {
         agent: agent("a"),
@@ -272,6 +335,7 @@ fn image(n: u32, of: ContainmentId, state: InstanceState) -> BeforeImage {
         },
         before: Before::Instance { state },
         containment: of,
+        account: Some("123456789012".to_owned()),
         recorded_at: now(),
         changed_at: None,
         restored_at: None,
@@ -288,6 +352,7 @@ fn step(n: u32, state: StepState, attempts: i64) -> Step {
         action: Action::StopInstance,
         state,
         attempts,
+        maybe_done: attempts > 1,
         last_error: (attempts > 1).then(|| "it's \"throttled\"".to_owned()),
         first_at: now(),
         last_at: later(attempts),

@@ -1,9 +1,11 @@
 //! Epochs: who is alive, and what becomes of what the dead held.
 
+use std::time::Duration;
+
 use backstop::domain::ledger::batch::LedgerRules;
 use backstop::domain::ledger::hold::HoldState;
 use backstop::domain::money::Usd;
-use backstop::ports::{DeadEpochs, PostingQuery, StoreError};
+use backstop::ports::{DeadEpochs, Lease, PostingQuery, StoreError};
 
 use crate::conform;
 use crate::fixture::{Fixture, is_sound, refused};
@@ -17,6 +19,7 @@ conform!(
     the_holds_of_the_dead_become_unresolved_one_by_one,
     a_large_burial_is_whole,
     two_may_bury_at_once,
+    the_leases_of_the_dead_are_free,
 );
 
 async fn epochs_are_numbered_and_apart(f: Fixture) {
@@ -152,4 +155,21 @@ async fn two_may_bury_at_once(f: Fixture) {
     assert_eq!(one.holds + two.holds, 500);
     assert_eq!(one.epochs.len() + two.epochs.len(), 1);
     is_sound(&*store, later(30)).await;
+}
+
+/// Nobody waits for the lease of a driver that is provably dead (C6); that of the living stays.
+async fn the_leases_of_the_dead_are_free(f: Fixture) {
+    let hour = Duration::from_secs(3600);
+    let dead = Lease::holder_in(f.epoch);
+    let held = f.store.lease("driver", &dead, now(), hour).await.unwrap().unwrap();
+    let (store, _, _remains) = f.crash().await;
+    let living = Lease::holder_in(store.open_epoch(now(), "there").await.unwrap());
+    store.lease("other", &living, now(), hour).await.unwrap().unwrap();
+    assert_eq!(store.lease("driver", &living, later(1), hour).await.unwrap(), None);
+    store.bury_dead_epochs(later(2), &LedgerRules::default()).await.unwrap();
+    let taken = store.lease("driver", &living, later(3), hour).await.unwrap().unwrap();
+    assert!(taken.token > held.token, "the fence rises");
+    let error = store.record_steps(&held, &[]).await.unwrap_err();
+    assert!(matches!(error, StoreError::Conflict { .. }), "{error:?}");
+    assert_eq!(store.lease("other", "third", later(3), hour).await.unwrap(), None);
 }

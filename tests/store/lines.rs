@@ -89,6 +89,19 @@ async fn lines_are_listed_by_agent_budget_and_time(f: Fixture) {
         ..of_a
     };
     assert_eq!(list(at_the_end).await, wanted(&[2]));
+    f.commit(vec![Op::Override {
+        line: specs[3].key.clone(),
+        raise: usd(0),
+        lifted_until: Some(later(5)),
+    }])
+    .await;
+    for (at, found) in [(4, &[] as &[usize]), (5, &[3]), (6, &[3])] {
+        let lifted = LineQuery {
+            lift_over: Some(later(at)),
+            ..all.clone()
+        };
+        assert_eq!(list(lifted).await, wanted(found), "{at}");
+    }
     let two = LineQuery { limit: Some(2), ..all };
     assert_eq!(list(two).await.len(), 2);
 }

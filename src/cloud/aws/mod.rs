@@ -143,8 +143,13 @@ impl Aws {
 
     /// The instance that this process runs on, if it runs on one: it belongs to the guard (C5). Asked of
     /// the instance metadata service, for a few seconds at most.
-    pub async fn own_instance() -> Option<String> {
-        imds::own_instance().await
+    /// Where that does not answer, the session of an instance's role still bears its name.
+    pub async fn own_instance(&self) -> Option<String> {
+        if let Some(instance) = imds::own_instance().await {
+            return Some(instance);
+        }
+        let caller = self.sts.caller().await.ok()?;
+        sts::session_instance(&caller.arn).map(str::to_owned)
     }
 
     /// The client of a region, made at its first use.

@@ -35,6 +35,15 @@ impl Sts {
     }
 }
 
+/// The instance behind `…:assumed-role/NAME/i-…`: EC2 names the sessions of an instance's role so.
+pub(super) fn session_instance(arn: &str) -> Option<&str> {
+    session_role(arn)?;
+    let session = arn.rsplit('/').next()?;
+    let digits = session.strip_prefix("i-")?;
+    let is_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    (matches!(digits.len(), 8 | 17) && digits.bytes().all(is_hex)).then_some(session)
+}
+
 /// A role as its session names it: without its path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct SessionRole<'a> {
@@ -75,6 +84,20 @@ pub(super) fn is_same_role(arn: &str, session: &SessionRole<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_instance_role_names_its_instance() {
+        let session = |name: &str| format!("arn:aws:sts::123456789012:assumed-role/backstop/{name}");
+        let ours = session("i-0123456789abcdef0");
+        assert_eq!(session_instance(&ours), Some("i-0123456789abcdef0"));
+        for other in ["alice", "i-", "i-xyz", "i-0123456789ABCDEF0"] {
+            assert_eq!(session_instance(&session(other)), None, "{other}");
+        }
+        assert_eq!(
+            session_instance("arn:aws:iam::123456789012:user/i-0123456789abcdef0"),
+            None
+        );
+    }
 
     #[test]
     fn a_session_is_reduced_to_its_role() {

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::faults::Fate;
 use super::world::{Verb, World};
 use super::{Call, Rehearsal, State};
-use crate::domain::containment::observed::{BatchResult, Identity, Instance, PrincipalState, Refused};
+use crate::domain::containment::observed::{BatchResult, Identity, Instance, InstanceState, PrincipalState, Refused};
 use crate::domain::containment::target::{Principal, Region};
 use crate::ports::{Cloud, CloudError, InstanceFilter, Retry};
 
@@ -103,7 +103,17 @@ impl Rehearsal {
     ) -> Result<BatchResult, CloudError> {
         let request = Request::change(operation, Some(region), ids.to_vec());
         self.call(request, |world, _, now| {
-            Ok(sorted(ids, |id| world.ask(verb, region, id, now)))
+            let is_down = |id: &&String| {
+                let machine = world.machines.get(*id);
+                machine.is_some_and(|m| matches!(m.seen.state, InstanceState::Stopping | InstanceState::Stopped))
+            };
+            let down: Vec<String> = match verb {
+                Verb::Stop => ids.iter().filter(is_down).cloned().collect(),
+                _ => Vec::new(),
+            };
+            let mut result = sorted(ids, |id| world.ask(verb, region, id, now));
+            result.already = down.into_iter().filter(|id| result.accepted.contains(id)).collect();
+            Ok(result)
         })
         .await
     }
@@ -143,6 +153,10 @@ impl Cloud for Rehearsal {
 
     async fn regions(&self) -> Result<Vec<Region>, CloudError> {
         let request = Request::read("ec2:DescribeRegions", None, Vec::new());
+        let down = request.error("ServiceUnavailable", "the endpoint is down", Retry::Transient);
+        if self.lock().faults.unlisted {
+            return Err(down);
+        }
         self.call(request, |world, _, _| Ok(world.regions.clone())).await
     }
 

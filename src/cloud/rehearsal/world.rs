@@ -290,6 +290,10 @@ impl Machine {
     pub fn become_now(&mut self, state: InstanceState, at: Timestamp) {
         self.spent = self.spent.saturating_add(self.running_cost(at));
         self.running_since = state.is_chargeable().then_some(at);
+        if state.is_chargeable() && !self.seen.state.is_chargeable() {
+            // As EC2's launch time: it is that of the last start.
+            self.seen.launched_at = Some(at);
+        }
         self.before = Some((at, Some(self.seen.state)));
         self.seen.state = state;
         self.next = None;

@@ -15,6 +15,9 @@ pub const MAX_LISTED: usize = 2_000;
 /// Quiet sweeps in a row that prove a containment.
 pub const QUIET_SWEEPS: i64 = 2;
 
+/// The line that says that creators are not known.
+pub const CREATORS: &str = "creators";
+
 /// What one sweep made of a containment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
@@ -32,7 +35,7 @@ pub fn after_sweep(
     plan: &Plan,
     now: Timestamp,
     spacing: SignedDuration,
-    attribution_lag: SignedDuration,
+    attribution_lag: Option<SignedDuration>,
 ) -> (Containment, Progress) {
     let mut next = containment.clone();
     next.version += 1;
@@ -49,8 +52,12 @@ pub fn after_sweep(
         Some(now)
     };
     next.coverage = coverage(plan, observed_at);
-    if containment.mode == Mode::Contain {
-        next.coverage.attribution_pending_until = containment.opened_at.checked_add(attribution_lag).ok();
+    // Where machines were looked for, some are found by their creator alone.
+    if containment.mode == Mode::Contain && !plan.regions.is_empty() {
+        match attribution_lag {
+            Some(lag) => next.coverage.attribution_pending_until = containment.opened_at.checked_add(lag).ok(),
+            None => next.coverage.still_burning.push(no_creators()),
+        }
     }
     next.quiet = match (plan.is_quiet(), too_soon) {
         (false, _) => 0,
@@ -70,6 +77,16 @@ pub fn after_sweep(
         _ => Progress::Same,
     };
     (next, progress)
+}
+
+/// The gap that a report must not hide (C3). It is no sign of unrest: nothing that is known burns there.
+fn no_creators() -> StillBurning {
+    StillBurning {
+        resource: CREATORS.to_owned(),
+        why: "who created a machine is not known here: one that the agent started without the ownership tag and \
+              without its instance profile is not looked for"
+            .to_owned(),
+    }
 }
 
 fn coverage(plan: &Plan, observed_at: Option<Timestamp>) -> Coverage {

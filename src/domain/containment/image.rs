@@ -17,6 +17,9 @@ pub struct BeforeImage {
     pub before: Before,
     /// The containment that recorded it first.
     pub containment: ContainmentId,
+    /// The account in which it was seen: only credentials of this account can tell what became of it.
+    #[serde(default)]
+    pub account: Option<String>,
     pub recorded_at: Timestamp,
     /// What we did to it, once we did.
     pub changed_at: Option<Timestamp>,

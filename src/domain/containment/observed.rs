@@ -95,6 +95,8 @@ pub struct Identity {
 pub struct BatchResult {
     /// The call was accepted for these.
     pub accepted: Vec<String>,
+    /// Those of the accepted that were stopping or stopped before a stop: this call did not stop them.
+    pub already: Vec<String>,
     /// These were refused one by one, with AWS's error code and message.
     pub refused: Vec<(String, Refused)>,
 }

@@ -44,8 +44,9 @@ pub struct PlanRules {
     pub stuck_after: SignedDuration,
     /// How often to try again what was refused for good.
     pub probe_every: SignedDuration,
-    /// How long creator events may be on their way (CloudTrail: minutes).
-    pub attribution_lag: SignedDuration,
+    /// How long creator events may be on their way (CloudTrail: minutes). `None` while nothing reads
+    /// them: then the coverage says that machines without tag or profile are not looked for.
+    pub attribution_lag: Option<SignedDuration>,
 }
 
 impl Default for PlanRules {
@@ -55,7 +56,7 @@ impl Default for PlanRules {
             terminate_unstoppable: false,
             stuck_after: SignedDuration::from_mins(5),
             probe_every: SignedDuration::from_secs(60),
-            attribution_lag: SignedDuration::from_mins(15),
+            attribution_lag: None,
         }
     }
 }
@@ -97,6 +98,7 @@ impl Frame<'_> {
             resource: resource.clone(),
             before,
             containment: self.containment.id,
+            account: self.account.map(str::to_owned),
             recorded_at: self.now,
             changed_at: None,
             restored_at: None,
@@ -165,6 +167,8 @@ pub struct RegionPlan {
     pub terminates: Vec<Vec<String>>,
     /// Stops that were refused for good and are tried again now and then; no sign of unrest.
     pub probes: Vec<Vec<String>>,
+    /// Terminations that were refused, likewise.
+    pub terminate_probes: Vec<Vec<String>>,
     pub adopted: Vec<Resource>,
     pub stopped: Vec<String>,
     pub waiting: Vec<StillBurning>,
@@ -183,6 +187,7 @@ impl RegionPlan {
             stops: Vec::new(),
             terminates: Vec::new(),
             probes: Vec::new(),
+            terminate_probes: Vec::new(),
             adopted: Vec::new(),
             stopped: Vec::new(),
             waiting: Vec::new(),

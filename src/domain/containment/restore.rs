@@ -8,6 +8,10 @@
 //! says so. What cannot be put back now is waited for, machines for a bounded time; then they stay
 //! owed, unrestored, to the next reset. A principal is waited for without end, because an agent whose
 //! role is denied has not been reset.
+//!
+//! To credentials of another account everything looks gone. So nothing is believed, settled or done
+//! unless they are of the account in which the before-image was taken; until then it is waited for
+//! without end, machines as well, because a person has to put the credentials right.
 
 use std::collections::BTreeMap;
 
@@ -15,17 +19,24 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::deny;
+use super::guard::PrincipalName;
 use super::image::{Before, BeforeImage};
 use super::observed::{Instance, InstanceState, PrincipalState};
 use super::plan::{Images, Seen};
-use super::state::{Action, Containment, RestoreRequest, StepState, StillBurning};
+use super::state::{Action, Containment, RestoreRequest, Step, StepState, StillBurning};
 use super::steps::Steps;
 use super::target::{Principal, Region, Resource};
+
+/// How far our clock may be behind the cloud's before a start that came before our stop would seem to
+/// have come after it.
+const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(60);
 
 #[derive(Debug, Clone)]
 pub struct RestoreInput<'a> {
     pub now: Timestamp,
     pub containment: &'a Containment,
+    /// The account of our credentials; `None` while it is not known.
+    pub account: Option<&'a str>,
     pub images: &'a Images,
     pub steps: &'a Steps,
     /// The principals that images name; a key's by the name of its user.
@@ -99,6 +110,12 @@ pub fn plan_restore(input: &RestoreInput<'_>) -> RestorePlan {
     let mut plan = RestorePlan::default();
     let mut starts: BTreeMap<Region, Vec<String>> = BTreeMap::new();
     for (resource, image) in input.images {
+        if is_selected(resource, input.containment.restore.as_ref())
+            && let Some(why) = elsewhere(input, resource, image)
+        {
+            wait(&mut plan, resource, &why);
+            continue;
+        }
         match (resource, &image.before) {
             (Resource::Principal { principal }, Before::Principal { deny_document }) => {
                 plan_lift(input, &mut plan, resource, principal, deny_document.as_deref());
@@ -124,6 +141,19 @@ pub fn plan_restore(input: &RestoreInput<'_>) -> RestorePlan {
         })
         .collect();
     plan
+}
+
+/// Why what our credentials see says nothing about this resource.
+fn elsewhere(input: &RestoreInput<'_>, resource: &Resource, image: &BeforeImage) -> Option<String> {
+    let Some(ours) = input.account else {
+        return Some("the account of our credentials is not known yet".to_owned());
+    };
+    let named = || match resource {
+        Resource::Principal { principal } => PrincipalName::parse(principal.arn()).map(|name| name.account),
+        _ => None,
+    };
+    let theirs = image.account.clone().or_else(named)?;
+    (theirs != ours).then(|| format!("our credentials are of account {ours}, but it was changed in account {theirs}"))
 }
 
 fn plan_lift(
@@ -242,6 +272,12 @@ fn plan_start(
         InstanceState::Running => settle(plan, resource, "was started by somebody else"),
         InstanceState::Pending => return pending(plan, "it is starting".to_owned()),
         InstanceState::Stopping => return pending(plan, "it is still stopping".to_owned()),
+        // Our own start may have been taken back for want of capacity; that is tried again.
+        _ if started.is_none() && was_started_since(input, resource, image, instance) => settle(
+            plan,
+            resource,
+            "was started by somebody else since we stopped it, and is down again; left as it is",
+        ),
         _ if !before.is_chargeable() => settle(plan, resource, "did not run before; left stopped"),
         _ => {
             if let Some(step) = refused {
@@ -272,19 +308,23 @@ fn plan_start(
 /// Whether we changed it: it says so, or a call was under way when we crashed and the outcome, as it
 /// is seen now, is that of the call.
 fn changed(input: &RestoreInput<'_>, action: Action, resource: &Resource, image: &BeforeImage) -> bool {
-    let under_way = input
-        .steps
-        .since(action, resource, image.recorded_at)
-        .is_some_and(|step| matches!(step.state, StepState::Started | StepState::Done));
-    image.changed_at.is_some() || under_way
+    let step = input.steps.since(action, resource, image.recorded_at);
+    image.changed_at.is_some() || step.is_some_and(Step::may_have_happened)
+}
+
+/// Whether a machine was started after our last stop of it, as its launch time says, which EC2 moves at
+/// every start: whoever stopped it then, it was not us.
+fn was_started_since(input: &RestoreInput<'_>, resource: &Resource, image: &BeforeImage, instance: &Instance) -> bool {
+    let step = input.steps.since(Action::StopInstance, resource, image.recorded_at);
+    let tried = step.filter(|step| step.may_have_happened()).map(|step| step.last_at);
+    match (instance.launched_at, image.changed_at.max(tried)) {
+        (Some(launched), Some(stopped)) => launched.duration_since(stopped) > CLOCK_SKEW,
+        _ => false,
+    }
 }
 
 /// A step that belongs to the restore that runs now, not to an earlier one that a breach cut short.
-fn step_of_this_restore<'a>(
-    input: &RestoreInput<'a>,
-    action: Action,
-    resource: &Resource,
-) -> Option<&'a super::state::Step> {
+fn step_of_this_restore<'a>(input: &RestoreInput<'a>, action: Action, resource: &Resource) -> Option<&'a Step> {
     let since = input.containment.restoring_at?;
     input.steps.since(action, resource, since)
 }

@@ -9,7 +9,7 @@ use super::guard::PrincipalName;
 use super::image::Before;
 use super::observed::PrincipalState;
 use super::plan::{Frame, PlannedDeny, PlannedKey, PrincipalPlan, Seen};
-use super::state::StillBurning;
+use super::state::{Action, Step, StillBurning};
 use super::target::{Principal, Resource};
 
 /// Plans the principals that were looked at.
@@ -117,7 +117,12 @@ fn plan_keys(frame: &Frame<'_>, plan: &mut PrincipalPlan, principal: &Principal,
                 put_back: frame.containment.coverage.denied.contains(&id),
             });
         } else if let Some(image) = image {
-            if image.changed_at.is_none() {
+            // Ours only if we tried: a person may have been faster, and then a reset leaves it inactive.
+            let tried = frame
+                .steps
+                .since(Action::DeactivateKey, &resource, image.recorded_at)
+                .is_some_and(Step::may_have_happened);
+            if image.changed_at.is_none() && tried {
                 plan.adopted.push(resource.clone());
             }
             plan.denied.push(id);

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::target::Resource;
+use super::target::{CloudTargets, Resource};
 use crate::domain::id::{AgentId, ContainmentId};
 
 /// How far a containment goes.
@@ -49,6 +49,10 @@ pub struct Containment {
     pub coverage: Coverage,
     /// While restoring: what the operator asked for.
     pub restore: Option<RestoreRequest>,
+    /// What the agent declared when it was swept, and at any sweep since: a config that is changed in
+    /// the midst of a containment takes nothing out of its sight (C2).
+    #[serde(default)]
+    pub targets: Option<CloudTargets>,
     /// Raised at every write; writes are conditional on it.
     pub version: i64,
 }
@@ -90,9 +94,20 @@ pub struct Step {
     pub action: Action,
     pub state: StepState,
     pub attempts: i64,
+    /// An earlier attempt may have worked, although nothing was noted of it: what a later one came to
+    /// says nothing about that.
+    #[serde(default)]
+    pub maybe_done: bool,
     pub last_error: Option<String>,
     pub first_at: Timestamp,
     pub last_at: Timestamp,
+}
+
+impl Step {
+    /// Whether what is seen now, if it is as the step would leave it, is to be taken for our doing.
+    pub fn may_have_happened(&self) -> bool {
+        self.maybe_done || matches!(self.state, StepState::Started | StepState::Done)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
+use super::image::BeforeImage;
 use super::state::{Action, Step, StepState};
 use super::target::Resource;
 use crate::domain::id::ContainmentId;
@@ -47,9 +48,23 @@ impl Steps {
         self.get(action, resource).filter(|step| step.last_at >= since)
     }
 
-    /// The step as it stands when its call is about to be made.
-    pub fn start(&self, containment: ContainmentId, action: Action, resource: &Resource, now: Timestamp) -> Step {
+    /// The step as it stands when its call is about to be made. `image` is the before-image of the
+    /// resource as it was before this pass: an attempt that its `changed_at` does not cover yet, and that
+    /// may have worked, is remembered whatever becomes of this one.
+    pub fn start(
+        &self,
+        containment: ContainmentId,
+        action: Action,
+        resource: &Resource,
+        image: Option<&BeforeImage>,
+        now: Timestamp,
+    ) -> Step {
         let before = self.get(action, resource);
+        let unnoted = |step: &&Step| {
+            image.is_some_and(|image| {
+                step.last_at >= image.recorded_at && image.changed_at.is_none_or(|noted| noted < step.last_at)
+            })
+        };
         Step {
             containment,
             id: step_id(action, resource),
@@ -57,6 +72,7 @@ impl Steps {
             action,
             state: StepState::Started,
             attempts: before.map_or(1, |step| step.attempts.saturating_add(1)),
+            maybe_done: before.filter(unnoted).is_some_and(Step::may_have_happened),
             last_error: None,
             first_at: match before {
                 // A step that was done and has to be done again is counted anew.
@@ -109,15 +125,56 @@ mod tests {
         let id = ContainmentId(uuid::Uuid::nil());
         let at = |s| Timestamp::from_second(s).unwrap();
         let mut steps = Steps::default();
-        steps.put(steps.start(id, Action::DeactivateKey, &resource, at(1)));
-        let again = steps.start(id, Action::DeactivateKey, &resource, at(2));
+        steps.put(steps.start(id, Action::DeactivateKey, &resource, None, at(1)));
+        let again = steps.start(id, Action::DeactivateKey, &resource, None, at(2));
         assert_eq!((again.attempts, again.first_at, again.last_at), (2, at(1), at(2)));
         steps.put(Step {
             state: StepState::Done,
             ..again
         });
-        let anew = steps.start(id, Action::DeactivateKey, &resource, at(3));
+        let anew = steps.start(id, Action::DeactivateKey, &resource, None, at(3));
         assert_eq!((anew.attempts, anew.first_at), (3, at(3)));
         assert!(steps.since(Action::DeactivateKey, &resource, at(3)).is_none());
+    }
+
+    #[test]
+    fn what_may_have_happened_is_remembered_until_it_is_noted() {
+        let resource = Resource::AccessKey {
+            user: "u".to_owned(),
+            key_id: "AKIA".to_owned(),
+        };
+        let id = ContainmentId(uuid::Uuid::nil());
+        let at = |s| Timestamp::from_second(s).unwrap();
+        let image = |recorded, changed: Option<i64>| BeforeImage {
+            agent: crate::domain::id::AgentId::new("a").unwrap(),
+            resource: resource.clone(),
+            before: crate::domain::containment::image::Before::AccessKey { active: true },
+            containment: id,
+            account: None,
+            recorded_at: at(recorded),
+            changed_at: changed.map(at),
+            restored_at: None,
+            outcome: None,
+        };
+        let started = |steps: &Steps, image: &BeforeImage, s| {
+            steps.start(id, Action::DeactivateKey, &resource, Some(image), at(s))
+        };
+        let mut steps = Steps::default();
+        let first = started(&steps, &image(1, None), 1);
+        assert!(!first.maybe_done && first.may_have_happened());
+        steps.put(first);
+        // Tried again, and refused: the first attempt may have worked all the same.
+        let second = Step {
+            state: StepState::Failing,
+            ..started(&steps, &image(1, None), 2)
+        };
+        assert!(second.maybe_done && second.may_have_happened());
+        steps.put(second);
+        assert!(started(&steps, &image(1, None), 3).maybe_done);
+        assert!(!started(&steps, &image(1, Some(2)), 3).maybe_done, "it was noted");
+        assert!(
+            !started(&steps, &image(3, None), 3).maybe_done,
+            "what was there before is known anew"
+        );
     }
 }

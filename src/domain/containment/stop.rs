@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use super::image::Before;
 use super::observed::{Instance, InstanceState, SpotKind};
 use super::plan::{ForeignMatch, Frame, RegionPlan, RegionView};
-use super::state::{Action, StepState, StillBurning};
+use super::state::{Action, Step, StepState, StillBurning};
 use super::target::Resource;
 
 /// What may be done about a running machine.
@@ -46,12 +46,20 @@ pub fn plan_region(frame: &Frame<'_>, view: &RegionView, profiles: &BTreeSet<Str
             return plan;
         }
     };
-    if frame.account.is_none() {
+    let Some(ours) = frame.account else {
         plan.unseen.push(StillBurning {
             resource: region_id,
             why: "the account of our credentials is not known yet".to_owned(),
         });
         return plan;
+    };
+    let declared = frame.targets.account.as_str();
+    if !declared.is_empty() && declared != ours && frame.declares(&view.region) {
+        // What is seen here is another account's; the agent's own may be full of machines.
+        plan.unseen.push(StillBurning {
+            resource: region_id,
+            why: format!("the agent's account is {declared}, but our credentials are of account {ours}"),
+        });
     }
     let mut todo = Todo::default();
     // One row an instance, in the order of ids, whatever filters found it.
@@ -63,6 +71,7 @@ pub fn plan_region(frame: &Frame<'_>, view: &RegionView, profiles: &BTreeSet<Str
     plan.stops = batches(todo.stops);
     plan.terminates = batches(todo.terminates);
     plan.probes = batches(todo.probes);
+    plan.terminate_probes = batches(todo.terminate_probes);
     plan
 }
 
@@ -71,6 +80,7 @@ struct Todo {
     stops: Vec<String>,
     terminates: Vec<String>,
     probes: Vec<String>,
+    terminate_probes: Vec<String>,
 }
 
 fn plan_instance(
@@ -152,7 +162,7 @@ fn plan_instance(
 
 fn plan_running(frame: &Frame<'_>, plan: &mut RegionPlan, todo: &mut Todo, instance: &Instance, resource: &Resource) {
     let id = resource.to_string();
-    let (action, list) = match classify(instance) {
+    let (action, list, probes) = match classify(instance) {
         Class::Leave(why) => {
             plan.burning.push(burning(&id, &why));
             return;
@@ -161,8 +171,12 @@ fn plan_running(frame: &Frame<'_>, plan: &mut RegionPlan, todo: &mut Todo, insta
             plan.burning.push(burning(&id, why));
             return;
         }
-        Class::OnlyTerminate(_) => (Action::TerminateInstance, &mut todo.terminates),
-        Class::Stop => (Action::StopInstance, &mut todo.stops),
+        Class::OnlyTerminate(_) => (
+            Action::TerminateInstance,
+            &mut todo.terminates,
+            &mut todo.terminate_probes,
+        ),
+        Class::Stop => (Action::StopInstance, &mut todo.stops, &mut todo.probes),
     };
     if !frame.images.contains_key(resource) {
         let before = Before::Instance { state: instance.state };
@@ -181,8 +195,8 @@ fn plan_running(frame: &Frame<'_>, plan: &mut RegionPlan, todo: &mut Todo, insta
             let why = step.last_error.as_deref().unwrap_or("stopping it was refused");
             plan.burning.push(burning(&id, why));
             let due = frame.now.duration_since(step.last_at) >= frame.rules.probe_every;
-            if due && action == Action::StopInstance {
-                todo.probes.push(instance.id.clone());
+            if due {
+                probes.push(instance.id.clone());
             }
         }
     }
@@ -204,10 +218,8 @@ fn ownership(
     profiles: &BTreeSet<String>,
 ) -> Option<Match> {
     let touched = |action| {
-        frame
-            .steps
-            .get(action, resource)
-            .is_some_and(|step| matches!(step.state, StepState::Started | StepState::Done))
+        let step = frame.steps.get(action, resource);
+        step.is_some_and(Step::may_have_happened)
     };
     if touched(Action::StopInstance) || touched(Action::TerminateInstance) {
         return Some(Match::Stopped);
@@ -269,11 +281,11 @@ fn adopt(frame: &Frame<'_>, plan: &mut RegionPlan, resource: &Resource) {
     let Some(image) = frame.images.get(resource) else {
         return;
     };
-    let asked = frame
-        .steps
-        .since(Action::StopInstance, resource, image.recorded_at)
-        .is_some_and(|step| matches!(step.state, StepState::Started | StepState::Done));
-    if image.changed_at.is_none() && asked {
+    // A stop of what somebody started meanwhile is noted anew: only the last one says whose doing it is
+    // that the machine is down.
+    let step = frame.steps.since(Action::StopInstance, resource, image.recorded_at);
+    let unnoted = |step: &Step| image.changed_at.is_none_or(|noted| noted < step.last_at);
+    if step.is_some_and(|step| step.may_have_happened() && unnoted(step)) {
         plan.adopted.push(resource.clone());
     }
 }

@@ -48,6 +48,30 @@ pub struct CloudTargets {
     pub regions: Vec<Region>,
 }
 
+impl CloudTargets {
+    /// These, and what was declared before. Where the two contradict each other, these count: the
+    /// account, and the value of one and the same tag.
+    pub fn with_earlier(&self, earlier: &Self) -> Self {
+        let mut all = self.clone();
+        for principal in &earlier.principals {
+            if !all.principals.contains(principal) {
+                all.principals.push(principal.clone());
+            }
+        }
+        for (key, value) in &earlier.tags {
+            all.tags.entry(key.clone()).or_insert_with(|| value.clone());
+        }
+        if earlier.regions.is_empty() {
+            // Every one.
+            all.regions.clear();
+        } else if !all.regions.is_empty() {
+            let more = earlier.regions.iter().filter(|region| !self.regions.contains(region));
+            all.regions.extend(more.cloned());
+        }
+        all
+    }
+}
+
 /// Who must never be a target (C5).
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Guard {
@@ -79,5 +103,29 @@ impl fmt::Display for Resource {
             Self::AccessKey { user, key_id } => write!(f, "key:{user}/{key_id}"),
             Self::Instance { region, id } => write!(f, "instance:{region}/{id}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_declared_before_stays_in_sight() {
+        let targets = |role: &str, tag: (&str, &str), regions: &[&str]| CloudTargets {
+            account: "123456789012".to_owned(),
+            principals: vec![Principal::Role(role.to_owned())],
+            tags: BTreeMap::from([(tag.0.to_owned(), tag.1.to_owned())]),
+            regions: regions.iter().map(|region| Region((*region).to_owned())).collect(),
+        };
+        let now = targets("b", ("k", "new"), &["eu-west-1"]);
+        let all = now.with_earlier(&targets("a", ("k", "old"), &["us-east-1", "eu-west-1"]));
+        assert_eq!(all.principals.len(), 2);
+        assert_eq!(all.tags["k"], "new");
+        assert_eq!(all.regions.len(), 2);
+        assert_eq!(now.with_earlier(&now), now);
+        assert_eq!(now.with_earlier(&targets("a", ("l", "x"), &[])).regions, []);
+        let every = targets("b", ("k", "new"), &[]);
+        assert_eq!(every.with_earlier(&now).regions, []);
     }
 }

@@ -96,6 +96,7 @@ fn contain(standing: &Standing, mode: Mode, why: &str, now: Timestamp, id: Conta
             quiet: 0,
             coverage: Coverage::default(),
             restore: None,
+            targets: None,
             version: 1,
         };
         return Some(Change {

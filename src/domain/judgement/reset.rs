@@ -55,7 +55,7 @@ pub struct LineChanges {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum ResetRejection {
-    #[error("the agent is not contained, it is {}", status.as_str())]
+    #[error("the agent is not contained, it is {}{}", status.as_str(), instead(*status))]
     NotContained { status: AgentStatus },
     #[error("a reset of the agent is under way already")]
     AlreadyRestoring,
@@ -66,19 +66,19 @@ pub enum ResetRejection {
     #[error("--until names a time that is over")]
     UntilIsOver,
     #[error(
-        "{} still breached; raise with --raise or lift with --until: {}",
-        plural(lines),
+        "still breached: {}; add room with --raise, or lift the limit for a time with --until",
         named(lines)
     )]
     StillBreached { lines: Vec<BreachedLine> },
-    #[error("the raise is too small for {}: {}", plural(lines), named(lines))]
+    #[error("the raise is too small: {}", named(lines))]
     RaiseTooSmall { lines: Vec<BreachedLine> },
 }
 
-fn plural(lines: &[BreachedLine]) -> String {
-    match lines.len() {
-        1 => "a line that is".to_owned(),
-        more => format!("{more} lines that are"),
+/// What an operator meant, probably.
+fn instead(status: AgentStatus) -> &'static str {
+    match status {
+        AgentStatus::Paused => ": `backstop resume` lets it go on",
+        AgentStatus::Active | AgentStatus::Contained | AgentStatus::Restoring => "",
     }
 }
 
@@ -90,8 +90,11 @@ fn named(lines: &[BreachedLine]) -> String {
             format!(" [{}]", line.line.value)
         };
         format!(
-            "{}{value} at {} of {} (needs {} more)",
-            line.line.budget, line.settled, line.limit, line.needs
+            "{}{value} at ${} of ${}, and needs more than ${} on top",
+            line.line.budget,
+            line.settled,
+            line.limit,
+            line.settled.saturating_sub(line.limit)
         )
     };
     let mut text: Vec<String> = lines.iter().take(5).map(name).collect();
@@ -142,6 +145,15 @@ pub fn line_changes(lines: &[Line], options: &ResetOptions, now: Timestamp) -> R
         .map(|line| line.key.clone())
         .collect();
     Ok(LineChanges { overrides, rearm })
+}
+
+/// The lines on which a reset that has begun was overtaken: what came after it was checked brought them
+/// past their limits again.
+pub fn overtaken(lines: &[Line], now: Timestamp) -> Vec<LineKey> {
+    let open = lines.iter().filter(|line| !line.key.window.is_closed(now));
+    open.filter(|line| is_in_the_way(line, now))
+        .map(|line| line.key.clone())
+        .collect()
 }
 
 fn is_in_the_way(line: &Line, now: Timestamp) -> bool {
@@ -212,7 +224,12 @@ mod tests {
         let lines = [line(120, 0, Response::Contain, None)];
         let refused = line_changes(&lines, &options(None, None), at(10)).unwrap_err();
         assert!(matches!(&refused, ResetRejection::StillBreached { lines } if lines.len() == 1));
-        assert!(refused.to_string().contains("daily at 120.00 of 100.00"), "{refused}");
+        assert!(
+            refused
+                .to_string()
+                .contains("daily at $120.00 of $100.00, and needs more than $20.00 on top"),
+            "{refused}"
+        );
         let small = line_changes(&lines, &options(Some(20), None), at(10));
         assert!(
             matches!(small, Err(ResetRejection::RaiseTooSmall { .. })),

@@ -74,6 +74,8 @@ struct Waiter<T> {
     overtaken: u32,
     deadline: Duration,
     tried_at: Option<Duration>,
+    /// A scan has looked at it, so its wait may be over.
+    seen: bool,
     /// In a batch that the store has.
     with_store: bool,
     item: T,
@@ -87,11 +89,6 @@ enum Chance {
 }
 
 impl<T> Waiter<T> {
-    /// Whether the end of its wait may take it out.
-    fn may_leave(&self) -> bool {
-        !self.with_store && self.tried_at.is_some()
-    }
-
     fn chance(&self, rooms: &impl Rooms, taken: &HashMap<LineIx, Usd>) -> Chance {
         let mut short = Vec::new();
         for &line in &self.lines {
@@ -170,6 +167,7 @@ impl<T> WaitList<T> {
                 overtaken: 0,
                 deadline,
                 tried_at: None,
+                seen: false,
                 with_store: false,
                 item,
             },
@@ -190,6 +188,7 @@ impl<T> WaitList<T> {
             if waiter.with_store {
                 continue;
             }
+            waiter.seen = true;
             let starved = waiter.overtaken >= self.rules.max_overtakes;
             let behind_block = waiter.lines.iter().any(|line| blocked.contains(line));
             let probe = waiter
@@ -212,6 +211,10 @@ impl<T> WaitList<T> {
                     if starved {
                         blocked.extend(waiter.short.iter().copied());
                     }
+                    // Nothing is known against the first try of a new waiter but the hint.
+                    if waiter.tried_at.is_none() {
+                        waiter.tried_at = Some(now);
+                    }
                     probe && !behind_block
                 }
             };
@@ -222,9 +225,6 @@ impl<T> WaitList<T> {
                     ticket,
                     blocks: starved,
                 });
-            } else if waiter.tried_at.is_none() {
-                // Nothing is known against the first try of a new waiter but the hint, or the block.
-                waiter.tried_at = Some(now);
             }
         }
         picks
@@ -290,9 +290,8 @@ impl<T> WaitList<T> {
         }
     }
 
-    /// Takes out those whose wait is over and who were tried. One that the store has is left until the
-    /// store answers, and so is one that no scan has looked at yet: who wants to wait for nothing still
-    /// wants to be asked once.
+    /// Takes out those whose wait is over. One that the store has is left until the store answers, and
+    /// one that no scan has looked at yet is left until one has: whoever will not wait is still tried.
     pub fn overdue(&mut self, now: Duration) -> Vec<T> {
         let mut out = Vec::new();
         let due: Vec<Ticket> = self
@@ -302,21 +301,18 @@ impl<T> WaitList<T> {
             .map(|(_, ticket)| *ticket)
             .collect();
         for ticket in due {
-            // Nobody waits for ever for a scan that does not come.
-            let patience = self.rules.probe_every;
-            let neglected = |w: &Waiter<T>| !w.with_store && now.saturating_sub(w.deadline) >= patience;
-            if self.waiters.get(&ticket).is_some_and(|w| w.may_leave() || neglected(w)) {
+            if self.waiters.get(&ticket).is_some_and(|w| w.seen && !w.with_store) {
                 out.extend(self.remove(ticket));
             }
         }
         out
     }
 
-    /// The earliest deadline of those that the store does not have and that were tried.
+    /// The earliest deadline of those that the store does not have.
     pub fn next_deadline(&self) -> Option<Duration> {
         self.deadlines
             .iter()
-            .find(|(_, ticket)| self.waiters.get(ticket).is_some_and(Waiter::may_leave))
+            .find(|(_, ticket)| self.waiters.get(ticket).is_some_and(|w| !w.with_store))
             .map(|(deadline, _)| *deadline)
     }
 

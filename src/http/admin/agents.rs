@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
@@ -16,15 +16,17 @@ use super::impact::{plan_view, reset_view};
 use super::{AdminApi, By, agent_of, audited, json_body};
 use crate::domain::containment::state::Mode;
 use crate::domain::id::{AgentId, KeyId};
-use crate::domain::judgement::reset::{LineChanges, ResetOptions};
+use crate::domain::judgement::reset::{LineChanges, ResetOptions, ResetRejection};
 use crate::domain::money::Usd;
 use crate::domain::rejection::Rejection;
 use crate::http::agent::query;
 use crate::http::auth::new_key;
 use crate::http::error::Failure;
+use crate::http::path::Path;
 use crate::http::view;
 use crate::ledger::Ledger;
 use crate::ports::LineQuery;
+use crate::watch::lifecycle::ResetError;
 
 /// Bytes of a reason at most.
 const MAX_REASON: usize = 1_000;
@@ -51,7 +53,7 @@ pub(super) async fn list(State(api): State<Arc<AdminApi>>) -> Result<Json<Value>
 }
 
 pub(super) async fn show(State(api): State<Arc<AdminApi>>, Path(id): Path<String>) -> Result<Json<Value>, Failure> {
-    let agent = agent_of(&api, &id)?;
+    let agent = agent_of(&api, &id).await?;
     let now = api.ledger.now();
     let state = api.store.agent(&agent).await?;
     let query = LineQuery {
@@ -93,7 +95,7 @@ pub(super) async fn add_key(
     axum::Extension(by): By,
     Path(id): Path<String>,
 ) -> Result<Response, Failure> {
-    let agent = agent_of(&api, &id)?;
+    let agent = agent_of(&api, &id).await?;
     let (secret, key) = new_key(agent.clone(), &*api.clock, &*api.entropy);
     audited(
         &api,
@@ -115,7 +117,7 @@ pub(super) async fn revoke_key(
     axum::Extension(by): By,
     Path((id, key)): Path<(String, String)>,
 ) -> Result<Json<Value>, Failure> {
-    let agent = agent_of(&api, &id)?;
+    let agent = agent_of(&api, &id).await?;
     let unknown = || Rejection::NotFound {
         what: "key",
         id: key.chars().take(64).collect(),
@@ -159,7 +161,7 @@ pub(super) async fn pause(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Value>, Failure> {
-    let agent = agent_of(&api, &id)?;
+    let agent = agent_of(&api, &id).await?;
     let asked: ReasonBody = json_body(&api, &headers, body).await?;
     api.watch.pause(&agent, &by.0, &bounded(&asked.reason)).await?;
     state_of(&api, &agent).await
@@ -172,7 +174,7 @@ pub(super) async fn resume(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Value>, Failure> {
-    let agent = agent_of(&api, &id)?;
+    let agent = agent_of(&api, &id).await?;
     let asked: ReasonBody = json_body(&api, &headers, body).await?;
     api.watch.resume(&agent, &by.0, &bounded(&asked.reason)).await?;
     state_of(&api, &agent).await
@@ -219,7 +221,7 @@ pub(super) async fn contain(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Value>, Failure> {
-    let agent = agent_of(&api, &id)?;
+    let agent = agent_of(&api, &id).await?;
     let asked: ContainBody = json_body(&api, &headers, body).await?;
     if asked.dry_run {
         let report = api.killswitch.dry_run(&agent, asked.mode).await?;
@@ -260,7 +262,7 @@ pub(super) async fn impact(
     Path(id): Path<String>,
     parameters: Result<Query<ImpactParameters>, QueryRejection>,
 ) -> Result<Json<Value>, Failure> {
-    let agent = agent_of(&api, &id)?;
+    let agent = agent_of(&api, &id).await?;
     let asked = query(parameters)?;
     match asked.action {
         ImpactAction::Contain => {
@@ -280,6 +282,13 @@ pub(super) async fn impact(
                 .collect();
             let options = options(only, asked.raise_usd.as_deref(), asked.until, &by.0)?;
             let checked = api.watch.check_reset(&agent, &options).await;
+            // Of an agent that is not contained there is no impact to tell; why not is the better answer.
+            let checked = match checked {
+                Err(ResetError::Rejected(rejection @ ResetRejection::NotContained { .. })) => {
+                    return Err(ResetError::Rejected(rejection).into());
+                }
+                checked => checked,
+            };
             let impact = api.killswitch.impact(&agent, &options.only).await?;
             Ok(Json(reset_view(&impact, checked)))
         }
@@ -332,7 +341,7 @@ pub(super) async fn reset(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Value>, Failure> {
-    let agent = agent_of(&api, &id)?;
+    let agent = agent_of(&api, &id).await?;
     let asked: ResetBody = json_body(&api, &headers, body).await?;
     let note = bounded(&asked.note);
     let options = options(asked.only, asked.raise_usd.as_deref(), asked.until, &by.0)?;
@@ -341,7 +350,7 @@ pub(super) async fn reset(
     }
     let ledger = api.ledger.clone();
     api.watch
-        .reset(&agent, &options, |changes| change_lines(ledger, changes))
+        .reset(&agent, &options, |changes| change_lines(ledger.clone(), changes))
         .await?;
     state_of(&api, &agent).await
 }

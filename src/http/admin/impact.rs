@@ -3,13 +3,25 @@
 use serde_json::{Value, json};
 
 use crate::domain::judgement::reset::LineChanges;
+use crate::domain::ledger::line::LineKey;
 use crate::http::error::Failure;
-use crate::http::view::line_key;
 use crate::killswitch::report::{PlanReport, ResetImpact};
 use crate::watch::lifecycle::ResetError;
 
 fn step(action: &str, resource: &str, region: Option<&str>, note: &str) -> Value {
     json!({ "action": action, "resource": resource, "region": region, "note": note })
+}
+
+/// A line as a person names it: `daily of support-bot [task 1]`.
+fn line_name(line: &LineKey) -> String {
+    let mut name = line.budget.to_string();
+    if let Some(agent) = &line.agent {
+        name.push_str(&format!(" of {agent}"));
+    }
+    if !line.value.is_empty() {
+        name.push_str(&format!(" [{}]", line.value));
+    }
+    name
 }
 
 pub(super) fn plan_view(report: &PlanReport) -> Value {
@@ -80,7 +92,7 @@ pub(super) fn reset_view(impact: &ResetImpact, checked: Result<LineChanges, Rese
             Some(until) => format!("its limit is lifted until {until}"),
             None => format!("its raise becomes ${}", change.raise),
         };
-        steps.push(step("override", &line_key(&change.line).to_string(), None, &note));
+        steps.push(step("override", &line_name(&change.line), None, &note));
     }
     for start in &impact.starts {
         let price = start

@@ -53,7 +53,7 @@ pub(super) async fn usage(
         parameters.all_or_nothing,
         &headers,
         body,
-        api.limits,
+        (api.limits, &api.desk),
     )
     .await
 }

@@ -27,7 +27,7 @@ use ed25519_dalek::VerifyingKey;
 use serde::de::DeserializeOwned;
 
 use super::auth::{AdminToken, KeyRing, check_host};
-use super::body::{self, BodyLimits};
+use super::body::{self, BodyLimits, Desk};
 use super::error::Failure;
 use super::serve::Peer;
 use crate::audit::{AuditHealth, Cadence};
@@ -62,6 +62,7 @@ pub struct AdminApi {
     /// Renders the metrics.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
     pub limits: BodyLimits,
+    pub desk: Desk,
     pub allowed_hosts: Vec<String>,
     pub token: Option<AdminToken>,
     /// User ids that may use the socket.
@@ -175,14 +176,18 @@ async fn json_body<T: DeserializeOwned>(api: &AdminApi, headers: &HeaderMap, bod
     })
 }
 
-/// The agent of a path, if the config has it.
-fn agent_of(api: &AdminApi, text: &str) -> Result<AgentId, Failure> {
+/// The agent of a path: one of the config, or one that was taken out of it and still has a state or a
+/// key, since that one can still be contained, and may have to be stopped.
+async fn agent_of(api: &AdminApi, text: &str) -> Result<AgentId, Failure> {
     let field = |problem: crate::domain::id::NameError| Rejection::Field {
         field: "agent".to_owned(),
         problem: problem.to_string(),
     };
     let agent = AgentId::new(text).map_err(field)?;
-    if api.agents.load().contains(&agent) {
+    let known = api.agents.load().contains(&agent)
+        || api.store.agent(&agent).await?.version > 0
+        || api.store.keys().await?.iter().any(|key| key.agent == agent);
+    if known {
         Ok(agent)
     } else {
         Err(Rejection::UnknownAgent(agent).into())

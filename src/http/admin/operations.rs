@@ -21,10 +21,15 @@ pub(super) async fn status(State(api): State<Arc<AdminApi>>) -> Result<Json<Valu
     let known = api.store.agents().await?;
     let keys = api.store.keys().await?;
     let settings = api.settings.current();
-    let agents: Vec<Value> = api
-        .agents
-        .load()
+    let configured = api.agents.load();
+    // One that was taken out of the config while it is contained is still somebody's business.
+    let stray = known
         .iter()
+        .map(|state| &state.id)
+        .filter(|id| !configured.contains(id));
+    let agents: Vec<Value> = configured
+        .iter()
+        .chain(stray)
         .map(|id| {
             let live = keys
                 .iter()

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use axum::http::HeaderMap;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -15,6 +15,7 @@ use crate::domain::id::ReviewId;
 use crate::domain::rejection::Rejection;
 use crate::http::agent::query;
 use crate::http::error::Failure;
+use crate::http::path::Path;
 use crate::http::view;
 
 #[derive(Debug, Deserialize)]

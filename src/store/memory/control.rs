@@ -141,7 +141,7 @@ impl Disk {
         let token = match self.leases.get(name) {
             None => 1,
             Some(stored) if stored.holder == holder => stored.token,
-            Some(stored) if stored.expires_at <= now => stored.token + 1,
+            Some(stored) if stored.expires_at <= now || self.is_dead(&stored.holder) => stored.token + 1,
             Some(_) => return None,
         };
         let lease = Lease {
@@ -152,6 +152,12 @@ impl Disk {
         };
         self.leases.insert(name.to_owned(), lease.clone());
         Some(lease)
+    }
+
+    /// Whether a holder lived in an epoch that is closed.
+    fn is_dead(&self, holder: &str) -> bool {
+        let epoch = Lease::epoch_of(holder).and_then(|epoch| self.epochs.get(&epoch));
+        epoch.is_some_and(|epoch| epoch.closed)
     }
 
     /// One that has passed on is not ours to give back.

@@ -333,6 +333,15 @@ impl Store for MemoryStore {
         })
     }
 
+    async fn reviews_of(&self, agent: &AgentId, since: Timestamp, limit: u32) -> Result<Vec<Review>, StoreError> {
+        self.read(|disk| {
+            let wanted =
+                |review: &&Review| review.agent == *agent && (review.decision.is_none() || review.opened_at >= since);
+            let reviews = disk.control.reviews.iter().rev().filter(wanted);
+            Ok(reviews.take(entries(limit)).cloned().collect())
+        })
+    }
+
     async fn review(&self, id: ReviewId) -> Result<Option<Review>, StoreError> {
         self.read(|disk| Ok(disk.control.reviews.iter().find(|review| review.id == id).cloned()))
     }

@@ -21,6 +21,9 @@ impl Disk {
                 && query.budget.as_ref().is_none_or(|budget| line.key.budget == *budget)
                 && query.value.as_ref().is_none_or(|value| line.key.value == *value)
                 && query.open_at.is_none_or(|at| !line.key.window.is_closed(at))
+                && query
+                    .lift_over
+                    .is_none_or(|at| line.lifted_until.is_some_and(|until| until <= at))
         });
         lines.take(query.limit.map_or(usize::MAX, entries)).cloned().collect()
     }

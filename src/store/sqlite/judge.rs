@@ -1,5 +1,7 @@
 //! Judgement: triggers, agents' states, containments and reviews, all of it or none of it.
 
+use futures_util::TryStreamExt as _;
+use jiff::Timestamp;
 use sqlx::{SqliteConnection, SqlitePool};
 
 use super::SqliteStore;
@@ -216,6 +218,37 @@ pub(super) async fn reviews(readers: &SqlitePool, open_only: bool, limit: u32) -
         .await
         .map_err(store("reading reviews"))?;
     bodies("a review", &rows)
+}
+
+/// The newest first. What is open is found by its index; what was decided is walked through from the
+/// newest on, and the walk ends at the first that is older.
+pub(super) async fn reviews_of(
+    readers: &SqlitePool,
+    agent: &AgentId,
+    since: Timestamp,
+    limit: u32,
+) -> Result<Vec<Review>, StoreError> {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let mut found: Vec<(i64, Review)> = Vec::new();
+    for decided in [false, true] {
+        let mut rows = sqlx::query("SELECT seq, body FROM review WHERE agent = ?1 AND decided = ?2 ORDER BY seq DESC")
+            .bind(agent.as_str())
+            .bind(decided)
+            .fetch(readers);
+        let mut taken = 0;
+        while let Some(row) = rows.try_next().await.map_err(store("reading reviews"))? {
+            let mut columns = Columns::of(&row, "a review");
+            let (seq, review) = (columns.int()?, from_json::<Review>("a review", columns.text()?)?);
+            if taken == limit || (decided && review.opened_at < since) {
+                break;
+            }
+            taken += 1;
+            found.push((seq, review));
+        }
+    }
+    found.sort_by_key(|(seq, _)| std::cmp::Reverse(*seq));
+    found.truncate(limit);
+    Ok(found.into_iter().map(|(_, review)| review).collect())
 }
 
 pub(super) async fn review(readers: &SqlitePool, id: ReviewId) -> Result<Option<Review>, StoreError> {

@@ -25,12 +25,15 @@ pub(super) async fn take(
     let expires_at = now.checked_add(ttl).unwrap_or(Timestamp::MAX);
     let mut tx = store.writer.begin("taking a lease").await?;
     let work = async {
-        // Nobody's name is empty, so a released lease always changes hands.
+        // Nobody's name is empty, so a released lease always changes hands. The name of one who lives in
+        // an epoch is `Lease::holder_in`'s.
         let row = sqlx::query(
             "INSERT INTO lease (name, holder, token, expires_at) VALUES (?1, ?2, 1, ?3) \
              ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, expires_at = excluded.expires_at, \
              token = lease.token + (lease.holder <> excluded.holder) \
-             WHERE lease.holder = excluded.holder OR lease.expires_at <= ?4 RETURNING token",
+             WHERE lease.holder = excluded.holder OR lease.expires_at <= ?4 OR EXISTS ( \
+             SELECT 1 FROM epoch WHERE id = CAST(substr(lease.holder, 7) AS INTEGER) \
+             AND lease.holder = 'epoch:' || id AND closed_at IS NOT NULL) RETURNING token",
         )
         .bind(name)
         .bind(holder)

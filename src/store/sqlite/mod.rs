@@ -5,11 +5,11 @@
 //! then does a method here (L5). A commit whose sync failed is an unknown one, never a success.
 //!
 //! # One writer
-//! Everything that writes goes through one connection and `BEGIN IMMEDIATE` ([`writer`]), reads what it
+//! Everything that writes goes through one connection and `BEGIN IMMEDIATE` (`writer`), reads what it
 //! depends on inside that transaction, and lets the pure rules decide: so two processes on one file
 //! decide one after the other, on fresh rows, and a mirror in memory is never more than a hint. A
 //! commit is a handful of statements, one a table, whatever the size of its batch; rows travel as one
-//! JSON text ([`rows`]), since a statement for each would cost a change of threads for each.
+//! JSON text (`rows`), since a statement for each would cost a change of threads for each.
 //!
 //! # What must never happen
 //! A posting or an audit entry is edited or deleted (the schema's triggers refuse it; a roll-up opens
@@ -192,6 +192,10 @@ impl Store for SqliteStore {
 
     async fn reviews(&self, open_only: bool, limit: u32) -> Result<Vec<Review>, StoreError> {
         judge::reviews(&self.readers, open_only, limit).await
+    }
+
+    async fn reviews_of(&self, agent: &AgentId, since: Timestamp, limit: u32) -> Result<Vec<Review>, StoreError> {
+        judge::reviews_of(&self.readers, agent, since, limit).await
     }
 
     async fn review(&self, id: ReviewId) -> Result<Option<Review>, StoreError> {

@@ -110,6 +110,22 @@ impl Daemon {
         self.process.wait(STOP_LIMIT).await
     }
 
+    /// SIGTERM to the whole group: a tracer in front of the daemon does not pass signals on.
+    pub async fn stop_group(mut self) -> ExitStatus {
+        self.process.signal_group(Signal::TERM);
+        self.process.wait(STOP_LIMIT).await
+    }
+
+    /// SIGTERM without waiting, for what happens while it drains.
+    pub fn terminate(&mut self) {
+        self.process.signal(Signal::TERM);
+    }
+
+    /// Waits for the end of a daemon that was told to stop.
+    pub async fn ended(mut self) -> ExitStatus {
+        self.process.wait(STOP_LIMIT).await
+    }
+
     /// Its log so far.
     pub fn log(&self) -> String {
         self.process.stderr()

@@ -9,6 +9,8 @@ pub mod fault_proxy;
 pub mod fuse;
 pub mod moto;
 pub mod process;
+pub mod raw;
+pub mod site;
 pub mod strace;
 pub mod switch;
 pub mod venv;

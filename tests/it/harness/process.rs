@@ -81,6 +81,13 @@ impl Process {
         }
     }
 
+    /// Sends a signal to the process and all that it started.
+    pub fn signal_group(&mut self, signal: Signal) {
+        if self.ended().is_none() {
+            kill_process_group(self.pid(), signal).expect("our own group can be signalled");
+        }
+    }
+
     /// `kill -9` of the whole group, and reaps it.
     pub fn kill(&mut self) {
         if self.ended().is_none() {

@@ -23,12 +23,15 @@ use backstop::domain::ledger::line::{Line, LineKey};
 use backstop::domain::ledger::posting::Posting;
 use backstop::domain::money::Usd;
 use backstop::domain::review::Review;
+use backstop::ports::Clock as _;
 use backstop::ports::{
     AgentKey, AuditView, Cloud, CloudError, DeadEpochs, InstanceFilter, Judgement, Lease, LineQuery, PostingQuery,
     SpendQuery, SpendRow, Store, StoreError, StoreStats, Trigger,
 };
 use jiff::Timestamp;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
+
+use super::time::VirtualClock;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum When {
@@ -42,6 +45,8 @@ pub struct CrashPoint {
     when: When,
     made: AtomicUsize,
     crashed: Notify,
+    /// Places for calls, and how long each keeps its place: as a pool of connections has it.
+    lanes: Option<(Arc<VirtualClock>, Duration, Semaphore)>,
 }
 
 impl CrashPoint {
@@ -51,6 +56,18 @@ impl CrashPoint {
             when,
             made: AtomicUsize::new(0),
             crashed: Notify::new(),
+            lanes: None,
+        })
+    }
+
+    /// Never crashes, but makes one call at a time, each of which takes this long.
+    pub fn narrow(clock: Arc<VirtualClock>, each: Duration) -> Arc<Self> {
+        Arc::new(Self {
+            at: usize::MAX,
+            when: When::BeforeCall,
+            made: AtomicUsize::new(0),
+            crashed: Notify::new(),
+            lanes: Some((clock, each, Semaphore::new(1))),
         })
     }
 
@@ -71,6 +88,14 @@ impl CrashPoint {
         if number == self.at && self.when == When::BeforeCall {
             self.die().await;
         }
+        let _lane = match &self.lanes {
+            Some((clock, each, lanes)) => {
+                let lane = lanes.acquire().await.unwrap();
+                clock.sleep(*each).await;
+                Some(lane)
+            }
+            None => None,
+        };
         // As over a wire, others go on meanwhile.
         tokio::task::yield_now().await;
         let answer = call.await;
@@ -184,6 +209,9 @@ impl Store for CrashStore {
     }
     async fn reviews(&self, open_only: bool, limit: u32) -> Answer<Vec<Review>> {
         self.1.pass(self.0.reviews(open_only, limit)).await
+    }
+    async fn reviews_of(&self, agent: &AgentId, since: Timestamp, limit: u32) -> Answer<Vec<Review>> {
+        self.1.pass(self.0.reviews_of(agent, since, limit)).await
     }
     async fn review(&self, id: ReviewId) -> Answer<Option<Review>> {
         self.1.pass(self.0.review(id)).await

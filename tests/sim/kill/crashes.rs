@@ -1,7 +1,14 @@
 //! C6: a crash at every call of a containment and of its restore ends in the same state as none.
 
+use std::pin::pin;
+
 use backstop::domain::agent::AgentStatus;
-use backstop::domain::containment::state::Coverage;
+use backstop::domain::containment::state::{Coverage, Mode};
+use backstop::domain::ledger::batch::LedgerRules;
+use backstop::killswitch::Next;
+use backstop::ports::{Clock as _, Store as _};
+use backstop::store::memory::MemoryStore;
+use futures_util::future::{Either, select};
 
 use super::crash::{CrashPoint, When};
 use super::fleet::small;
@@ -101,4 +108,28 @@ fn a_daemon_that_crashes_again_and_again_gets_there() {
         }
         assert_eq!(scene.cloud.snapshot(), first);
     }
+}
+
+#[test]
+fn the_next_daemon_takes_over_at_once_from_one_that_died_in_mid_pass() {
+    let scene = Scene::new(small(), targets(&["eu-west-1", "us-east-1"]));
+    scene.contain(Mode::Contain);
+    let id = scene.last_now().id;
+    let process = MemoryStore::clone(&scene.memory);
+    let epoch = scene.run(process.open_epoch(scene.clock.now(), "host")).unwrap();
+    let crash = CrashPoint::at(12, When::BeforeCall);
+    let dying = scene.switch_that(&crash).in_epoch(epoch);
+    scene.run(async {
+        let pass = pin!(dying.pass(id));
+        assert!(matches!(select(pass, pin!(crash.crashed())).await, Either::Right(_)));
+    });
+    let epoch = scene.run(scene.store.open_epoch(scene.clock.now(), "host")).unwrap();
+    let next = scene.switch().in_epoch(epoch);
+    assert_eq!(scene.run(next.pass(id)).unwrap(), Next::Elsewhere, "it may be alive");
+    process.kill();
+    let rules = LedgerRules::default();
+    scene
+        .run(scene.store.bury_dead_epochs(scene.clock.now(), &rules))
+        .unwrap();
+    assert!(matches!(scene.run(next.pass(id)).unwrap(), Next::After(_)));
 }

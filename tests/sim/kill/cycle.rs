@@ -1,17 +1,22 @@
 //! The whole cycle: contain, prove, hold, reset.
 
-use backstop::cloud::rehearsal::Verb;
+use std::sync::Arc;
+use std::time::Duration;
+
+use backstop::cloud::rehearsal::faults::Faults;
+use backstop::cloud::rehearsal::fleet::FleetSpec;
+use backstop::cloud::rehearsal::{Rehearsal, Verb};
 use backstop::domain::agent::AgentStatus;
 use backstop::domain::containment::deny;
 use backstop::domain::containment::observed::{InstanceState, Refused};
 use backstop::domain::containment::state::{Mode, Phase};
 use backstop::domain::containment::target::Region;
 use backstop::domain::judgement::reset::{ResetOptions, ResetRejection};
-use backstop::ports::NoticeKind;
+use backstop::ports::{Clock as _, NoticeKind};
 use backstop::watch::lifecycle::ResetError;
 
 use super::fleet::{base, large, owned, small};
-use super::scene::{Scene, agent, is_contained, role, targets, user, why};
+use super::scene::{Scene, agent, is_closed, is_contained, role, targets, user, why};
 
 const BOTH: &[&str] = &["eu-west-1", "us-east-1"];
 
@@ -45,7 +50,7 @@ fn contain_and_reset_put_back_exactly_what_was() {
     let contained = scene.last_now();
     assert!(why(&contained.coverage, "i-onetime").contains("one-time spot"));
     assert!(why(&contained.coverage, "i-protected").contains("DisableApiStop"));
-    assert!(contained.coverage.attribution_pending_until.is_some());
+    assert!(why(&contained.coverage, "creators").contains("is not looked for"));
     assert_eq!(contained.coverage.denied.len(), 3, "{:?}", contained.coverage.denied);
 
     scene.reset_and_wait(&[]);
@@ -99,14 +104,14 @@ fn a_large_fleet_with_three_that_cannot_be_stopped() {
         );
     }
     let coverage = scene.last_now().coverage;
-    assert_eq!(coverage.still_burning.len(), 3, "{:?}", coverage.still_burning);
+    assert_eq!(coverage.still_burning.len(), 4, "{:?}", coverage.still_burning);
     assert!(why(&coverage, "i-020").contains("DisableApiStop"));
     assert!(why(&coverage, "i-021").contains("UnsupportedOperation"));
     assert!(why(&coverage, "i-022").contains("InternalError"));
 
     // Once it can be stopped, the next look stops it (C2).
     scene.cloud.refuse(Verb::Stop, "i-021", None);
-    scene.drive(|last| is_contained(last) && last.coverage.still_burning.len() == 2);
+    scene.drive(|last| is_contained(last) && last.coverage.still_burning.len() == 3);
     assert_eq!(scene.cloud.snapshot().count(InstanceState::Stopped), 118);
 
     scene.cloud.refuse(Verb::Stop, "i-022", None);
@@ -124,6 +129,62 @@ fn what_somebody_else_stopped_stays_stopped() {
     scene.reset_and_wait(&[]);
     let after = scene.cloud.snapshot();
     assert_eq!(after.machines["us-east-1/i-protected"], InstanceState::Stopped);
+    assert_eq!(after.machines["us-east-1/i-2"], InstanceState::Running);
+    assert!(scene.images().is_empty());
+}
+
+#[test]
+fn a_stop_that_may_have_worked_is_ours_whatever_a_later_one_came_to() {
+    let scene = Scene::new(small(), targets(BOTH));
+    let first = scene.cloud.snapshot();
+    scene.contain(Mode::Contain);
+    let switch = scene.switch();
+    let id = scene.last_now().id;
+    // The stop works, its reply is lost, and the listing does not show it yet.
+    scene.cloud.with_faults(|faults| {
+        (faults.lose_reply, faults.stale, faults.stale_for) = (100, 100, Duration::from_secs(60));
+    });
+    scene.run(switch.pass(id)).unwrap();
+    assert_eq!(scene.cloud.machine("i-1").unwrap().state, InstanceState::Stopping);
+    let throttled = Refused {
+        code: "RequestLimitExceeded".to_owned(),
+        message: "request limit exceeded".to_owned(),
+        transient: true,
+    };
+    scene.cloud.refuse(Verb::Stop, "i-1", Some(throttled));
+    scene.run(switch.pass(id)).unwrap();
+    let asked = scene.cloud.calls();
+    let stops = |call: &&backstop::cloud::rehearsal::Call| call.operation == "ec2:StopInstances";
+    let of_i_1 = asked
+        .iter()
+        .filter(stops)
+        .filter(|call| call.subjects.contains(&"i-1".to_owned()));
+    assert_eq!(of_i_1.count(), 2, "it was asked again");
+    scene.cloud.refuse(Verb::Stop, "i-1", None);
+    scene.cloud.set_faults(Faults::default());
+    scene.drive(is_contained);
+    scene.reset_and_wait(&[]);
+    assert_eq!(scene.cloud.snapshot(), first);
+}
+
+#[test]
+fn what_somebody_stopped_between_our_look_and_our_call_stays_stopped() {
+    let scene = Scene::new(small(), targets(BOTH));
+    scene.contain(Mode::Contain);
+    scene.cloud.someone(Verb::Stop, "i-1").unwrap();
+    // The listing still shows it running, so it is asked to stop.
+    scene
+        .cloud
+        .with_faults(|faults| (faults.stale, faults.stale_for) = (100, Duration::from_secs(60)));
+    let switch = scene.switch();
+    scene.run(switch.pass(scene.last_now().id)).unwrap();
+    assert!(scene.images().contains_key("instance:eu-west-1/i-1"));
+    scene.cloud.set_faults(Faults::default());
+    scene.drive(is_contained);
+    assert_eq!(scene.last_now().coverage.stopped.len(), 4);
+    scene.reset_and_wait(&[]);
+    let after = scene.cloud.snapshot();
+    assert_eq!(after.machines["eu-west-1/i-1"], InstanceState::Stopped);
     assert_eq!(after.machines["us-east-1/i-2"], InstanceState::Running);
     assert!(scene.images().is_empty());
 }
@@ -199,6 +260,27 @@ fn contain_partial_reset_contain_reset_keeps_the_first_before_image() {
 }
 
 #[test]
+fn what_a_partial_reset_left_is_its_owners_once_they_started_it() {
+    let scene = Scene::new(small(), targets(BOTH));
+    scene.contain_and_wait();
+    scene.reset_and_wait(&["i-1"]);
+    let later = |minutes| scene.run(scene.clock.sleep(Duration::from_secs(60 * minutes)));
+    later(10);
+    scene.cloud.someone(Verb::Start, "i-2").unwrap();
+    later(10);
+    scene.cloud.someone(Verb::Stop, "i-2").unwrap();
+    later(10);
+    scene.contain_and_wait();
+    scene.reset_and_wait(&[]);
+    let after = scene.cloud.snapshot();
+    assert_eq!(after.machines["us-east-1/i-2"], InstanceState::Stopped);
+    for id in ["eu-west-1/i-1", "eu-west-1/i-profile"] {
+        assert_eq!(after.machines[id], InstanceState::Running, "{id}");
+    }
+    assert!(scene.images().is_empty());
+}
+
+#[test]
 fn a_reset_that_names_nothing_known_is_refused_before_anything_is_done() {
     let scene = Scene::new(small(), targets(BOTH));
     scene.contain_and_wait();
@@ -233,6 +315,35 @@ fn revoke_leaves_machines_and_escalates_when_asked() {
     assert_eq!(scene.cloud.snapshot().machines["eu-west-1/i-1"], InstanceState::Stopped);
     scene.reset_and_wait(&[]);
     assert_eq!(scene.cloud.snapshot(), first);
+}
+
+#[test]
+fn a_reset_with_credentials_of_another_account_waits_for_the_right_ones() {
+    let mut scene = Scene::new(small(), targets(BOTH));
+    let first = scene.cloud.snapshot();
+    scene.contain_and_wait();
+    let images = scene.images();
+    // The daemon comes back with the credentials of an account where none of this exists.
+    let other = Arc::new(Rehearsal::new(
+        FleetSpec::new("999999999999", BOTH),
+        scene.clock.clone(),
+    ));
+    let right = std::mem::replace(&mut scene.cloud, other);
+    scene.reset(&[]);
+    let switch = scene.switch();
+    let id = scene.last_now().id;
+    for _ in 0..30 {
+        scene.run(switch.pass(id)).unwrap();
+        scene.run(scene.clock.sleep(Duration::from_secs(60)));
+    }
+    assert_eq!(scene.last_now().phase, Phase::Restoring);
+    assert_eq!(scene.status(), AgentStatus::Contained);
+    assert_eq!(scene.images(), images);
+    assert!(scene.cloud.calls().iter().all(|call| !call.changes));
+    scene.cloud = right;
+    scene.drive(is_closed);
+    assert_eq!(scene.cloud.snapshot().denies, first.denies);
+    assert_eq!(scene.cloud.snapshot().keys, first.keys);
 }
 
 #[test]

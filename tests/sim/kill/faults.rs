@@ -156,3 +156,33 @@ fn a_shutdown_in_the_middle_of_a_pass_gives_its_lease_back() {
     let next = scene.run(two.pass(scene.last_now().id)).unwrap();
     assert!(matches!(next, backstop::killswitch::Next::After(_)), "{next:?}");
 }
+
+#[test]
+fn regions_that_cannot_be_listed_any_more_are_looked_at_all_the_same() {
+    // The agent declares no regions, so it may be in any.
+    let mut fleet = small();
+    fleet.regions.push(Region("ap-south-1".to_owned()));
+    let scene = Scene::new(fleet, targets(&[]));
+    let switch = scene.switch();
+    scene.contain(Mode::Contain);
+    let id = scene.last_now().id;
+    scene.run(switch.pass(id)).unwrap();
+    scene.cloud.with_faults(|faults| faults.unlisted = true);
+    scene.cloud.add(
+        MachineSpec::new("ap-south-1", "m7g.large")
+            .id("i-late")
+            .profile(PROFILE),
+    );
+    for _ in 0..5 {
+        scene.run(switch.pass(id)).unwrap();
+        scene.run(backstop::ports::Clock::sleep(&*scene.clock, Duration::from_secs(10)));
+    }
+    assert_eq!(
+        scene.cloud.snapshot().machines["ap-south-1/i-late"],
+        InstanceState::Stopped
+    );
+    let last = scene.last_now();
+    assert_eq!(last.phase, Phase::Containing, "and nothing is claimed of the rest");
+    scene.cloud.set_faults(Faults::default());
+    scene.drive(is_contained);
+}

@@ -5,14 +5,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use backstop::cloud::rehearsal::actors::{Credential, LaunchRefused};
+use backstop::cloud::rehearsal::faults::Faults;
 use backstop::cloud::rehearsal::fleet::MachineSpec;
 use backstop::domain::agent::AgentStatus;
 use backstop::domain::containment::deny;
-use backstop::domain::containment::observed::InstanceState;
-use backstop::domain::containment::state::{Mode, Phase};
+use backstop::domain::containment::observed::{InstanceState, SpotKind};
+use backstop::domain::containment::state::{Containment, Mode, Phase};
+use backstop::domain::containment::target::Region;
 use backstop::domain::judgement::reset::ResetOptions;
 use backstop::killswitch::Next;
-use backstop::ports::Clock as _;
+use backstop::ports::{Clock as _, NoticeKind};
 use futures_util::future::{Either, select};
 use tokio_util::sync::CancellationToken;
 
@@ -63,7 +65,7 @@ fn an_agent_that_relaunches_is_shut_out_and_brought_down() {
     // One-time spot, protected, foreign and the guard run on; nothing that was launched does.
     assert_eq!(held.count(InstanceState::Running), 4);
     assert_eq!(held.count(InstanceState::Pending), 0);
-    assert_eq!(scene.last_now().coverage.still_burning.len(), 3);
+    assert_eq!(scene.last_now().coverage.still_burning.len(), 4);
 }
 
 #[test]
@@ -104,6 +106,30 @@ fn a_machine_that_comes_up_while_contained_is_stopped() {
 }
 
 #[test]
+fn a_config_that_drops_the_agent_takes_nothing_out_of_sight() {
+    let scene = scene();
+    scene.contain_and_wait();
+    scene.settings.rcu(|settings| {
+        let mut settings = (**settings).clone();
+        settings.targets.clear();
+        settings
+    });
+    scene.cloud.set_document(&role(), None);
+    scene.cloud.add(
+        MachineSpec::new("eu-west-1", "m7g.large")
+            .id("i-late")
+            .tag(TAG, "agent"),
+    );
+    scene.drive(|last| last.phase == Phase::Containing);
+    scene.drive(is_contained);
+    let held = scene.cloud.snapshot();
+    assert_eq!(held.machines["eu-west-1/i-late"], InstanceState::Stopped);
+    assert!(deny::is_ours(held.denies[role().arn()].as_deref().unwrap()));
+    scene.reset_and_wait(&[]);
+    assert_eq!(scene.cloud.snapshot().denies[role().arn()], None);
+}
+
+#[test]
 fn a_breach_while_restoring_contains_again() {
     let scene = scene();
     let first = scene.cloud.snapshot();
@@ -135,6 +161,27 @@ fn a_pause_while_restoring_outlasts_the_restore() {
     scene.drive(is_closed);
     assert_eq!(scene.status(), AgentStatus::Paused);
     scene.run(watch.resume(&agent(), "operator:test", "go on")).unwrap();
+    assert_eq!(scene.status(), AgentStatus::Active);
+}
+
+#[test]
+fn a_pause_while_restoring_is_approved_when_the_restore_is_over() {
+    let scene = scene();
+    scene.contain_and_wait();
+    scene.reset(&[]);
+    let watch = scene.watch();
+    scene.run(watch.pause(&agent(), "operator:test", "wait")).unwrap();
+    let review = scene.run(scene.store.reviews(true, 10)).unwrap().remove(0);
+    let early = scene.run(watch.decide(review.id, true, "operator:test", ""));
+    assert!(
+        early
+            .unwrap_err()
+            .to_string()
+            .contains("reset of the agent is under way")
+    );
+    scene.drive(is_closed);
+    assert_eq!(scene.status(), AgentStatus::Paused);
+    scene.run(watch.decide(review.id, true, "operator:test", "")).unwrap();
     assert_eq!(scene.status(), AgentStatus::Active);
 }
 
@@ -229,4 +276,60 @@ fn hands_off_a_reset_that_is_under_way() {
     scene.drive(is_closed);
     let over = scene.run(watch.reset(&agent(), &options, |_| async { Ok(()) }));
     assert!(over.unwrap_err().to_string().contains("not contained"));
+}
+
+#[test]
+fn what_burns_is_told_before_the_proof_and_after_it_each_once() {
+    let scene = scene();
+    let told = |id: &str| {
+        let notices = scene.notices();
+        let burning = notices.iter().filter(|notice| notice.kind == NoticeKind::StillBurning);
+        burning.filter(|notice| notice.text.contains(id)).count()
+    };
+    // One region cannot be seen, so nothing is ever proved.
+    let dead = Region("us-east-1".to_owned());
+    scene.cloud.with_faults(|faults| {
+        faults.outages.insert(dead.clone());
+    });
+    scene.contain(Mode::Contain);
+    scene.drive(|last| last.sweeps > 8);
+    assert_eq!(scene.last_now().phase, Phase::Containing);
+    assert_eq!((told("i-onetime"), told("us-east-1")), (1, 1), "{:?}", scene.notices());
+    assert_eq!(told("i-1"), 0, "what was brought down does not burn");
+    assert!(scene.actions().contains(&"still_burning".to_owned()));
+
+    // The proof lists everything once more.
+    scene.cloud.set_faults(Faults::default());
+    let switch = scene.switch();
+    let drive = |wanted: &dyn Fn(&Containment) -> bool| {
+        scene.run(async {
+            let driver = pin!(switch.run(CancellationToken::new()));
+            let reached = pin!(scene.until(wanted));
+            assert!(matches!(select(driver, reached).await, Either::Right(_)));
+        });
+    };
+    drive(&is_contained);
+    assert_eq!((told("i-onetime"), told("i-late")), (2, 0));
+    // Something that cannot be stopped comes up when all is proved.
+    let mut late = MachineSpec::new("eu-west-1", "m7g.large")
+        .id("i-late")
+        .tag(TAG, "agent");
+    late.spot = Some(SpotKind::OneTime);
+    scene.cloud.add(late);
+    let sweeps = scene.last_now().sweeps;
+    drive(&|last| last.sweeps > sweeps + 3);
+    assert_eq!((told("i-onetime"), told("i-late")), (2, 1));
+}
+
+#[test]
+fn the_denies_come_before_the_list_of_roles() {
+    let scene = scene();
+    scene.contain_and_wait();
+    let calls = scene.cloud.calls();
+    let first = |operation: &str| calls.iter().position(|call| call.operation == operation).unwrap();
+    let last_deny = calls
+        .iter()
+        .rposition(|call| call.operation == "iam:PutRolePolicy")
+        .unwrap();
+    assert!(last_deny < first("iam:ListRoles"), "{calls:?}");
 }

@@ -57,9 +57,9 @@ impl<'a> Book<'a> {
         self.scene.store.commit(&batch, &LedgerRules::default()).await.unwrap()
     }
 
-    fn spend(&self, who: &str, dollars: i64, trust: Trust, lines: &[LineSpec]) {
+    fn report(&self, who: &str, dollars: i64, trust: Trust, lines: &[LineSpec]) -> Op {
         let number = self.next();
-        let report = Op::Report(Report {
+        Op::Report(Report {
             posting: PostingId(Uuid::from_u128(number)),
             report: ReportId::new(format!("report-{number}")).unwrap(),
             digest: [0; 32],
@@ -71,8 +71,13 @@ impl<'a> Book<'a> {
             lines: lines.to_vec(),
             upstream_request: None,
             detail: None,
-        });
-        let outcome = self.scene.run(self.commit(vec![report]));
+        })
+    }
+
+    fn spend(&self, who: &str, dollars: i64, trust: Trust, lines: &[LineSpec]) {
+        let outcome = self
+            .scene
+            .run(self.commit(vec![self.report(who, dollars, trust, lines)]));
         assert!(matches!(outcome[..], [Outcome::Posted { .. }]), "{outcome:?}");
     }
 
@@ -265,6 +270,38 @@ fn a_ledger_that_fails_leaves_the_agent_contained() {
     let failed = scene.run(watch.reset(&agent(), &options(Some(100)), |_| async { Err("no".to_owned()) }));
     assert!(matches!(failed, Err(ResetError::Lines(_))));
     assert_eq!(scene.status(), AgentStatus::Contained);
+}
+
+#[test]
+fn a_breach_that_a_reset_overtakes_contains_again() {
+    for fails in [false, true] {
+        let scene = scene();
+        let (book, watch) = (Book::open(&scene), scene.watch());
+        let daily = [line(Some("agent"), 100, Response::Contain)];
+        book.spend("agent", 150, Trust::Agent, &daily);
+        judge(&scene, &watch);
+        scene.drive(is_contained);
+        let calls = AtomicU64::new(0);
+        let (book, watch, daily, calls) = (&book, &watch, &daily, &calls);
+        let reset = scene.run(watch.reset(&agent(), &options(Some(100)), |changes| async move {
+            if calls.fetch_add(1, Ordering::SeqCst) > 0 && fails {
+                return Err("no".to_owned());
+            }
+            book.apply(changes).await?;
+            if calls.load(Ordering::SeqCst) == 1 {
+                // It comes late, past the raised limit, and is judged while the agent is contained.
+                book.commit(vec![book.report("agent", 90, Trust::Agent, daily)]).await;
+                assert!(watch.judge_pending().await.unwrap() > 0);
+            }
+            Ok(())
+        }));
+        assert_eq!(reset.is_err(), fails);
+        judge(&scene, watch);
+        assert_eq!(scene.status(), AgentStatus::Contained);
+        assert_eq!(count(&scene, "recontained"), 1);
+        scene.drive(is_contained);
+        assert_eq!(scene.cloud.snapshot().machines["eu-west-1/i-1"], InstanceState::Stopped);
+    }
 }
 
 #[test]

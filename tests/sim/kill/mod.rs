@@ -7,6 +7,7 @@
 
 mod crash;
 mod crashes;
+mod crowd;
 mod cycle;
 mod faults;
 mod fleet;

@@ -284,6 +284,9 @@ impl Store for Faulty {
     async fn reviews(&self, open_only: bool, limit: u32) -> Result<Vec<Review>, StoreError> {
         self.inner.reviews(open_only, limit).await
     }
+    async fn reviews_of(&self, agent: &AgentId, since: Timestamp, limit: u32) -> Result<Vec<Review>, StoreError> {
+        self.inner.reviews_of(agent, since, limit).await
+    }
     async fn review(&self, id: ReviewId) -> Result<Option<Review>, StoreError> {
         self.inner.review(id).await
     }

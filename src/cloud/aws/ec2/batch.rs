@@ -36,13 +36,14 @@ pub(in crate::cloud::aws) async fn run<F, Answer>(
 ) -> Result<BatchResult, CloudError>
 where
     F: Fn(Vec<String>) -> Answer,
-    Answer: Future<Output = Result<(), CloudError>>,
+    Answer: Future<Output = Result<Vec<String>, CloudError>>,
 {
     let mut seen = BTreeSet::new();
     let distinct: Vec<String> = ids.iter().filter(|id| seen.insert(id.as_str())).cloned().collect();
     let mut waiting: VecDeque<Vec<String>> = distinct.chunks(limits.size.max(1)).map(<[_]>::to_vec).collect();
     let mut running = FuturesUnordered::new();
     let mut accepted = BTreeSet::new();
+    let mut already = BTreeSet::new();
     let mut refused: BTreeMap<String, Refused> = BTreeMap::new();
     let mut refused_for_now: Vec<(String, Refused)> = Vec::new();
     let mut failure: Option<CloudError> = None;
@@ -57,9 +58,13 @@ where
         let Some((mut members, answer)) = running.next().await else {
             break;
         };
-        let Err(error) = answer else {
-            accepted.extend(members);
-            continue;
+        let error = match answer {
+            Ok(down) => {
+                already.extend(down);
+                accepted.extend(members);
+                continue;
+            }
+            Err(error) => error,
         };
         match scope(&error) {
             Scope::Member { .. } if members.len() > 1 => {
@@ -105,7 +110,12 @@ where
     // In the order in which they were asked for.
     let (accepted, rest): (Vec<String>, Vec<String>) = distinct.into_iter().partition(|id| accepted.contains(id));
     let refused = rest.into_iter().filter_map(|id| refused.remove_entry(&id)).collect();
-    Ok(BatchResult { accepted, refused })
+    let already = accepted.iter().filter(|id| already.contains(*id)).cloned().collect();
+    Ok(BatchResult {
+        accepted,
+        already,
+        refused,
+    })
 }
 
 fn told(error: &CloudError, transient: bool) -> Refused {
@@ -141,11 +151,15 @@ mod tests {
     }
 
     /// Answers as EC2 does: the whole batch is refused if one member is bad.
-    async fn answers(bad: &[(&str, &str, Retry)], calls: &Cell<usize>, members: Vec<String>) -> Result<(), CloudError> {
+    async fn answers(
+        bad: &[(&str, &str, Retry)],
+        calls: &Cell<usize>,
+        members: Vec<String>,
+    ) -> Result<Vec<String>, CloudError> {
         calls.set(calls.get() + 1);
         match bad.iter().find(|(id, ..)| members.iter().any(|member| member == id)) {
             Some((_, code, retry)) => Err(error(Some(code), *retry)),
-            None => Ok(()),
+            None => Ok(Vec::new()),
         }
     }
 
@@ -190,12 +204,26 @@ mod tests {
         let asked = RefCell::new(Vec::new());
         let done = run(&doubled, LIMITS, async |members: Vec<String>| {
             asked.borrow_mut().push(members);
-            Ok(())
+            Ok(Vec::new())
         })
         .await
         .expect("it is settled");
         assert_eq!(done.accepted, ["i-2", "i-1"]);
         assert_eq!(*asked.borrow(), [vec!["i-2".to_owned(), "i-1".to_owned()]]);
+    }
+
+    #[tokio::test]
+    async fn what_was_down_before_is_told_from_what_was_stopped() {
+        let all = ids(0..120);
+        let done = run(&all, LIMITS, async |members: Vec<String>| {
+            Ok(members.into_iter().filter(|id| id.ends_with("07")).collect())
+        })
+        .await
+        .expect("it is settled");
+        assert_eq!(
+            (done.accepted.len(), done.already),
+            (120, vec![all[7].clone(), all[107].clone()])
+        );
     }
 
     #[tokio::test]
@@ -206,7 +234,7 @@ mod tests {
         let done = run(&all, one_at_a_time, async |_members: Vec<String>| {
             calls.set(calls.get() + 1);
             match calls.get() {
-                1 | 2 => Ok(()),
+                1 | 2 => Ok(Vec::new()),
                 _ => Err(error(
                     Some("RequestLimitExceeded"),
                     Retry::After(Duration::from_secs(2)),
@@ -232,7 +260,7 @@ mod tests {
             if members.contains(&"i-0000".to_owned()) {
                 return Err(error(None, Retry::UnknownOutcome));
             }
-            Ok(())
+            Ok(Vec::new())
         })
         .await
         .expect("something was done");
@@ -246,7 +274,7 @@ mod tests {
             if members.contains(&"i-0000".to_owned()) {
                 return Err(error(None, Retry::Transient));
             }
-            Ok(())
+            Ok(Vec::new())
         })
         .await
         .expect("something was told");

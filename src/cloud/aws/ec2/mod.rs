@@ -8,7 +8,7 @@ use aws_sdk_ec2::Client;
 use aws_sdk_ec2::config::Builder;
 use aws_sdk_ec2::config::retry::RetryPartition;
 use aws_sdk_ec2::error::ProvideErrorMetadata as _;
-use aws_sdk_ec2::types::InstanceAttributeName;
+use aws_sdk_ec2::types::{InstanceAttributeName, InstanceStateChange, InstanceStateName};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::error::Call;
@@ -102,15 +102,21 @@ impl Ec2 {
         Ok(answer.disable_api_stop.and_then(|value| value.value).unwrap_or(false))
     }
 
-    /// One call for all of `ids`; `batch` makes many of them.
-    pub(super) async fn change(&self, change: Change, ids: Vec<String>) -> Result<(), CloudError> {
+    /// One call for all of `ids`; `batch` makes many of them. Answers with those that a stop found
+    /// stopping or stopped.
+    pub(super) async fn change(&self, change: Change, ids: Vec<String>) -> Result<Vec<String>, CloudError> {
         let _permit = self.permit().await;
         let call = Call::change(change.operation()).within(&self.region);
         let ids = Some(ids);
         match change {
             Change::Stop => {
                 let request = self.changes.stop_instances().set_instance_ids(ids);
-                request.send().await.map_err(|e| call.failed(e))?;
+                let answer = request.send().await.map_err(|e| call.failed(e))?;
+                let changes = answer.stopping_instances.unwrap_or_default().into_iter();
+                return Ok(changes
+                    .filter(was_down)
+                    .filter_map(|change| change.instance_id)
+                    .collect());
             }
             Change::Start => {
                 let request = self.changes.start_instances().set_instance_ids(ids);
@@ -131,6 +137,38 @@ impl Ec2 {
                 }
             }
         }
-        Ok(())
+        Ok(Vec::new())
+    }
+}
+
+/// Whether a machine was down, or on its way there, before the call that answers so. Where the answer
+/// does not say, the call is taken to have done it.
+fn was_down(change: &InstanceStateChange) -> bool {
+    let before = change.previous_state.as_ref().and_then(|state| state.name.as_ref());
+    matches!(before, Some(InstanceStateName::Stopping | InstanceStateName::Stopped))
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_ec2::types::InstanceState;
+
+    use super::*;
+
+    #[test]
+    fn a_stop_counts_for_what_ran_before() {
+        let change = |before: Option<InstanceStateName>| {
+            let state = before.map(|name| InstanceState::builder().name(name).build());
+            InstanceStateChange::builder()
+                .instance_id("i-1")
+                .set_previous_state(state)
+                .build()
+        };
+        for name in [InstanceStateName::Stopping, InstanceStateName::Stopped] {
+            assert!(was_down(&change(Some(name))));
+        }
+        for name in [InstanceStateName::Pending, InstanceStateName::Running] {
+            assert!(!was_down(&change(Some(name))));
+        }
+        assert!(!was_down(&change(None)));
     }
 }

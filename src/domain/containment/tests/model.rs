@@ -68,9 +68,11 @@ pub struct World {
     pub now: Timestamp,
     pub instances: BTreeMap<String, Instance>,
     pub principals: BTreeMap<Principal, PrincipalState>,
-    /// Instances whose stop is refused for good.
+    /// Instances and keys whose stop or deactivation is refused for good.
     pub refuse: BTreeSet<String>,
     pub down: BTreeSet<Region>,
+    /// Of our credentials.
+    pub account: Option<String>,
     pub targets: CloudTargets,
     pub guard: Guard,
     pub containment: Containment,
@@ -112,6 +114,7 @@ impl World {
             ]),
             refuse: BTreeSet::new(),
             down: BTreeSet::new(),
+            account: Some(ACCOUNT.to_owned()),
             targets: CloudTargets {
                 account: ACCOUNT.to_owned(),
                 principals: vec![role(), user()],
@@ -170,7 +173,7 @@ impl World {
             containment: &self.containment,
             targets: &self.targets,
             guard: &self.guard,
-            account: Some(ACCOUNT),
+            account: self.account.as_deref(),
             images: &self.images,
             steps: &self.steps,
             foreign: &self.foreign,
@@ -229,6 +232,9 @@ impl World {
                 key_id: key.key_id.clone(),
             };
             self.step(&mut fuel, Action::DeactivateKey, &resource, |world| {
+                if world.refuse.contains(&key.key_id) {
+                    return Err("AccessDenied".to_owned());
+                }
                 world.set_key(&key.key_id, false);
                 Ok(())
             })?;
@@ -238,6 +244,7 @@ impl World {
                 (Action::StopInstance, &part.stops),
                 (Action::StopInstance, &part.probes),
                 (Action::TerminateInstance, &part.terminates),
+                (Action::TerminateInstance, &part.terminate_probes),
             ] {
                 for id in lists.iter().flatten() {
                     let resource = Resource::Instance {
@@ -259,7 +266,7 @@ impl World {
         }
         fuel.burn()?;
         let spacing = SignedDuration::from_secs(10);
-        let (next, progress) = after_sweep(&self.containment, &plan, self.now, spacing, spacing);
+        let (next, progress) = after_sweep(&self.containment, &plan, self.now, spacing, self.rules.attribution_lag);
         self.containment = next;
         self.pass_time();
         Some((plan, progress))
@@ -280,6 +287,7 @@ impl World {
         plan_restore(&RestoreInput {
             now: self.now,
             containment: &self.containment,
+            account: self.account.as_deref(),
             images: &self.images,
             steps: &self.steps,
             principals: self
@@ -311,7 +319,9 @@ impl World {
                     id: id.clone(),
                 };
                 self.step(&mut fuel, Action::StartInstance, &resource, |world| {
-                    world.instances.get_mut(id).unwrap().state = InstanceState::Pending;
+                    let now = world.now;
+                    let machine = world.instances.get_mut(id).unwrap();
+                    (machine.state, machine.launched_at) = (InstanceState::Pending, Some(now));
                     Ok(())
                 })?;
             }
@@ -381,7 +391,13 @@ impl World {
             "C1: {resource} is changed without a before-image"
         );
         fuel.burn()?;
-        let step = self.steps.start(self.containment.id, action, resource, self.now);
+        let step = self.steps.start(
+            self.containment.id,
+            action,
+            resource,
+            self.images.get(resource),
+            self.now,
+        );
         self.steps.put(step.clone());
         fuel.burn()?;
         self.touched.insert(resource.to_string());
@@ -402,10 +418,10 @@ impl World {
 
     fn note_changed(&mut self, resource: &Resource) {
         let image = self.images.get_mut(resource).unwrap();
-        image.changed_at.get_or_insert(self.now);
+        image.changed_at = Some(self.now);
     }
 
-    fn set_key(&mut self, key_id: &str, active: bool) {
+    pub fn set_key(&mut self, key_id: &str, active: bool) {
         for key in self.principals.values_mut().flat_map(|state| &mut state.keys) {
             if key.id == key_id {
                 key.active = active;
@@ -443,6 +459,7 @@ pub fn containment(generation: i64) -> Containment {
         quiet: 0,
         coverage: Coverage::default(),
         restore: None,
+        targets: None,
         version: 1,
     }
 }

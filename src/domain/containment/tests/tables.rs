@@ -1,7 +1,7 @@
 //! One row of the rules at a time.
 
 use super::model::{Fuel, PROFILE, World, containment, instance, region, role, user};
-use crate::domain::containment::coverage::Progress;
+use crate::domain::containment::coverage::{CREATORS, Progress};
 use crate::domain::containment::deny;
 use crate::domain::containment::image::Before;
 use crate::domain::containment::observed::{Instance, InstanceState, SpotKind};
@@ -79,6 +79,22 @@ fn what_can_only_be_destroyed_is_destroyed_by_an_explicit_setting() {
 }
 
 #[test]
+fn a_termination_that_was_refused_is_tried_again() {
+    let mut one_time = instance("eu-west-1", "i-onetime", "a");
+    one_time.spot = Some(SpotKind::OneTime);
+    let mut world = World::new(vec![one_time]);
+    world.rules.terminate_unstoppable = true;
+    world.refuse.insert("i-onetime".to_owned());
+    world.contain();
+    assert_eq!(why(&world, "i-onetime"), "OperationNotPermitted");
+    world.refuse.clear();
+    for _ in 0..10 {
+        world.sweep(Fuel::ENDLESS);
+    }
+    assert_eq!(state(&world, "i-onetime"), InstanceState::Terminated);
+}
+
+#[test]
 fn a_match_outside_the_declared_regions_asks_a_person() {
     let mut world = World::new(vec![
         instance("ap-south-1", "i-far", "a"),
@@ -110,6 +126,24 @@ fn another_account_is_out_of_reach() {
     assert!(!plan.is_quiet(), "a principal that cannot be denied proves nothing");
     assert!(plan.principals.unseen[0].why.contains("999999999999"));
     assert_eq!(plan.regions.iter().map(|region| region.ask.len()).sum::<usize>(), 1);
+}
+
+#[test]
+fn nothing_is_proved_of_an_account_that_is_not_seen() {
+    // Declares tags alone: no principal says that the account is the wrong one.
+    let mut world = World::new(vec![instance("eu-west-1", "i-1", "a")]);
+    world.targets.principals.clear();
+    world.targets.account = "999999999999".to_owned();
+    for _ in 0..10 {
+        assert_ne!(world.sweep(Fuel::ENDLESS).unwrap().1, Progress::Contained);
+    }
+    assert!(why(&world, "region:us-east-1").contains("the agent's account is 999999999999"));
+    assert_eq!(
+        world.plan().regions[0].ask.len(),
+        1,
+        "a match there still asks a person"
+    );
+    assert!(world.touched.is_empty());
 }
 
 #[test]
@@ -210,6 +244,23 @@ fn revoke_ends_after_the_deny() {
 }
 
 #[test]
+fn a_key_that_a_person_made_inactive_stays_so() {
+    let mut world = World::new(Vec::new());
+    world.refuse.insert("AKIA1".to_owned());
+    world.sweep(Fuel::ENDLESS);
+    assert!(world.principals[&user()].keys[0].active, "we were refused");
+    world.set_key("AKIA1", false);
+    world.contain();
+    assert!(
+        world.containment.coverage.denied.iter().any(|id| id.ends_with("AKIA1")),
+        "it is denied, whoever did it"
+    );
+    world.reset(&[]);
+    assert!(!world.principals[&user()].keys[0].active);
+    assert!(world.images.is_empty());
+}
+
+#[test]
 fn contain_partial_reset_contain_reset_keeps_the_first_before_image() {
     let mut world = World::new(vec![
         instance("eu-west-1", "i-1", "a"),
@@ -232,6 +283,63 @@ fn contain_partial_reset_contain_reset_keeps_the_first_before_image() {
     world.reset(&[]);
     assert_eq!(world.snapshot(), first);
     assert!(world.images.is_empty());
+}
+
+#[test]
+fn what_was_started_since_we_stopped_it_is_not_ours_to_start() {
+    let mut world = World::new(["i-1", "i-2", "i-3"].map(|id| instance("eu-west-1", id, "a")).to_vec());
+    world.contain();
+    world.reset(&["i-1"]);
+    // Its owner starts one of the two that were left, and stops it again; the next containment finds it
+    // down. The other one stays as we left it.
+    world.now = world.now.checked_add(jiff::SignedDuration::from_hours(1)).unwrap();
+    world.instances.get_mut("i-2").unwrap().launched_at = Some(world.now);
+    world.now = world.now.checked_add(jiff::SignedDuration::from_hours(1)).unwrap();
+    world.next_generation();
+    world.contain();
+    world.reset(&[]);
+    assert_eq!(state(&world, "i-2"), InstanceState::Stopped);
+    assert_eq!(state(&world, "i-3"), InstanceState::Running);
+    let image = world
+        .restored
+        .iter()
+        .find(|image| image.resource.to_string().ends_with("i-2"));
+    assert!(
+        image
+            .unwrap()
+            .outcome
+            .as_ref()
+            .unwrap()
+            .contains("started by somebody else since")
+    );
+    assert!(world.images.is_empty());
+}
+
+#[test]
+fn a_machine_that_we_stopped_again_is_ours_again() {
+    let mut world = World::new(vec![instance("eu-west-1", "i-1", "a")]);
+    let first = world.snapshot();
+    world.contain();
+    world.now = world.now.checked_add(jiff::SignedDuration::from_hours(1)).unwrap();
+    let machine = world.instances.get_mut("i-1").unwrap();
+    (machine.state, machine.launched_at) = (InstanceState::Running, Some(world.now));
+    // It is stopped again, and we crash before that is noted.
+    let mut fuel = 0;
+    while world.instances["i-1"].state == InstanceState::Running {
+        world.sweep(Fuel(fuel));
+        fuel += 1;
+    }
+    let noted = world.images.values().find_map(|image| match image.resource {
+        Resource::Instance { .. } => image.changed_at,
+        _ => None,
+    });
+    assert!(noted < world.instances["i-1"].launched_at, "it is not noted yet");
+    let mut crashed = world.clone();
+    world.contain_again();
+    for mut world in [world, std::mem::replace(&mut crashed, World::new(Vec::new()))] {
+        world.reset(&[]);
+        assert_eq!(world.snapshot(), first);
+    }
 }
 
 #[test]
@@ -305,6 +413,58 @@ fn machines_that_cannot_be_seen_in_time_stay_owed() {
     world.contain();
     world.reset(&[]);
     assert_eq!(state(&world, "i-1"), InstanceState::Running);
+}
+
+#[test]
+fn a_restore_believes_nothing_that_another_account_shows() {
+    let mut world = World::new(vec![instance("eu-west-1", "i-1", "a")]);
+    let first = world.snapshot();
+    world.contain();
+    let images = world.images.clone();
+    // To those credentials everything is gone, for longer than machines are waited for.
+    let there = (std::mem::take(&mut world.instances), world.principals.clone());
+    for state in world.principals.values_mut() {
+        state.exists = false;
+        state.keys.clear();
+    }
+    world.begin_restore(&[]);
+    for account in [None, Some("999999999999".to_owned())] {
+        world.account = account;
+        for _ in 0..100 {
+            assert_eq!(world.restore(Fuel::ENDLESS), Some(false));
+        }
+        assert_eq!(world.images, images, "no before-image is spent");
+    }
+    let plan = world.plan_restore();
+    assert_eq!(plan.waiting.len(), images.len());
+    assert!(
+        plan.waiting
+            .iter()
+            .all(|line| line.why.contains("of account 999999999999"))
+    );
+    world.account = Some(super::model::ACCOUNT.to_owned());
+    (world.instances, world.principals) = there;
+    world.containment.restoring_at = Some(world.now);
+    while world.restore(Fuel::ENDLESS) != Some(true) {}
+    assert_eq!(world.snapshot(), first);
+}
+
+#[test]
+fn machines_that_only_their_creator_gives_away_are_a_gap_that_is_said() {
+    let mut world = World::new(vec![instance("eu-west-1", "i-1", "a")]);
+    world.contain();
+    assert!(why(&world, CREATORS).contains("is not looked for"));
+    assert_eq!(world.containment.coverage.attribution_pending_until, None);
+    // Once something reads creator events, they are waited for instead.
+    world.rules.attribution_lag = Some(jiff::SignedDuration::from_mins(15));
+    world.sweep(Fuel::ENDLESS);
+    assert_eq!(why(&world, CREATORS), "");
+    assert!(world.containment.coverage.attribution_pending_until.is_some());
+    // A revoked agent's machines are left alone anyway.
+    let mut revoked = World::new(Vec::new());
+    revoked.containment.mode = Mode::Revoke;
+    revoked.contain();
+    assert_eq!(revoked.containment.coverage.still_burning, []);
 }
 
 #[test]

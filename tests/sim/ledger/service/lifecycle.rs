@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use backstop::domain::budget::Budget;
 use backstop::domain::clock::Verdict;
+use backstop::domain::ledger::batch::TriggerCause;
 use backstop::domain::ledger::hold::HoldState;
 use backstop::domain::ledger::line::Scope;
 use backstop::domain::money::Usd;
@@ -312,4 +313,36 @@ fn the_budget_view_is_not_cut_before_what_binds() {
         .find(|line| line.line.key.budget.as_str() == "cap")
         .expect("the line that binds");
     assert_eq!((cap.applies, cap.remaining), (true, usd(3_900)));
+}
+
+#[test]
+fn the_end_of_a_lift_is_noticed_without_another_call() {
+    let mut lab = Lab::new();
+    let bench = lab.open(vec![budget(100)]);
+    let (ledger, now) = (bench.ledger.clone(), bench.ledger.now());
+    lab.exec
+        .block_on(async move { ledger.report(vec![report("a", 120, now)]).await })
+        .expect("reported");
+    let line = lab.view().lines[0].clone();
+    assert_eq!(line.breached, Some(line.revision));
+    let (ledger, until) = (bench.ledger.clone(), now + SignedDuration::from_secs(60));
+    lab.exec
+        .block_on(async move { ledger.override_line(line.key, Usd::ZERO, Some(until)).await })
+        .expect("lifted");
+    let triggers = |lab: &mut Lab| {
+        let store = lab.disk.world();
+        let pending = lab.exec.block_on(async move { store.pending_triggers(100).await });
+        let pending = pending.expect("triggers");
+        let breaches = pending.iter().filter(|one| one.trigger.cause == TriggerCause::Breach);
+        breaches.count()
+    };
+    assert_eq!(triggers(&mut lab), 1);
+    lab.seconds(50);
+    assert_eq!(lab.view().lines[0].breached, None, "lifted");
+    lab.seconds(30);
+    assert_eq!(triggers(&mut lab), 2);
+    let commits = bench.commits();
+    lab.seconds(60);
+    assert_eq!(triggers(&mut lab), 2, "it is judged once");
+    assert_eq!(bench.commits(), commits);
 }
