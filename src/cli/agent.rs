@@ -60,7 +60,7 @@ pub struct Add {
     /// A tag by which its instances are known
     #[arg(long, value_name = "KEY=VALUE", value_parser = tag, requires = "aws_account")]
     tag: Vec<(String, String)>,
-    /// A region to observe; without one, those of [aws]
+    /// A region to observe; without one, those that the `aws` section names
     #[arg(long, value_name = "REGION", requires = "aws_account")]
     region: Vec<String>,
 }

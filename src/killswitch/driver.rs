@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use futures_util::future::BoxFuture;
@@ -22,13 +23,25 @@ use super::{restoring, sweep as sweeping, tell};
 use crate::domain::containment::image::BeforeImage;
 use crate::domain::containment::observed::Identity;
 use crate::domain::containment::state::{Containment, Phase};
-use crate::domain::containment::target::{CloudTargets, Region};
+use crate::domain::containment::target::{CloudTargets, Principal, Region};
 use crate::domain::id::{AgentId, ContainmentId, EpochId};
 use crate::domain::review::{Question, Review};
 use crate::ports::{Clock, Cloud, Entropy, Judgement, Lease, Notifier, Store};
 
 /// Reviews of one agent that are read at most in a pass.
 const REVIEWS: u32 = 10_000;
+
+/// How long an answer to who trusts the agent's principals is good for. It takes the largest read of a
+/// sweep, IAM's rate limit is one for the whole account and the denies need it more; and what it finds
+/// only tells people where to look.
+const TRUST_FRESH: Duration = Duration::from_mins(5);
+
+/// Who trusts an agent's principals, and until when that is believed.
+struct Trusting {
+    until: Duration,
+    principals: BTreeSet<Principal>,
+    roles: Vec<String>,
+}
 
 /// The kill switch. One for each daemon; it shares everything it is given.
 pub struct KillSwitch {
@@ -44,6 +57,7 @@ pub struct KillSwitch {
     identity: Mutex<Option<Identity>>,
     /// Instance profiles as last seen, so that a blind moment of IAM does not hide machines.
     profiles: Mutex<HashMap<AgentId, BTreeSet<String>>>,
+    trusting: Mutex<HashMap<AgentId, Trusting>>,
     /// The enabled regions as last listed, so that the region that lists them does not hide the others.
     regions: Mutex<BTreeSet<Region>>,
     /// What people were told to be burning, so that each thing is told once.
@@ -73,6 +87,7 @@ impl KillSwitch {
             poke: Notify::new(),
             identity: Mutex::new(None),
             profiles: Mutex::new(HashMap::new()),
+            trusting: Mutex::new(HashMap::new()),
             regions: Mutex::new(BTreeSet::new()),
             told: Mutex::new(HashMap::new()),
             leases: Mutex::new(HashMap::new()),
@@ -297,6 +312,15 @@ impl KillSwitch {
     }
 
     fn remember(&self, pass: &Pass<'_>, swept: &Swept) {
+        if let Some((principals, roles)) = swept.trusting.clone() {
+            let trusting = Trusting {
+                until: self.clock.monotonic().saturating_add(TRUST_FRESH),
+                principals,
+                roles,
+            };
+            let mut known = self.trusting.lock().unwrap_or_else(PoisonError::into_inner);
+            known.insert(pass.containment.agent.clone(), trusting);
+        }
         if let Some(listed) = &swept.listed {
             *self.regions.lock().unwrap_or_else(PoisonError::into_inner) = listed.clone();
         }
@@ -305,6 +329,12 @@ impl KillSwitch {
             let mut known = self.profiles.lock().unwrap_or_else(PoisonError::into_inner);
             known.insert(pass.containment.agent.clone(), profiles);
         }
+    }
+
+    fn trusting_of(&self, agent: &AgentId) -> Option<(BTreeSet<Principal>, Vec<String>)> {
+        let known = self.trusting.lock().unwrap_or_else(PoisonError::into_inner);
+        let trusting = known.get(agent).filter(|known| self.clock.monotonic() < known.until)?;
+        Some((trusting.principals.clone(), trusting.roles.clone()))
     }
 
     /// What a pass is told of the world outside its containment.
@@ -337,6 +367,7 @@ impl KillSwitch {
             guard,
             account: identity.map(|identity| identity.account),
             profiles: profiles.get(&containment.agent).cloned().unwrap_or_default(),
+            trusting: self.trusting_of(&containment.agent),
             regions: self.regions.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             foreign,
             asked,

@@ -19,7 +19,7 @@ use crate::domain::containment::coverage::after_sweep;
 use crate::domain::containment::plan::{Frame, Plan, PrincipalPlan, RegionPlan, Seen, trust_chains, unlisted_regions};
 use crate::domain::containment::state::{Containment, Mode};
 use crate::domain::containment::steps::Steps;
-use crate::domain::containment::target::{CloudTargets, Guard, Region};
+use crate::domain::containment::target::{CloudTargets, Guard, Principal, Region};
 use crate::domain::containment::{plan_principals, plan_region};
 use crate::domain::id::ReviewId;
 use crate::domain::review::{Question, Review};
@@ -34,6 +34,8 @@ pub(super) struct Known {
     pub account: Option<String>,
     /// Instance profiles of the agent's roles, as last seen.
     pub profiles: BTreeSet<String>,
+    /// The agent's principals and the roles that trust them, if that was asked of late.
+    pub trusting: Option<(BTreeSet<Principal>, Vec<String>)>,
     /// The enabled regions, as last listed for anybody.
     pub regions: BTreeSet<Region>,
     /// What people decided on foreign matches of this containment.
@@ -61,6 +63,12 @@ impl Known {
         }
     }
 
+    /// The roles that trust the agent's principals, if they were asked for and the principals are the same.
+    fn trusting_now(&self, pass: &Pass<'_>, steps: &Steps) -> Option<Vec<String>> {
+        let (principals, roles) = self.trusting.as_ref()?;
+        (*principals == self.frame(pass, steps).principals()).then(|| roles.clone())
+    }
+
     /// Whether there is any way to tell that a machine is the agent's.
     fn has_machines(&self, pass: &Pass<'_>) -> bool {
         !self.targets.tags.is_empty() || !self.targets.principals.is_empty() || !pass.images.is_empty()
@@ -71,6 +79,8 @@ impl Known {
 pub(super) struct Swept {
     pub plan: Plan,
     pub containment: Containment,
+    /// The agent's principals and the roles that trust them, if that was asked now and answered.
+    pub trusting: Option<(BTreeSet<Principal>, Vec<String>)>,
     /// The enabled regions, if they could be listed.
     pub listed: Option<BTreeSet<Region>>,
     /// What has been told to be burning, once this is written.
@@ -95,7 +105,13 @@ pub(super) async fn sweep(pass: &Pass<'_>, known: &Known) -> Result<Swept, PassE
                     None
                 }
             };
-            join(regions, trusting(pass, known, steps))
+            let trusting = async move {
+                match known.trusting_now(pass, steps) {
+                    Some(roles) => Ok(roles),
+                    None => trusting(pass, known, steps).await,
+                }
+            };
+            join(regions, trusting)
         };
         let (principals, (regions, trusting)) =
             match select(principals, pass.clock.sleep(pass.settings.step_patience)).await {
@@ -112,6 +128,9 @@ pub(super) async fn sweep(pass: &Pass<'_>, known: &Known) -> Result<Swept, PassE
         (principals?, regions.transpose()?, trusting)
     };
     plan.burning = trust_chains(&known.frame(pass, &steps), &trusting);
+    let asked = known.trusting_now(pass, &steps).is_none();
+    let trusting = trusting.ok().filter(|_| asked);
+    let trusting = trusting.map(|roles| (known.frame(pass, &steps).principals(), roles));
     let mut listed = None;
     if let Some((regions, names)) = regions {
         plan.regions = regions;
@@ -136,6 +155,7 @@ pub(super) async fn sweep(pass: &Pass<'_>, known: &Known) -> Result<Swept, PassE
     Ok(Swept {
         plan,
         containment,
+        trusting,
         listed,
         told,
     })

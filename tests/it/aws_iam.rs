@@ -153,32 +153,6 @@ async fn roles_that_trust_the_agent_are_found_among_many() {
 }
 
 #[tokio::test]
-async fn the_roles_are_listed_once_for_many_who_ask() {
-    let moto = Moto::start().await;
-    let account = Account::new(&moto, &Keys::any());
-    let trust = format!(
-        r#"{{"Version":"2012-10-17","Statement":{{"Effect":"Allow","Action":"sts:AssumeRole","Principal":{{"AWS":"arn:aws:iam::{ACCOUNT}:role/a"}}}}}}"#
-    );
-    let found = account.role_trusting("/", "deployer", &trust).await;
-    let proxy = FaultProxy::start(moto.endpoint()).await;
-    let settings = AwsSettings {
-        endpoint_url: Some(proxy.endpoint()),
-        ..patient()
-    };
-    let cloud = Aws::new(moto.sdk(&Keys::any(), "eu-central-1"), settings);
-    let role = |name: &str| [Principal::Role(format!("arn:aws:iam::{ACCOUNT}:role/{name}"))];
-    let (a, b) = (role("a"), role("b"));
-    let (one, two) = tokio::join!(cloud.trusting(&a), cloud.trusting(&a));
-    assert_eq!(
-        (one.expect("listed"), two.expect("listed")),
-        (vec![found.clone()], vec![found])
-    );
-    assert!(cloud.trusting(&b).await.expect("listed").is_empty());
-    let asked = proxy.take_asked();
-    assert_eq!(asked.iter().filter(|one| one.action == "ListRoles").count(), 1);
-}
-
-#[tokio::test]
 async fn a_users_keys_are_seen_and_set_with_exactly_that_request() {
     let moto = Moto::start().await;
     let account = Account::new(&moto, &Keys::any());

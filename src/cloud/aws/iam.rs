@@ -5,8 +5,6 @@
 //! account; so a principal that is found under the name but with another ARN is refused before anything
 //! is written to it.
 
-use std::time::{Duration, Instant};
-
 use aws_config::SdkConfig;
 use aws_sdk_iam::Client;
 use aws_sdk_iam::config::Builder;
@@ -14,7 +12,7 @@ use aws_sdk_iam::config::http::HttpResponse;
 use aws_sdk_iam::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_iam::types::StatusType;
 use percent_encoding::percent_decode_str;
-use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::error::Call;
 use super::once;
@@ -30,25 +28,13 @@ const MAX_PAGES: usize = 100;
 /// IAM gives no more roles in one page, and an account has no more than 5,000.
 const ROLES_PAGE: i32 = 1_000;
 
-/// How long the list of roles is good for. It is the largest read of a sweep, IAM's rate limit is one for
-/// the whole account, and the denies need it more: trust policies change rarely, and a list this old
-/// only tells people where to look.
-const ROLES_FRESH: Duration = Duration::from_mins(5);
-
-/// The account's roles and whom each of them trusts, as read then.
-#[derive(Debug)]
-struct Roles {
-    read_at: Instant,
-    trusted: Vec<(String, Vec<String>)>,
-}
-
 #[derive(Debug)]
 pub(super) struct Iam {
     looks: Client,
     changes: Client,
     permits: Semaphore,
-    /// Locked while it is read, so that it is read once for all who ask, and takes no place of others.
-    roles: Mutex<Option<Roles>>,
+    /// The one place for the list of roles: the largest read of all takes no place of the denies.
+    roles: Semaphore,
 }
 
 impl Iam {
@@ -57,7 +43,7 @@ impl Iam {
             looks: Client::new(sdk),
             changes: Client::from_conf(Builder::from(sdk).retry_config(once()).build()),
             permits: Semaphore::new(parallel.max(1)),
-            roles: Mutex::new(None),
+            roles: Semaphore::new(1),
         }
     }
 
@@ -218,24 +204,8 @@ impl Iam {
 
     /// ARNs of the account's roles that trust one of the principals, sorted. Read generously, as `trust` is.
     pub(super) async fn trusting(&self, principals: &[Principal]) -> Result<Vec<String>, CloudError> {
-        let mut roles = self.roles.lock().await;
-        let known = roles.take().filter(|known| known.read_at.elapsed() < ROLES_FRESH);
-        let known = match known {
-            Some(known) => known,
-            None => Roles {
-                read_at: Instant::now(),
-                trusted: self.roles().await?,
-            },
-        };
-        let trusting = known.trusted.iter();
-        let trusting = trusting.filter(|(_, trusted)| trust::takes_in(trusted, principals));
-        let trusting = trusting.map(|(arn, _)| arn.clone()).collect();
-        *roles = Some(known);
-        Ok(trusting)
-    }
-
-    async fn roles(&self) -> Result<Vec<(String, Vec<String>)>, CloudError> {
         let call = Call::read("iam:ListRoles");
+        let _permit = self.roles.acquire().await.ok();
         let mut roles = Vec::new();
         let mut marker = None;
         for _ in 0..MAX_PAGES {
@@ -243,7 +213,9 @@ impl Iam {
             let page = request.send().await.map_err(|e| call.failed(e))?;
             for role in page.roles {
                 let policy = decode(role.assume_role_policy_document.as_deref().unwrap_or_default());
-                roles.push((role.arn, trust::trusted(&policy)));
+                if trust::takes_in(&trust::trusted(&policy), principals) {
+                    roles.push(role.arn);
+                }
             }
             marker = page.marker;
             if !page.is_truncated || marker.is_none() {

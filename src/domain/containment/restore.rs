@@ -44,7 +44,7 @@ pub struct RestoreInput<'a> {
     /// The instances that images name, region by region.
     pub instances: BTreeMap<Region, Seen<Vec<Instance>>>,
     pub batch: usize,
-    /// How long machines are waited for, from the reset on.
+    /// How long a machine is waited for, from the reset on; and from its first try on, if that was later.
     pub patience: SignedDuration,
 }
 
@@ -231,7 +231,9 @@ fn plan_start(
     };
     let started = step_of_this_restore(input, Action::StartInstance, resource);
     let refused = started.filter(|step| step.state == StepState::GivenUp);
-    let since = input.containment.restoring_at.unwrap_or(input.now);
+    // What could not be tried before, for whatever reason, has its whole time from the first try on.
+    let begun = input.containment.restoring_at.unwrap_or(input.now);
+    let since = started.map_or(begun, |step| begun.max(step.first_at));
     let overdue = input.now.duration_since(since) >= input.patience;
     let pending = |plan: &mut RestorePlan, why: String| {
         let line = StillBurning {
@@ -291,8 +293,8 @@ fn plan_start(
                 });
                 return false;
             }
-            if overdue {
-                let why = started.and_then(|step| step.last_error.clone());
+            if let Some(step) = started.filter(|_| overdue) {
+                let why = step.last_error.clone();
                 plan.owed.push(StillBurning {
                     resource: resource.to_string(),
                     why: why.unwrap_or_else(|| "it could not be started in time".to_owned()),
