@@ -217,6 +217,8 @@ pub struct SpendRow {
 pub struct LineQuery {
     pub agent: Option<AgentId>,
     pub budget: Option<BudgetId>,
+    /// Of one task, model, tool or label value.
+    pub value: Option<String>,
     /// Only lines whose window is not over at this time.
     pub open_at: Option<Timestamp>,
     /// Only lines that an operator lifted until this time or an earlier one.
@@ -301,6 +303,21 @@ pub trait Store: Send + Sync + 'static {
     async fn expiring_holds(&self, epoch: EpochId, until: Timestamp, limit: u32) -> Result<Vec<HoldId>, StoreError>;
     async fn postings(&self, query: &PostingQuery) -> Result<Vec<Posting>, StoreError>;
     async fn spend(&self, query: &SpendQuery) -> Result<Vec<SpendRow>, StoreError>;
+    /// All that a query is about, with the part that is unresolved, whatever its limit: a cut list of
+    /// rows must not make the sum smaller. Reckoned from the days, of which there are few.
+    async fn spend_total(&self, query: &SpendQuery) -> Result<(Usd, Usd), StoreError> {
+        let days = SpendQuery {
+            by: SpendBy::Day,
+            limit: u32::MAX,
+            ..query.clone()
+        };
+        let rows = self.spend(&days).await?;
+        let add = |(amount, unresolved): (Usd, Usd), row: &SpendRow| {
+            let amount = amount.saturating_add(row.amount);
+            (amount, unresolved.saturating_add(row.unresolved))
+        };
+        Ok(rows.iter().fold((Usd::ZERO, Usd::ZERO), add))
+    }
     /// The ledger's clock: raises the durable high-water mark to `now` if it is later; returns it.
     async fn advance_clock(&self, now: Timestamp) -> Result<Timestamp, StoreError>;
     /// An operator's acceptance of a clock jump: sets the mark, even back.

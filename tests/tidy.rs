@@ -55,6 +55,11 @@ const ALLOWANCES: &[(&str, &str, &str)] = &[
     ),
     (
         "intake",
+        "audit",
+        "claims that a person should see go to the log, folded like refusals",
+    ),
+    (
+        "intake",
         "ledger",
         "a report becomes an operation of the ledger's next group commit",
     ),

@@ -122,13 +122,15 @@ CREATE TABLE entry_hour (
     PRIMARY KEY (line, hour)
 ) STRICT, WITHOUT ROWID;
 
--- Report ids; they outlive their postings (L6).
+-- Report ids; they outlive their postings (L6). Those of an agent's own word (0) and those of evidence
+-- about it (1) are apart.
 CREATE TABLE report (
-    agent    TEXT NOT NULL,
-    report   TEXT NOT NULL,
-    digest   BLOB NOT NULL CHECK (length(digest) = 32),
-    posting  BLOB,
-    PRIMARY KEY (agent, report)
+    agent     TEXT    NOT NULL,
+    evidence  INTEGER NOT NULL CHECK (evidence IN (0, 1)),
+    report    TEXT    NOT NULL,
+    digest    BLOB    NOT NULL CHECK (length(digest) = 32),
+    posting   BLOB,
+    PRIMARY KEY (agent, evidence, report)
 ) STRICT, WITHOUT ROWID;
 
 -- Upstream request ids that were metered here; they outlive their postings too (L6).

@@ -175,7 +175,7 @@ impl Daemon {
             Arc::clone(&agents),
             Arc::clone(&intake_settings),
             Arc::clone(&clock),
-            Arc::clone(&store),
+            Arc::clone(&audit.refusals),
         ));
         let live = Arc::new(Live {
             settings: Arc::clone(&live_settings),

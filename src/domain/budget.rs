@@ -76,6 +76,15 @@ impl Budget {
         }
     }
 
+    /// The name that it adds this spend up by, where whoever spends chooses it.
+    pub fn chosen_name(&self, spend: &Attribution) -> Option<(Scope, String)> {
+        let is_chosen = !matches!(self.scope, Scope::Fleet | Scope::Agent);
+        let value = self
+            .value(spend)
+            .filter(|_| is_chosen && self.selector.selects(spend))?;
+        Some((self.scope, value))
+    }
+
     /// The line that this spend counts on at `at`, if the budget applies to it.
     pub fn line_for(&self, spend: &Attribution, trust: Trust, at: Timestamp) -> Result<Option<LineSpec>, WindowError> {
         let fleet = self.scope == Scope::Fleet;
@@ -278,7 +287,35 @@ mod tests {
         };
         let line = &lines_for(&[rolling], &spend(), Trust::Gateway, at()).unwrap()[0];
         assert_eq!(line.rule.rolling, Some((18_000, 300)));
-        assert_eq!(line.key.window, crate::domain::window::WindowInstance::UNBOUNDED);
+        assert_eq!(line.key.window, crate::domain::window::WindowInstance::ROLLING);
+    }
+
+    /// **L2**: a budget that is changed from all time to the last hours binds by its new rule at once, on
+    /// a line of its own: no rule may move over to a line that kept its sums in another shape.
+    #[test]
+    fn another_shape_of_window_is_another_line() {
+        let with = |window: Window| Budget {
+            window,
+            ..budget("b", Scope::Agent)
+        };
+        let rolling = Window::Rolling {
+            length_s: 18_000,
+            bucket_s: 300,
+        };
+        let key = |window| {
+            let lines = lines_for(&[with(window)], &spend(), Trust::Gateway, at()).unwrap();
+            lines[0].key.clone()
+        };
+        assert_ne!(key(Window::Total), key(rolling.clone()));
+        let longer = Window::Rolling {
+            length_s: 36_000,
+            bucket_s: 300,
+        };
+        assert_eq!(
+            key(rolling),
+            key(longer),
+            "another length is a new rule on the same line"
+        );
     }
 
     #[test]

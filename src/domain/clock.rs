@@ -24,6 +24,10 @@ pub const MAX_STEP: SignedDuration = SignedDuration::from_hours(1);
 /// How long the allowance takes to refill from empty.
 pub const REFILL: SignedDuration = SignedDuration::from_hours(24);
 
+/// How far behind the wall clock may be before anybody is told: small steps of a clock that is kept true,
+/// and other daemons on the same ledger, put it behind by this much every day.
+pub const MAX_LAG: SignedDuration = SignedDuration::from_secs(5);
+
 /// What an observation of the clocks says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
@@ -42,6 +46,33 @@ impl Verdict {
     /// Whether new holds may be admitted.
     pub fn admits(self) -> bool {
         !matches!(self, Self::Jumped { .. })
+    }
+
+    /// Whether all is well. A clock that is behind admits spend, but windows do not close and holds do
+    /// not expire until it has caught up, so a person should know.
+    pub fn is_ok(self) -> bool {
+        match self {
+            Self::Steady => true,
+            Self::Behind { by } => by <= MAX_LAG,
+            Self::Jumped { .. } => false,
+        }
+    }
+
+    /// Its name, for status and logs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Steady => "steady",
+            Self::Behind { .. } => "behind",
+            Self::Jumped { .. } => "jumped",
+        }
+    }
+
+    /// How far the wall clock is from the ledger's time, either way.
+    pub const fn off_by(self) -> SignedDuration {
+        match self {
+            Self::Steady => SignedDuration::ZERO,
+            Self::Behind { by } | Self::Jumped { by } => by,
+        }
     }
 }
 

@@ -67,7 +67,7 @@ pub enum Rejection {
     },
     #[error("the budget is held by calls that are still open")]
     Held { retry_after_s: u64 },
-    #[error("the agent started more than {limit} new tasks within an hour")]
+    #[error("the agent used more than {limit} new names for its tasks, models, tools or labels within an hour")]
     TooManyTasks { limit: u32 },
     #[error("the price of {what} is not known, so its cost cannot be bounded")]
     PriceUnknown { what: String },

@@ -9,7 +9,9 @@
 //! Zones come from the database that is compiled in, not from the host's: two processes on one ledger
 //! must cut the same windows, and a package upgrade must not move a line under its own holds.
 //!
-//! A rolling window has one instance without ends; its time is in its [`Buckets`].
+//! A rolling window has one instance that never ends; its time is in its [`Buckets`]. That instance is
+//! not the one of all time: a budget that is changed from one into the other gets new lines, since what
+//! a line keeps, and for how long, depends on the shape of its window.
 
 use jiff::civil::{Date, DateTime, Weekday};
 use jiff::tz::{AmbiguousOffset, TimeZone, TimeZoneDatabase};
@@ -57,7 +59,7 @@ pub enum WindowError {
 }
 
 /// One instance of a window. Half open: `start <= t < end`.
-/// `Total` and `Rolling` have one instance without ends.
+/// `Total` and `Rolling` have one instance each, which never ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct WindowInstance {
     pub start: Option<Timestamp>,
@@ -65,7 +67,19 @@ pub struct WindowInstance {
 }
 
 impl WindowInstance {
+    /// All time.
     pub const UNBOUNDED: Self = Self { start: None, end: None };
+    /// The one instance of every rolling window. Its start tells it from [`Self::UNBOUNDED`] and nothing
+    /// more: it is before every time that spend can have.
+    pub const ROLLING: Self = Self {
+        start: Some(Timestamp::MIN),
+        end: None,
+    };
+
+    /// Its start as a person is told it: the instance of a rolling window has none.
+    pub fn shown_start(&self) -> Option<Timestamp> {
+        self.start.filter(|&start| start != Timestamp::MIN)
+    }
 
     /// Whether the window is over at `now`. An unbounded one never is.
     pub fn is_closed(&self, now: Timestamp) -> bool {
@@ -103,7 +117,8 @@ impl Window {
             Self::Day { timezone } => Period::Day.at(&zone(timezone)?, t),
             Self::Week { timezone, week_start } => Period::Week(weekday(*week_start)?).at(&zone(timezone)?, t),
             Self::Month { timezone } => Period::Month.at(&zone(timezone)?, t),
-            Self::Total | Self::Rolling { .. } => Ok(WindowInstance::UNBOUNDED),
+            Self::Total => Ok(WindowInstance::UNBOUNDED),
+            Self::Rolling { .. } => Ok(WindowInstance::ROLLING),
         }
     }
 

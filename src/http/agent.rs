@@ -187,7 +187,6 @@ pub(super) async fn take_in(
         }
         Err(IntakeFailure::Rejected(rejection)) => Err(rejection.into()),
         Err(IntakeFailure::Unavailable(unavailable)) => Err(unavailable.into()),
-        Err(IntakeFailure::Store(error)) => Err(error.into()),
     }
 }
 
@@ -242,12 +241,13 @@ async fn place_hold(
     body: Body,
 ) -> Result<Response, Failure> {
     let row = parse_hold(&json_body(&api, &headers, body).await?)?;
-    api.intake.admits_task(&agent, &row.task)?;
     let bound = row.bound(&api.catalogue.load())?;
     let ttl = row.ttl_s.map(Duration::from_secs);
     let wait = row.wait_s.map(Duration::from_secs);
+    let attribution = row.attribution(agent.clone(), &api.catalogue.load());
+    api.intake.admits_names(&attribution)?;
     let request = AdmitRequest {
-        attribution: row.attribution(agent.clone()),
+        attribution,
         trust: Trust::Agent,
         bound,
         ttl,
@@ -348,6 +348,9 @@ async fn capture_hold(
     let hold = own_hold(&api, &agent, id).await?;
     let (service, model) = (hold.attribution.service.as_ref(), hold.attribution.model.as_ref());
     let charged = report::price(&row.charge, service, model, &api.catalogue.load())?;
+    if charged.voids(hold.bound) {
+        return Err(OPERATORS_VOID.into());
+    }
     let request = CaptureRequest {
         hold: id,
         by: Some(agent),

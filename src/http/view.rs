@@ -27,6 +27,7 @@ pub(super) fn row_answer(answer: &RowAnswer) -> Value {
             "status": if done.duplicate { "duplicate" } else { "posted" },
             "posting_id": done.posting,
             "amount_usd": done.amount.to_string(),
+            "covered": done.covered,
             "task": done.task,
         }),
         Err(rejection) => json!({
@@ -58,12 +59,13 @@ pub(super) fn line_key(key: &LineKey) -> Value {
         "budget": key.budget,
         "agent": key.agent,
         "value": key.value,
-        "window_start": key.window.start,
+        "window_start": key.window.shown_start(),
         "window_end": key.window.end,
     })
 }
 
 pub(super) fn line(line: &Line, now: Timestamp) -> Value {
+    let line = &line.clone().as_of(now);
     let lifted = line.is_lifted(now);
     whole_line(line, line.room().max(Usd::ZERO), lifted)
 }

@@ -13,17 +13,19 @@ use arc_swap::ArcSwap;
 use jiff::SignedDuration;
 use serde_json::Value;
 
+use crate::audit::Refusals;
 use crate::domain::audit::NewAudit;
 use crate::domain::id::{AgentId, PostingId, ReportId, TaskId};
 use crate::domain::ledger::batch::LedgerRejection;
+use crate::domain::ledger::line::Scope;
 use crate::domain::ledger::posting::{Attribution, Trust};
 use crate::domain::money::{MAX_POSTING, Usd};
 use crate::domain::price::Catalogue;
 use crate::domain::rejection::Rejection;
-use crate::domain::report::{self, ReportRow, RowLimits, TaskMeter};
+use crate::domain::report::{self, NameMeter, ReportRow, RowLimits};
 use crate::domain::wire::json::{JsonLimits, parse_strict};
 use crate::ledger::{Ledger, ReportRequest, Reported, Unavailable};
-use crate::ports::{Clock, Store, StoreError};
+use crate::ports::Clock;
 
 /// JSON values in one row at most, on the average of a request.
 const VALUES_A_ROW: usize = 48;
@@ -92,6 +94,9 @@ pub struct RowDone {
     pub posting: Option<PostingId>,
     /// The same report, or the same call, was posted before (L6).
     pub duplicate: bool,
+    /// Whether any budget counts it. What no budget covers is posted all the same, since the money is
+    /// spent, but it is said: to the sender, and to the audit log.
+    pub covered: bool,
     /// The task it was posted under, if not the one it named: the agent named too many new ones.
     pub task: TaskId,
 }
@@ -114,8 +119,6 @@ pub enum IntakeFailure {
     Refused { rejection: Rejection, receipt: Receipt },
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
-    #[error(transparent)]
-    Store(#[from] StoreError),
 }
 
 /// Takes usage reports in.
@@ -125,8 +128,8 @@ pub struct Intake {
     agents: Arc<ArcSwap<Vec<AgentId>>>,
     settings: Arc<ArcSwap<IntakeSettings>>,
     clock: Arc<dyn Clock>,
-    store: Arc<dyn Store>,
-    tasks: Mutex<TaskMeter>,
+    refusals: Arc<Refusals>,
+    names: Mutex<NameMeter>,
 }
 
 impl Intake {
@@ -136,7 +139,7 @@ impl Intake {
         agents: Arc<ArcSwap<Vec<AgentId>>>,
         settings: Arc<ArcSwap<IntakeSettings>>,
         clock: Arc<dyn Clock>,
-        store: Arc<dyn Store>,
+        refusals: Arc<Refusals>,
     ) -> Self {
         Self {
             ledger,
@@ -144,8 +147,8 @@ impl Intake {
             agents,
             settings,
             clock,
-            store,
-            tasks: Mutex::default(),
+            refusals,
+            names: Mutex::default(),
         }
     }
 
@@ -169,6 +172,9 @@ impl Intake {
                         amount: request.amount,
                         posting: None,
                         duplicate: false,
+                        covered: self
+                            .ledger
+                            .covers(&request.attribution, request.trust, request.occurred_at)?,
                         task: request.attribution.task.clone(),
                     };
                     answers.push(RowAnswer {
@@ -185,7 +191,10 @@ impl Intake {
                 }),
             }
         }
-        self.keep_claims(source, &answers).await?;
+        // An amount that nobody can spend is a fault in the claim: it is never posted, but kept on record.
+        let absurd = |answer: &RowAnswer| matches!(answer.result, Err(Rejection::Ledger(LedgerRejection::Absurd)));
+        let reason = LedgerRejection::Absurd.to_string();
+        self.note(source, &answers, absurd, "claim_refused", &reason);
         let rejected = answers.len() - requests.len();
         if all_or_nothing && rejected > 0 {
             let rejection = Rejection::BatchRefused {
@@ -211,24 +220,32 @@ impl Intake {
                 Err(rejection) => answer.result = Err(Rejection::Ledger(rejection)),
             }
         }
+        let uncovered = |answer: &RowAnswer| {
+            let done = answer.result.as_ref();
+            done.is_ok_and(|done| !done.covered && !done.duplicate)
+        };
+        let reason = "spend was reported that no budget covers; it is posted, and no limit counts it";
+        let count = self.note(source, &answers, uncovered, "report_uncovered", reason);
+        metrics::counter!("backstop_reports_uncovered_total").increment(count);
         Ok(Receipt { rows: answers, single })
     }
 
-    /// An amount that nobody can spend is a fault in the claim: it is never posted, but kept in the
-    /// audit log, where a person sees that somebody said it. One entry a request, so that a flood of
-    /// such rows is not a flood of entries.
-    async fn keep_claims(&self, source: &Source, answers: &[RowAnswer]) -> Result<(), StoreError> {
-        let absurd = |answer: &&RowAnswer| matches!(answer.result, Err(Rejection::Ledger(LedgerRejection::Absurd)));
-        let count = answers.iter().filter(absurd).count();
-        if count == 0 {
-            return Ok(());
+    /// Notes rows for the audit log, where a person sees that somebody said it: one entry a request,
+    /// and requests that repeat it are folded, so that a flood of such rows is not a flood of entries.
+    /// Returns how many rows there were.
+    fn note(
+        &self,
+        source: &Source,
+        answers: &[RowAnswer],
+        concerns: impl Fn(&RowAnswer) -> bool,
+        action: &str,
+        reason: &str,
+    ) -> u64 {
+        let rows: Vec<&RowAnswer> = answers.iter().filter(|answer| concerns(answer)).collect();
+        if rows.is_empty() {
+            return 0;
         }
-        let ids: Vec<&str> = answers
-            .iter()
-            .filter(absurd)
-            .filter_map(|a| Some(a.id.as_ref()?.as_str()))
-            .take(20)
-            .collect();
+        let ids: Vec<&ReportId> = rows.iter().filter_map(|row| row.id.as_ref()).take(20).collect();
         let (actor, agent) = match source {
             Source::Agent(agent) => (format!("agent:{agent}"), Some(agent.clone())),
             Source::Operator { agent } => ("operator".to_owned(), agent.clone()),
@@ -236,12 +253,13 @@ impl Intake {
         let entry = NewAudit {
             at: self.clock.now(),
             actor,
-            action: "claim_refused".to_owned(),
+            action: action.to_owned(),
             agent,
-            reason: LedgerRejection::Absurd.to_string(),
-            evidence: serde_json::json!({ "rows": count, "report_ids": ids }).to_string(),
+            reason: reason.to_owned(),
+            evidence: serde_json::json!({ "rows": rows.len(), "report_ids": ids }).to_string(),
         };
-        self.store.append_audit(&[entry]).await.map(|_| ())
+        self.refusals.note(action, entry);
+        rows.len() as u64
     }
 
     /// One row, read, attributed and priced.
@@ -251,7 +269,9 @@ impl Intake {
         value: &Value,
         settings: IntakeSettings,
     ) -> Result<(ReportId, ReportRequest), (Option<ReportId>, Rejection)> {
-        let now = self.clock.now();
+        // The ledger's time, not the wall's: what happened just now must fall into the window that is open
+        // there, also while the wall clock is behind or has jumped.
+        let now = self.ledger.now();
         let limits = RowLimits {
             max_future: settings.max_future,
             max_age: settings.max_age,
@@ -274,24 +294,22 @@ impl Intake {
         if charged.amount > MAX_POSTING {
             return Err(Rejection::Ledger(LedgerRejection::Absurd));
         }
-        let admitted = self.tasks.lock().unwrap_or_else(PoisonError::into_inner).admits(
-            &agent,
-            &row.task,
-            self.clock.now(),
-            settings.max_new_tasks,
-        );
+        let mut attribution = Attribution {
+            agent,
+            task: row.task,
+            service: charged.service,
+            model: charged.model,
+            tool: row.tool,
+            labels: row.labels,
+        };
+        // The money is spent, so it is posted whatever the agent calls it.
+        for (scope, value) in self.too_many(&attribution, settings.max_new_tasks) {
+            report::drop_name(&mut attribution, scope, &value);
+        }
         Ok(ReportRequest {
             report: row.id,
             digest: row.digest,
-            attribution: Attribution {
-                agent,
-                // The money is spent, so it is posted whatever the agent calls it.
-                task: if admitted { row.task } else { TaskId::none() },
-                service: charged.service,
-                model: row.model,
-                tool: row.tool,
-                labels: row.labels,
-            },
+            attribution,
             amount: charged.amount,
             basis: charged.basis,
             trust: source.trust(),
@@ -329,11 +347,21 @@ impl Intake {
         }
     }
 
-    /// Whether an agent may start a hold for this task; see [`TaskMeter`].
-    pub fn admits_task(&self, agent: &AgentId, task: &TaskId) -> Result<(), Rejection> {
+    /// The names of this spend that are past the cap; see [`NameMeter`]. Tasks count whether or not a
+    /// budget adds up by them, since spend is reported by task.
+    fn too_many(&self, spend: &Attribution, limit: u32) -> Vec<(Scope, String)> {
+        let mut names = self.ledger.chosen_names(spend);
+        names.insert((Scope::Task, spend.task.as_str().to_owned()));
+        let now = self.clock.now();
+        let mut meter = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let past = |(scope, value): &(Scope, String)| !meter.admits(&spend.agent, *scope, value, now, limit);
+        names.into_iter().filter(past).collect()
+    }
+
+    /// Whether an agent may place a hold under these names.
+    pub fn admits_names(&self, spend: &Attribution) -> Result<(), Rejection> {
         let limit = self.settings.load().max_new_tasks;
-        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        if tasks.admits(agent, task, self.clock.now(), limit) {
+        if self.too_many(spend, limit).is_empty() {
             Ok(())
         } else {
             Err(Rejection::TooManyTasks { limit })

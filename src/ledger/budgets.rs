@@ -1,5 +1,6 @@
 //! The budgets in force, and which lines a call or report belongs to.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -8,7 +9,7 @@ use jiff::Timestamp;
 use crate::domain::budget::{Budget, lines_for};
 use crate::domain::id::BudgetId;
 use crate::domain::ledger::batch::Op;
-use crate::domain::ledger::line::LineSpec;
+use crate::domain::ledger::line::{LineSpec, Scope};
 use crate::domain::ledger::posting::{Attribution, Trust};
 use crate::domain::window::WindowError;
 
@@ -58,6 +59,16 @@ impl Budgets {
     ) -> Result<(Vec<LineSpec>, u64), WindowError> {
         let current = self.current.load();
         Ok((lines_for(&current.budgets, spend, trust, at)?, current.generation))
+    }
+
+    /// The names that they add this spend up by, where whoever spends chooses them; each once.
+    pub(super) fn chosen_names(&self, spend: &Attribution) -> BTreeSet<(Scope, String)> {
+        let current = self.current.load();
+        current
+            .budgets
+            .iter()
+            .filter_map(|budget| budget.chosen_name(spend))
+            .collect()
     }
 
     /// What writes the rules in force into the live lines.

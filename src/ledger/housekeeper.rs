@@ -31,10 +31,12 @@ pub(super) async fn keep_house(shared: Arc<Shared>) {
     let mut marked = shared.clock.monotonic();
     let mut buried = marked;
     let mut commits = 0;
+    let mut clock_ok = true;
     let mut looked = marked;
     let mut ended = None;
     loop {
         shared.clock.sleep(settings.refresh_every).await;
+        clock_ok = watch_clock(&shared, clock_ok);
         expire(&shared).await;
         let now = shared.clock.monotonic();
         // What was committed since must not be in the future of a restart, so the mark follows at once.
@@ -53,6 +55,24 @@ pub(super) async fn keep_house(shared: Arc<Shared>) {
             bury(&shared).await;
         }
     }
+}
+
+/// Says once that the clock is not what it should be, and once that it is again.
+fn watch_clock(shared: &Shared, was_ok: bool) -> bool {
+    let verdict = shared.read_clock().verdict;
+    let off_by_s = verdict.off_by().as_secs();
+    metrics::gauge!("backstop_clock_ok").set(f64::from(u8::from(verdict.is_ok())));
+    match (was_ok, verdict.is_ok()) {
+        (true, false) => tracing::warn!(
+            clock = verdict.name(),
+            off_by_s,
+            "the wall clock and the ledger's time differ; while it is behind no window closes and no hold expires, \
+             and after a jump nothing new is admitted until an operator accepts it"
+        ),
+        (false, true) => tracing::info!("the wall clock is right again"),
+        _ => {}
+    }
+    verdict.is_ok()
 }
 
 /// Ends holds whose time is over, at their bounds (L3: expiry charges).

@@ -25,6 +25,7 @@ mod housekeeper;
 mod in_flight;
 mod mirror;
 mod open_holds;
+mod places;
 mod requests;
 mod settings;
 mod shared;
@@ -32,6 +33,7 @@ mod task;
 mod tend;
 mod view;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -51,7 +53,8 @@ pub use view::LineView;
 use crate::domain::budget::Budget;
 use crate::domain::id::{AgentId, EpochId, HoldId, PostingId};
 use crate::domain::ledger::batch::{Capture, LedgerRejection, Op, Outcome, Report, Resolve};
-use crate::domain::ledger::line::{Line, LineKey};
+use crate::domain::ledger::line::{Line, LineKey, Scope};
+use crate::domain::ledger::posting::{Attribution, Trust};
 use crate::domain::money::{MAX_POSTING, Usd};
 use crate::ports::{LineQuery, StoreError};
 use shared::{Command, Shared, Waiting, lock};
@@ -96,6 +99,7 @@ impl Ledger {
             since: shared.clock.monotonic(),
             expires_at: now,
             reply: Some(reply),
+            place: None,
         });
         waiting.set_lines(specs, generation);
         shared.send(Command::Admit(waiting)).await?;
@@ -124,6 +128,19 @@ impl Ledger {
     /// Ends a hold at nothing: only for a call that provably cost nothing (L3).
     pub async fn void(&self, hold: HoldId) -> Result<Settled, LedgerFailure> {
         self.end(Op::Void { hold }).await
+    }
+
+    /// Whether any budget in force counts this spend.
+    pub fn covers(&self, spend: &Attribution, trust: Trust, at: Timestamp) -> Result<bool, Unavailable> {
+        let specs = self.shared.budgets.specs(spend, trust, at);
+        specs
+            .map(|(lines, _)| !lines.is_empty())
+            .map_err(|_| self.shared.calendar())
+    }
+
+    /// The names that budgets in force add this spend up by, where whoever spends chooses them.
+    pub fn chosen_names(&self, spend: &Attribution) -> BTreeSet<(Scope, String)> {
+        self.shared.budgets.chosen_names(spend)
     }
 
     /// Posts rows of usage; answers row by row, in their order.

@@ -20,6 +20,7 @@ pub(super) struct OpenHold {
 #[derive(Debug, Default)]
 pub(super) struct OpenHolds {
     holds: HashMap<HoldId, OpenHold>,
+    by_agent: HashMap<AgentId, usize>,
 }
 
 impl OpenHolds {
@@ -32,17 +33,43 @@ impl OpenHolds {
     }
 
     pub(super) fn insert(&mut self, id: HoldId, hold: OpenHold) {
-        self.holds.insert(id, hold);
+        *self.by_agent.entry(hold.agent.clone()).or_insert(0) += 1;
+        if let Some(old) = self.holds.insert(id, hold) {
+            self.leave(&old.agent);
+        }
+    }
+
+    /// How many of them this agent has.
+    pub(super) fn of(&self, agent: &AgentId) -> usize {
+        self.by_agent.get(agent).copied().unwrap_or(0)
+    }
+
+    fn leave(&mut self, agent: &AgentId) {
+        if let Some(count) = self.by_agent.get_mut(agent) {
+            *count -= 1;
+            if *count == 0 {
+                self.by_agent.remove(agent);
+            }
+        }
     }
 
     pub(super) fn remove(&mut self, id: HoldId) -> Option<OpenHold> {
-        self.holds.remove(&id)
+        let hold = self.holds.remove(&id)?;
+        self.leave(&hold.agent);
+        Some(hold)
     }
 
     /// Drops those that expired before `time`: the store has ended all of these, so whoever is left was
     /// ended through another process.
     pub(super) fn drop_expired(&mut self, time: Timestamp) {
-        self.holds.retain(|_, hold| hold.expires_at >= time);
+        let expired: Vec<AgentId> = self
+            .holds
+            .extract_if(|_, hold| hold.expires_at < time)
+            .map(|(_, hold)| hold.agent)
+            .collect();
+        for agent in &expired {
+            self.leave(agent);
+        }
     }
 
     pub(super) fn agent(&self, id: HoldId) -> Option<&AgentId> {
@@ -54,5 +81,32 @@ impl OpenHolds {
             .values()
             .flat_map(|hold| hold.lines.iter().copied())
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn holds_are_counted_by_agent_however_they_go() {
+        let at = |second| Timestamp::from_second(second).expect("a time");
+        let (a, b) = (AgentId::new("a").expect("a name"), AgentId::new("b").expect("a name"));
+        let hold = |agent: &AgentId, second| OpenHold {
+            agent: agent.clone(),
+            bound: Usd::ZERO,
+            lines: Vec::new(),
+            expires_at: at(second),
+        };
+        let id = |n| HoldId(uuid::Uuid::from_u128(n));
+        let mut open = OpenHolds::default();
+        for (n, agent, second) in [(1, &a, 10), (2, &a, 20), (3, &a, 30), (4, &b, 10), (3, &a, 30)] {
+            open.insert(id(n), hold(agent, second));
+        }
+        assert_eq!((open.of(&a), open.of(&b)), (3, 1));
+        open.drop_expired(at(20));
+        assert_eq!((open.of(&a), open.of(&b), open.len()), (2, 0, 2));
+        assert!(open.remove(id(2)).is_some() && open.remove(id(2)).is_none());
+        assert_eq!(open.of(&a), 1);
     }
 }

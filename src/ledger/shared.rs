@@ -8,6 +8,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::budgets::Budgets;
 use super::open_holds::OpenHolds;
+use super::places::{Place, Places};
 use super::requests::{AdmitRejection, AdmitRequest, AdmittedHold, Unavailable};
 use super::settings::LedgerSettings;
 use crate::domain::clock::{ClockGuard, Reading};
@@ -28,6 +29,7 @@ pub(super) struct Shared {
     pub(super) budgets: Budgets,
     pub(super) guard: Mutex<ClockGuard>,
     pub(super) open: Mutex<OpenHolds>,
+    pub(super) places: Arc<Places>,
     pub(super) triggers: Arc<Notify>,
     pub(super) orphans: Arc<Orphans>,
     pub(super) commands: mpsc::Sender<Command>,
@@ -134,6 +136,8 @@ pub(super) struct Waiting {
     pub(super) expires_at: jiff::Timestamp,
     /// Gone when the caller was answered while the store still had the batch.
     pub(super) reply: Option<oneshot::Sender<Result<Grant, AdmitRejection>>>,
+    /// Its agent's place, while it waits.
+    pub(super) place: Option<Place>,
 }
 
 impl Waiting {

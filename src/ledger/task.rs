@@ -56,6 +56,7 @@ pub async fn open(
         budgets: Budgets::new(budgets),
         guard: Mutex::new(guard),
         open: Mutex::new(OpenHolds::default()),
+        places: Arc::default(),
         triggers: Arc::new(Notify::new()),
         orphans: Arc::new(Orphans::default()),
         commands: sender,

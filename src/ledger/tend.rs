@@ -9,6 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::committer::{Committer, as_f64};
+use super::places::share;
 use super::requests::{AdmitRejection, Unavailable};
 use super::shared::{Job, Waiting, lock};
 use crate::domain::clock::Reading;
@@ -26,7 +27,7 @@ const REFRESH_LIMIT: Duration = Duration::from_secs(1);
 
 impl Committer {
     /// A hold arrives: at the end of the wait list, unless it is answered at once.
-    pub(super) fn arrive(&mut self, waiting: Box<Waiting>) {
+    pub(super) fn arrive(&mut self, mut waiting: Box<Waiting>) {
         let shared = Arc::clone(&self.shared);
         let settings = &shared.settings;
         let now = shared.clock.monotonic();
@@ -47,7 +48,14 @@ impl Committer {
         let held = AdmitRejection::Held {
             retry_after: settings.retry_after(),
         };
-        if lock(&shared.open).len() + self.waits.len() >= settings.max_open_holds {
+        let agent = &waiting.request.attribution.agent;
+        let (open, own) = {
+            let open = lock(&shared.open);
+            (open.len(), open.of(agent))
+        };
+        let is_full = open + self.waits.len() >= settings.max_open_holds || own >= share(settings.max_open_holds);
+        waiting.place = shared.places.take(agent, share(settings.max_waiters));
+        if is_full || waiting.place.is_none() {
             return waiting.reject(held);
         }
         let patience = waiting

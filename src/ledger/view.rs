@@ -48,9 +48,12 @@ impl Ledger {
             limit: Some(MAX_LINES),
             ..LineQuery::default()
         }];
-        for spec in specs.iter().filter(|spec| spec.key.agent.is_none()) {
+        // What binds the call is asked for by name: an agent with many lines must still see these.
+        for spec in &specs {
             queries.push(LineQuery {
+                agent: spec.key.agent.clone(),
                 budget: Some(spec.key.budget.clone()),
+                value: Some(spec.key.value.clone()),
                 open_at: Some(now),
                 limit: Some(MAX_LINES),
                 ..LineQuery::default()
@@ -84,6 +87,7 @@ impl Ledger {
 }
 
 fn view(line: Line, now: Timestamp, applies: bool) -> LineView {
+    let line = line.as_of(now);
     let room = room_of(&line, now);
     LineView {
         remaining: room.free.max(Usd::ZERO),

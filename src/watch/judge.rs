@@ -175,6 +175,7 @@ impl Watch {
         let query = LineQuery {
             agent: key.agent.clone(),
             budget: Some(key.budget.clone()),
+            value: Some(key.value.clone()),
             ..LineQuery::default()
         };
         let lines = self.store.lines(&query).await?;

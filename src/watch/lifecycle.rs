@@ -296,7 +296,7 @@ impl Watch {
             })
             .await?;
         let concerns = |line: &Line| line.key.agent.as_ref().is_none_or(|owner| owner == agent);
-        Ok(lines.into_iter().filter(concerns).collect())
+        Ok(lines.into_iter().filter(concerns).map(|line| line.as_of(now)).collect())
     }
 }
 

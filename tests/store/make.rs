@@ -85,6 +85,7 @@ pub fn fleet(budget: &str, limit: Usd) -> LineSpec {
 /// A window of the last `length_s` seconds.
 pub fn rolling(budget: &str, of: &str, limit: Usd, length_s: u32, bucket_s: u32) -> LineSpec {
     let mut spec = total(budget, of, limit);
+    spec.key.window = WindowInstance::ROLLING;
     spec.rule.rolling = Some((length_s, bucket_s));
     spec
 }

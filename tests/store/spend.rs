@@ -189,6 +189,13 @@ async fn a_report_is_cut_to_its_limit(f: Fixture) {
         let rows = f.store.spend(&all(by)).await.unwrap();
         let cut = SpendQuery { limit: 2, ..all(by) };
         assert_eq!(f.store.spend(&cut).await.unwrap(), rows[..2]);
+        let sum = |of: fn(&SpendRow) -> Usd| rows.iter().map(of).sum::<Usd>();
+        let total = (sum(|row| row.amount), sum(|row| row.unresolved));
+        assert_eq!(
+            f.store.spend_total(&cut).await.unwrap(),
+            total,
+            "the sum is of all, not of the rows"
+        );
         match by {
             SpendBy::Day => assert!(rows.windows(2).all(|p| p[0].key < p[1].key)),
             _ => assert!(rows.windows(2).all(|p| p[0].amount >= p[1].amount), "{rows:?}"),

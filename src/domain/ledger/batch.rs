@@ -201,7 +201,7 @@ pub struct Snapshot {
     pub lines: BTreeMap<LineKey, Line>,
     pub holds: HashMap<HoldId, Hold>,
     /// Report ids seen before: the digest, and the posting if one was made.
-    pub reports: HashMap<(AgentId, ReportId), ([u8; 32], Option<PostingId>)>,
+    pub reports: HashMap<ReportKey, ([u8; 32], Option<PostingId>)>,
     /// Postings that operations name: targets of `Resolve`, and the postings that ended named holds
     /// (captured or unresolved; without those of captured ones, a repeated capture is not checked
     /// against the first).
@@ -229,10 +229,40 @@ pub struct Delta {
     pub triggers: Vec<NewTrigger>,
 }
 
+/// What a report is known by (L6): its id, apart for each agent, and apart for the agent's own word and
+/// for evidence (C7). Else an agent could take the ids of evidence that is still to come, for an amount
+/// of its own choosing, and the evidence would be refused as a conflict. Where both tell of one expense it
+/// counts twice, towards that agent's own limits alone, and the evidence's posting says so.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ReportKey {
+    pub agent: AgentId,
+    /// Whether it comes from anyone but the agent itself.
+    pub evidence: bool,
+    pub report: ReportId,
+}
+
+impl ReportKey {
+    pub fn of(report: &Report) -> Self {
+        Self {
+            agent: report.attribution.agent.clone(),
+            evidence: report.trust > Trust::Agent,
+            report: report.report.clone(),
+        }
+    }
+
+    /// The key that the agent's own claim of the same id has, if this one is not it.
+    pub fn own_claim(&self) -> Option<Self> {
+        let own = Self {
+            evidence: false,
+            ..self.clone()
+        };
+        self.evidence.then_some(own)
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReportSeen {
-    pub agent: AgentId,
-    pub report: ReportId,
+    pub key: ReportKey,
     pub digest: [u8; 32],
     /// `None` when the report was recognised as metered before, and so not posted again (L6).
     pub posting: Option<PostingId>,

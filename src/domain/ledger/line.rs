@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::id::{AgentId, BudgetId};
 use crate::domain::money::Usd;
-use crate::domain::window::WindowInstance;
+use crate::domain::window::{Buckets, WindowInstance};
 
 /// What a budget adds up by. Every scope but `Fleet` is per agent: two agents' task `1` are two lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -128,6 +128,38 @@ impl Line {
     /// Posted without what is unresolved: what a breach is judged on (L3).
     pub fn settled(&self) -> Usd {
         self.posted.saturating_sub(self.unresolved)
+    }
+
+    /// What stands past the limit: max(0, posted + held - limit).
+    pub fn past_limit(&self) -> Usd {
+        let wide = |usd: Usd| i128::from(usd.nanos());
+        let past = wide(self.posted) + wide(self.held) - wide(self.limit());
+        Usd::from_i128(past.max(0)).unwrap_or(Usd::MAX)
+    }
+
+    /// As it is at `now`: without the buckets of a rolling window that are over. The stored row has them
+    /// until the next commit on it, which drops them in the same way; who shows or judges a line that
+    /// nothing was committed on must not count them.
+    #[must_use]
+    pub fn as_of(mut self, now: Timestamp) -> Self {
+        let Some(rolling) = self.rule.rolling.map(Buckets::new) else {
+            return self;
+        };
+        let before = self.past_limit();
+        let (mut posted, mut unresolved) = (self.posted, self.unresolved);
+        self.buckets.retain(|bucket| {
+            let over = rolling.is_over(bucket.start, now);
+            if over {
+                posted = posted.saturating_sub(bucket.posted);
+                unresolved = unresolved.saturating_sub(bucket.unresolved);
+            }
+            !over
+        });
+        (self.posted, self.unresolved) = (posted, unresolved);
+        let past = self.past_limit();
+        let most = past.saturating_add(self.posted.max(Usd::ZERO));
+        self.overage = self.overage.saturating_sub(before.saturating_sub(past)).min(most);
+        self
     }
 
     pub fn is_lifted(&self, now: Timestamp) -> bool {

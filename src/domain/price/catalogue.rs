@@ -5,7 +5,7 @@
 //! sells some dated snapshots at a price of their own. A model that no layer names is unknown: refused,
 //! or charged at the operator's ceiling. It never takes the price of a model that looks like it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::entry::{Band, PriceEntry, Provenance, SourceKind, UnitRates, Uplifts};
@@ -106,6 +106,9 @@ impl Ceiling {
 #[derive(Clone, Debug)]
 pub struct Quote {
     pub entry: Arc<PriceEntry>,
+    /// The name under which the model is known: what budgets match and add up by, whatever longer or
+    /// dated name a client found for it. The price of this name is this price.
+    pub model: ModelId,
     pub layer: Option<Layer>,
 }
 
@@ -159,6 +162,8 @@ impl Index {
 #[derive(Clone, Debug)]
 pub struct Catalogue {
     layers: [(Layer, Index); 3],
+    /// Every service that sells anything.
+    services: BTreeSet<ServiceId>,
     ceiling: Option<Ceiling>,
 }
 
@@ -176,22 +181,30 @@ impl Catalogue {
                 (Layer::Imported, Index::default()),
                 (Layer::Builtin, Index::build(builtin)),
             ],
+            services: BTreeSet::new(),
             ceiling: None,
         }
+        .counted()
+    }
+
+    fn counted(mut self) -> Self {
+        let entries = self.layers.iter().flat_map(|(_, index)| index.iter());
+        self.services = entries.map(|entry| entry.service.clone()).collect();
+        self
     }
 
     /// With this imported list in place of the one before. Of two entries for a model the later one wins.
     #[must_use]
     pub fn with_imported(mut self, entries: Vec<PriceEntry>) -> Self {
         self.layers[1].1 = Index::build(entries);
-        self
+        self.counted()
     }
 
     /// With these overrides in place of the ones before.
     #[must_use]
     pub fn with_overrides(mut self, entries: Vec<PriceEntry>) -> Self {
         self.layers[0].1 = Index::build(entries);
-        self
+        self.counted()
     }
 
     /// With this ceiling for unknown models, or with none: then they are refused.
@@ -216,12 +229,14 @@ impl Catalogue {
         if let Some((layer, entry)) = self.find(service, model) {
             return Ok(Quote {
                 entry: entry.clone(),
+                model: self.name_of(entry).unwrap_or_else(|| model.clone()),
                 layer: Some(layer),
             });
         }
         match &self.ceiling {
             Some(ceiling) => Ok(Quote {
                 entry: Arc::new(ceiling.entry(service.clone())),
+                model: plain_name(service, model).unwrap_or_else(|| model.clone()),
                 layer: None,
             }),
             None => Err(LookupRejection::UnknownModel {
@@ -238,6 +253,36 @@ impl Catalogue {
                 .iter()
                 .find_map(|(layer, index)| Some((*layer, index.find(service, model)?)))
         })
+    }
+
+    /// The name under which a model is known, also for spend that comes with its own amount. A service
+    /// that is not said is looked for: the first, in order, that knows the model.
+    pub fn known_as(&self, service: Option<&ServiceId>, model: &ModelId) -> ModelId {
+        let at = |service: &ServiceId| self.find(service, model).and_then(|(_, entry)| self.name_of(entry));
+        let known = match service {
+            Some(service) => at(service).or_else(|| plain_name(service, model)),
+            None => self.services.iter().find_map(at),
+        };
+        known.unwrap_or_else(|| model.clone())
+    }
+
+    /// The one name of all that an entry prices. A pattern prices any date that somebody thinks of, so
+    /// its snapshots are known by the name before the date, if that is sold at the same price, else all
+    /// together by the date of noughts.
+    fn name_of(&self, entry: &PriceEntry) -> Option<ModelId> {
+        let Some((family, _)) = entry.model.split_once('#') else {
+            return ModelId::new(&*entry.model).ok();
+        };
+        let is_same = |family: &ModelId| {
+            let listed = self.find(&entry.service, family);
+            listed.is_some_and(|(_, other)| {
+                (&other.bands, other.units, other.uplifts) == (&entry.bands, entry.units, entry.uplifts)
+            })
+        };
+        let family = ModelId::new(family.trim_end_matches(|c: char| !c.is_ascii_alphanumeric())).ok();
+        family
+            .filter(is_same)
+            .or_else(|| ModelId::new(entry.model.replace('#', "0")).ok())
     }
 
     /// Every price that is in force, sorted by service and model; what a higher layer replaced is left out.
@@ -365,6 +410,39 @@ mod tests {
             "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc123",
         );
         assert!(catalogue.lookup(&service, &model).is_err());
+    }
+
+    /// However a client writes a model, budgets see one name, which has the price that was charged.
+    #[test]
+    fn a_model_is_known_by_one_name() {
+        let catalogue = Catalogue::builtin();
+        let known = |service: &str, model: &str| {
+            let (service, model) = name(service, model);
+            let quote = catalogue.quote(&service, &model).expect("listed");
+            let again = catalogue.quote(&service, &quote.model).expect("its name is listed too");
+            assert_eq!(
+                (&quote.entry.bands, &quote.model),
+                (&again.entry.bands, &again.model),
+                "{model}"
+            );
+            assert_eq!(catalogue.known_as(Some(&service), &model), quote.model);
+            quote.model.to_string()
+        };
+        assert_eq!(known("openai", "gpt-5-mini"), "gpt-5-mini");
+        assert_eq!(known("openai", "openai/gpt-5-mini"), "gpt-5-mini");
+        assert_eq!(known("openai", "gpt-5-mini-2031-01-01"), "gpt-5-mini");
+        assert_eq!(known("openai", "openai/gpt-5-mini-2031-01-02"), "gpt-5-mini");
+        let (_, long) = name("openai", "openai/gpt-5-mini");
+        assert_eq!(catalogue.known_as(None, &long).as_str(), "gpt-5-mini");
+        let (_, other) = name("openai", "my-own-model");
+        assert_eq!(catalogue.known_as(None, &other), other);
+
+        // Snapshots that have a price of their own are one model, and not the family.
+        let catalogue = Catalogue::new(vec![entry("m", 1), entry("m-####", 9)]);
+        let (service, dated) = name("s", "m-2031");
+        let quote = catalogue.quote(&service, &dated).expect("listed");
+        assert_eq!(quote.model.as_str(), "m-0000");
+        assert_eq!(input_rate(&catalogue, "m-0000"), Some(9));
     }
 
     /// **L7**: an unknown model is refused, or charged at the ceiling in every tier and class.

@@ -143,6 +143,21 @@ impl PriceEntry {
         self.tier_bands(tier).next().is_some()
     }
 
+    /// Whether any token that goes in costs anything, in any tier.
+    pub fn charges_input(&self) -> bool {
+        self.charges_tokens(true)
+    }
+
+    /// Whether any token that comes out costs anything, in any tier.
+    pub fn charges_output(&self) -> bool {
+        self.charges_tokens(false)
+    }
+
+    fn charges_tokens(&self, input: bool) -> bool {
+        let mut rates = self.bands.iter().flat_map(|band| band.rates.iter());
+        rates.any(|(class, rate)| class.is_input() == input && !rate.is_zero())
+    }
+
     /// The standard rates for short inputs, if the model is priced by tokens at all.
     pub fn base(&self) -> Option<&Rates> {
         self.tier_bands(ServiceTier::Standard).next().map(|band| &band.rates)

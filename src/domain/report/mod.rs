@@ -13,4 +13,4 @@ mod tasks;
 pub use charge::{Charged, charge, price};
 pub use hold::{CaptureRow, HoldRow, MAX_TTL_S, parse_capture, parse_hold};
 pub use row::{Charge, ReportRow, RowLimits, parse};
-pub use tasks::TaskMeter;
+pub use tasks::{NameMeter, drop_name};

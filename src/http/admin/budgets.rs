@@ -12,7 +12,6 @@ use serde_json::{Value, json};
 
 use super::AdminApi;
 use crate::domain::id::{AgentId, TaskId};
-use crate::domain::money::Usd;
 use crate::http::agent::query;
 use crate::http::error::Failure;
 use crate::http::view;
@@ -72,19 +71,16 @@ pub(super) async fn spend(
 ) -> Result<Json<Value>, Failure> {
     let parameters = query(parameters)?;
     let by = parameters.by.unwrap_or(SpendBy::Agent);
-    let rows = api
-        .store
-        .spend(&SpendQuery {
-            agent: parameters.agent,
-            task: parameters.task,
-            by,
-            since: parameters.since,
-            until: parameters.until,
-            limit: parameters.limit.unwrap_or(MAX_ROWS).min(MAX_ROWS),
-        })
-        .await?;
-    let total: Usd = rows.iter().map(|row| row.amount).sum();
-    let unresolved: Usd = rows.iter().map(|row| row.unresolved).sum();
+    let wanted = SpendQuery {
+        agent: parameters.agent,
+        task: parameters.task,
+        by,
+        since: parameters.since,
+        until: parameters.until,
+        limit: parameters.limit.unwrap_or(MAX_ROWS).min(MAX_ROWS),
+    };
+    let (total, unresolved) = api.store.spend_total(&wanted).await?;
+    let rows = api.store.spend(&wanted).await?;
     let rows: Vec<Value> = rows
         .iter()
         .map(|row| {

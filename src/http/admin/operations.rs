@@ -44,7 +44,9 @@ pub(super) async fn status(State(api): State<Arc<AdminApi>>) -> Result<Json<Valu
         "ledger_time": ledger.ledger_now,
         "store_down": ledger.store_down,
         "draining": ledger.draining,
-        "clock_ok": ledger.clock.admits(),
+        "clock_ok": ledger.clock.is_ok(),
+        "clock": ledger.clock.name(),
+        "clock_off_by_s": ledger.clock.off_by().as_secs(),
         "open_holds": ledger.open_holds,
         "waiters": ledger.waiters,
         "store": stats,
@@ -120,7 +122,7 @@ pub(super) async fn readyz(State(api): State<Arc<AdminApi>>) -> Response {
         "ready": ready,
         "store_down": status.store_down,
         "draining": status.draining,
-        "clock_ok": status.clock.admits(),
+        "clock_ok": status.clock.is_ok(),
     });
     (code, Json(body)).into_response()
 }

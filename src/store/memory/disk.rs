@@ -9,8 +9,8 @@ use super::control::Control;
 use crate::domain::audit::{AuditEntry, Head, NewAudit, chain};
 use crate::domain::containment::image::BeforeImage;
 use crate::domain::containment::state::Step;
-use crate::domain::id::{AgentId, EpochId, HoldId, ModelId, PostingId, ReportId, ServiceId, TaskId, ToolName};
-use crate::domain::ledger::batch::Delta;
+use crate::domain::id::{AgentId, EpochId, HoldId, ModelId, PostingId, ServiceId, TaskId, ToolName};
+use crate::domain::ledger::batch::{Delta, ReportKey};
 use crate::domain::ledger::hold::{Hold, HoldState};
 use crate::domain::ledger::line::{Line, LineKey, Response};
 use crate::domain::ledger::posting::{Basis, Entry, Posting, PostingKind};
@@ -58,7 +58,7 @@ pub(super) struct Disk {
     pub(super) corrected: HashMap<PostingId, PostingId>,
     pub(super) entries: HashMap<PostingId, Vec<Entry>>,
     pub(super) rolled: BTreeMap<(LineKey, Timestamp), (Usd, Usd)>,
-    pub(super) reports: HashMap<(AgentId, ReportId), ([u8; 32], Option<PostingId>)>,
+    pub(super) reports: HashMap<ReportKey, ([u8; 32], Option<PostingId>)>,
     pub(super) metered: HashMap<(AgentId, String), PostingId>,
     pub(super) spend: BTreeMap<Cell, Sum>,
     /// Those that wait for judgement.
@@ -104,8 +104,7 @@ impl Disk {
             self.keep(posting);
         }
         for seen in delta.reports {
-            self.reports
-                .insert((seen.agent, seen.report), (seen.digest, seen.posting));
+            self.reports.insert(seen.key, (seen.digest, seen.posting));
         }
         self.triggers.extend(triggers);
         Ok(())

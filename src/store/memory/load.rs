@@ -3,7 +3,7 @@
 
 use super::disk::Disk;
 use crate::domain::id::{AgentId, HoldId, PostingId};
-use crate::domain::ledger::batch::{Batch, Op, Report, ResolveTarget, Snapshot};
+use crate::domain::ledger::batch::{Batch, Op, Report, ReportKey, ResolveTarget, Snapshot};
 use crate::domain::ledger::hold::HoldState;
 use crate::domain::ledger::line::{LineKey, LineSpec};
 
@@ -99,9 +99,11 @@ impl Loader<'_> {
     fn report(&mut self, report: &Report) {
         self.specs(&report.lines);
         let agent = &report.attribution.agent;
-        let key = (agent.clone(), report.report.clone());
-        if let Some(seen) = self.disk.reports.get(&key) {
-            self.snapshot.reports.insert(key, *seen);
+        let key = ReportKey::of(report);
+        for key in key.own_claim().into_iter().chain([key]) {
+            if let Some(seen) = self.disk.reports.get(&key) {
+                self.snapshot.reports.insert(key, *seen);
+            }
         }
         if let Some(request) = &report.upstream_request {
             let key = (agent.clone(), request.clone());

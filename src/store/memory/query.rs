@@ -19,6 +19,7 @@ impl Disk {
         let lines = self.lines.values().filter(|line| {
             query.agent.is_none_or_eq(line.key.agent.as_ref())
                 && query.budget.as_ref().is_none_or(|budget| line.key.budget == *budget)
+                && query.value.as_ref().is_none_or(|value| line.key.value == *value)
                 && query.open_at.is_none_or(|at| !line.key.window.is_closed(at))
                 && query
                     .lift_over

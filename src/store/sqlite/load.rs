@@ -9,7 +9,7 @@ use super::error::store;
 use super::ledger_rows::{LineReader, RawEntry, RawHold, hold_columns, line_columns, posting, posting_columns};
 use super::rows::Rows;
 use crate::domain::id::{AgentId, HoldId, PostingId};
-use crate::domain::ledger::batch::{Batch, Op, ResolveTarget, Snapshot};
+use crate::domain::ledger::batch::{Batch, Op, ReportKey, ResolveTarget, Snapshot};
 use crate::domain::ledger::hold::HoldState;
 use crate::domain::ledger::line::{Bucket, LineKey};
 use crate::ports::StoreError;
@@ -66,7 +66,11 @@ impl<'b> Names<'b> {
             Op::Report(report) => {
                 let agent = report.attribution.agent.as_str();
                 self.lines.extend(report.lines.iter().map(|spec| &spec.key));
-                self.reports.row().text(agent).text(report.report.as_str());
+                let key = ReportKey::of(report);
+                for key in key.own_claim().into_iter().chain([key]) {
+                    let row = self.reports.row().text(agent).int(i64::from(key.evidence));
+                    row.text(key.report.as_str());
+                }
                 if let Some(request) = &report.upstream_request {
                     self.metered.row().text(agent).text(request);
                 }
@@ -288,8 +292,9 @@ async fn reports(db: &mut SqliteConnection, snapshot: &mut Snapshot, keys: Rows)
         return Ok(());
     }
     let rows = sqlx::query(
-        "SELECT r.agent, r.report, r.digest, r.posting FROM jsonb_each(?1) k \
-         CROSS JOIN report r ON r.agent = k.value ->> 0 AND r.report = k.value ->> 1",
+        "SELECT r.agent, r.evidence, r.report, r.digest, r.posting FROM jsonb_each(?1) k \
+         CROSS JOIN report r ON r.agent = k.value ->> 0 AND r.evidence = k.value ->> 1 \
+         AND r.report = k.value ->> 2",
     )
     .bind(keys.finish())
     .fetch_all(db)
@@ -297,7 +302,11 @@ async fn reports(db: &mut SqliteConnection, snapshot: &mut Snapshot, keys: Rows)
     .map_err(store("reading report ids"))?;
     for row in &rows {
         let mut columns = Columns::of(row, "a report id");
-        let key = (columns.name()?, columns.name()?);
+        let key = ReportKey {
+            agent: columns.name()?,
+            evidence: columns.int()? != 0,
+            report: columns.name()?,
+        };
         let digest = columns.digest()?;
         snapshot
             .reports

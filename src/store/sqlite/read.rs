@@ -21,6 +21,7 @@ pub(super) async fn lines(readers: &SqlitePool, query: &LineQuery) -> Result<Vec
         line_columns!(),
         " FROM line l WHERE (?1 IS NULL OR l.agent = ?1) AND (?2 IS NULL OR l.budget = ?2) \
          AND (?3 IS NULL OR l.window_end > ?3) AND (?5 IS NULL OR l.lifted_until <= ?5) \
+         AND (?6 IS NULL OR l.value = ?6) \
          ORDER BY l.budget, l.agent, l.value, l.window_start, l.window_end LIMIT ?4"
     ))
     .bind(query.agent.as_ref().map(AgentId::as_str))
@@ -28,6 +29,7 @@ pub(super) async fn lines(readers: &SqlitePool, query: &LineQuery) -> Result<Vec
     .bind(query.open_at.map(codec::micros))
     .bind(query.limit.map_or(-1, i64::from))
     .bind(query.lift_over.map(codec::micros))
+    .bind(query.value.as_deref())
     .fetch_all(readers)
     .await
     .map_err(store("listing lines"))?;

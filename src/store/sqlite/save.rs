@@ -313,14 +313,16 @@ async fn reports(db: &mut SqliteConnection, delta: &Delta) -> Result<(), StoreEr
     let mut rows = Rows::new();
     for seen in &delta.reports {
         rows.row()
-            .text(seen.agent.as_str())
-            .text(seen.report.as_str())
+            .text(seen.key.agent.as_str())
+            .int(i64::from(seen.key.evidence))
+            .text(seen.key.report.as_str())
             .bytes(&seen.digest)
             .opt_uuid(seen.posting.map(|id| id.0));
     }
     sqlx::query(
-        "INSERT INTO report (agent, report, digest, posting) \
-         SELECT value ->> 0, value ->> 1, unhex(value ->> 2), unhex(value ->> 3) FROM jsonb_each(?1)",
+        "INSERT INTO report (agent, evidence, report, digest, posting) \
+         SELECT value ->> 0, value ->> 1, value ->> 2, unhex(value ->> 3), unhex(value ->> 4) \
+         FROM jsonb_each(?1)",
     )
     .bind(rows.finish())
     .execute(db)

@@ -295,7 +295,11 @@ fn report(rng: &mut Rng, now: jiff::Timestamp) -> ReportRequest {
         },
         amount,
         basis: Basis::Reported,
-        trust: if body.chance(50) { Trust::Agent } else { Trust::Provider },
+        trust: if number.is_multiple_of(2) {
+            Trust::Agent
+        } else {
+            Trust::Provider
+        },
         // Some arrive late, for a window that is over.
         occurred_at: if rng.chance(10) {
             now - SignedDuration::from_secs(rng.range(0, 7_200))

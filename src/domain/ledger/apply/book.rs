@@ -148,15 +148,15 @@ impl<'a> Book<'a> {
     pub(super) fn change(&mut self, at: At, past_bound: Usd, change: impl FnOnce(&mut Line)) {
         let slot = &mut self.slots[at];
         slot.dirty = true;
-        let before = past_limit(&slot.line);
+        let before = slot.line.past_limit();
         change(&mut slot.line);
-        let rise = past_limit(&slot.line).saturating_sub(before);
+        let rise = slot.line.past_limit().saturating_sub(before);
         let within = past_bound.saturating_sub(rise.max(Usd::ZERO)).max(Usd::ZERO);
         slot.line.overage = slot.line.overage.saturating_add(rise).saturating_add(within);
         if slot.line.rule.rolling.is_some() {
             // What was posted past a bound leaves the window too, at the latest when nothing else is left
             // in it: with the last bucket, or when a correction takes away what was.
-            let most = past_limit(&slot.line).saturating_add(slot.line.posted.max(Usd::ZERO));
+            let most = slot.line.past_limit().saturating_add(slot.line.posted.max(Usd::ZERO));
             slot.line.overage = slot.line.overage.min(most);
         }
     }
@@ -297,13 +297,6 @@ pub(super) fn bucket_of(line: &mut Line, start: Timestamp) -> &mut Bucket {
         place
     });
     &mut line.buckets[place]
-}
-
-/// What stands past the limit: max(0, posted + held - limit).
-fn past_limit(line: &Line) -> Usd {
-    let wide = |usd: Usd| i128::from(usd.nanos());
-    let past = wide(line.posted) + wide(line.held) - wide(line.limit());
-    Usd::from_i128(past.max(0)).unwrap_or(Usd::MAX)
 }
 
 /// Whether an amount may be posted or held at all.

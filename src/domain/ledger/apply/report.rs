@@ -1,9 +1,11 @@
 //! Usage reports and bills: what was spent already is posted, past the limit if it must be.
 
+use serde_json::json;
+
 use super::book::{Amounts, Book, Decided, check_amount};
 use super::judge::Origin;
 use crate::domain::id::PostingId;
-use crate::domain::ledger::batch::{LedgerRejection, Outcome, Report, ReportSeen};
+use crate::domain::ledger::batch::{LedgerRejection, Outcome, Report, ReportKey, ReportSeen};
 use crate::domain::ledger::posting::{Posting, PostingKind};
 use crate::domain::money::Usd;
 
@@ -11,7 +13,7 @@ impl Book<'_> {
     pub(super) fn report(&mut self, report: &Report) -> Decided<Outcome> {
         let agent = &report.attribution.agent;
         let metered = self.metered(report);
-        let key = (agent.clone(), report.report.clone());
+        let key = ReportKey::of(report);
         if let Some(&(digest, posting)) = self.snapshot.reports.get(&key) {
             return if digest == report.digest {
                 Ok(Outcome::Unchanged {
@@ -57,7 +59,7 @@ impl Book<'_> {
             corrects: None,
             upstream_request: report.upstream_request.clone(),
             epoch: self.epoch,
-            detail: report.detail.clone(),
+            detail: self.told(report).or_else(|| report.detail.clone()),
         });
         Ok(Outcome::Posted {
             posting: report.posting,
@@ -73,16 +75,24 @@ impl Book<'_> {
 
     /// Remembers the report's id for good.
     fn see(&mut self, report: &Report, posting: Option<PostingId>) {
-        let agent = report.attribution.agent.clone();
-        let seen = (report.digest, posting);
-        self.snapshot
-            .reports
-            .insert((agent.clone(), report.report.clone()), seen);
+        let key = ReportKey::of(report);
+        self.snapshot.reports.insert(key.clone(), (report.digest, posting));
         self.delta.reports.push(ReportSeen {
-            agent,
-            report: report.report.clone(),
+            key,
             digest: report.digest,
             posting,
         });
+    }
+
+    /// What a person finds with the posting. Evidence of what the agent has claimed under the same id
+    /// counts beside that claim, so it names it.
+    fn told(&self, report: &Report) -> Option<String> {
+        let claim = ReportKey::of(report).own_claim()?;
+        let (_, claimed) = self.snapshot.reports.get(&claim)?;
+        let mut told = json!({ "also_claimed_by_agent": claimed });
+        if let (Some(told), Some(detail)) = (told.as_object_mut(), &report.detail) {
+            told.insert("detail".to_owned(), detail.as_str().into());
+        }
+        Some(told.to_string())
     }
 }

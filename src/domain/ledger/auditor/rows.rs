@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::{Desk, Findings, Promise, hold_name, line_name, nanos, posting_name};
 use crate::domain::ledger::hold::{Hold, HoldState};
-use crate::domain::ledger::posting::{Basis, Posting, PostingKind};
+use crate::domain::ledger::posting::{Basis, Posting, PostingKind, Trust};
 
 /// One billion dollars in nano-dollars, above which nothing is ever posted.
 const ABSURD: i128 = 1_000_000_000 * 1_000_000_000;
@@ -88,7 +88,8 @@ pub(super) fn check_postings(desk: &Desk<'_>, findings: &mut Findings) {
             "is there twice".to_owned()
         });
         if let Some(report) = &posting.report {
-            let key = (&posting.attribution.agent, report);
+            let evidence = posting.trust > Trust::Agent;
+            let key = (&posting.attribution.agent, evidence, report);
             findings.check(reports.insert(key), Promise::L6, name, || {
                 format!("repeats the report {report}")
             });

@@ -183,6 +183,28 @@ fn the_wait_ends_at_its_deadline_but_not_while_the_store_has_it() {
     assert!(world.list.is_empty());
 }
 
+/// Who will not wait at all is tried once all the same.
+#[test]
+fn a_wait_of_nothing_is_tried_once() {
+    let mut world = World::new(&[10], 8);
+    let lines = vec![LineIx(0)];
+    let ticket = world
+        .list
+        .push(Usd::from_nanos(4), lines.clone(), world.now, (4, lines.clone()))
+        .expect("the list has room");
+    assert_eq!(world.list.overdue(world.now), []);
+    assert_eq!(world.commit(None, true, 8), [ticket]);
+
+    // There is no room: one look, and the wait is over.
+    let late = world
+        .list
+        .push(Usd::from_nanos(8), lines.clone(), world.now, (8, lines.clone()))
+        .expect("the list has room");
+    assert_eq!(world.commit(None, false, 8), []);
+    assert_eq!(world.list.overdue(world.now), [(8, lines)]);
+    assert!(world.list.get(late).is_none());
+}
+
 #[test]
 fn what_can_never_fit_is_sent_to_the_store_for_its_answer() {
     let mut world = World::new(&[10], 8);

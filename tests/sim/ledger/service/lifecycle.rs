@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use backstop::domain::budget::Budget;
 use backstop::domain::clock::Verdict;
 use backstop::domain::ledger::batch::TriggerCause;
 use backstop::domain::ledger::hold::HoldState;
+use backstop::domain::ledger::line::Scope;
 use backstop::domain::money::Usd;
 use backstop::ledger::{AdmitRejection, AdmitRequest, Unavailable};
 use backstop::ports::LineQuery;
@@ -159,7 +161,14 @@ fn the_mark_outlives_the_process_so_time_never_goes_back() {
         "{} after {before}",
         next.ledger.now()
     );
-    assert!(matches!(next.ledger.status().clock, Verdict::Behind { .. }));
+    let clock = next.ledger.status().clock;
+    assert!(matches!(clock, Verdict::Behind { .. }));
+    assert!(
+        clock.admits() && !clock.is_ok(),
+        "nobody would learn that nothing expires"
+    );
+    assert!(clock.off_by() > SignedDuration::from_mins(50));
+    assert!(bench.ledger.status().clock.is_ok());
 }
 
 #[test]
@@ -272,6 +281,38 @@ fn the_budget_view_shows_what_the_next_call_would_meet() {
         (later.len(), later[0].remaining, later[0].line.held),
         (1, usd(70), usd(30))
     );
+}
+
+/// An agent with very many lines still sees the one that binds it.
+#[test]
+fn the_budget_view_is_not_cut_before_what_binds() {
+    let mut lab = Lab::new();
+    let tasks = Budget {
+        id: "a-task".parse().unwrap(),
+        scope: Scope::Task,
+        ..budget(100)
+    };
+    let bench = lab.open(vec![tasks, budget(5_000)]);
+    let (ledger, now) = (bench.ledger.clone(), bench.ledger.now());
+    let rows = (0..1_100).map(|n| {
+        let mut row = report(&format!("r{n}"), 1, now);
+        row.attribution.task = format!("t{n}").parse().unwrap();
+        row
+    });
+    let rows: Vec<_> = rows.collect();
+    lab.exec
+        .block_on(async move { ledger.report(rows).await })
+        .expect("reported");
+    let ledger = bench.ledger.clone();
+    let view = lab
+        .exec
+        .block_on(async move { ledger.budget_view(&spend()).await })
+        .expect("a view");
+    let cap = view
+        .iter()
+        .find(|line| line.line.key.budget.as_str() == "cap")
+        .expect("the line that binds");
+    assert_eq!((cap.applies, cap.remaining), (true, usd(3_900)));
 }
 
 #[test]

@@ -3,4 +3,5 @@
 mod callers;
 mod failures;
 mod lifecycle;
+mod reports;
 mod waiting;

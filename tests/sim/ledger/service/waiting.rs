@@ -56,6 +56,54 @@ fn a_wait_ends_after_its_time_with_held() {
     assert_eq!(bench.ledger.status().waiters, 0);
 }
 
+/// Not to wait is not to be refused: what fits is admitted, what does not is held at once.
+#[test]
+fn who_does_not_wait_is_still_asked() {
+    let mut lab = Lab::new();
+    lab.settings.hold_wait = Duration::ZERO;
+    let bench = lab.open(vec![budget(100)]);
+    let first = lab.admit(&bench, 60);
+    lab.seconds(1);
+    assert!(matches!(&*first.borrow(), Some(Ok(_))));
+    let second = lab.admit(&bench, 60);
+    lab.seconds(1);
+    assert!(matches!(&*second.borrow(), Some(Err(AdmitRejection::Held { .. }))));
+    assert_eq!(bench.ledger.status().waiters, 0);
+}
+
+/// **D4** for the others: one agent cannot take every place there is.
+#[test]
+fn one_agent_leaves_room_for_the_others() {
+    let mut lab = Lab::new();
+    lab.settings.max_open_holds = 600;
+    let bench = lab.open(vec![budget(1_000_000)]);
+    for _ in 0..512 {
+        lab.hold(&bench, 1);
+    }
+    let one_more = lab.admit(&bench, 1);
+    lab.millis(50);
+    assert!(matches!(&*one_more.borrow(), Some(Err(AdmitRejection::Held { .. }))));
+    let ledger = bench.ledger.clone();
+    let mut request = wants(1);
+    request.attribution.agent = "other".parse().unwrap();
+    lab.exec
+        .block_on(async move { ledger.admit(request).await })
+        .expect("another agent has room");
+}
+
+/// The same for those that wait.
+#[test]
+fn one_agent_leaves_waiting_room_for_the_others() {
+    let mut lab = Lab::new();
+    lab.settings.max_waiters = 600;
+    let bench = lab.open(vec![budget(100)]);
+    lab.hold(&bench, 90);
+    let waiting: Vec<_> = (0..513).map(|_| lab.admit(&bench, 50)).collect();
+    lab.millis(50);
+    let held = waiting.iter().filter(|answer| answer.borrow().is_some()).count();
+    assert_eq!((held, bench.ledger.status().waiters), (1, 512));
+}
+
 #[test]
 fn a_full_wait_list_holds_at_once() {
     let mut lab = Lab::new();

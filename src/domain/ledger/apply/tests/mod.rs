@@ -18,8 +18,8 @@ use crate::domain::agent::AgentStatus;
 use crate::domain::id::{AgentId, BudgetId, EpochId, HoldId, PostingId, ReportId, TaskId};
 use crate::domain::ledger::auditor::{AuditParts, audit};
 use crate::domain::ledger::batch::{
-    Admit, Batch, Capture, Delta, LedgerRules, NewTrigger, Op, Outcome, Report, Resolve, ResolveTarget, Snapshot,
-    TriggerCause,
+    Admit, Batch, Capture, Delta, LedgerRules, NewTrigger, Op, Outcome, Report, ReportKey, Resolve, ResolveTarget,
+    Snapshot, TriggerCause,
 };
 use crate::domain::ledger::hold::Hold;
 use crate::domain::ledger::line::{Line, LineKey, LineRule, LineSpec, Response, Scope};
@@ -90,7 +90,7 @@ pub(super) fn line(budget: &str, limit: i64) -> LineSpec {
 
 pub(super) fn rolling(budget: &str, limit: i64, length_s: u32, bucket_s: u32) -> LineSpec {
     let mut spec = line(budget, limit);
-    spec.key.window = WindowInstance::UNBOUNDED;
+    spec.key.window = WindowInstance::ROLLING;
     spec.rule.rolling = Some((length_s, bucket_s));
     spec
 }
@@ -167,7 +167,7 @@ pub(super) struct Ledger {
     pub(super) holds: HashMap<HoldId, Hold>,
     pub(super) postings: Vec<Posting>,
     pub(super) entries: Vec<Entry>,
-    pub(super) reports: HashMap<(AgentId, ReportId), ([u8; 32], Option<PostingId>)>,
+    pub(super) reports: HashMap<ReportKey, ([u8; 32], Option<PostingId>)>,
     pub(super) agents: HashMap<AgentId, AgentStatus>,
     pub(super) triggers: Vec<NewTrigger>,
     pub(super) seq: i64,
@@ -205,8 +205,7 @@ impl Ledger {
         self.postings.extend(delta.postings);
         self.entries.extend(delta.entries);
         for seen in delta.reports {
-            self.reports
-                .insert((seen.agent, seen.report), (seen.digest, seen.posting));
+            self.reports.insert(seen.key, (seen.digest, seen.posting));
         }
         self.triggers.extend(delta.triggers);
     }

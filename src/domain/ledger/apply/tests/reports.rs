@@ -60,7 +60,7 @@ fn l6_what_was_metered_here_is_not_counted_again() {
         posting: Some(posting_id(1)),
     };
     assert_eq!(outcomes[2], recognised);
-    assert_eq!(ledger.reports[&(agent("a"), reported.report.clone())], ([7; 32], None));
+    assert_eq!(ledger.reports[&ReportKey::of(&reported)], ([7; 32], None));
     assert_eq!(
         ledger.one(5, Op::Report(reported.clone())),
         recognised,
@@ -153,7 +153,9 @@ fn no_sum_of_a_line_leaves_its_range() {
     assert_eq!(outcomes[9], Outcome::Rejected(LedgerRejection::Absurd));
     assert_eq!(ledger.sums(&day).0, 9_000_000_000);
     assert!(
-        !ledger.reports.contains_key(&(agent("a"), "r9".parse().unwrap())),
+        !ledger
+            .reports
+            .contains_key(&ReportKey::of(&report(9, 1_000_000_000, lines))),
         "it may be reported again"
     );
 }
@@ -184,4 +186,47 @@ fn what_no_budget_covers_is_posted_all_the_same() {
     ));
     assert_eq!(ledger.postings.len(), 1);
     assert!(ledger.entries.is_empty());
+}
+
+/// **C7**, **L2**: an agent cannot take the place of evidence by using its ids first.
+#[test]
+fn a_claim_never_stands_in_for_evidence() {
+    let (mut ledger, day) = (Ledger::default(), line("day", 100));
+    let lines = std::slice::from_ref(&day);
+    let claim = Report {
+        trust: Trust::Agent,
+        digest: [1; 32],
+        ..report(1, 1, lines)
+    };
+    let bill = Report {
+        trust: Trust::Operator,
+        digest: [2; 32],
+        posting: posting_id(2),
+        detail: Some("the bill".to_owned()),
+        ..report(1, 40, lines)
+    };
+    let outcomes = ledger.run(0, vec![Op::Report(claim.clone()), Op::Report(bill.clone())]);
+    assert_eq!(outcomes[1], Outcome::Posted { posting: posting_id(2) });
+    assert_eq!(ledger.sums(&day).0, 41);
+    let told = ledger.postings[1].detail.as_deref().unwrap();
+    assert!(
+        told.contains("also_claimed_by_agent") && told.contains("the bill"),
+        "{told}"
+    );
+
+    // Each is known by its own id from then on (L6).
+    for again in [&claim, &bill] {
+        let again = Report {
+            posting: posting_id(3),
+            ..again.clone()
+        };
+        let outcome = ledger.one(5, Op::Report(again.clone()));
+        assert!(matches!(outcome, Outcome::Unchanged { .. }), "{outcome:?}");
+        let other = Report {
+            digest: [9; 32],
+            ..again
+        };
+        let outcome = ledger.one(5, Op::Report(other));
+        assert!(matches!(outcome, Outcome::Rejected(LedgerRejection::ReportConflict(_))));
+    }
 }

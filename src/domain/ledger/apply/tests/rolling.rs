@@ -148,3 +148,29 @@ fn l2_what_went_past_a_bound_does_not_outstay_what_is_posted() {
     assert_eq!(ledger.line(&burst).posted, usd(0));
     assert_eq!(ledger.line(&burst).overage, usd(0));
 }
+
+/// A line that nothing was committed on for a while is what the next commit will make of it.
+#[test]
+fn an_idle_line_is_seen_without_what_is_over() {
+    let (mut ledger, spec) = (Ledger::default(), rolling("last", 10, 3_600, 60));
+    let lines = std::slice::from_ref(&spec);
+    ledger.run(0, vec![Op::Report(report(1, 25, lines))]);
+    let idle = ledger.line(&spec).clone();
+    let (posted, overage) = (idle.posted, idle.overage);
+    assert_eq!(idle.clone().as_of(at(3_599)), idle, "nothing is over yet");
+    let seen = idle.as_of(at(3_660));
+    assert!(posted > Usd::ZERO && overage > Usd::ZERO);
+    assert_eq!(
+        (seen.posted, seen.overage, seen.buckets.len()),
+        (Usd::ZERO, Usd::ZERO, 0)
+    );
+    // The same as the rules make of it.
+    ledger.one(3_660, Op::Rearm { line: spec.key.clone() });
+    assert_eq!(
+        ledger.line(&spec).clone(),
+        Line {
+            breached: ledger.line(&spec).breached,
+            ..seen
+        }
+    );
+}
