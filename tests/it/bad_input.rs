@@ -8,6 +8,7 @@ mod case;
 mod cases;
 
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -15,6 +16,7 @@ use self::case::{Case, Cases, request};
 use self::cases::{admin, credentials, holds, paths_and_hosts, reports};
 use crate::harness::raw::{Raw, RawAnswer, exchange};
 use crate::harness::site::Site;
+use crate::harness::wait;
 
 /// Stands in bodies that are refused; nothing of it may come back or be kept.
 const MARK: &str = "sk-live-4f9d8c7b6a";
@@ -197,7 +199,18 @@ async fn every_mistake_has_its_answer_and_leaves_the_ledger_as_it_was() {
         .await;
     assert_eq!(status, 200, "and it goes on");
     // What nobody can have spent is not posted, but it is on record that somebody said it.
-    assert!(site.audit().await.iter().any(|(action, _)| action == "claim_refused"));
+    wait::until(
+        "the refused claim in the audit log",
+        Duration::from_secs(60),
+        async || {
+            let entries = site.audit().await;
+            entries
+                .iter()
+                .any(|(action, _)| action == "claim_refused")
+                .then_some(())
+        },
+    )
+    .await;
     assert!(daemon.stop().await.success());
 }
 

@@ -44,6 +44,9 @@ where
     let mut running = FuturesUnordered::new();
     let mut accepted = BTreeSet::new();
     let mut already = BTreeSet::new();
+    // Members of a call that was refused as a whole. It may have worked for some of them before it was
+    // refused, so what is found done afterwards may be our own doing and is never called somebody else's.
+    let mut asked_before: BTreeSet<String> = BTreeSet::new();
     let mut refused: BTreeMap<String, Refused> = BTreeMap::new();
     let mut refused_for_now: Vec<(String, Refused)> = Vec::new();
     let mut failure: Option<CloudError> = None;
@@ -60,7 +63,7 @@ where
         };
         let error = match answer {
             Ok(down) => {
-                already.extend(down);
+                already.extend(down.into_iter().filter(|id| !asked_before.contains(id)));
                 accepted.extend(members);
                 continue;
             }
@@ -68,6 +71,7 @@ where
         };
         match scope(&error) {
             Scope::Member { .. } if members.len() > 1 => {
+                asked_before.extend(members.iter().cloned());
                 let second = members.split_off(members.len() / 2);
                 waiting.push_front(second);
                 waiting.push_front(members);
@@ -190,6 +194,32 @@ mod tests {
             ]
         );
         assert!(calls.get() <= 3 + 3 * 2 * 6, "{} calls", calls.get());
+    }
+
+    #[tokio::test]
+    async fn what_a_refused_call_may_have_done_is_ours() {
+        let stopped = RefCell::new(BTreeSet::new());
+        let run_half = |members: Vec<String>| {
+            // Stops what comes before the bad one, and only then refuses.
+            let mut down = Vec::new();
+            for id in &members {
+                if id == "i-0002" {
+                    return std::future::ready(Err(error(Some("OperationNotPermitted"), Retry::Never)));
+                }
+                if !stopped.borrow_mut().insert(id.clone()) {
+                    down.push(id.clone());
+                }
+            }
+            std::future::ready(Ok(down))
+        };
+        let limits = Limits { size: 50, parallel: 1 };
+        let done = run(&ids(0..4), limits, run_half).await.expect("it is settled");
+        assert_eq!((done.accepted.len(), done.refused.len()), (3, 1));
+        assert_eq!(
+            done.already,
+            Vec::<String>::new(),
+            "all of them were running when we began"
+        );
     }
 
     #[tokio::test]
