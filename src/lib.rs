@@ -54,4 +54,5 @@ pub mod ledger;
 pub mod ports;
 pub mod store;
 pub mod system;
+pub mod upstream;
 pub mod watch;

@@ -11,6 +11,7 @@ use super::budgets;
 use super::cloud;
 use super::cross;
 use super::environment::Environment;
+use super::gateway;
 use super::problem::{Problem, Problems, Severity};
 use super::reader::{EMPTY, Item, Table};
 use super::references::{References, reason};
@@ -18,6 +19,7 @@ use super::report::Report;
 use super::sections;
 use super::settings::Settings;
 use super::tree::{self, Layer, Origin};
+use super::upstreams;
 
 /// The manual, which is the defaults.
 pub const BUILT_IN: &str = include_str!("../../config.toml");
@@ -188,6 +190,9 @@ fn read(root: &Table<'_>, base: &Path, references: &References<'_>) -> Option<Se
     });
     let agents = agents::agents(root.get("agent"), base, references, guarded, regions);
     let budgets = budgets::budgets(root.get("budget"), &agents);
+    let gateway = section("gateway").and_then(|table| gateway::gateway(&table));
+    let insecure = gateway.as_ref().map(|gateway| gateway.insecure_upstream);
+    let upstreams = upstreams::upstreams(root.get("upstream"), references, insecure);
     root.finish();
 
     if let (Some(server), Some(ledger)) = (&server, &ledger) {
@@ -210,5 +215,7 @@ fn read(root: &Table<'_>, base: &Path, references: &References<'_>) -> Option<Se
         log: log?,
         agents: agents.whole.then_some(agents.list)?,
         budgets: budgets?,
+        gateway: gateway?,
+        upstreams: upstreams?,
     })
 }

@@ -21,5 +21,5 @@ mod rules;
 pub use answer::{Answer, ToolGate};
 pub use asked::{Asked, ContentFrom, OutputLimit};
 pub use rejection::CallRejection;
-pub use route::{Api, Metering, Route};
+pub use route::{Api, Metering, Route, is_plain};
 pub use rules::{CallRules, Unlisted};
