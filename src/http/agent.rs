@@ -249,7 +249,7 @@ async fn place_hold(
     let request = AdmitRequest {
         attribution,
         trust: Trust::Agent,
-        bound,
+        bound: bound.into(),
         ttl,
         wait,
     };
