@@ -16,6 +16,7 @@ mod cross;
 pub mod edit;
 pub mod environment;
 pub mod load;
+pub mod manifests;
 pub mod price_files;
 pub mod problem;
 mod reader;
