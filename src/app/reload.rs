@@ -17,6 +17,7 @@ use crate::intake::usage::IntakeSettings;
 use crate::killswitch::KillSettings;
 use crate::ledger::Ledger;
 use crate::ports::Store;
+use crate::tools::ToolSettings;
 use crate::watch::WatchSettings;
 
 /// What of the running daemon follows the config.
@@ -27,6 +28,7 @@ pub(super) struct Live {
     pub(super) intake: Arc<ArcSwap<IntakeSettings>>,
     pub(super) kill: Arc<ArcSwap<KillSettings>>,
     pub(super) watch: Arc<ArcSwap<WatchSettings>>,
+    pub(super) tools: Arc<ArcSwap<ToolSettings>>,
     pub(super) own_instance: Option<String>,
     pub(super) ledger: Ledger,
     pub(super) store: Arc<dyn Store>,
@@ -79,6 +81,7 @@ impl Live {
         self.kill
             .store(Arc::new(settings::kill(current, self.own_instance.as_ref())));
         self.watch.store(Arc::new(settings::watch(current)));
+        self.tools.store(Arc::new(settings::tools(current)));
         if let Err(unavailable) = self.ledger.set_rules(settings::budgets(current)).await {
             // New calls see them already, and the ledger goes on trying to write them into the lines.
             tracing::warn!(error = %unavailable, "the new limits are not yet written into the ledger's lines");

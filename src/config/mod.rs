@@ -17,6 +17,7 @@ pub mod edit;
 pub mod environment;
 mod gateway;
 pub mod load;
+pub mod manifests;
 pub mod price_files;
 pub mod problem;
 mod reader;

@@ -197,7 +197,7 @@ fn compare(old: &Settings, new: &Settings) -> Change {
             })*
         };
     }
-    sections!(storage, prices, reports, tasks, aws, gateway);
+    sections!(storage, prices, reports, tasks, tools, aws, gateway);
     if old.upstreams != new.upstreams {
         change.sections.push("upstream");
     }

@@ -18,6 +18,7 @@ use crate::domain::call::{Api, Unlisted};
 use crate::domain::containment::target::{CloudTargets, Guard, Region};
 use crate::domain::id::{AgentId, BudgetId, ServiceId};
 use crate::domain::ledger::batch::LedgerRules;
+use crate::domain::manifest::{Manifest, Rate};
 use crate::domain::money::Usd;
 
 #[derive(Debug, Clone, PartialEq)]
@@ -30,6 +31,7 @@ pub struct Settings {
     pub prices: Prices,
     pub reports: Reports,
     pub tasks: Tasks,
+    pub tools: Tools,
     pub aws: Aws,
     pub log: Log,
     /// Ids are unique.
@@ -153,6 +155,13 @@ pub struct Tasks {
     pub max_new_per_hour: u32,
 }
 
+/// `[tools]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tools {
+    /// Of a tool whose manifest gives it none.
+    pub default_rate: Rate,
+}
+
 /// `[aws]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Aws {
@@ -229,7 +238,9 @@ pub enum LogFormat {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Agent {
     pub id: AgentId,
-    pub manifest: Option<PathBuf>,
+    /// What it declares; without one none of its tools is authorized.
+    pub manifest: Option<Arc<Manifest>>,
+    pub manifest_file: Option<PathBuf>,
     /// `[agent.aws]`: its cloud side, if it has one. Empty regions mean every enabled region.
     pub cloud: Option<CloudTargets>,
 }
