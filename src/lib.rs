@@ -46,6 +46,7 @@ pub mod cli;
 pub mod cloud;
 pub mod config;
 pub mod domain;
+pub mod gateway;
 pub mod hooks;
 pub mod http;
 pub mod intake;

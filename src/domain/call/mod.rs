@@ -14,12 +14,14 @@
 
 mod answer;
 mod asked;
+mod interim;
 mod rejection;
 mod route;
 mod rules;
 
 pub use answer::{Answer, ToolGate};
 pub use asked::{Asked, ContentFrom, OutputLimit};
+pub use interim::*;
 pub use rejection::CallRejection;
 pub use route::{Api, Metering, Route, is_plain};
 pub use rules::{CallRules, Unlisted};
