@@ -67,6 +67,7 @@ pub(super) async fn prepare(target: &Target, body: &Bytes, catalogue: &Catalogue
         });
     }
     let mut asked = read(target, route, body).await?;
+    asked.widened = target.widened;
     let rules = &target.rules;
     if let Some(manifest) = &rules.manifest {
         if let Some(model) = &asked.model {

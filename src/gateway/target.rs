@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use super::failure::CallFailure;
 use super::settings::{AgentRules, CallLimits, GatewaySettings, Provider};
-use crate::domain::call::{Api, CallRejection, Metering, Route, headers};
+use crate::domain::call::{self, Api, CallRejection, Metering, Route, Widened};
 use crate::domain::id::{AgentId, TaskId};
 use crate::domain::money::Usd;
 use crate::domain::rejection::Rejection;
@@ -54,6 +54,8 @@ pub struct Target {
     pub(super) limits: CallLimits,
     pub(super) way: Way,
     pub(super) task: TaskId,
+    /// What its headers lift of its model's limits.
+    pub(super) widened: Widened,
     /// What is forwarded of its headers, our credential among them.
     forwarded: HeaderMap,
     path_and_query: String,
@@ -77,9 +79,9 @@ impl Target {
             return Err(CallRejection::Encoded(named).into());
         }
         let task = task(&head.headers)?;
-        let (mut forwarded, query) = match way {
+        let (mut forwarded, query, widened) = match way {
             Way::Known(route) => known(route, &head, rules)?,
-            Way::Ceiling(_) => (as_declared(&head.headers), head.query.clone()),
+            Way::Ceiling(_) => (as_declared(&head.headers), head.query.clone(), Widened::default()),
         };
         forwarded.insert(ACCEPT_ENCODING, IDENTITY);
         if let Some((name, value)) = &provider.credential {
@@ -95,6 +97,7 @@ impl Target {
             limits: settings.limits,
             way,
             task,
+            widened,
             forwarded,
             path_and_query,
             head,
@@ -172,9 +175,23 @@ fn task(headers: &HeaderMap) -> Result<TaskId, Rejection> {
     }
 }
 
-fn known(route: Route, head: &CallHead, rules: &AgentRules) -> Result<(HeaderMap, Option<String>), CallFailure> {
-    let _ = (route, head, rules, headers::PLACEHOLDER);
-    Ok((as_declared(&head.headers), head.query.clone()))
+/// What is forwarded of a call on a route that is known: headers and query by their lists.
+fn known(
+    route: Route,
+    head: &CallHead,
+    rules: &AgentRules,
+) -> Result<(HeaderMap, Option<String>, Widened), CallRejection> {
+    // What is no plain text is on no list of values, and in no header that passes as it is.
+    let plain = head.headers.iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
+    let passed = call::forward(route.api(), plain, &rules.calls)?;
+    let mut forwarded = HeaderMap::with_capacity(passed.headers.len() + 4);
+    for (name, value) in passed.headers {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+            forwarded.append(name, value);
+        }
+    }
+    let query = call::query(route, head.query.as_deref())?;
+    Ok((forwarded, query, passed.widened))
 }
 
 /// What goes with a request that its operator lets through as it is.

@@ -15,13 +15,27 @@
 mod answer;
 mod asked;
 mod interim;
+mod bound;
+mod draft;
+mod expansion;
+mod fields;
+mod headers;
+mod read;
 mod rejection;
 mod route;
 mod rules;
+mod schema;
+mod walk;
+
+#[cfg(test)]
+mod tests;
 
 pub use answer::{Answer, ToolGate};
-pub use asked::{Asked, ContentFrom, OutputLimit};
 pub use interim::*;
+pub use asked::{Asked, ContentFrom, OutputLimit, Widened};
+pub use bound::bound;
+pub use headers::{Forwarded, forward, query};
+pub use read::read;
 pub use rejection::CallRejection;
 pub use route::{Api, Metering, Route, is_plain};
 pub use rules::{CallRules, Unlisted};
