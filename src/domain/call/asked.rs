@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
+use super::media::Media;
 use super::route::Route;
 use crate::domain::id::ModelId;
 use crate::domain::money::Usd;
@@ -52,6 +53,8 @@ pub struct Asked {
     pub strip_usage: bool,
     /// The request's own limit was above the rules' and is lowered to this.
     pub clamped: Option<u64>,
+    /// What a route that is no conversation is billed by.
+    pub media: Option<Media>,
     pub(super) draft: Draft,
 }
 

@@ -14,12 +14,17 @@
 
 mod answer;
 mod asked;
+pub mod audio;
+mod form;
+mod media;
 mod rejection;
 mod route;
 mod rules;
 
 pub use answer::{Answer, ToolGate};
 pub use asked::{Asked, ContentFrom, OutputLimit};
+pub use form::FormPart;
+pub use media::{Images, Media, Speech, Transcription, read_form};
 pub use rejection::CallRejection;
 pub use route::{Api, Metering, Route};
 pub use rules::{CallRules, Unlisted};
