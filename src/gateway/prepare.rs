@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::failure::CallFailure;
 use super::form;
-use super::target::{Target, Way};
+use super::target::{BodyKind, Target, Way};
 use crate::domain::call::{self, Asked, CallRejection, Route};
 use crate::domain::ledger::bound::Bound;
 use crate::domain::ledger::posting::Attribution;
@@ -108,7 +108,7 @@ pub(super) async fn prepare(target: &Target, body: &Bytes, catalogue: &Catalogue
 }
 
 async fn read(target: &Target, route: Route, body: &Bytes) -> Result<Asked, CallFailure> {
-    if route.takes_form() {
+    if target.body_kind() == BodyKind::Form {
         let content_type = target.content_type().and_then(|value| value.to_str().ok()).unwrap_or_default();
         let parts = form::split(content_type, body.clone()).await?;
         let (rules, body) = (Arc::clone(&target.rules), body.clone());
@@ -147,7 +147,7 @@ impl Price {
         let least = self.bound.least();
         let bytes = LARGE + 1;
         let refined = heavy(bytes, move || match call::refine(&asked) {
-            Some(refined) => call::bound(&refined, &entry, &rules.calls).map(Some).map_err(Rejection::from),
+            Some(refined) => call::bound(&refined, &entry, &rules.calls).map(Some),
             None => Ok(None),
         });
         Ok(refined.await?.filter(|bound| bound.least() < least))

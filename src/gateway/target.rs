@@ -117,9 +117,19 @@ impl Target {
         match self.way {
             Way::Ceiling(_) => BodyKind::Any,
             Way::Known(_) if self.head.method != Method::POST => BodyKind::None,
+            // The one route whose requests come in both forms.
+            Way::Known(Route::ImageEdits) if self.is_json() => BodyKind::Json,
             Way::Known(route) if route.takes_form() => BodyKind::Form,
             Way::Known(_) => BodyKind::Json,
         }
+    }
+
+    fn is_json(&self) -> bool {
+        let essence = |value: &HeaderValue| {
+            let text = value.to_str().unwrap_or_default();
+            text.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json")
+        };
+        self.content_type().is_some_and(essence)
     }
 
     pub(super) fn is_free(&self) -> bool {

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::draft::Draft;
 use super::rejection::CallRejection;
+use super::media::Media;
 use super::route::Route;
 use crate::domain::id::ModelId;
 use crate::domain::money::Usd;
@@ -70,6 +71,8 @@ pub struct Asked {
     /// The request's own limit was above the rules' and is lowered to this.
     pub clamped: Option<u64>,
     pub widened: Widened,
+    /// What a route that is no conversation is billed by.
+    pub media: Option<Media>,
     pub(super) draft: Draft,
 }
 

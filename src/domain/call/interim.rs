@@ -2,9 +2,7 @@
 use bytes::Bytes;
 use super::*;
 use crate::domain::rejection::Rejection;
-pub fn read_form(_: Route, _: &Bytes, _: &[FormPart], _: &CallRules) -> Result<Asked, Rejection> { Err(CallRejection::Absurd.into()) }
 pub fn refine(_: &Asked) -> Option<Asked> { None }
-pub struct FormPart;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("x")]
 pub struct AnswerRejection;
