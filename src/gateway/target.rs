@@ -104,6 +104,11 @@ impl Target {
         })
     }
 
+    /// The headers of the request, as they came.
+    pub fn headers(&self) -> &HeaderMap {
+        &self.head.headers
+    }
+
     pub fn agent(&self) -> &AgentId {
         &self.head.agent
     }
