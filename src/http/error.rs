@@ -10,6 +10,7 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
+use crate::domain::call::CallRejection;
 use crate::domain::ledger::batch::LedgerRejection;
 use crate::domain::rejection::Rejection;
 use crate::killswitch::PassError;
@@ -67,9 +68,10 @@ impl Failure {
 
     fn retry_after_s(&self) -> Option<u64> {
         let seconds = match self {
-            Self::Rejected(Rejection::Held { retry_after_s }) | Self::Unavailable { retry_after_s, .. } => {
-                *retry_after_s
-            }
+            Self::Rejected(
+                Rejection::Held { retry_after_s } | Rejection::Call(CallRejection::ToolRate { retry_after_s, .. }),
+            )
+            | Self::Unavailable { retry_after_s, .. } => *retry_after_s,
             Self::Rejected(Rejection::Paused { .. } | Rejection::TooManyTasks { .. }) => MAX_RETRY_AFTER_S,
             Self::Rejected(_) | Self::Internal => return None,
         };
@@ -95,6 +97,7 @@ fn status(rejection: &Rejection) -> StatusCode {
         Rejection::Field { .. } | Rejection::BatchRefused { .. } | Rejection::PriceUnknown { .. } => {
             StatusCode::UNPROCESSABLE_ENTITY
         }
+        Rejection::Call(rejection) => call_status(rejection),
         Rejection::OperatorOnly { .. } | Rejection::Contained { .. } => StatusCode::FORBIDDEN,
         Rejection::Paused { .. } => StatusCode::SERVICE_UNAVAILABLE,
         Rejection::NoBudget | Rejection::Budget { .. } => StatusCode::PAYMENT_REQUIRED,
@@ -110,6 +113,27 @@ fn status(rejection: &Rejection) -> StatusCode {
             }
             LedgerRejection::Absurd | LedgerRejection::Negative => StatusCode::UNPROCESSABLE_ENTITY,
         },
+    }
+}
+
+fn call_status(rejection: &CallRejection) -> StatusCode {
+    match rejection {
+        CallRejection::UnknownUpstream(_) => StatusCode::NOT_FOUND,
+        CallRejection::AmbiguousPath
+        | CallRejection::QueryNotKnown(_)
+        | CallRejection::Header { .. }
+        | CallRejection::FieldUnknown { .. }
+        | CallRejection::Field { .. }
+        | CallRejection::ContextUnknown(_)
+        | CallRejection::Absurd => StatusCode::BAD_REQUEST,
+        CallRejection::Encoded(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        CallRejection::RouteNotMetered { .. }
+        | CallRejection::ServerTool { .. }
+        | CallRejection::ModelNotInManifest(_)
+        | CallRejection::ToolNotInManifest(_)
+        | CallRejection::ToolBlacklisted(_)
+        | CallRejection::NoManifest => StatusCode::FORBIDDEN,
+        CallRejection::ToolRate { .. } => StatusCode::TOO_MANY_REQUESTS,
     }
 }
 
