@@ -28,6 +28,7 @@ use crate::intake::usage::Intake;
 use crate::killswitch::KillSwitch;
 use crate::ledger::{self, Deps, Ledger};
 use crate::ports::{Clock, Cloud, Entropy, LineQuery, Notifier, Store};
+use crate::tools::Tools;
 use crate::watch::Watch;
 
 /// What the daemon stands on: the sides of the ports.
@@ -80,6 +81,7 @@ impl Daemon {
         let intake_settings = Arc::new(ArcSwap::from_pointee(settings::intake(&current)));
         let kill_settings = Arc::new(ArcSwap::from_pointee(settings::kill(&current, own_instance.as_ref())));
         let watch_settings = Arc::new(ArcSwap::from_pointee(settings::watch(&current)));
+        let tool_settings = Arc::new(ArcSwap::from_pointee(settings::tools(&current)));
         let mut supervisor = Supervisor::new();
 
         let deps = Deps {
@@ -184,6 +186,7 @@ impl Daemon {
             intake: intake_settings,
             kill: kill_settings,
             watch: watch_settings,
+            tools: Arc::clone(&tool_settings),
             own_instance,
             reloading: tokio::sync::Mutex::default(),
             ledger: ledger.clone(),
@@ -199,6 +202,7 @@ impl Daemon {
             store: Arc::clone(&store),
             catalogue: Arc::clone(&catalogue),
             refusals: Arc::clone(&audit.refusals),
+            tools: Tools::new(tool_settings, Arc::clone(&clock)),
             clock: Arc::clone(&clock),
             limits,
             desk: Desk::default(),

@@ -1,6 +1,7 @@
 //! From the config to each room's own settings, so that no room knows the config.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::SignedDuration;
 
@@ -15,6 +16,7 @@ use crate::http::serve::ServeLimits;
 use crate::intake::usage::IntakeSettings;
 use crate::killswitch::KillSettings;
 use crate::ledger::LedgerSettings;
+use crate::tools::ToolSettings;
 use crate::watch::WatchSettings;
 
 pub(super) fn ledger(settings: &Settings, pace: u32) -> LedgerSettings {
@@ -57,6 +59,15 @@ pub(super) fn intake(settings: &Settings) -> IntakeSettings {
         max_future: signed(settings.reports.max_future),
         max_age: signed(settings.reports.max_age),
         max_new_tasks: settings.tasks.max_new_per_hour,
+    }
+}
+
+pub(super) fn tools(settings: &Settings) -> ToolSettings {
+    let declared = settings.agents.iter();
+    let declared = declared.filter_map(|agent| Some((agent.id.clone(), Arc::clone(agent.manifest.as_ref()?))));
+    ToolSettings {
+        manifests: declared.collect(),
+        default_rate: settings.tools.default_rate,
     }
 }
 

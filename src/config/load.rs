@@ -11,6 +11,7 @@ use super::budgets;
 use super::cloud;
 use super::cross;
 use super::environment::Environment;
+use super::manifests;
 use super::problem::{Problem, Problems, Severity};
 use super::reader::{EMPTY, Item, Table};
 use super::references::{References, reason};
@@ -180,6 +181,7 @@ fn read(root: &Table<'_>, base: &Path, references: &References<'_>) -> Option<Se
     let prices = section("prices").and_then(|table| sections::prices(&table, base, references));
     let reports = section("reports").and_then(|table| sections::reports(&table));
     let tasks = section("tasks").and_then(|table| sections::tasks(&table));
+    let tools = section("tools").and_then(|table| manifests::tools(&table));
     let aws = section("aws").and_then(|table| cloud::aws(&table));
     let log = section("log").and_then(|table| sections::log(&table));
     let nobody = std::collections::BTreeSet::new();
@@ -206,6 +208,7 @@ fn read(root: &Table<'_>, base: &Path, references: &References<'_>) -> Option<Se
         prices: prices?,
         reports: reports?,
         tasks: tasks?,
+        tools: tools?,
         aws: aws?.aws,
         log: log?,
         agents: agents.whole.then_some(agents.list)?,

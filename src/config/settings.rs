@@ -16,6 +16,7 @@ use crate::domain::budget::Budget;
 use crate::domain::containment::target::{CloudTargets, Guard, Region};
 use crate::domain::id::{AgentId, BudgetId};
 use crate::domain::ledger::batch::LedgerRules;
+use crate::domain::manifest::{Manifest, Rate};
 use crate::domain::money::Usd;
 
 #[derive(Debug, Clone, PartialEq)]
@@ -28,6 +29,7 @@ pub struct Settings {
     pub prices: Prices,
     pub reports: Reports,
     pub tasks: Tasks,
+    pub tools: Tools,
     pub aws: Aws,
     pub log: Log,
     /// Ids are unique.
@@ -148,6 +150,13 @@ pub struct Tasks {
     pub max_new_per_hour: u32,
 }
 
+/// `[tools]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tools {
+    /// Of a tool whose manifest gives it none.
+    pub default_rate: Rate,
+}
+
 /// `[aws]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Aws {
@@ -182,7 +191,9 @@ pub enum LogFormat {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Agent {
     pub id: AgentId,
-    pub manifest: Option<PathBuf>,
+    /// What it declares; without one none of its tools is authorized.
+    pub manifest: Option<Arc<Manifest>>,
+    pub manifest_file: Option<PathBuf>,
     /// `[agent.aws]`: its cloud side, if it has one. Empty regions mean every enabled region.
     pub cloud: Option<CloudTargets>,
 }

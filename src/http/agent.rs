@@ -22,6 +22,7 @@ use super::auth::{KeyRing, check_host};
 use super::body::{self, BodyLimits, Desk, Format};
 use super::error::Failure;
 use super::path::Path;
+use super::tools;
 use super::view;
 use crate::audit::Refusals;
 use crate::domain::audit::NewAudit;
@@ -35,6 +36,7 @@ use crate::domain::wire::json::{JsonLimits, parse_strict};
 use crate::intake::usage::{Encoding, Intake, IntakeFailure, Receipt, Source};
 use crate::ledger::{AdmitRejection, AdmitRequest, CaptureRequest, Ledger};
 use crate::ports::{Clock, Store};
+use crate::tools::Tools;
 
 /// What the agent side needs.
 pub struct AgentApi {
@@ -46,6 +48,8 @@ pub struct AgentApi {
     pub store: Arc<dyn Store>,
     pub clock: Arc<dyn Clock>,
     pub catalogue: Arc<ArcSwap<Catalogue>>,
+    /// The agents' manifests, and how often each tool was used.
+    pub tools: Tools,
     /// Refused holds on their way to the audit log (D3).
     pub refusals: Arc<Refusals>,
     pub limits: BodyLimits,
@@ -63,6 +67,7 @@ pub fn router(api: Arc<AgentApi>) -> Router {
         .route("/v1/holds/{id}", get(show_hold).delete(void_hold))
         .route("/v1/holds/{id}/capture", post(capture_hold))
         .route("/v1/budget", get(budget))
+        .route("/v1/tools/authorize", post(tools::authorize))
         .fallback(async || Failure::from(Rejection::NoSuchPath))
         .method_not_allowed_fallback(async || Failure::from(Rejection::MethodNotAllowed))
         .layer(middleware::from_fn_with_state(Arc::clone(&api), authenticate))
@@ -101,7 +106,7 @@ async fn authenticate(State(api): State<Arc<AgentApi>>, mut request: Request, ne
 
 /// The agent whose key the request carries.
 #[derive(Debug, Clone)]
-struct Caller(AgentId);
+pub(super) struct Caller(pub(super) AgentId);
 
 type Me = axum::Extension<Caller>;
 
@@ -271,28 +276,33 @@ async fn place_hold(
         Err(AdmitRejection::Refused(refusal)) => {
             let state = api.store.agent(&agent).await?;
             let rejection = Rejection::from_refusal(refusal, bound, state.since, &state.reason);
-            Err(refused(&api, &agent, rejection, bound))
+            Err(refused_hold(&api, &agent, rejection, bound))
         }
         Err(AdmitRejection::Held { retry_after }) => {
             let rejection = Rejection::Held {
                 retry_after_s: retry_after.as_secs(),
             };
-            Err(refused(&api, &agent, rejection, bound))
+            Err(refused_hold(&api, &agent, rejection, bound))
         }
         Err(AdmitRejection::Invalid(rejection)) => Err(Rejection::Ledger(rejection).into()),
         Err(AdmitRejection::Unavailable(unavailable)) => Err(unavailable.into()),
     }
 }
 
+fn refused_hold(api: &AgentApi, agent: &AgentId, rejection: Rejection, bound: Usd) -> Failure {
+    let evidence = json!({ "code": rejection.code(), "bound_usd": bound.to_string() });
+    refused(api, agent, rejection, &evidence)
+}
+
 /// A refusal is a decision: it goes into the audit log, folded with others of its kind (D3).
-fn refused(api: &AgentApi, agent: &AgentId, rejection: Rejection, bound: Usd) -> Failure {
+pub(super) fn refused(api: &AgentApi, agent: &AgentId, rejection: Rejection, evidence: &Value) -> Failure {
     let entry = NewAudit {
         at: api.clock.now(),
         actor: "backstop".to_owned(),
         action: "refused".to_owned(),
         agent: Some(agent.clone()),
         reason: rejection.to_string(),
-        evidence: json!({ "code": rejection.code(), "bound_usd": bound.to_string() }).to_string(),
+        evidence: evidence.to_string(),
     };
     api.refusals.note(rejection.code(), entry);
     rejection.into()

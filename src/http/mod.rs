@@ -11,4 +11,5 @@ pub mod body;
 pub mod error;
 mod path;
 pub mod serve;
+mod tools;
 mod view;
