@@ -98,6 +98,7 @@ impl KillSwitch {
                 by: String::new(),
                 at: now,
                 only: only.to_vec(),
+                lines_checked: true,
             })),
             ..live
         };

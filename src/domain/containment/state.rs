@@ -63,6 +63,10 @@ pub struct RestoreRequest {
     pub at: Timestamp,
     /// Machines to start again, by stable id or plain instance id; all if empty.
     pub only: Vec<String>,
+    /// The agent's lines were looked at after the reset had begun. Until then nothing is put back: what
+    /// overtook the reset was judged while the agent was still contained, and only this look finds it.
+    #[serde(default)]
+    pub lines_checked: bool,
 }
 
 /// What the last observation proved (C3).
