@@ -106,7 +106,7 @@ async fn opening_again_finds_everything_and_migrates_nothing() {
         .fetch_all(&mut shell(&path(&dir)).await)
         .await
         .unwrap();
-    assert_eq!(versions, [1, 2]);
+    assert_eq!(versions, [1, 2, 3]);
 }
 
 #[tokio::test]

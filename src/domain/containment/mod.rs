@@ -8,6 +8,7 @@ pub mod coverage;
 pub mod deny;
 pub mod guard;
 pub mod image;
+pub mod memory;
 pub mod observed;
 pub mod plan;
 pub mod restore;

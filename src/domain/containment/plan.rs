@@ -19,6 +19,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::image::{Before, BeforeImage};
+use super::memory::unlisted_regions;
 use super::observed::{Instance, PrincipalState};
 use super::revoke::plan_principals;
 use super::state::{Containment, Mode, StillBurning};
@@ -276,19 +277,11 @@ pub fn plan(input: &PlanInput<'_>) -> Plan {
                     .map(|view| plan_region(frame, view, &principals.profiles))
                     .collect();
             }
-            Err(why) => plan.unseen.push(unlisted_regions(why)),
+            Err(why) => plan.unseen.push(unlisted_regions(why, 0)),
         }
     }
     plan.principals = principals;
     plan
-}
-
-/// What is said when the regions could not be listed: anything may run in any of them.
-pub fn unlisted_regions(why: &str) -> StillBurning {
-    StillBurning {
-        resource: "regions".to_owned(),
-        why: format!("the account's regions could not be listed: {why}"),
-    }
 }
 
 /// Roles that the agent may have assumed and that are not its declared own: a session that it took
