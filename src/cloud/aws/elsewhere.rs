@@ -46,6 +46,18 @@ pub(super) async fn first_answer<T, F>(regions: Vec<Region>, ask: impl Fn(Region
 where
     F: Future<Output = Result<T, CloudError>>,
 {
+    race(regions, || tokio::time::sleep(PATIENCE), ask).await
+}
+
+async fn race<T, S, F>(
+    regions: Vec<Region>,
+    patience: impl Fn() -> S,
+    ask: impl Fn(Region) -> F,
+) -> Result<T, CloudError>
+where
+    S: Future<Output = ()>,
+    F: Future<Output = Result<T, CloudError>>,
+{
     let mut waiting = regions.into_iter().enumerate();
     let mut asked = FuturesUnordered::new();
     let mut home_error = None;
@@ -54,14 +66,13 @@ where
             let answer = ask(region);
             asked.push(async move { (place, answer.await) });
         }
-        let patience = if waiting.len() == 0 { Duration::MAX } else { PATIENCE };
-        let mut over = pin!(tokio::time::sleep(patience));
+        let mut over = pin!(patience());
         // Until an answer, or until it is the next one's turn.
         loop {
             let answered = tokio::select! {
                 biased;
                 answered = asked.next() => answered,
-                () = &mut over => break,
+                () = &mut over, if waiting.len() > 0 => break,
             };
             match answered {
                 Some((_, Ok(answer))) => return Ok(answer),
@@ -115,17 +126,28 @@ mod tests {
         }
     }
 
-    /// Asks from Frankfurt; each region answers after its seconds. Which were asked, and what came of it.
-    async fn asked(answers: &[(&str, u64, Result<(), Retry>)]) -> (Result<String, CloudError>, Vec<String>) {
+    /// Asks from Frankfurt; each region answers when its turn has come so many times, or never. What came
+    /// of it, and which were asked. `patient` waits for an answer, whoever else could be asked.
+    async fn asked(
+        patient: bool,
+        answers: &[(&str, u32, Result<(), Retry>)],
+    ) -> (Result<String, CloudError>, Vec<String>) {
         let log = Mutex::new(Vec::new());
-        let answer = first_answer(candidates(&Region("eu-central-1".to_owned())), |region| {
+        let patience = || async move {
+            if patient {
+                std::future::pending::<()>().await;
+            }
+        };
+        let answer = race(candidates(&Region("eu-central-1".to_owned())), patience, |region| {
             log.lock().unwrap().push(region.0.clone());
             let answer = answers.iter().find(|(name, _, _)| *name == region.0).copied();
             async move {
-                let Some((_, seconds, answer)) = answer else {
+                let Some((_, turns, answer)) = answer else {
                     return std::future::pending().await;
                 };
-                tokio::time::sleep(Duration::from_secs(seconds)).await;
+                for _ in 0..turns {
+                    tokio::task::yield_now().await;
+                }
                 answer
                     .map(|()| region.0.clone())
                     .map_err(|retry| failed(&region, retry))
@@ -147,41 +169,48 @@ mod tests {
         assert_eq!(names(""), ["", "us-east-1", "eu-west-1"]);
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn the_home_region_alone_is_asked_while_it_answers() {
-        let (answer, log) = asked(&[("eu-central-1", 1, Ok(()))]).await;
+        let (answer, log) = asked(true, &[("eu-central-1", 1, Ok(()))]).await;
         assert_eq!((answer.unwrap().as_str(), log.len()), ("eu-central-1", 1));
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn another_answers_for_one_that_fails_or_hangs() {
         let down = Err(Retry::Transient);
-        let (answer, log) = asked(&[("eu-central-1", 0, down), ("us-east-1", 1, Ok(()))]).await;
+        let (answer, log) = asked(true, &[("eu-central-1", 0, down), ("us-east-1", 1, Ok(()))]).await;
         assert_eq!((answer.unwrap().as_str(), log.len()), ("us-east-1", 2));
-        let (answer, log) = asked(&[("us-east-1", 0, down), ("eu-west-1", 0, Ok(()))]).await;
+        let (answer, log) = asked(false, &[("us-east-1", 0, down), ("eu-west-1", 0, Ok(()))]).await;
         assert_eq!((answer.unwrap().as_str(), log.len()), ("eu-west-1", 3));
         // Slow is not down: the first answer counts, whoever gives it.
-        let (answer, _) = asked(&[("eu-central-1", 3, Ok(())), ("us-east-1", 9, Ok(()))]).await;
+        let (answer, _) = asked(false, &[("eu-central-1", 9, Ok(())), ("us-east-1", 30, Ok(()))]).await;
         assert_eq!(answer.unwrap(), "eu-central-1");
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn the_home_region_is_believed_when_it_refuses_and_others_are_not() {
         let no = Err(Retry::Never);
-        let (answer, log) = asked(&[("eu-central-1", 0, no)]).await;
+        let (answer, log) = asked(true, &[("eu-central-1", 0, no)]).await;
         assert_eq!((answer.unwrap_err().retry, log.len()), (Retry::Never, 1));
-        let (answer, _) = asked(&[("eu-central-1", 5, Ok(())), ("us-east-1", 0, no), ("eu-west-1", 0, no)]).await;
+        let (answer, _) = asked(
+            false,
+            &[("eu-central-1", 5, Ok(())), ("us-east-1", 0, no), ("eu-west-1", 0, no)],
+        )
+        .await;
         assert_eq!(answer.unwrap(), "eu-central-1");
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn when_nobody_answers_the_home_regions_error_is_told() {
         let down = Err(Retry::Transient);
-        let (answer, log) = asked(&[
-            ("eu-central-1", 5, down),
-            ("us-east-1", 0, Err(Retry::Never)),
-            ("eu-west-1", 0, down),
-        ])
+        let (answer, log) = asked(
+            false,
+            &[
+                ("eu-central-1", 5, down),
+                ("us-east-1", 0, Err(Retry::Never)),
+                ("eu-west-1", 0, down),
+            ],
+        )
         .await;
         let error = answer.unwrap_err();
         assert_eq!(error.region, Some(Region("eu-central-1".to_owned())));

@@ -7,6 +7,7 @@
 pub mod coverage;
 pub mod deny;
 pub mod guard;
+pub mod hourly;
 pub mod image;
 pub mod memory;
 pub mod observed;

@@ -18,6 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
+use super::hourly::Hourly;
 use super::image::{Before, BeforeImage};
 use super::memory::unlisted_regions;
 use super::observed::{Instance, PrincipalState};
@@ -178,6 +179,16 @@ pub struct RegionPlan {
     pub guarded: Vec<String>,
     /// Matches outside the declared accounts and regions: a person is asked.
     pub ask: Vec<ForeignMatch>,
+    /// What each of the agent's machines costs an hour, by instance id: those that run, and those that ran
+    /// before we stopped them.
+    pub costs: BTreeMap<String, MachineCost>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MachineCost {
+    pub instance_type: String,
+    pub hourly: Hourly,
+    pub runs: bool,
 }
 
 impl RegionPlan {
@@ -196,6 +207,7 @@ impl RegionPlan {
             unseen: Vec::new(),
             guarded: Vec::new(),
             ask: Vec::new(),
+            costs: BTreeMap::new(),
         }
     }
 
