@@ -15,7 +15,7 @@
 mod answer;
 mod asked;
 pub mod audio;
-mod form;
+pub mod form;
 mod media;
 mod rejection;
 mod route;
