@@ -22,7 +22,7 @@
 mod ends;
 mod failure;
 mod flight;
-pub mod form;
+mod form;
 mod hold;
 mod park;
 mod prepare;

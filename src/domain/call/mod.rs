@@ -19,7 +19,7 @@ mod bound;
 mod draft;
 mod expansion;
 mod fields;
-mod form;
+pub mod form;
 mod headers;
 mod interim;
 mod media;

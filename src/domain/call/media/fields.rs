@@ -252,11 +252,7 @@ impl Fields {
     }
 
     /// One of these words.
-    pub(super) fn one_of(
-        &self,
-        name: &str,
-        words: &'static [&'static str],
-    ) -> Result<Option<&'static str>, Rejection> {
+    pub(super) fn one_of(&self, name: &str, words: &'static [&'static str]) -> Result<Option<&'static str>, Rejection> {
         let Some(text) = self.text(name)? else { return Ok(None) };
         match words.iter().find(|word| **word == text) {
             Some(word) => Ok(Some(word)),
@@ -318,12 +314,12 @@ impl Fields {
 fn is_key(rest: &str) -> bool {
     rest.len() <= 64
         && rest.ends_with(']')
-        && rest
-            .split_inclusive(']')
-            .all(|key| match key.strip_prefix('[').and_then(|key| key.strip_suffix(']')) {
+        && rest.split_inclusive(']').all(
+            |key| match key.strip_prefix('[').and_then(|key| key.strip_suffix(']')) {
                 Some(key) => !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'),
                 None => false,
-            })
+            },
+        )
 }
 
 /// A whole number in the one spelling that every reader of a form takes for the same.
