@@ -17,9 +17,11 @@ mod asked;
 mod rejection;
 mod route;
 mod rules;
+mod stream;
 
-pub use answer::{Answer, ToolGate};
+pub use answer::{Answer, AnswerRejection, ToolGate, UsageFault, read_answer};
 pub use asked::{Asked, ContentFrom, OutputLimit};
 pub use rejection::CallRejection;
 pub use route::{Api, Metering, Route};
 pub use rules::{CallRules, Unlisted};
+pub use stream::{StreamFault, StreamMeter, StreamRules, error_event};
