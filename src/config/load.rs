@@ -11,6 +11,7 @@ use super::budgets;
 use super::cloud;
 use super::cross;
 use super::environment::Environment;
+use super::gateway;
 use super::manifests;
 use super::problem::{Problem, Problems, Severity};
 use super::reader::{EMPTY, Item, Table};
@@ -19,6 +20,7 @@ use super::report::Report;
 use super::sections;
 use super::settings::Settings;
 use super::tree::{self, Layer, Origin};
+use super::upstreams;
 
 /// The manual, which is the defaults.
 pub const BUILT_IN: &str = include_str!("../../config.toml");
@@ -190,6 +192,9 @@ fn read(root: &Table<'_>, base: &Path, references: &References<'_>) -> Option<Se
     });
     let agents = agents::agents(root.get("agent"), base, references, guarded, regions);
     let budgets = budgets::budgets(root.get("budget"), &agents);
+    let gateway = section("gateway").and_then(|table| gateway::gateway(&table));
+    let insecure = gateway.as_ref().map(|gateway| gateway.insecure_upstream);
+    let upstreams = upstreams::upstreams(root.get("upstream"), references, insecure);
     root.finish();
 
     if let (Some(server), Some(ledger)) = (&server, &ledger) {
@@ -213,5 +218,7 @@ fn read(root: &Table<'_>, base: &Path, references: &References<'_>) -> Option<Se
         log: log?,
         agents: agents.whole.then_some(agents.list)?,
         budgets: budgets?,
+        gateway: gateway?,
+        upstreams: upstreams?,
     })
 }

@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 use super::auth::{KeyRing, check_host};
 use super::body::{self, BodyLimits, Desk, Format};
 use super::error::Failure;
+use super::gateway;
 use super::path::Path;
 use super::tools;
 use super::view;
@@ -33,6 +34,7 @@ use crate::domain::price::Catalogue;
 use crate::domain::rejection::Rejection;
 use crate::domain::report::{self, Charge, parse_capture, parse_hold};
 use crate::domain::wire::json::{JsonLimits, parse_strict};
+use crate::gateway::Gateway;
 use crate::intake::usage::{Encoding, Intake, IntakeFailure, Receipt, Source};
 use crate::ledger::{AdmitRejection, AdmitRequest, CaptureRequest, Ledger};
 use crate::ports::{Clock, Store};
@@ -50,6 +52,7 @@ pub struct AgentApi {
     pub catalogue: Arc<ArcSwap<Catalogue>>,
     /// The agents' manifests, and how often each tool was used.
     pub tools: Tools,
+    pub gateway: Gateway,
     /// Refused holds on their way to the audit log (D3).
     pub refusals: Arc<Refusals>,
     pub limits: BodyLimits,
@@ -68,10 +71,12 @@ pub fn router(api: Arc<AgentApi>) -> Router {
         .route("/v1/holds/{id}/capture", post(capture_hold))
         .route("/v1/budget", get(budget))
         .route("/v1/tools/authorize", post(tools::authorize))
-        .fallback(async || Failure::from(Rejection::NoSuchPath))
         .method_not_allowed_fallback(async || Failure::from(Rejection::MethodNotAllowed))
         .layer(middleware::from_fn_with_state(Arc::clone(&api), authenticate))
         .layer(middleware::from_fn_with_state(Arc::clone(&api), in_time))
+        // Behind the layers: it identifies its callers itself, to answer them in their provider's form, and
+        // a call may take longer than a request.
+        .fallback(gateway::call)
         .with_state(api)
 }
 
