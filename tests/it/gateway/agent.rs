@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use backstop::domain::money::Usd;
-use futures_util::StreamExt as _;
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 
@@ -144,20 +143,19 @@ impl Agent {
         self.post(MESSAGES_PATH, body).await
     }
 
-    /// Sends a call and goes away when so many pieces of its answer were there; 0 is before the head.
-    pub async fn abandon(&self, path: &str, body: &Value, after: usize, upstream_has_it: impl AsyncFn()) {
-        let sending = self.posting(path).json(body).send();
-        if after == 0 {
-            tokio::select! {
-                _ = sending => {}
-                () = upstream_has_it() => {}
-            }
-            return;
+    /// Sends a call and goes away, answered or not, when `moment` has come.
+    pub async fn abandon_at(&self, path: &str, body: &Value, moment: impl Future<Output = ()>) {
+        tokio::select! {
+            _ = self.posting(path).json(body).send() => {}
+            () = moment => {}
         }
-        let Ok(answer) = sending.await else { return };
-        let mut pieces = answer.bytes_stream();
-        for _ in 0..after {
-            if pieces.next().await.is_none() {
+    }
+
+    /// Sends a call and goes away when so many pieces of its answer were there.
+    pub async fn abandon_after(&self, path: &str, body: &Value, pieces: usize) {
+        let Ok(mut answer) = self.posting(path).json(body).send().await else { return };
+        for _ in 0..pieces {
+            if !matches!(answer.chunk().await, Ok(Some(_))) {
                 return;
             }
         }

@@ -6,6 +6,10 @@
 //! auditor that shares no code with it.
 
 mod agent;
+mod cap;
+mod forwarding;
+mod hard_cases;
 mod place;
 mod sdk;
+mod settlement;
 mod upstream;

@@ -18,7 +18,7 @@ TOOL = {
 
 
 def messages(client):
-    answer = client.messages.create(model=CLAUDE, max_tokens=50, messages=USER, system="Be brief.", temperature=0.2)
+    answer = client.messages.create(model=CLAUDE, max_tokens=50, messages=USER, system="Be brief.", stop_sequences=["END"])
     assert answer.content[0].text.startswith("word0"), answer
     return answer.usage.model_dump()
 

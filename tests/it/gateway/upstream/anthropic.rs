@@ -6,7 +6,7 @@
 use serde_json::{Value, json};
 
 use super::manner::Manner;
-use super::openai::bytes_of;
+use super::openai::{bytes_of, is_elsewhere};
 use super::prices::Used;
 use super::{Answered, Reply, Routed, Telling, model_of, much, words};
 
@@ -27,9 +27,12 @@ pub(super) fn message(asked: &Value, manner: &Manner, telling: Telling) -> Route
     let Some(limit) = asked["max_tokens"].as_u64() else {
         return Routed::Wrong(400, "max_tokens: Field required".to_owned());
     };
-    let sent = bytes_of(&asked["messages"]) + bytes_of(&asked["system"]);
+    let input = match is_elsewhere(&asked["messages"].to_string()) {
+        true => model.map_or(0, |model| model.context),
+        false => much(manner.prompt, bytes_of(&asked["messages"]) + bytes_of(&asked["system"])),
+    };
     let used = Used {
-        input: much(manner.prompt, sent),
+        input,
         cache_read: manner.cached,
         cache_write: manner.written.0,
         cache_write_1h: manner.written.1,

@@ -39,6 +39,12 @@ struct End {
     is_whole: bool,
 }
 
+impl End {
+    fn is_reached(&mut self) {
+        self.is_whole = true;
+    }
+}
+
 impl Drop for End {
     fn drop(&mut self) {
         let counter = match self.is_whole {
@@ -66,7 +72,7 @@ pub fn in_pieces(pieces: Vec<Piece>, gate: watch::Receiver<bool>, ends: &Arc<End
                 }
                 Some(Piece::Drop) => return Some((Err(Dropped), (pieces, gate, end))),
                 None => {
-                    end.is_whole = true;
+                    end.is_reached();
                     return None;
                 }
             }

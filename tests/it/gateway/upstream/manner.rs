@@ -80,7 +80,7 @@ pub struct Manner {
 impl Default for Manner {
     fn default() -> Self {
         Self {
-            prompt: Much::Exactly(20),
+            prompt: Much::Exactly(3),
             cached: 0,
             written: (0, 0),
             output: Much::Exactly(30),
@@ -88,7 +88,7 @@ impl Default for Manner {
             pieces: 4,
             tool: None,
             transcript: "what was said".to_owned(),
-            millis: 5_500,
+            millis: 2_000,
         }
     }
 }

@@ -87,6 +87,8 @@ struct State {
 struct Shared {
     state: Mutex<State>,
     gate: watch::Sender<bool>,
+    /// Metered calls so far, for those who wait for one.
+    calls: watch::Sender<u64>,
     ends: Arc<Ends>,
 }
 
@@ -110,6 +112,7 @@ impl Upstream {
         let shared = Arc::new(Shared {
             state: Mutex::default(),
             gate: watch::Sender::new(false),
+            calls: watch::Sender::new(0),
             ends: Arc::default(),
         });
         let mut tasks = JoinSet::new();
@@ -142,6 +145,13 @@ impl Upstream {
 
     pub fn count(&self) -> Count {
         self.shared.state().count
+    }
+
+    /// Until so many metered calls have come.
+    pub async fn has_counted(&self, calls: u64) {
+        let mut counted = self.shared.calls.subscribe();
+        // The sender lives as long as we do.
+        let _ = counted.wait_for(|count| *count >= calls).await;
     }
 
     /// Changes how every later request is answered.
@@ -271,6 +281,7 @@ async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respon
             count.billed_calls += 1;
             count.nanos += prices::bill(&model, &answered.used);
         }
+        shared.calls.send_replace(count.calls);
     }
     let mut gate = shared.gate.subscribe();
     match fault {
@@ -292,20 +303,23 @@ async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respon
 /// What is wrong with a request that came here, whatever it asks for.
 fn complaint(seen: &Seen, is_anthropic: bool, secrets: &[String]) -> Option<String> {
     let header = |name: &str| seen.headers.get(name).and_then(|value| value.to_str().ok());
-    let (own, other) = match is_anthropic {
-        true => (header("x-api-key") == Some(ANTHROPIC_KEY), "authorization"),
-        false => {
-            let bearer = format!("Bearer {OPENAI_KEY}");
-            (header("authorization") == Some(bearer.as_str()), "x-api-key")
+    // Anthropic takes either form, and never two.
+    let sent = [header("authorization"), header("x-api-key")];
+    let own = match (sent, is_anthropic) {
+        ([Some(bearer), None], _) => {
+            let key = if is_anthropic { ANTHROPIC_KEY } else { OPENAI_KEY };
+            bearer.strip_prefix("Bearer ") == Some(key)
         }
+        ([None, Some(key)], true) => key == ANTHROPIC_KEY,
+        _ => false,
     };
     let path = &seen.path;
     if !own {
         return Some(format!("{path}: the credential is not the provider's own"));
     }
     let unwanted = [
-        other,
         "api-key",
+        "anthropic-workspace-id",
         "cookie",
         "openai-organization",
         "openai-project",

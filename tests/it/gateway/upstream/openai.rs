@@ -5,7 +5,7 @@
 use multer::Multipart;
 use serde_json::{Value, json};
 
-use super::manner::Manner;
+use super::manner::{Manner, Much};
 use super::prices::Used;
 use super::{Answered, Reply, Routed, Seen, Telling, model_of, much, words};
 
@@ -31,6 +31,19 @@ pub(super) fn used(asked: &Value, manner: &Manner, sent: u64, most: u64, times: 
         output: output - reasoning,
         reasoning,
         ..Used::default()
+    }
+}
+
+/// Whether a request brings content that is not in it.
+pub(super) fn is_elsewhere(text: &str) -> bool {
+    ["file_id", "https://", "previous_response_id"].iter().any(|sign| text.contains(sign))
+}
+
+/// The same manner, with as much prompt as there can be.
+pub(super) fn filling(manner: &Manner) -> Manner {
+    Manner {
+        prompt: Much::AllThatIsAllowed,
+        ..manner.clone()
     }
 }
 
@@ -69,9 +82,13 @@ pub(super) fn chat(asked: &Value, manner: &Manner, telling: Telling) -> Routed {
     let model = model_of(asked);
     let times = asked["n"].as_u64().unwrap_or(1);
     let most = model.map_or(0, |model| model.max_output);
-    let sent = bytes_of(&asked["messages"]);
-    let mut used = used(asked, manner, sent, most, times);
-    if asked["messages"].to_string().contains("input_audio") {
+    let text = asked["messages"].to_string();
+    let mut used = match is_elsewhere(&text) {
+        // What it brings from elsewhere fills the window.
+        true => used(asked, &filling(manner), model.map_or(0, |model| model.context), most, times),
+        false => used(asked, manner, bytes_of(&asked["messages"]), most, times),
+    };
+    if text.contains("input_audio") {
         used.input_audio = used.input / 2;
         used.input -= used.input_audio;
     }

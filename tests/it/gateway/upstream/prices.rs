@@ -85,6 +85,20 @@ pub const PROMPT: Model = Model {
     ..FREE
 };
 
+/// The same at the other service.
+pub const CLAUDE_PROMPT: Model = Model {
+    service: "anthropic",
+    name: "fixture-claude-prompt",
+    ..PROMPT
+};
+
+/// Nobody says how much it reads.
+pub const BOUNDLESS: Model = Model {
+    name: "fixture-boundless",
+    context: 0,
+    ..PROMPT
+};
+
 /// Ten times as dear above a thousand tokens of input.
 pub const LONG: Model = Model {
     name: "fixture-long",
@@ -156,11 +170,13 @@ pub const CLAUDE_TWO_CENTS: Model = Model {
 };
 
 /// Those with a price. The moderator is free, so it has none.
-pub const PRICED: [Model; 12] = [
+pub const PRICED: [Model; 14] = [
     CHAT,
     TWO_CENTS,
     FEE,
     PROMPT,
+    CLAUDE_PROMPT,
+    BOUNDLESS,
     LONG,
     EMBED,
     WHISPER,
@@ -211,11 +227,13 @@ impl Model {
         let mut price = json!({
             "service": self.service,
             "models": [self.name],
-            "context": self.context,
             "max_output": self.max_output,
             "source": "the fixture upstream of the tests",
             "date": "2026-11-20",
         });
+        if self.context > 0 {
+            price["context"] = self.context.into();
+        }
         if self.has_tokens() {
             let mut bands = vec![self.band(0, 1)];
             bands.extend(self.long.map(|(above, times)| self.band(above, times)));

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::manner::Manner;
-use super::openai::{bytes_of, told, used};
+use super::openai::{bytes_of, filling, is_elsewhere, told, used};
 use super::prices::Used;
 use super::{Answered, Reply, Routed, Telling, model_of, words};
 
@@ -19,13 +19,14 @@ fn usage_of(used: &Used) -> Value {
 pub(super) fn respond(asked: &Value, manner: &Manner, telling: Telling) -> Routed {
     let model = model_of(asked);
     let most = model.map_or(0, |model| model.max_output);
-    let mut sent = bytes_of(&asked["input"]) + bytes_of(&asked["instructions"]);
-    let is_elsewhere = !asked["previous_response_id"].is_null() || asked["input"].to_string().contains("file_id");
-    if is_elsewhere {
+    let used = match is_elsewhere(&asked.to_string()) {
         // What it brings from elsewhere fills the window.
-        sent = model.map_or(0, |model| model.context);
-    }
-    let used = used(asked, manner, sent, most, 1);
+        true => used(asked, &filling(manner), model.map_or(0, |model| model.context), most, 1),
+        false => {
+            let sent = bytes_of(&asked["input"]) + bytes_of(&asked["instructions"]);
+            used(asked, manner, sent, most, 1)
+        }
+    };
     let usage = told(telling, &used, usage_of);
     let whole = |status: &str, output: Value, usage: Option<Value>| {
         let mut whole = json!({
