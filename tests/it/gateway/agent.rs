@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use backstop::domain::money::Usd;
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 use super::place::Sums;
 use super::upstream::prices::Model;
@@ -143,6 +144,31 @@ impl Agent {
         self.post(MESSAGES_PATH, body).await
     }
 
+    /// Sends a recording with these further fields of the form.
+    pub async fn transcribe(&self, name: &str, file: &[u8], fields: &[(&str, &str)]) -> Reply {
+        const BOUNDARY: &str = "the-boundary-of-the-tests";
+        let mut body = Vec::new();
+        let mut part = |head: String, content: &[u8]| {
+            body.extend_from_slice(format!("--{BOUNDARY}\r\nContent-Disposition: form-data; {head}\r\n\r\n").as_bytes());
+            body.extend_from_slice(content);
+            body.extend_from_slice(b"\r\n");
+        };
+        for (field, value) in fields {
+            part(format!("name=\"{field}\""), value.as_bytes());
+        }
+        part(
+            format!("name=\"file\"; filename=\"{name}\"\r\nContent-Type: application/octet-stream"),
+            file,
+        );
+        body.extend_from_slice(format!("--{BOUNDARY}--\r\n").as_bytes());
+        let request = self
+            .posting(TRANSCRIPTIONS_PATH)
+            .header("content-type", format!("multipart/form-data; boundary={BOUNDARY}"))
+            .body(body);
+        let answer = self.send(request).await;
+        answer.unwrap_or_else(|| panic!("a transcription of {name}: the connection went away"))
+    }
+
     /// Sends a call and goes away, answered or not, when `moment` has come.
     pub async fn abandon_at(&self, path: &str, body: &Value, moment: impl Future<Output = ()>) {
         tokio::select! {
@@ -176,6 +202,7 @@ impl Agent {
 }
 
 pub const CHAT_PATH: &str = "/openai/v1/chat/completions";
+pub const TRANSCRIPTIONS_PATH: &str = "/openai/v1/audio/transcriptions";
 pub const MESSAGES_PATH: &str = "/anthropic/v1/messages";
 
 /// A chat with a limit on its output, as small as it can be.
@@ -205,4 +232,19 @@ pub fn message(model: &Model, max_tokens: u64) -> Value {
         "max_tokens": max_tokens,
         "messages": [{ "role": "user", "content": "Say something." }],
     })
+}
+
+/// Sends so many of one call at once; the answers in no order.
+pub async fn at_once(agent: &Agent, path: &'static str, body: &Value, calls: usize) -> Vec<Reply> {
+    let body = Arc::new(body.clone());
+    let mut sent = JoinSet::new();
+    for _ in 0..calls {
+        let (agent, body) = (agent.clone(), Arc::clone(&body));
+        sent.spawn(async move { agent.post(path, &body).await });
+    }
+    sent.join_all().await
+}
+
+pub fn answered(replies: &[Reply]) -> usize {
+    replies.iter().filter(|reply| reply.status == 200).count()
 }

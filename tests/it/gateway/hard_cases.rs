@@ -1,6 +1,6 @@
 //! The cap where it is hard to keep: no multiple of the price, no limit in the request, prompts that are
-//! billed by the byte, content from elsewhere, several outputs, one line for all, two daemons, and a cap
-//! that must be used before anybody is refused for good.
+//! billed by the byte, content from elsewhere, several outputs, one line for all, and a cap that must be
+//! used before anybody is refused for good. Two daemons on one store are among the twelve ways.
 
 use std::sync::Arc;
 
@@ -8,30 +8,11 @@ use backstop::domain::money::Usd;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use super::agent::{Agent, CHAT_PATH, MESSAGES_PATH, Reply, chat, open_chat, streamed};
-use super::place::{Config, Place, SOON, budget, total};
+use super::agent::{CHAT_PATH, MESSAGES_PATH, answered, at_once, chat, open_chat, streamed};
+use super::place::{Place, SOON, budget, cents, total};
 use super::upstream::manner::{Fault, Much};
 use super::upstream::prices::{BOUNDLESS, CLAUDE_PROMPT, PROMPT, TWO_CENTS};
 use crate::harness::wait;
-
-/// Sends so many of one call at once; the answers in no order.
-async fn at_once(agent: &Agent, path: &'static str, body: &Value, calls: usize) -> Vec<Reply> {
-    let body = Arc::new(body.clone());
-    let mut sent = JoinSet::new();
-    for _ in 0..calls {
-        let (agent, body) = (agent.clone(), Arc::clone(&body));
-        sent.spawn(async move { agent.post(path, &body).await });
-    }
-    sent.join_all().await
-}
-
-fn answered(replies: &[Reply]) -> usize {
-    replies.iter().filter(|reply| reply.status == 200).count()
-}
-
-fn cents(cents: i64) -> Usd {
-    Usd::from_nanos(cents * 10_000_000)
-}
 
 #[tokio::test]
 async fn a_cap_that_is_no_multiple_of_the_price() {
@@ -238,39 +219,4 @@ async fn one_hot_line_for_agents_fleet_and_model() {
     for line in &books.view.lines {
         assert!(line.posted <= line.limit(), "{line:#?}");
     }
-}
-
-/// The limit is the store's, not the daemon's: two of them share it.
-#[tokio::test]
-async fn two_daemons_share_one_cap() {
-    let config = Config::with(total("1.00"));
-    let place = Place::new(&config).await;
-    place.upstream.manner(|manner| manner.output = Much::AllThatIsAllowed);
-    let beside = place.beside(&config);
-    let (first, second) = (place.start().await, beside.start().await);
-    let worker = place.worker(&first).await;
-    let there = worker.at(&second);
-    // A key that one daemon made is known to the other within a second.
-    wait::until("the key to be known", SOON, async || {
-        (there.get("/v1/budget").await.status == 200).then_some(())
-    })
-    .await;
-    let (plain, stream) = (chat(&TWO_CENTS, 100), streamed(chat(&TWO_CENTS, 100)));
-    let (one, two) = tokio::join!(
-        at_once(&worker, CHAT_PATH, &plain, 150),
-        at_once(&there, CHAT_PATH, &stream, 150)
-    );
-    for reply in one.iter().chain(&two) {
-        // One writes at a time: on a slow disk the other may have to wait for too long.
-        assert!([200, 402, 503].contains(&reply.status), "{reply:#?}");
-    }
-    let count = place.upstream.count();
-    assert!(count.calls <= 50, "{count:?}");
-    let busy = one.iter().chain(&two).any(|reply| reply.status == 503);
-    assert!(busy || count.calls == 50, "{count:?}");
-    place.settled(&worker).await;
-    assert!(second.stop().await.success());
-    let books = place.close(first).await;
-    books.assert_covers(count.billed());
-    assert!(books.posted() <= cents(100));
 }

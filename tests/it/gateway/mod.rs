@@ -6,10 +6,14 @@
 //! auditor that shares no code with it.
 
 mod agent;
+mod audio_loop;
 mod cap;
+mod fail_closed;
 mod forwarding;
 mod hard_cases;
+mod pause;
 mod place;
 mod sdk;
 mod settlement;
+mod twelve_ways;
 mod upstream;

@@ -1,7 +1,7 @@
 //! A place with a gateway: the real daemon in front of a fixture upstream, its config, and the books that
 //! it leaves behind.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -30,6 +30,7 @@ pub struct Place {
     pub site: Site,
     pub upstream: Upstream,
     ledger: PathBuf,
+    http: reqwest::Client,
 }
 
 /// A budget of everything that the agent ever spends, which only tells when it is breached.
@@ -45,11 +46,14 @@ pub fn budget(name: &str, scope: &str, limit_usd: &str, response: &str) -> Strin
 }
 
 /// What a place's config says. Tables of the house's own come first, so that `more` may begin anywhere.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Config {
     /// Further keys of tables that the place writes itself.
     pub server: String,
+    /// What it says of the store besides where it is.
+    pub storage: String,
     pub ledger: String,
+    pub prices: String,
     pub gateway: String,
     /// Keys of the agent that is there.
     pub agent: String,
@@ -57,6 +61,23 @@ pub struct Config {
     pub upstream: String,
     /// Whatever else: budgets, agents.
     pub more: String,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let none = String::new;
+        Self {
+            server: none(),
+            // No opinion on how full this machine's disk is.
+            storage: "reserve_mb = 0".to_owned(),
+            ledger: none(),
+            prices: none(),
+            gateway: none(),
+            agent: none(),
+            upstream: none(),
+            more: none(),
+        }
+    }
 }
 
 impl Config {
@@ -67,25 +88,28 @@ impl Config {
         }
     }
 
-    fn text(&self, base_url: &str, ledger: Option<&PathBuf>) -> String {
+    fn text(&self, base_url: &str, ledger: &Path) -> String {
         let Self {
             server,
+            storage,
             ledger: ledger_keys,
+            prices,
             gateway,
             agent,
             upstream,
             more,
         } = self;
-        let url = ledger.map_or(String::new(), |path| format!("url = \"sqlite:{}\"", path.display()));
+        let url = ledger.display();
         format!(
             r#"{server}
 [storage]
-reserve_mb = 0
-{url}
+url = "sqlite:{url}"
+{storage}
 [ledger]
 {ledger_keys}
 [prices]
 files = ["prices.json"]
+{prices}
 [gateway]
 {gateway}
 [[upstream]]
@@ -113,6 +137,11 @@ impl Place {
         Self::at(Upstream::start().await, config, None)
     }
 
+    /// With the ledger where the test wants it.
+    pub async fn with_ledger(ledger: PathBuf, config: &Config) -> Self {
+        Self::at(Upstream::start().await, config, Some(ledger))
+    }
+
     /// With budgets and nothing else of its own.
     pub async fn with(more: impl Into<String>) -> Self {
         Self::new(&Config::with(more)).await
@@ -125,6 +154,11 @@ impl Place {
         let own = site.path("data/backstop.db");
         let place = Self {
             ledger: ledger.unwrap_or(own),
+            http: reqwest::Client::builder()
+                .timeout(Duration::from_secs(60))
+                .no_proxy()
+                .build()
+                .expect("a client without settings can be built"),
             site,
             upstream,
         };
@@ -134,7 +168,7 @@ impl Place {
 
     /// Writes the config anew; a running daemon does not look at it before it is told to.
     pub fn configure(&self, config: &Config) {
-        let text = config.text(&self.upstream.base_url(), Some(&self.ledger));
+        let text = config.text(&self.upstream.base_url(), &self.ledger);
         self.site.configure(&text);
     }
 
@@ -143,7 +177,7 @@ impl Place {
         let site = Site::new("").with_env([("FIXTURE_OPENAI_KEY".to_owned(), OPENAI_KEY.to_owned())]);
         site.write("prices.json", &prices::file());
         site.write("anthropic.key", ANTHROPIC_KEY);
-        site.configure(&config.text(&self.upstream.base_url(), Some(&self.ledger)));
+        site.configure(&config.text(&self.upstream.base_url(), &self.ledger));
         site
     }
 
@@ -156,6 +190,17 @@ impl Place {
         let mut short = Command::new("sh");
         short.args(["-c", r#"trap "" XFSZ; ulimit -f 2048; exec "$@""#, "sh"]);
         self.site.start_under(short).await
+    }
+
+    /// What a gauge or a counter of the daemon says; of one with labels, the sum. `None` if it is not there.
+    pub async fn metric(&self, daemon: &Daemon, name: &str) -> Option<f64> {
+        let text = self.http.get(daemon.admin_url("/metrics")).send().await.ok()?.text().await.ok()?;
+        let of_name = |line: &&str| {
+            let rest = line.strip_prefix(name);
+            rest.is_some_and(|rest| rest.starts_with([' ', '{']))
+        };
+        let values = text.lines().filter(of_name).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+        values.reduce(|sum, value| sum + value)
     }
 
     /// A client with a new key of the agent.
@@ -218,6 +263,10 @@ impl Place {
 pub fn usd(value: &Value) -> Usd {
     let text = value.as_str().unwrap_or_else(|| panic!("no amount: {value}"));
     text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+pub fn cents(cents: i64) -> Usd {
+    Usd::from_nanos(cents * 10_000_000)
 }
 
 /// What a line says of itself.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use backstop::domain::money::Usd;
 use serde_json::{Value, json};
 
-use super::place::{Config, Place, budget, total};
+use super::place::{Config, Place, total};
 use super::upstream::{ANTHROPIC_KEY, OPENAI_KEY, Upstream};
 use crate::harness::process;
 use crate::harness::venv;

@@ -6,7 +6,7 @@
 //! complains of whatever an agent's request must not carry to a provider.
 
 mod anthropic;
-mod audio;
+pub mod audio;
 pub mod body;
 pub mod manner;
 mod openai;
@@ -359,6 +359,7 @@ async fn route(seen: &Seen, manner: &Manner, telling: Telling) -> Routed {
                 "/v1/audio/speech" => audio::speak(&asked),
                 "/v1/moderations" => Routed::Free(openai::moderate(&asked)),
                 "/v1/messages" => anthropic::message(&asked, manner, telling),
+                "/v1/batches" => Routed::Free(json!({ "id": "batch_1", "object": "batch", "status": "validating" })),
                 "/v1/messages/count_tokens" => Routed::Free(json!({ "input_tokens": 20 })),
                 _ => Routed::Wrong(404, "there is no such path".to_owned()),
             }

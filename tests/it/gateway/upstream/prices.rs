@@ -169,7 +169,16 @@ pub const CLAUDE_TWO_CENTS: Model = Model {
     ..TWO_CENTS
 };
 
-/// Those with a price. The moderator is free, so it has none.
+/// Sold by the provider, and on nobody's list of prices.
+pub const UNLISTED: Model = Model {
+    name: "fixture-unlisted",
+    input: 100_000,
+    output: 100_000,
+    reasoning: 100_000,
+    ..FREE
+};
+
+/// Those with a price. The moderator is free, and one is not listed.
 pub const PRICED: [Model; 14] = [
     CHAT,
     TWO_CENTS,
@@ -260,7 +269,7 @@ pub fn file() -> String {
 
 /// The model of that name.
 pub fn model(name: &str) -> Option<Model> {
-    PRICED.into_iter().chain([MODERATOR]).find(|model| model.name == name)
+    PRICED.into_iter().chain([MODERATOR, UNLISTED]).find(|model| model.name == name)
 }
 
 /// What one call used, each unit once.
