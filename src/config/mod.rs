@@ -15,7 +15,9 @@ mod cloud;
 mod cross;
 pub mod edit;
 pub mod environment;
+mod gateway;
 pub mod load;
+pub mod manifests;
 pub mod price_files;
 pub mod problem;
 mod reader;
@@ -29,6 +31,7 @@ mod suggest;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod upstreams;
 mod values;
 mod window;
 

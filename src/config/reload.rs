@@ -197,7 +197,10 @@ fn compare(old: &Settings, new: &Settings) -> Change {
             })*
         };
     }
-    sections!(storage, prices, reports, tasks, aws);
+    sections!(storage, prices, reports, tasks, tools, aws, gateway);
+    if old.upstreams != new.upstreams {
+        change.sections.push("upstream");
+    }
     for agent in &new.agents {
         match old.agent(&agent.id) {
             None => change.agents_added.push(agent.id.clone()),

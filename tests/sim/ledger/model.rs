@@ -147,6 +147,14 @@ impl Model {
             }
         }
         let states: HashMap<HoldId, HoldState> = view.holds.iter().map(|hold| (hold.id, hold.state)).collect();
+        for hold in &view.holds {
+            if let Some(known) = self.holds.get(&hold.id).filter(|known| known.bound != hold.bound) {
+                broken.push(format!(
+                    "L3: hold {} was granted at {} and holds {}",
+                    hold.id, known.bound, hold.bound
+                ));
+            }
+        }
         let net = net_by_hold(&view.postings);
         for (id, known) in &self.holds {
             let net = net.get(id).copied().unwrap_or(Usd::ZERO);

@@ -94,7 +94,7 @@ impl World {
         let lines: Vec<LineIx> = lines.iter().map(|&line| LineIx(line)).collect();
         let deadline = self.now + Duration::from_secs(60);
         self.list
-            .push(Usd::from_nanos(bound), lines.clone(), deadline, (bound, lines))
+            .push(Usd::from_nanos(bound).into(), lines.clone(), deadline, (bound, lines))
             .ok()
     }
 
@@ -190,7 +190,7 @@ fn a_wait_of_nothing_is_tried_once() {
     let lines = vec![LineIx(0)];
     let ticket = world
         .list
-        .push(Usd::from_nanos(4), lines.clone(), world.now, (4, lines.clone()))
+        .push(Usd::from_nanos(4).into(), lines.clone(), world.now, (4, lines.clone()))
         .expect("the list has room");
     assert_eq!(world.list.overdue(world.now), []);
     assert_eq!(world.commit(None, true, 8), [ticket]);
@@ -198,7 +198,7 @@ fn a_wait_of_nothing_is_tried_once() {
     // There is no room: one look, and the wait is over.
     let late = world
         .list
-        .push(Usd::from_nanos(8), lines.clone(), world.now, (8, lines.clone()))
+        .push(Usd::from_nanos(8).into(), lines.clone(), world.now, (8, lines.clone()))
         .expect("the list has room");
     assert_eq!(world.commit(None, false, 8), []);
     assert_eq!(world.list.overdue(world.now), [(8, lines)]);

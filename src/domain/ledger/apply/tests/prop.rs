@@ -133,6 +133,7 @@ fn op_of(step: &Step, second: i64, fresh: &mut u128) -> Op {
         Step::Expire(hold) => Op::Expire {
             hold: hold_id(*hold),
             posting,
+            detail: None,
         },
         Step::Resolve { hold, cost } => Op::Resolve(Resolve {
             posting,

@@ -1,0 +1,4 @@
+mod bounds;
+mod bodies;
+mod fields;
+mod headers;
