@@ -11,6 +11,7 @@ mod cap;
 mod fail_closed;
 mod forwarding;
 mod hard_cases;
+mod manifest;
 mod pause;
 mod place;
 mod sdk;

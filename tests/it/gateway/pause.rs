@@ -15,7 +15,7 @@ use crate::harness::daemon::Daemon;
 use crate::harness::wait;
 
 /// The gauge of calls that wait for their agent to be resumed.
-const PARKED: &str = "backstop_gateway_parked";
+const PARKED: &str = "backstop_calls_parked";
 
 /// Calls in the background, by their number.
 fn in_background(agent: &Agent, calls: usize) -> JoinSet<Reply> {

@@ -257,3 +257,21 @@ async fn a_provider_that_speaks_no_http_counts_at_its_bound() {
     assert_eq!((sums.posted, sums.unresolved), (BOUND, BOUND));
     place.close(daemon).await;
 }
+
+/// Two answers are two calls, also when the provider gives them one id.
+#[tokio::test]
+async fn a_provider_that_repeats_its_ids_is_paid_for_each_call() {
+    let place = new_place("").await;
+    place.upstream.manner(|manner| manner.id = Some("always-the-same".to_owned()));
+    let daemon = place.start().await;
+    let worker = place.worker(&daemon).await;
+    for (path, body) in calls() {
+        for _ in 0..2 {
+            worker.post(path, &body).await.ok();
+        }
+    }
+    let sums = place.settled(&worker).await;
+    assert_eq!(sums.posted, Usd::from_nanos(8 * COST.nanos()));
+    let books = place.close(daemon).await;
+    assert_eq!(books.posted(), place.upstream.count().billed());
+}

@@ -58,8 +58,8 @@ fn content(manner: &Manner) -> Value {
     }
 }
 
-fn frame(asked: &Value, content: Value, stop: Value) -> Value {
-    json!({ "id": "msg_fixture", "type": "message", "role": "assistant", "model": asked["model"],
+fn frame(asked: &Value, manner: &Manner, content: Value, stop: Value) -> Value {
+    json!({ "id": manner.id("msg_"), "type": "message", "role": "assistant", "model": asked["model"],
         "content": content, "stop_reason": stop, "stop_sequence": null })
 }
 
@@ -68,7 +68,7 @@ fn stop(manner: &Manner) -> &'static str {
 }
 
 fn whole(asked: &Value, manner: &Manner, used: &Used, tells: bool) -> Value {
-    let mut whole = frame(asked, json!([content(manner)]), stop(manner).into());
+    let mut whole = frame(asked, manner, json!([content(manner)]), stop(manner).into());
     if tells {
         whole["usage"] = usage_of(used);
     }
@@ -76,7 +76,7 @@ fn whole(asked: &Value, manner: &Manner, used: &Used, tells: bool) -> Value {
 }
 
 fn events(asked: &Value, manner: &Manner, used: &Used, tells: bool) -> Vec<String> {
-    let mut begun = frame(asked, json!([]), Value::Null);
+    let mut begun = frame(asked, manner, json!([]), Value::Null);
     // The start tells what went in, and a token or two of what comes.
     let mut start = usage_of(used);
     start["output_tokens"] = 1.min(used.output).into();

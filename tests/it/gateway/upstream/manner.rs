@@ -71,10 +71,19 @@ pub struct Manner {
     pub pieces: usize,
     /// A tool that the model calls, with its arguments.
     pub tool: Option<(String, Value)>,
+    /// What tells an answer from any other; one of its own unless it is given.
+    pub id: Option<String>,
     /// The text of a transcript.
     pub transcript: String,
     /// The duration that the provider finds in any audio, in thousandths of a second.
     pub millis: u64,
+}
+
+impl Manner {
+    /// The id of an answer, as its API begins it.
+    pub fn id(&self, prefix: &str) -> String {
+        format!("{prefix}{}", self.id.as_deref().unwrap_or_default())
+    }
 }
 
 impl Default for Manner {
@@ -87,6 +96,7 @@ impl Default for Manner {
             reasoned: 0,
             pieces: 4,
             tool: None,
+            id: None,
             transcript: "what was said".to_owned(),
             millis: 2_000,
         }

@@ -253,7 +253,10 @@ async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respon
         state.complaints.extend(complaint.clone());
         state.seen.push(seen.clone());
         let fault = state.once.pop_front().or_else(|| state.always.clone());
-        (state.manner.clone(), fault, complaint)
+        let mut manner = state.manner.clone();
+        let number = state.seen.len();
+        manner.id.get_or_insert_with(|| format!("fixture-{number}"));
+        (manner, fault, complaint)
     };
     if let Some(complaint) = complaint {
         return Ok(error(401, is_anthropic, &complaint));

@@ -117,7 +117,7 @@ fn chat_whole(asked: &Value, manner: &Manner, usage: Option<Value>, times: u64) 
         json!({ "index": index, "message": message, "logprobs": null, "finish_reason": finish })
     };
     let mut whole = json!({
-        "id": "chatcmpl-fixture", "object": "chat.completion", "created": 1_700_000_000,
+        "id": manner.id("chatcmpl-"), "object": "chat.completion", "created": 1_700_000_000,
         "model": asked["model"], "service_tier": "default", "system_fingerprint": "fp_fixture",
         "choices": (0..times).map(choice).collect::<Vec<_>>(),
     });
@@ -135,7 +135,7 @@ fn chat_events(asked: &Value, manner: &Manner, usage: Option<Value>, times: u64)
     let tells = asked["stream_options"]["include_usage"] == true;
     let chunk = |choices: Value| {
         let mut chunk = json!({
-            "id": "chatcmpl-fixture", "object": "chat.completion.chunk", "created": 1_700_000_000,
+            "id": manner.id("chatcmpl-"), "object": "chat.completion.chunk", "created": 1_700_000_000,
             "model": asked["model"], "service_tier": "default", "system_fingerprint": "fp_fixture",
             "choices": choices,
         });
@@ -191,7 +191,7 @@ pub(super) fn complete(asked: &Value, manner: &Manner, telling: Telling) -> Rout
     let used = used(asked, manner, sent, most, times.prompts * times.outputs);
     let usage = told(telling, &used, chat_usage);
     let frame = |choices: Value| {
-        json!({ "id": "cmpl-fixture", "object": "text_completion", "created": 1_700_000_000,
+        json!({ "id": manner.id("cmpl-"), "object": "text_completion", "created": 1_700_000_000,
             "model": asked["model"], "choices": choices })
     };
     let choice = |text: &str, finish: Value| {

@@ -30,7 +30,7 @@ pub(super) fn respond(asked: &Value, manner: &Manner, telling: Telling) -> Route
     let usage = told(telling, &used, usage_of);
     let whole = |status: &str, output: Value, usage: Option<Value>| {
         let mut whole = json!({
-            "id": "resp_fixture", "object": "response", "created_at": 1_700_000_000, "status": status,
+            "id": manner.id("resp_"), "object": "response", "created_at": 1_700_000_000, "status": status,
             "background": false, "error": null, "incomplete_details": null,
             "instructions": asked["instructions"], "max_output_tokens": asked["max_output_tokens"],
             "metadata": {}, "model": asked["model"], "output": output, "parallel_tool_calls": true,
