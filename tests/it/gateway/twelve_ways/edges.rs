@@ -66,7 +66,6 @@ async fn way_07_a_route_goes_around() {
         "POST /openai/v1/chat/completions;x=1".to_owned(),
         "POST /openai/v1/chat/completions?api-version=1".to_owned(),
         "POST /openai/v1/chat/completions?stream=true".to_owned(),
-        "POST /openai/v1/chat/completions#x".to_owned(),
         "POST /OpenAI/v1/chat/completions".to_owned(),
         "POST /openai/V1/Chat/Completions".to_owned(),
         "POST /openai/chat/completions".to_owned(),
@@ -117,6 +116,8 @@ async fn way_07_a_route_goes_around() {
     }
     let absolute = format!("POST {}", daemon.agent_url("/openai/v1/chat/completions"));
     send_or_plain("our own address before the path", request(&absolute, key, &[], &ok)).await;
+    let fragment = "POST /openai/v1/chat/completions#/../../v1/batches";
+    send_or_plain("a fragment", request(fragment, key, &[], &ok)).await;
 
     let at = |body: &str| request(line, key, &[], body);
     for (name, body) in [

@@ -39,7 +39,7 @@ async fn way_04_unpriced_model_is_free() {
         ("/openai/v1/audio/speech", json!({ "model": name, "input": "Hi", "voice": "alloy" })),
         // One that is priced, by another unit than this route is billed by.
         (CHAT_PATH, chat(&WHISPER, 10)),
-        ("/openai/v1/audio/speech", json!({ "model": WHISPER.name, "input": "Hi", "voice": "alloy" })),
+        ("/openai/v1/images/generations", json!({ "model": WHISPER.name, "prompt": "Hi" })),
     ] {
         worker.post(path, &body).await.refused(422, "price_unknown");
     }
