@@ -20,7 +20,7 @@ use crate::config::LiveSettings;
 use crate::config::settings::Settings;
 use crate::domain::audit::NewAudit;
 use crate::gateway::{Gateway, GatewayDeps};
-use crate::http::admin::{self, AdminApi, AuditPlace};
+use crate::http::admin::{self, AdminApi, AuditPlace, change_lines};
 use crate::http::agent::{self, AgentApi};
 use crate::http::auth::{AdminToken, KeyRing};
 use crate::http::body::Desk;
@@ -131,9 +131,9 @@ impl Daemon {
             Arc::new(move || poked.poke()),
         ));
         let stop = supervisor.front().stop.clone();
-        let judge = Arc::clone(&watch);
+        let (judge, lines) = (Arc::clone(&watch), ledger.clone());
         supervisor.front().add("judgement", async move {
-            judge.run(stop).await;
+            judge.run(stop, |changes| change_lines(lines.clone(), changes)).await;
             Ok(())
         });
         // The ledger pokes the judge, so that a breach does not wait for the next look.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{catalogue, settings};
 use crate::config::LiveSettings;
-use crate::config::reload::{BudgetChange, Change};
+use crate::config::reload::{BudgetChange, Change, ManifestChange};
 use crate::config::settings::Settings;
 use crate::domain::audit::NewAudit;
 use crate::domain::id::AgentId;
@@ -48,6 +48,21 @@ fn loosened(change: &BudgetChange, at: Timestamp) -> NewAudit {
     }
 }
 
+fn declared(change: &ManifestChange, at: Timestamp) -> NewAudit {
+    NewAudit {
+        at,
+        actor: "operator:config".to_owned(),
+        action: "manifest_changed".to_owned(),
+        agent: Some(change.agent.clone()),
+        reason: format!(
+            "the manifest of {} was changed: {}",
+            change.agent,
+            change.what.join("; ")
+        ),
+        evidence: json!(change).to_string(),
+    }
+}
+
 impl Live {
     /// Loads the config again. Wrong new settings leave the old ones, and the answer is every problem.
     /// One reload at a time, from the file to the last room, so that two never apply in the wrong order.
@@ -63,10 +78,12 @@ impl Live {
                 let calls = settings::gateway(new, Some((&old, &this.gateway.load())));
                 let calls = calls.map_err(|error| format!("{error:#}"))?;
                 // On record before it is in force: a raised limit is an override (D3).
-                let overrides: Vec<NewAudit> = change.overrides().map(|change| loosened(change, now)).collect();
+                let overrides = change.overrides().map(|change| loosened(change, now));
+                let manifests = change.manifests.iter().map(|change| declared(change, now));
+                let overrides: Vec<NewAudit> = overrides.chain(manifests).collect();
                 if !overrides.is_empty() {
                     let written = runtime.block_on(this.store.append_audit(&overrides));
-                    written.map_err(|error| format!("the loosened budgets cannot be recorded: {error}"))?;
+                    written.map_err(|error| format!("what the new config loosens cannot be recorded: {error}"))?;
                 }
                 Ok((prices, calls))
             };

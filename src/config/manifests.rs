@@ -146,6 +146,18 @@ mod tests {
     }
 
     #[test]
+    fn the_example_of_the_manual_is_sound() {
+        let example: String = crate::config::BUILT_IN
+            .lines()
+            .skip_while(|line| *line != "#   {")
+            .map_while(|line| line.strip_prefix("#   "))
+            .collect();
+        let manifest = Manifest::parse(example.as_bytes()).unwrap_or_else(|problems| panic!("{problems:?}"));
+        assert_eq!((manifest.tools().len(), manifest.blacklisted().len()), (2, 1));
+        assert_eq!(manifest.max_tokens(), Some(2048));
+    }
+
+    #[test]
     fn a_wrong_one_is_a_problem_with_its_own_file_and_line() {
         let bench = Bench::new(SOUND.replace("search", "se arch").replace("v1", "v7").as_bytes());
         bench.write(

@@ -39,7 +39,7 @@ pub use edit::write_atomically;
 pub use environment::Environment;
 pub use load::{BUILT_IN, Loaded, Loader, find};
 pub use problem::{Problem, Problems, Severity};
-pub use reload::{BudgetChange, Change, LiveSettings};
+pub use reload::{BudgetChange, Change, LiveSettings, ManifestChange};
 pub use secret::Secret;
 pub use settings::Settings;
 pub use values::{duration as parse_duration, show_duration};

@@ -347,6 +347,7 @@ impl Shared {
                     model: asked.as_ref().and_then(|asked| asked.model.clone()),
                     entry,
                     fees: asked.as_ref().map_or(Usd::ZERO, |asked| asked.fees),
+                    media: asked.as_ref().and_then(|asked| asked.media.clone()),
                 },
             },
         };

@@ -69,7 +69,11 @@ impl Uses {
     fn log(&mut self, agent: &AgentId, tool: &ToolName) -> &mut RateLog {
         // By reference first: the names are copied at the first use only.
         if self.logs.get(agent).is_none_or(|tools| !tools.contains_key(tool)) {
-            self.logs.entry(agent.clone()).or_default().entry(tool.clone()).or_default();
+            self.logs
+                .entry(agent.clone())
+                .or_default()
+                .entry(tool.clone())
+                .or_default();
         }
         self.logs
             .get_mut(agent)

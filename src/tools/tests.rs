@@ -71,12 +71,22 @@ impl Bench {
 fn each_tool_has_its_own_rate() {
     let bench = bench(r#"{"requests": 2, "per_seconds": 10}"#);
     let permit = bench.tools.take(&agent(), "search").expect("granted");
-    assert_eq!((permit.tool.as_str(), permit.read_only, permit.remaining), ("search", true, 1));
+    assert_eq!(
+        (permit.tool.as_str(), permit.read_only, permit.remaining),
+        ("search", true, 1)
+    );
     assert_eq!(bench.search(), Ok(0));
     bench.at(2_500);
-    assert_eq!(bench.search(), Err(8), "7.5 s, and a second less would be refused again");
+    assert_eq!(
+        bench.search(),
+        Err(8),
+        "7.5 s, and a second less would be refused again"
+    );
     let refund = bench.tools.take(&agent(), "refund").expect("another tool");
-    assert_eq!((refund.read_only, refund.remaining, refund.rate.per_seconds()), (false, 0, 60));
+    assert_eq!(
+        (refund.read_only, refund.remaining, refund.rate.per_seconds()),
+        (false, 0, 60)
+    );
     assert!(bench.tools.take(&agent(), "refund").is_err(), "the config's default");
     bench.at(10_000);
     assert_eq!(bench.search(), Ok(1));
@@ -86,7 +96,10 @@ fn each_tool_has_its_own_rate() {
 fn what_is_not_listed_is_refused_and_uses_nothing() {
     let bench = bench(r#"{"requests": 1, "per_seconds": 10}"#);
     let stranger = AgentId::new("stranger").expect("an agent id");
-    assert_eq!(bench.tools.take(&stranger, "search").err(), Some(CallRejection::NoManifest));
+    assert_eq!(
+        bench.tools.take(&stranger, "search").err(),
+        Some(CallRejection::NoManifest)
+    );
     let unlisted = Some(CallRejection::ToolNotInManifest("Search".to_owned()));
     assert_eq!(bench.tools.check(&agent(), "Search").err(), unlisted);
     assert_eq!(bench.tools.take(&agent(), "Search").err(), unlisted);
@@ -109,7 +122,10 @@ fn uses_outlive_a_reload() {
         ..settings(r#"{"requests": 2, "per_seconds": 10}"#, (1, 60))
     };
     bench.settings.store(Arc::new(none));
-    assert_eq!(bench.tools.take(&agent(), "search").err(), Some(CallRejection::NoManifest));
+    assert_eq!(
+        bench.tools.take(&agent(), "search").err(),
+        Some(CallRejection::NoManifest)
+    );
     new(r#"{"requests": 3, "per_seconds": 10}"#);
     assert_eq!((bench.search(), bench.search()), (Ok(0), Err(10)));
 }

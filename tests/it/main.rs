@@ -18,5 +18,6 @@ mod gateway;
 mod harness;
 mod operator;
 mod reload;
+mod tools;
 mod unit;
 mod whole_loop;

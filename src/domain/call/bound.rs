@@ -61,7 +61,9 @@ pub fn bound(asked: &Asked, entry: &PriceEntry, rules: &CallRules) -> Result<Bou
             times,
         } => {
             let each = longest.map_or(limit, |longest| limit.min(longest));
-            let output = each.checked_mul(times).and_then(|all| all.checked_add(most.output_tokens));
+            let output = each
+                .checked_mul(times)
+                .and_then(|all| all.checked_add(most.output_tokens));
             costs(output.ok_or(CallRejection::Absurd)?).map(Bound::Fixed)
         }
         OutputLimit::Tokens { asked: None, times } => {
@@ -87,7 +89,9 @@ pub fn bound(asked: &Asked, entry: &PriceEntry, rules: &CallRules) -> Result<Bou
 
 /// The input tokens at most.
 fn input(asked: &Asked, entry: &PriceEntry) -> Result<u64, CallRejection> {
-    let context = entry.context.map(|window| window.max(asked.widened.context.unwrap_or(0)));
+    let context = entry
+        .context
+        .map(|window| window.max(asked.widened.context.unwrap_or(0)));
     let window = context.map(|window| window.saturating_mul(asked.inputs));
     match (asked.content, window) {
         (ContentFrom::Request, Some(window)) => Ok(asked.most.input_tokens.min(window)),
@@ -100,6 +104,8 @@ fn input(asked: &Asked, entry: &PriceEntry) -> Result<u64, CallRejection> {
 /// The tiers that may serve the call. A provider may serve one that was asked for in the standard one
 /// (OpenAI: the tier of the answer "may be different from the value set in the parameter").
 fn tiers(asked: Option<ServiceTier>) -> impl Iterator<Item = Option<ServiceTier>> {
-    let standard = asked.filter(|&tier| tier != ServiceTier::Standard).map(|_| Some(ServiceTier::Standard));
+    let standard = asked
+        .filter(|&tier| tier != ServiceTier::Standard)
+        .map(|_| Some(ServiceTier::Standard));
     [Some(asked), standard].into_iter().flatten()
 }

@@ -33,7 +33,7 @@ const PASS: &[&str] = &[
 const PASS_PREFIX: &str = "x-stainless-";
 
 /// Versions of Anthropic's API whose requests have the fields that are listed here.
-const VERSIONS: &[&str] = &["2023-06-01", "2023-01-01"];
+const VERSIONS: &[&str] = &["2023-01-01", "2023-06-01", "2026-10-21"];
 
 /// Features of `anthropic-beta` that cost nothing by themselves: what they add to a request is in its body,
 /// where it is weighed. Those of the `anthropic` SDK 2.10.0 for messages, and the older ones that its
@@ -172,7 +172,11 @@ fn listed<'v>(
     known: &[&str],
     rules: &CallRules,
 ) -> Result<Vec<&'v str>, CallRejection> {
-    let values: Vec<&str> = value.split(',').map(str::trim).filter(|value| !value.is_empty()).collect();
+    let values: Vec<&str> = value
+        .split(',')
+        .map(str::trim)
+        .filter(|value| !value.is_empty())
+        .collect();
     let is_known = |value: &&str| known.contains(value) || rules.free_betas.contains(*value);
     match values.iter().find(|value| !is_known(value)) {
         Some(unknown) => Err(refused(name, unknown)),
@@ -206,7 +210,9 @@ pub fn query(route: Route, query: Option<&str>) -> Result<Option<String>, CallRe
     let mut seen: Vec<&str> = Vec::new();
     for part in query.split('&') {
         let (name, value) = part.split_once('=').unwrap_or((part, ""));
-        let is_plain = value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte));
+        let is_plain = value
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte));
         let is_known = match name {
             "beta" => route.api() == Api::Anthropic && value == "true",
             _ => lists && PAGING.contains(&name) && !value.is_empty(),

@@ -28,12 +28,13 @@ mod rejection;
 mod route;
 mod rules;
 mod schema;
+mod stream;
 mod walk;
 
 #[cfg(test)]
 mod tests;
 
-pub use answer::{Answer, ToolGate};
+pub use answer::{Answer, AnswerRejection, ToolGate, UsageFault, read_answer};
 pub use asked::{Asked, ContentFrom, OutputLimit, Widened};
 pub use bound::bound;
 pub use form::FormPart;
@@ -44,3 +45,4 @@ pub use read::read;
 pub use rejection::CallRejection;
 pub use route::{Api, Metering, Route, is_plain};
 pub use rules::{CallRules, Unlisted};
+pub use stream::{StreamFault, StreamMeter, StreamRules, error_event};

@@ -198,10 +198,12 @@ impl Request<'_> {
             ..CallBound::default()
         };
         asked.output = OutputLimit::Tokens {
-            asked: limit.as_ref().and_then(|limit| match (limit.own, self.rules.max_tokens) {
-                (Some(own), Some(most)) => Some(own.min(most)),
-                (own, _) => own,
-            }),
+            asked: limit
+                .as_ref()
+                .and_then(|limit| match (limit.own, self.rules.max_tokens) {
+                    (Some(own), Some(most)) => Some(own.min(most)),
+                    (own, _) => own,
+                }),
             times,
         };
         asked.clamped = limit.as_ref().and_then(|limit| {
@@ -216,6 +218,7 @@ impl Request<'_> {
             asked.text = Some(found.texts);
         }
         asked.draft.fixed_tools = found.fixed_tools;
+        asked.draft.groups = found.groups;
         asked.draft.limit = limit;
         Ok(asked)
     }
@@ -314,7 +317,11 @@ impl Request<'_> {
             }
             own = own.or(stated);
         }
-        let filled = self.rules.max_tokens.unwrap_or(u64::MAX).min(self.rules.default_max_tokens);
+        let filled = self
+            .rules
+            .max_tokens
+            .unwrap_or(u64::MAX)
+            .min(self.rules.default_max_tokens);
         Ok(Some(Limit {
             names: names.to_vec(),
             own,
@@ -339,7 +346,10 @@ impl Request<'_> {
             return Err(wrong(field, &format!("must be a whole number up to {MAX_TOKENS}")));
         };
         let Some(own) = limit.and_then(|limit| limit.own) else {
-            return Err(wrong("max_tokens", "is missing, and thinking.budget_tokens is a part of it"));
+            return Err(wrong(
+                "max_tokens",
+                "is missing, and thinking.budget_tokens is a part of it",
+            ));
         };
         match self.rules.max_tokens {
             Some(most) if most < own && budget >= most => {
@@ -352,7 +362,12 @@ impl Request<'_> {
 
     /// How many inputs a field holds: a text, a list of texts, a list of tokens, or a list of such lists.
     fn inputs(&self, field: &str, found: &mut Found) -> Read<u64> {
-        let malformed = || wrong(field, "must be a text, a list of texts, a list of tokens, or a list of those");
+        let malformed = || {
+            wrong(
+                field,
+                "must be a text, a list of texts, a list of tokens, or a list of those",
+            )
+        };
         let is_token = |value: &Value| value.as_u64().is_some();
         match self.get(field) {
             None => Ok(0),
@@ -421,4 +436,3 @@ fn overhead(found: &Found, has_form: bool) -> u64 {
         .saturating_add(found.builtin.saturating_mul(template::BUILTIN))
         .saturating_add(once)
 }
-

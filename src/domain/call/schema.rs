@@ -58,11 +58,7 @@ pub(super) struct Kind {
     pub(super) fields: &'static [Field],
 }
 
-pub(super) const fn kind(
-    names: &'static [&'static str],
-    effects: &'static [Effect],
-    fields: &'static [Field],
-) -> Kind {
+pub(super) const fn kind(names: &'static [&'static str], effects: &'static [Effect], fields: &'static [Field]) -> Kind {
     Kind { names, effects, fields }
 }
 

@@ -13,6 +13,7 @@
 //! What it must never do: be half read. A field that is not known here is refused, since it may have been
 //! meant as a limit; so is a file with any mistake, and all its mistakes are told at once.
 
+mod change;
 mod parse;
 mod place;
 mod rate;
@@ -24,6 +25,7 @@ use std::sync::Arc;
 
 use globset::GlobSet;
 
+pub use change::changes;
 pub use parse::{MAX_BYTES, Problem};
 pub use rate::{Granted, MAX_PER_SECONDS, MAX_REQUESTS, Rate, RateLog};
 

@@ -92,10 +92,15 @@ impl Caller {
                 } else {
                     granted.nanos()
                 };
-                self.capture(ledger, &hold, trust, Usd::from_nanos(rng.range(0, most)))
-                    .await;
+                let cost = Usd::from_nanos(rng.range(0, most));
+                if rng.chance(30) {
+                    self.capture_later(ledger, &hold, trust, cost);
+                } else {
+                    self.capture(ledger, &hold, trust, cost).await;
+                }
             }
-            70..85 => self.void(ledger, &hold).await,
+            70..80 => self.void(ledger, &hold).await,
+            80..85 => self.give_up(ledger, &hold).await,
             // Forgotten: it expires at its bound.
             _ => self.count("left"),
         }
@@ -168,15 +173,7 @@ impl Caller {
 
     async fn capture(&self, ledger: &Ledger, hold: &AdmittedHold, trust: Trust, cost: Usd) {
         self.hear(hold, Heard::MaybeCaptured(cost));
-        let request = CaptureRequest {
-            hold: hold.id,
-            by: None,
-            cost,
-            trust,
-            occurred_at: None,
-            upstream_request: None,
-            detail: None,
-        };
+        let request = end_of(hold, trust, cost);
         let answer = ledger.capture(request).await;
         self.model.borrow_mut().note(&format!("{answer:?}"));
         match answer {
@@ -189,6 +186,41 @@ impl Caller {
                 self.model
                     .borrow_mut()
                     .violate(format!("a capture of {} was rejected: {why}", hold.id));
+            }
+        }
+    }
+
+    /// A capture that nobody waits for.
+    fn capture_later(&self, ledger: &Ledger, hold: &AdmittedHold, trust: Trust, cost: Usd) {
+        let request = end_of(hold, trust, cost);
+        match ledger.capture_later(request) {
+            Ok(()) => {
+                self.hear(hold, Heard::Later(cost, ledger.epoch()));
+                self.count("captured later");
+            }
+            Err(LedgerFailure::Unavailable(_)) => self.count("capture unavailable"),
+            Err(LedgerFailure::Rejected(why)) => {
+                self.model
+                    .borrow_mut()
+                    .violate(format!("a capture of {} was rejected: {why}", hold.id));
+            }
+        }
+    }
+
+    async fn give_up(&self, ledger: &Ledger, hold: &AdmittedHold) {
+        self.hear(hold, Heard::MaybeUnresolved);
+        let answer = ledger.unresolve(hold.id, "given up").await;
+        self.model.borrow_mut().note(&format!("{answer:?}"));
+        match answer {
+            Ok(_) => {
+                self.hear(hold, Heard::Admitted);
+                self.count("given up");
+            }
+            Err(LedgerFailure::Unavailable(_)) => self.count("giving up unavailable"),
+            Err(LedgerFailure::Rejected(why)) => {
+                self.model
+                    .borrow_mut()
+                    .violate(format!("giving {} up was rejected: {why}", hold.id));
             }
         }
     }
@@ -278,6 +310,18 @@ impl Caller {
 
     fn count(&self, what: &'static str) {
         self.model.borrow_mut().counts.add(what);
+    }
+}
+
+fn end_of(hold: &AdmittedHold, trust: Trust, cost: Usd) -> CaptureRequest {
+    CaptureRequest {
+        hold: hold.id,
+        by: None,
+        cost,
+        trust,
+        occurred_at: None,
+        upstream_request: None,
+        detail: None,
     }
 }
 

@@ -36,7 +36,10 @@ pub(in super::super) const FIELDS: &[Field] = &[
     Field("prompt_cache_key", Label),
     Field(
         "prompt_cache_options",
-        Object(&[Field("mode", Only(&["implicit", "explicit"])), Field("ttl", Only(&["30m", "12h"]))]),
+        Object(&[
+            Field("mode", Only(&["implicit", "explicit"])),
+            Field("ttl", Only(&["30m", "12h"])),
+        ]),
     ),
     Field("prompt_cache_retention", Only(&["in_memory", "in-memory", "24h"])),
     Field("reasoning_effort", Label),
@@ -64,7 +67,11 @@ pub(super) const STREAM_OPTIONS: &[Field] = &[Field("include_usage", Flag), Fiel
 pub(super) const MODERATION: &[Field] = &[
     Field(
         "model",
-        Only(&["omni-moderation-latest", "omni-moderation-2024-09-26", "text-moderation-latest"]),
+        Only(&[
+            "omni-moderation-latest",
+            "omni-moderation-2024-09-26",
+            "text-moderation-latest",
+        ]),
     ),
     Field("policy", Any),
 ];
@@ -93,7 +100,11 @@ const TOOL: schema::Kinds = schema::Kinds {
     tag: "type",
     untagged: &[],
     known: &[
-        kind(&["function"], &[Tool(In("function"))], &[Field("function", Object(FUNCTION))]),
+        kind(
+            &["function"],
+            &[Tool(In("function"))],
+            &[Field("function", Object(FUNCTION))],
+        ),
         kind(
             &["custom"],
             &[Tool(In("custom"))],
@@ -141,7 +152,11 @@ const PARTS: schema::Kinds = schema::Kinds {
             &[
                 Field(
                     "file",
-                    Object(&[Field("file_data", Label), Field("file_id", Label), Field("filename", Label)]),
+                    Object(&[
+                        Field("file_data", Label),
+                        Field("file_id", Label),
+                        Field("filename", Label),
+                    ]),
                 ),
                 BREAKPOINT,
             ],
@@ -164,7 +179,11 @@ const TOOL_CALL: schema::Kinds = schema::Kinds {
         kind(
             &["function"],
             &[],
-            &[Field("id", Label), Field("index", Number), Field("function", Object(CALLED))],
+            &[
+                Field("id", Label),
+                Field("index", Number),
+                Field("function", Object(CALLED)),
+            ],
         ),
         kind(
             &["custom"],
@@ -185,7 +204,10 @@ const MESSAGE: schema::Kinds = schema::Kinds {
         kind(
             &["system", "developer"],
             &[Message],
-            &[Field("content", TextOr(&List(&Kinds(&TEXT_PARTS)))), Field("name", Text)],
+            &[
+                Field("content", TextOr(&List(&Kinds(&TEXT_PARTS)))),
+                Field("name", Text),
+            ],
         ),
         kind(
             &["user"],
@@ -216,6 +238,10 @@ const MESSAGE: schema::Kinds = schema::Kinds {
                 Field("name", Text),
             ],
         ),
-        kind(&["function"], &[Message], &[Field("content", Text), Field("name", Text)]),
+        kind(
+            &["function"],
+            &[Message],
+            &[Field("content", Text), Field("name", Text)],
+        ),
     ],
 };

@@ -41,8 +41,16 @@ const SOURCE: schema::Kinds = schema::Kinds {
     untagged: &[],
     known: &[
         kind(&["text"], &[], &[Field("data", Text), Field("media_type", Label)]),
-        kind(&["content"], &[], &[Field("content", TextOr(&List(&Kinds(&SIMPLE_BLOCKS))))]),
-        kind(&["base64"], &[Image], &[Field("data", Label), Field("media_type", Label)]),
+        kind(
+            &["content"],
+            &[],
+            &[Field("content", TextOr(&List(&Kinds(&SIMPLE_BLOCKS))))],
+        ),
+        kind(
+            &["base64"],
+            &[Image],
+            &[Field("data", Label), Field("media_type", Label)],
+        ),
         kind(&["url"], &[Image], &[Field("url", Label)]),
         kind(&["file"], &[Image], &[Field("file_id", Label)]),
     ],
@@ -163,7 +171,11 @@ const BLOCKS: schema::Kinds = schema::Kinds {
         ),
         kind(&["redacted_thinking"], &[Elsewhere], &[Field("data", Label)]),
         // What the provider's own tools did in an earlier turn.
-        kind(&["server_tool_use"], &[Elsewhere], &[ID, INPUT, NAME, CALLER, CACHE_CONTROL]),
+        kind(
+            &["server_tool_use"],
+            &[Elsewhere],
+            &[ID, INPUT, NAME, CALLER, CACHE_CONTROL],
+        ),
         kind(
             &[
                 "web_search_tool_result",
@@ -182,13 +194,21 @@ const BLOCKS: schema::Kinds = schema::Kinds {
             &[Elsewhere],
             &[ID, INPUT, NAME, Field("server_name", Text), CACHE_CONTROL],
         ),
-        kind(&["mcp_tool_result"], &[Elsewhere], &[CONTENT, TOOL_USE_ID, IS_ERROR, CACHE_CONTROL]),
+        kind(
+            &["mcp_tool_result"],
+            &[Elsewhere],
+            &[CONTENT, TOOL_USE_ID, IS_ERROR, CACHE_CONTROL],
+        ),
         kind(
             &["mcp_tool_listing"],
             &[Elsewhere],
             &[Field("mcp_server_name", Text), Field("tools", Any)],
         ),
-        kind(&["container_upload"], &[Image], &[Field("file_id", Label), CACHE_CONTROL]),
+        kind(
+            &["container_upload"],
+            &[Image],
+            &[Field("file_id", Label), CACHE_CONTROL],
+        ),
         kind(
             &["compaction"],
             &[Elsewhere],
@@ -214,11 +234,7 @@ const BLOCKS: schema::Kinds = schema::Kinds {
 const SYSTEM_BLOCKS: schema::Kinds = schema::Kinds {
     tag: "type",
     untagged: &[],
-    known: &[
-        TEXT,
-        TOOL_ADDITION,
-        TOOL_REMOVAL,
-    ],
+    known: &[TEXT, TOOL_ADDITION, TOOL_REMOVAL],
 };
 
 pub(super) const MESSAGE: schema::Kinds = schema::Kinds {

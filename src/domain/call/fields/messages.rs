@@ -38,8 +38,14 @@ pub(in super::super) const FIELDS: &[Field] = &[
     Field("service_tier", Only(&["auto", "standard_only"])),
     Field("inference_geo", Label),
     Field("speed", Only(&["standard", "fast"])),
-    Field("fallbacks", Refused("cannot be set: another model may answer, at another price")),
-    Field("billing_policy", Refused("cannot be set: whose account is charged is set by the gateway")),
+    Field(
+        "fallbacks",
+        Refused("cannot be set: another model may answer, at another price"),
+    ),
+    Field(
+        "billing_policy",
+        Refused("cannot be set: whose account is charged is set by the gateway"),
+    ),
     // Bear no cost: cache writes are reckoned at the dearest rate, a credit only lowers the price.
     CACHE_CONTROL,
     Field("diagnostics", Any),

@@ -9,5 +9,5 @@ pub(super) mod chat;
 mod message_blocks;
 pub(super) mod messages;
 pub(super) mod plain;
-pub(super) mod responses;
 mod response_items;
+pub(super) mod responses;

@@ -140,8 +140,16 @@ pub(super) const ITEM: schema::Kinds = schema::Kinds {
             ],
         ),
         // The client's own tools of the provider's making.
-        kind(&["local_shell_call"], &[Message], &[Field("action", Any), CALL_ID, ID, STATUS]),
-        kind(&["local_shell_call_output"], &[Message], &[Field("output", Text), CALL_ID, ID, STATUS]),
+        kind(
+            &["local_shell_call"],
+            &[Message],
+            &[Field("action", Any), CALL_ID, ID, STATUS],
+        ),
+        kind(
+            &["local_shell_call_output"],
+            &[Message],
+            &[Field("output", Text), CALL_ID, ID, STATUS],
+        ),
         kind(
             &["shell_call"],
             &[Message, Elsewhere],
@@ -232,7 +240,11 @@ pub(super) const ITEM: schema::Kinds = schema::Kinds {
             &[Message, Elsewhere],
             &[Field("queries", Any), Field("results", Any), ID, STATUS],
         ),
-        kind(&["web_search_call"], &[Message, Elsewhere], &[Field("action", Any), ID, STATUS]),
+        kind(
+            &["web_search_call"],
+            &[Message, Elsewhere],
+            &[Field("action", Any), ID, STATUS],
+        ),
         kind(
             &["image_generation_call"],
             &[Message, Image],
@@ -264,7 +276,12 @@ pub(super) const ITEM: schema::Kinds = schema::Kinds {
         kind(
             &["mcp_list_tools"],
             &[Message, Elsewhere],
-            &[Field("server_label", Label), Field("tools", Any), Field("error", Any), ID],
+            &[
+                Field("server_label", Label),
+                Field("tools", Any),
+                Field("error", Any),
+                ID,
+            ],
         ),
         kind(
             &["mcp_approval_request"],

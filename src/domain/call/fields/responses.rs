@@ -118,7 +118,11 @@ pub(super) const TOOL: schema::Kinds = schema::Kinds {
             ],
         ),
         kind(&["local_shell"], &[Tool(Kind)], &[]),
-        kind(&["apply_patch"], &[Tool(Kind)], &[Field("allowed_callers", List(&Label))]),
+        kind(
+            &["apply_patch"],
+            &[Tool(Kind)],
+            &[Field("allowed_callers", List(&Label))],
+        ),
         // The client's own shell; one in a container is the provider's.
         kind(
             &["shell"],
@@ -139,7 +143,11 @@ pub(super) const TOOL: schema::Kinds = schema::Kinds {
         kind(
             &["tool_search"],
             &[Tool(Kind)],
-            &[Field("execution", Label), Field("description", Text), Field("parameters", Any)],
+            &[
+                Field("execution", Label),
+                Field("description", Text),
+                Field("parameters", Any),
+            ],
         ),
     ],
 };

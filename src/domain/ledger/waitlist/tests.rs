@@ -251,6 +251,45 @@ fn two_lines_that_are_short_in_turns_starve_nobody() {
     assert!(admitted_at.is_some_and(|turn| turn < 40), "{admitted_at:?}");
 }
 
+/// What was short of a large bound goes with a smaller one, once less is left.
+#[test]
+fn a_bound_is_reckoned_again_at_every_look() {
+    use crate::domain::ledger::bound::TokenBound;
+    let mut world = World::new(&[1_600], 8);
+    world.store.admit(1_550, &[LineIx(0)]);
+    let call = TokenBound {
+        base: Usd::ZERO,
+        nanos_per_million: 1_000_000,
+        wanted: 4_096,
+        least: 10,
+    };
+    let over = Duration::from_secs(60);
+    let lines = vec![LineIx(0)];
+    let ticket = world.list.push(call.into(), lines.clone(), over, (10, lines)).unwrap();
+    assert_eq!(world.commit(None, false, 8), [], "a sixteenth of 1,600 is not free");
+    world.store.release(0, 1_550);
+    assert_eq!(world.commit(None, false, 8), [ticket]);
+}
+
+/// Those that are chosen together are reckoned with what they are likely to be granted, and fill the line.
+#[test]
+fn sixteen_that_share_what_is_left_go_together() {
+    use crate::domain::ledger::bound::TokenBound;
+    let mut world = World::new(&[1_600], 8);
+    let call = TokenBound {
+        base: Usd::ZERO,
+        nanos_per_million: 1_000_000,
+        wanted: 4_096,
+        least: 10,
+    };
+    let over = Duration::from_secs(60);
+    for _ in 0..40 {
+        let lines = vec![LineIx(0)];
+        world.list.push(call.into(), lines.clone(), over, (100, lines)).unwrap();
+    }
+    assert_eq!(world.commit(None, false, 512).len(), 16);
+}
+
 proptest! {
     /// L2 on every line, order within a batch, and at the end nobody waits who fits.
     #[test]

@@ -1,6 +1,7 @@
 //! The rules under test: a ledger of plain rows that does what a store does, audited after every batch.
 
 mod admission;
+mod bounds;
 mod prop;
 mod reports;
 mod rolling;
@@ -21,6 +22,7 @@ use crate::domain::ledger::batch::{
     Admit, Batch, Capture, Delta, LedgerRules, NewTrigger, Op, Outcome, Report, ReportKey, Resolve, ResolveTarget,
     ShortLine, Snapshot, TriggerCause,
 };
+use crate::domain::ledger::bound::{Bound, TokenBound};
 use crate::domain::ledger::hold::Hold;
 use crate::domain::ledger::line::{Line, LineKey, LineRule, LineSpec, Response, Scope};
 use crate::domain::ledger::posting::{Attribution, Basis, Entry, Posting, PostingKind, Trust};
