@@ -188,7 +188,7 @@ impl Daemon {
             watch: watch_settings,
             tools: Arc::clone(&tool_settings),
             own_instance,
-            reloading: tokio::sync::Mutex::default(),
+            reloading: Arc::default(),
             ledger: ledger.clone(),
             store: Arc::clone(&store),
         });

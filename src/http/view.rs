@@ -12,6 +12,7 @@ use crate::domain::containment::state::Containment;
 use crate::domain::id::AgentId;
 use crate::domain::ledger::hold::Hold;
 use crate::domain::ledger::line::{Line, LineKey};
+use crate::domain::manifest::Manifest;
 use crate::domain::money::Usd;
 use crate::domain::price::PriceEntry;
 use crate::domain::review::Review;
@@ -181,6 +182,16 @@ pub(super) fn containment(containment: &Containment) -> Value {
         "closed_at": containment.closed_at,
         "sweeps": containment.sweeps,
         "coverage": containment.coverage,
+    })
+}
+
+/// What an agent may use, as it is in force.
+pub(super) fn manifest(manifest: &Manifest) -> Value {
+    json!({
+        "allowed_tools": manifest.tools().keys().collect::<Vec<_>>(),
+        "blacklisted_tools": manifest.blacklisted(),
+        "models": manifest.models(),
+        "max_tokens": manifest.max_tokens(),
     })
 }
 
