@@ -206,7 +206,7 @@ impl Daemon {
             tools: Arc::clone(&tool_settings),
             gateway: gateway_settings,
             own_instance,
-            reloading: tokio::sync::Mutex::default(),
+            reloading: Arc::default(),
             ledger: ledger.clone(),
             store: Arc::clone(&store),
         });

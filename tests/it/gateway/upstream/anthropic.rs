@@ -106,6 +106,11 @@ fn events(asked: &Value, manner: &Manner, used: &Used, tells: bool) -> Vec<Strin
     events.push(json!({ "type": "content_block_stop", "index": 0 }));
     events.push(delta);
     events.push(json!({ "type": "message_stop" }));
-    let written = |event: &Value| format!("event: {}\ndata: {event}\n\n", event["type"].as_str().unwrap_or_default());
+    let written = |event: &Value| {
+        format!(
+            "event: {}\ndata: {event}\n\n",
+            event["type"].as_str().unwrap_or_default()
+        )
+    };
     events.iter().map(written).collect()
 }

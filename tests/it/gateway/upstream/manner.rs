@@ -14,16 +14,11 @@ pub enum Much {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Fault {
     /// An error in the API's own shape. Whether it is billed all the same is the provider's secret.
-    Status {
-        status: u16,
-        bills: bool,
-    },
+    Status { status: u16, bills: bool },
     /// An error with this text as its message.
     Says(u16, String),
     /// The connection ends before the head of an answer.
-    DropBeforeHead {
-        bills: bool,
-    },
+    DropBeforeHead { bills: bool },
     /// It ends when so many pieces of the body were sent.
     DropAfter(usize),
     /// Nothing comes, head and all, until the test opens the gate.

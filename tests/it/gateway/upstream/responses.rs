@@ -75,7 +75,10 @@ pub(super) fn respond(asked: &Value, manner: &Manner, telling: Telling) -> Route
         events.push(with("response.content_part.added", json!({ "part": part("") })));
         let delta = |word: &String| with("response.output_text.delta", json!({ "delta": word, "logprobs": [] }));
         events.extend(words(manner.pieces).iter().map(delta));
-        events.push(with("response.output_text.done", json!({ "text": text, "logprobs": [] })));
+        events.push(with(
+            "response.output_text.done",
+            json!({ "text": text, "logprobs": [] }),
+        ));
         events.push(with("response.content_part.done", json!({ "part": part(&text) })));
     }
     let finished = item("completed", json!([part(&text)]));
