@@ -90,6 +90,7 @@ impl Daemon {
             store: Arc::clone(&store),
             clock: Arc::clone(&clock),
             entropy: Arc::clone(&entropy),
+            notifier: Arc::clone(&notifier),
         };
         let budgets = settings::budgets(&current);
         audit_loosened(&*store, &current, &*clock).await?;
