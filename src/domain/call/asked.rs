@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 
 use super::draft::Draft;
+use super::media::Media;
 use super::rejection::CallRejection;
 use super::route::Route;
 use crate::domain::id::ModelId;
@@ -70,6 +71,8 @@ pub struct Asked {
     /// The request's own limit was above the rules' and is lowered to this.
     pub clamped: Option<u64>,
     pub widened: Widened,
+    /// What a route that is no conversation is billed by.
+    pub media: Option<Media>,
     pub(super) draft: Draft,
 }
 

@@ -6,6 +6,7 @@
 //! lines have left. The rates are the highest that could apply (see [`worst_case`]).
 
 use super::asked::{Asked, ContentFrom, OutputLimit};
+use super::media;
 use super::rejection::CallRejection;
 use super::route::Metering;
 use super::rules::CallRules;
@@ -21,6 +22,9 @@ use crate::domain::rejection::Rejection;
 pub fn bound(asked: &Asked, entry: &PriceEntry, rules: &CallRules) -> Result<Bound, Rejection> {
     if asked.route.metering() == Metering::Free {
         return Ok(Bound::Fixed(Usd::ZERO));
+    }
+    if let Some(worst) = media::worst_case(asked, entry) {
+        return worst.map(Bound::Fixed);
     }
     let most = CallBound {
         input_tokens: input(asked, entry)?,

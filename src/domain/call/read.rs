@@ -15,6 +15,7 @@ use super::asked::{Asked, ContentFrom, OutputLimit, Widened};
 use super::draft::{Draft, Limit};
 use super::expansion::expansion;
 use super::fields::{chat, messages, plain, responses};
+use super::media;
 use super::rejection::CallRejection;
 use super::route::{Api, Metering, Route};
 use super::rules::CallRules;
@@ -55,8 +56,8 @@ mod template {
 /// The body is not JSON that every reader reads alike, has a field that is not known here or not of its
 /// type, or asks for what cannot be bounded.
 pub fn read(route: Route, body: &Bytes, rules: &CallRules) -> Result<Asked, Rejection> {
-    if matches!(route, Route::Speech | Route::ImageGenerations) || route.takes_form() {
-        return Err(not_metered(route).into());
+    if matches!(route, Route::Speech | Route::ImageGenerations | Route::ImageEdits) {
+        return media::read(route, body, rules);
     }
     let value = json::parse_strict(body, &LIMITS).map_err(|why| Rejection::Malformed(why.to_string()))?;
     let Value::Object(fields) = &value else {
@@ -238,6 +239,7 @@ impl Request<'_> {
             strip_usage: false,
             clamped: None,
             widened: Widened::default(),
+            media: None,
             draft: Draft {
                 raw: self.raw.clone(),
                 ..Draft::default()
