@@ -144,10 +144,11 @@ pub fn forward<'h>(
             }
             ("openai-beta", Api::Openai) => betas.extend(listed("openai-beta", value, OPENAI_BETAS, rules)?),
             ("content-type", _) => {
-                // The first one is what was read by; its parameters would only let somebody read JSON otherwise.
-                if !forwarded.headers.iter().any(|(name, _)| name == "content-type") {
-                    forwarded.headers.push((name, content_type(value)));
-                }
+                // The first one is what the body was read by.
+                let is_there = forwarded.headers.iter().any(|(name, _)| name == "content-type");
+                forwarded
+                    .headers
+                    .extend((!is_there).then(|| (name, content_type(value))));
             }
             (pass, _) if PASS.contains(&pass) || pass.starts_with(PASS_PREFIX) => {
                 forwarded.headers.push((name, value.to_owned()));

@@ -355,7 +355,7 @@ fn case() -> impl Strategy<Value = Case> {
 fn spread(usage: &mut Usage, count: u64, classes: &[TokenClass], at: u64) {
     let parts = classes.len() as u64;
     for (index, class) in classes.iter().enumerate() {
-        let share = if (at + index as u64) % parts == 0 {
+        let share = if (at + index as u64).is_multiple_of(parts) {
             count / 2
         } else {
             count / (2 * parts)
