@@ -18,7 +18,8 @@ mod transcription;
 
 use bytes::Bytes;
 
-use super::asked::{Asked, ContentFrom, Draft, OutputLimit};
+use super::asked::{Asked, ContentFrom, OutputLimit, Widened};
+use super::draft::Draft;
 use super::form::FormPart;
 use super::route::Route;
 use super::rules::CallRules;
@@ -140,12 +141,15 @@ fn understood(route: Route, raw: &Bytes, model: Option<ModelId>, stream: bool, m
         stream,
         most,
         content: ContentFrom::Request,
+        inputs: 1,
+        overhead: 0,
         output: OutputLimit::None,
         fees: Usd::ZERO,
         tools: Vec::new(),
         text: None,
         strip_usage: false,
         clamped: None,
+        widened: Widened::default(),
         media: Some(media),
         draft: Draft {
             raw: raw.clone(),
