@@ -2,9 +2,6 @@
 use super::*;
 use crate::domain::rejection::Rejection;
 use bytes::Bytes;
-pub fn refine(_: &Asked) -> Option<Asked> {
-    None
-}
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("x")]
 pub struct AnswerRejection;

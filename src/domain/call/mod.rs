@@ -28,6 +28,7 @@ mod rejection;
 mod route;
 mod rules;
 mod schema;
+mod tokenizer;
 mod walk;
 
 #[cfg(test)]
@@ -44,3 +45,4 @@ pub use read::read;
 pub use rejection::CallRejection;
 pub use route::{Api, Metering, Route, is_plain};
 pub use rules::{CallRules, Unlisted};
+pub use tokenizer::refine;
