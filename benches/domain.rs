@@ -89,7 +89,7 @@ fn admits(budgets: &[Budget]) -> Batch {
             hold: HoldId(Uuid::from_u128(n)),
             attribution: spend(n),
             trust: Trust::Gateway,
-            bound: Usd::from_dollars(1),
+            bound: Usd::from_dollars(1).into(),
             lines: lines(n, budgets),
             expires_at: now(),
             blocks: false,

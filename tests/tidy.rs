@@ -48,6 +48,7 @@ const ALLOWANCES: &[(&str, &str, &str)] = &[
         "ledger",
         "holds are asked of the running ledger, which knows who waits",
     ),
+    ("http", "tools", "an agent asks before it uses a tool"),
     (
         "http",
         "watch",

@@ -124,7 +124,7 @@ impl Committer {
                     self.accept(command);
                 }
             }
-            () = shared.orphans.arrived.notified() => {}
+            () = shared.later.arrived.notified() => {}
             () = drain.cancelled(), if self.draining_since.is_none() => {}
             () = shared.clock.sleep(next) => {}
         }
@@ -136,10 +136,9 @@ impl Committer {
             let Ok(command) = self.commands.try_recv() else { break };
             self.accept(command);
         }
-        let orphans = self.shared.orphans.take();
-        if !orphans.is_empty() {
-            metrics::counter!("backstop_ledger_orphans_total").increment(orphans.len() as u64);
-            self.enqueue_kept(orphans.into_iter().map(|hold| Op::Void { hold }).collect());
+        // Each for itself: one that cannot be written harms no other, and holds keep their part of a batch.
+        for op in self.shared.later.take() {
+            self.enqueue_kept(vec![op]);
         }
     }
 

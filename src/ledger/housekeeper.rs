@@ -95,6 +95,7 @@ async fn expire(shared: &Arc<Shared>) {
         let expire = |hold| Op::Expire {
             hold,
             posting: PostingId(shared.entropy.id(now)),
+            detail: None,
         };
         let outcomes = shared.job(holds.into_iter().map(expire).collect(), true).await;
         match outcomes {

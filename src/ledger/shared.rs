@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use super::agents::Agents;
 use super::budgets::Budgets;
 use super::open_holds::OpenHolds;
 use super::places::{Place, Places};
@@ -31,7 +32,8 @@ pub(super) struct Shared {
     pub(super) open: Mutex<OpenHolds>,
     pub(super) places: Arc<Places>,
     pub(super) triggers: Arc<Notify>,
-    pub(super) orphans: Arc<Orphans>,
+    pub(super) later: Arc<Later>,
+    pub(super) agents: Agents,
     pub(super) commands: mpsc::Sender<Command>,
     pub(super) gauges: Gauges,
 }
@@ -183,22 +185,29 @@ impl Job {
     }
 }
 
-/// Holds that were admitted for a caller who went away. No byte went upstream for them, since their
-/// caller never learned of them; so they cost nothing, and are voided (L3).
+/// Ends of holds that nobody waits for, handed over without waiting either. Each of them is written like
+/// one that somebody waits for. There is at most one for an open hold, so the number of those bounds it.
 #[derive(Debug, Default)]
-pub(super) struct Orphans {
-    holds: Mutex<Vec<HoldId>>,
+pub(super) struct Later {
+    ops: Mutex<Vec<Op>>,
     pub(super) arrived: Notify,
 }
 
-impl Orphans {
-    pub(super) fn push(&self, hold: HoldId) {
-        lock(&self.holds).push(hold);
+impl Later {
+    pub(super) fn push(&self, op: Op) {
+        lock(&self.ops).push(op);
         self.arrived.notify_one();
     }
 
-    pub(super) fn take(&self) -> Vec<HoldId> {
-        std::mem::take(&mut *lock(&self.holds))
+    /// A hold that was admitted for a caller who went away. No byte went upstream for it, since its caller
+    /// never learned of it; so it cost nothing, and is voided (L3).
+    pub(super) fn orphan(&self, hold: HoldId) {
+        metrics::counter!("backstop_ledger_orphans_total").increment(1);
+        self.push(Op::Void { hold });
+    }
+
+    pub(super) fn take(&self) -> Vec<Op> {
+        std::mem::take(&mut *lock(&self.ops))
     }
 }
 
@@ -206,14 +215,14 @@ impl Orphans {
 /// goes away between the commit and the answer leaves nothing behind.
 pub(super) struct Grant {
     hold: Option<AdmittedHold>,
-    orphans: Arc<Orphans>,
+    later: Arc<Later>,
 }
 
 impl Grant {
-    pub(super) fn new(hold: AdmittedHold, orphans: &Arc<Orphans>) -> Self {
+    pub(super) fn new(hold: AdmittedHold, later: &Arc<Later>) -> Self {
         Self {
             hold: Some(hold),
-            orphans: Arc::clone(orphans),
+            later: Arc::clone(later),
         }
     }
 
@@ -226,7 +235,7 @@ impl Grant {
 impl Drop for Grant {
     fn drop(&mut self) {
         if let Some(hold) = &self.hold {
-            self.orphans.push(hold.id);
+            self.later.orphan(hold.id);
         }
     }
 }

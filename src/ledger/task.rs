@@ -7,12 +7,13 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::Ledger;
+use super::agents::{Agents, follow_agents};
 use super::budgets::Budgets;
 use super::committer::{Committer, Fatal};
 use super::housekeeper::{keep_house, raise_mark};
 use super::open_holds::OpenHolds;
 use super::settings::LedgerSettings;
-use super::shared::{CHANNEL, Gauges, Orphans, Shared, lock};
+use super::shared::{CHANNEL, Gauges, Later, Shared, lock};
 use crate::domain::budget::Budget;
 use crate::domain::clock::ClockGuard;
 use crate::ports::{Clock, DeadEpochs, Entropy, Store, StoreError};
@@ -58,7 +59,8 @@ pub async fn open(
         open: Mutex::new(OpenHolds::default()),
         places: Arc::default(),
         triggers: Arc::new(Notify::new()),
-        orphans: Arc::new(Orphans::default()),
+        later: Arc::new(Later::default()),
+        agents: Agents::default(),
         commands: sender,
         gauges: Gauges::default(),
     });
@@ -82,6 +84,7 @@ impl LedgerTask {
             biased;
             end = committer.run(&drain) => end,
             () = keep_house(Arc::clone(&shared)) => Ok(()),
+            () = follow_agents(Arc::clone(&shared)) => Ok(()),
         };
         shared.gauges.draining.store(true, Ordering::Relaxed);
         if end.is_ok() {

@@ -17,5 +17,6 @@ mod durability;
 mod harness;
 mod operator;
 mod reload;
+mod tools;
 mod unit;
 mod whole_loop;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::bound::Bound;
 use super::hold::Hold;
 use super::line::{Line, LineKey, LineRule, LineSpec};
 use super::posting::{Attribution, Basis, Entry, Posting, Trust};
@@ -35,9 +36,11 @@ pub enum Op {
         hold: HoldId,
     },
     /// Ends a hold at its bound because its time is over (L3: expiry charges).
+    /// So does a caller that gives a call up whose cost it cannot know; `detail` says why.
     Expire {
         hold: HoldId,
         posting: PostingId,
+        detail: Option<String>,
     },
     Report(Report),
     /// Replaces an unresolved posting by evidence of what it cost.
@@ -67,7 +70,8 @@ pub struct Admit {
     pub hold: HoldId,
     pub attribution: Attribution,
     pub trust: Trust,
-    pub bound: Usd,
+    /// Reckoned inside the commit, by what the lines have left then.
+    pub bound: Bound,
     pub lines: Vec<LineSpec>,
     pub expires_at: Timestamp,
     /// A waiter that was overtaken too often: if it still does not fit, its short lines admit nothing
@@ -127,11 +131,14 @@ pub enum ResolveTarget {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
     Admitted {
+        /// What was granted, and is held.
+        bound: Usd,
         remaining: Usd,
     },
-    /// Fits once open holds settle; `short` are the lines without room now.
+    /// Fits once open holds settle; `short` are the lines without room now for the bound as it was reckoned.
     Wait {
-        short: Vec<LineKey>,
+        bound: Usd,
+        short: Vec<ShortLine>,
     },
     Refused(Refusal),
     /// Captured, voided, expired or resolved; `overage` is what went past the bound.
@@ -152,6 +159,15 @@ pub enum Outcome {
     Applied {
         lines: u64,
     },
+}
+
+/// A line without room for a hold now, as the commit read it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShortLine {
+    pub line: LineKey,
+    pub limit: Usd,
+    pub posted: Usd,
+    pub held: Usd,
 }
 
 /// Why a hold was refused for good. Closed, in order of precedence.

@@ -356,7 +356,7 @@ pub(super) async fn reset(
 }
 
 /// The ledger's part of a reset, in its order.
-async fn change_lines(ledger: Ledger, changes: LineChanges) -> Result<(), String> {
+pub(crate) async fn change_lines(ledger: Ledger, changes: LineChanges) -> Result<(), String> {
     for change in changes.overrides {
         let done = ledger
             .override_line(change.line, change.raise, change.lifted_until)

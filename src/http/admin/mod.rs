@@ -12,6 +12,8 @@ mod ledger;
 mod operations;
 mod reviews;
 
+pub(crate) use agents::change_lines;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 

@@ -192,7 +192,7 @@ pub(super) fn wants(bound: i64) -> AdmitRequest {
     AdmitRequest {
         attribution: spend(),
         trust: Trust::Gateway,
-        bound: usd(bound),
+        bound: usd(bound).into(),
         ttl: None,
         wait: None,
     }

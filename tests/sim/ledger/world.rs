@@ -202,7 +202,10 @@ impl World {
         model.counts.add("drained");
         match end {
             // A store that answers nothing while the daemon stops ends like a crash.
-            Some(Ok(()) | Err(Fatal::Unknown)) => {}
+            Some(Ok(())) => {}
+            Some(Err(Fatal::Unknown)) => {
+                model.crashed.insert(process.ledger.epoch());
+            }
             end => model.violate(format!("process {which} did not drain: {end:?}")),
         }
     }

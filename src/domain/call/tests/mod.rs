@@ -1,0 +1,4 @@
+mod bodies;
+mod bounds;
+mod fields;
+mod headers;
