@@ -83,11 +83,12 @@ impl Asked {
     /// One of them is offered where it cannot be taken out (within a message, or beside others under one
     /// name), so the call is refused instead.
     pub fn strip(&mut self, names: &BTreeSet<String>) -> Result<(), CallRejection> {
-        if let Some(name) = self.draft.fixed_tools.intersection(names).next() {
+        let stripped: BTreeSet<String> = self.draft.stripped.union(names).cloned().collect();
+        if let Some(name) = self.draft.cannot_strip(&stripped) {
             return Err(CallRejection::ToolNotInManifest(name.clone()));
         }
         self.tools.retain(|tool| !names.contains(tool));
-        self.draft.stripped.extend(names.iter().cloned());
+        self.draft.stripped = stripped;
         Ok(())
     }
 

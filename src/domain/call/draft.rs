@@ -22,6 +22,8 @@ pub(super) struct Draft {
     pub(super) stripped: BTreeSet<String>,
     /// Tools that cannot be taken out.
     pub(super) fixed_tools: BTreeSet<String>,
+    /// Tools that can only be taken out together.
+    pub(super) groups: Vec<BTreeSet<String>>,
     pub(super) limit: Option<Limit>,
     /// The stream must report its usage.
     pub(super) force_usage: bool,
@@ -48,6 +50,17 @@ impl Draft {
         if let Some(limit) = self.limit.as_mut().filter(|limit| limit.own.is_none()) {
             limit.names = vec![name];
         }
+    }
+
+    /// A tool that is to go and cannot, if there is one.
+    pub(super) fn cannot_strip<'n>(&'n self, names: &'n BTreeSet<String>) -> Option<&'n String> {
+        let parted = |group: &&BTreeSet<String>| !group.is_subset(names);
+        let parted = self
+            .groups
+            .iter()
+            .filter(parted)
+            .flat_map(|group| group.intersection(names));
+        self.fixed_tools.intersection(names).chain(parted).next()
     }
 
     /// The limit to write, if it is not the one that stands there.

@@ -33,7 +33,7 @@ const PASS: &[&str] = &[
 const PASS_PREFIX: &str = "x-stainless-";
 
 /// Versions of Anthropic's API whose requests have the fields that are listed here.
-const VERSIONS: &[&str] = &["2023-06-01", "2023-01-01"];
+const VERSIONS: &[&str] = &["2023-01-01", "2023-06-01", "2026-10-21"];
 
 /// Features of `anthropic-beta` that cost nothing by themselves: what they add to a request is in its body,
 /// where it is weighed. Those of the `anthropic` SDK 2.10.0 for messages, and the older ones that its

@@ -218,6 +218,7 @@ impl Request<'_> {
             asked.text = Some(found.texts);
         }
         asked.draft.fixed_tools = found.fixed_tools;
+        asked.draft.groups = found.groups;
         asked.draft.limit = limit;
         Ok(asked)
     }

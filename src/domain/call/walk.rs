@@ -22,6 +22,8 @@ pub(super) struct Found {
     pub(super) tools: Vec<String>,
     /// Of these, the ones that are offered where they cannot be taken out again.
     pub(super) fixed_tools: BTreeSet<String>,
+    /// Names that are offered together under one.
+    pub(super) groups: Vec<BTreeSet<String>>,
     /// How many definitions of tools there are, built-in ones apart.
     pub(super) definitions: u64,
     pub(super) builtin: u64,
@@ -304,9 +306,12 @@ impl<'v> Walk<'v> {
         }
         let names = names_at(at, kind, object);
         let names = names.ok_or_else(|| self.wrong("must have a name for each tool"))?;
-        for name in names {
-            self.offer(&name);
+        for name in &names {
+            self.offer(name);
             self.found.definitions += 1;
+        }
+        if at == NameAt::Each {
+            self.found.groups.push(names.into_iter().collect());
         }
         Ok(())
     }
