@@ -7,10 +7,11 @@
 use std::collections::BTreeSet;
 use std::hint::black_box;
 use std::sync::Arc;
+use std::time::Duration;
 
 use backstop::domain::call::{Route, StreamMeter, StreamRules, ToolGate};
 use bytes::Bytes;
-use criterion::{BatchSize, Criterion, Throughput};
+use criterion::{Criterion, Throughput};
 
 const EVENTS: usize = 4_096;
 
@@ -63,15 +64,19 @@ pub fn meter(criterion: &mut Criterion) {
                 .map(|events| Bytes::from(events.concat()))
                 .collect();
             group.bench_function(format!("{name}_{a_chunk}_in_a_chunk"), |bencher| {
-                bencher.iter_batched_ref(
-                    || StreamMeter::new(route, rules()),
-                    |meter| {
+                // The time that this thread was running, so that a busy machine does not count its other work in.
+                bencher.iter_custom(|times| {
+                    let mut taken = Duration::ZERO;
+                    for _ in 0..times {
+                        let mut meter = StreamMeter::new(route, rules());
+                        let start = crate::running();
                         for chunk in &chunks {
                             black_box(meter.feed(chunk.clone()).expect("it passes"));
                         }
-                    },
-                    BatchSize::SmallInput,
-                );
+                        taken += crate::running().saturating_sub(start);
+                    }
+                    taken
+                });
             });
         }
     }
