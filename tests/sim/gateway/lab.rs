@@ -255,14 +255,17 @@ fn settings(provider: &SimProvider, limits: CallLimits, manifest: Option<Arc<Man
         calls: CallRules::default(),
         manifest,
     };
-    let upstream = Provider {
-        name: "openai".into(),
-        api: Api::Openai,
-        service: ServiceId::new("openai").unwrap(),
-        credential: Provider::credential(Api::Openai, "sk-of-the-provider"),
-        ceilings: vec![("/v1/batches".to_owned(), usd("0.10"))],
-        port: Arc::new(provider.clone()),
-    };
+    let service = ServiceId::new("openai").unwrap();
+    let ceilings = vec![("/v1/batches".to_owned(), usd("0.10"))];
+    let port = Arc::new(provider.clone());
+    let upstream = Provider::new(
+        "openai",
+        (Api::Openai, service),
+        Some("sk-of-the-provider"),
+        ceilings,
+        port,
+    );
+    let upstream = upstream.expect("a key that fits in a header");
     GatewaySettings {
         agents: HashMap::from([(agent(), Arc::new(rules))]),
         providers: HashMap::from([("openai".to_owned(), Arc::new(upstream))]),
