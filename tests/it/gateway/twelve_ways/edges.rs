@@ -8,11 +8,14 @@ use crate::harness::raw::exchange;
 /// A request as it stands on the wire.
 fn request(line: &str, key: &str, headers: &[&str], body: &str) -> Vec<u8> {
     let mut text = format!(
-        "{line} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: Bearer {key}\r\n\
-         Content-Type: application/json\r\n"
+        "{line} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: Bearer {key}\r\n"
     );
-    if !headers.iter().any(|header| header.to_ascii_lowercase().starts_with("transfer-encoding")) {
+    let has = |name: &str| headers.iter().any(|header| header.to_ascii_lowercase().starts_with(name));
+    if !has("transfer-encoding") {
         text.push_str(&format!("Content-Length: {}\r\n", body.len()));
+    }
+    if !has("content-type") {
+        text.push_str("Content-Type: application/json\r\n");
     }
     for header in headers {
         text.push_str(header);
@@ -53,6 +56,8 @@ async fn way_07_a_route_goes_around() {
         assert!(answer.head.contains("x-backstop-cost-usd"), "{name}: {answer:#?}");
         let seen = place.upstream.last();
         assert_eq!((seen.path.as_str(), seen.body.as_ref()), ("/v1/chat/completions", ok.as_bytes()), "{name}");
+        let kinds: Vec<_> = seen.headers.get_all("content-type").iter().collect();
+        assert_eq!(kinds, ["application/json"], "{name}");
     };
     for line in [
         "POST /openai/v1/chat/completions/".to_owned(),
@@ -108,6 +113,7 @@ async fn way_07_a_route_goes_around() {
         ("another method", ["X-HTTP-Method-Override: GET"].as_slice()),
         ("another host", &["X-Forwarded-Host: api.openai.com", "Forwarded: host=api.openai.com"]),
         ("another path", &["X-Original-URL: /v1/batches", "X-Rewrite-URL: /v1/batches"]),
+        ("two kinds of body", &["Content-Type: application/json", "Content-Type: text/plain"]),
         ("an upgrade", &["Connection: Upgrade", "Upgrade: websocket"]),
         ("a hop", &["Connection: close, authorization", "TE: trailers", "Trailer: x-model"]),
         ("another account", &["OpenAI-Organization: org-1"]),
