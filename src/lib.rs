@@ -55,6 +55,6 @@ pub mod ledger;
 pub mod ports;
 pub mod store;
 pub mod system;
-pub mod upstream;
 pub mod tools;
+pub mod upstream;
 pub mod watch;

@@ -218,7 +218,10 @@ impl Daemon {
         let mut agent = Connection::open(&self.agent).await?;
         let budget: serde_json::Value = serde_json::from_str(agent.must(200, "GET", "/v1/budget", "").await?)?;
         let line = &budget["lines"][0];
-        ensure!(line["unresolved_usd"] == "0.00" && line["posted_usd"] != "0.00", "{line:#}");
+        ensure!(
+            line["unresolved_usd"] == "0.00" && line["posted_usd"] != "0.00",
+            "{line:#}"
+        );
         Ok(())
     }
 

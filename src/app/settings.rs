@@ -130,7 +130,11 @@ fn provider(upstream: &Upstream) -> anyhow::Result<Provider> {
         api: upstream.kind,
         service: upstream.service.clone(),
         credential,
-        ceilings: upstream.ceilings.iter().map(|(path, usd)| (path.clone(), *usd)).collect(),
+        ceilings: upstream
+            .ceilings
+            .iter()
+            .map(|(path, usd)| (path.clone(), *usd))
+            .collect(),
         port: Arc::new(port),
     })
 }

@@ -26,8 +26,12 @@ pub(super) fn gateway(table: &Table<'_>) -> Option<Gateway> {
     let unlisted_tools = table
         .get("unlisted_tools")
         .and_then(|item| item.word(&[("refuse", Unlisted::Refuse), ("strip", Unlisted::Strip)]));
-    let free_fields = table.get("free_fields").and_then(|item| item.texts(MAX_NAMES, free_field));
-    let free_betas = table.get("free_betas").and_then(|item| item.texts(MAX_NAMES, free_beta));
+    let free_fields = table
+        .get("free_fields")
+        .and_then(|item| item.texts(MAX_NAMES, free_field));
+    let free_betas = table
+        .get("free_betas")
+        .and_then(|item| item.texts(MAX_NAMES, free_beta));
     let server_tools = table
         .get("server_tools")
         .and_then(|item| amounts(&item.table()?, tool_name));

@@ -47,7 +47,10 @@ fn upstream<'a>(
     seen: &mut BTreeMap<String, &'a Origin>,
 ) -> Option<Upstream> {
     let name = table
-        .required("name", "every upstream has a name = \"…\", the first part of its path here")
+        .required(
+            "name",
+            "every upstream has a name = \"…\", the first part of its path here",
+        )
         .and_then(|item| name(&item, seen));
     let kind = table
         .required("kind", "whose API it speaks: \"openai\" or \"anthropic\"")
@@ -139,7 +142,10 @@ fn base_url(item: &Item<'_>, insecure: Option<bool>) -> Option<String> {
         );
         return None;
     }
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
+    let address = host
+        .trim_start_matches('[')
+        .trim_end_matches(']')
+        .parse::<std::net::IpAddr>();
     let is_local = host == "localhost" || address.is_ok_and(|address| address.is_loopback());
     // When the switch itself could not be read, only that is reported.
     if url.scheme() == "http" && !is_local && insecure == Some(false) {
@@ -178,10 +184,17 @@ fn is_ceiling(item: &Item<'_>, path: &str, kind: Option<Api>) -> bool {
             "such as \"/v1/batches\"; /* at its end stands for one more part",
         );
     }
-    let known = |api| ["POST", "GET"].iter().any(|method| Route::find(api, method, path).is_ok());
+    let known = |api| {
+        ["POST", "GET"]
+            .iter()
+            .any(|method| Route::find(api, method, path).is_ok())
+    };
     let metered = kind.is_some_and(known);
     if metered {
-        item.error("is a route that is metered already", "its cost is bounded and metered call by call");
+        item.error(
+            "is a route that is metered already",
+            "its cost is bounded and metered call by call",
+        );
     }
     plain && !metered
 }

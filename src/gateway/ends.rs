@@ -121,9 +121,7 @@ impl Ends {
 
 /// Whether it has happened, which is said once.
 fn happened(slot: &mut Option<BoxFuture<'static, ()>>, cx: &mut Context<'_>) -> bool {
-    let ready = slot
-        .as_mut()
-        .is_some_and(|future| Pin::new(future).poll(cx).is_ready());
+    let ready = slot.as_mut().is_some_and(|future| Pin::new(future).poll(cx).is_ready());
     if ready {
         *slot = None;
     }
@@ -132,7 +130,10 @@ fn happened(slot: &mut Option<BoxFuture<'static, ()>>, cx: &mut Context<'_>) -> 
 
 async fn contained(mut statuses: watch::Receiver<Arc<AgentStatuses>>, agent: AgentId) {
     let is_contained = |status| matches!(status, AgentStatus::Contained | AgentStatus::Restoring);
-    let ended = statuses.wait_for(|statuses| is_contained(statuses.of(&agent))).await.is_err();
+    let ended = statuses
+        .wait_for(|statuses| is_contained(statuses.of(&agent)))
+        .await
+        .is_err();
     if ended {
         // Nobody tells any more: the ledger has ended, and the daemon with it.
         std::future::pending::<()>().await;

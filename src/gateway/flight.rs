@@ -71,7 +71,9 @@ impl Ended {
 impl Flight {
     /// Makes the call.
     pub(super) async fn run(mut self, request: UpstreamRequest) {
-        let Some(response) = self.head(request).await else { return };
+        let Some(response) = self.head(request).await else {
+            return;
+        };
         let UpstreamResponse { status, headers, body } = response;
         if status.is_redirection() {
             let upstream = self.target.provider.name.to_string();
@@ -255,7 +257,8 @@ impl Flight {
         self.settle(&read, &body);
         match withheld {
             Some(why) => {
-                self.shared.note_refusal(&self.target.head.agent, &why.clone().into(), self.told.cost);
+                self.shared
+                    .note_refusal(&self.target.head.agent, &why.clone().into(), self.told.cost);
                 self.fail(why);
             }
             None => self.answer(status, headers, body),

@@ -22,7 +22,7 @@
 mod ends;
 mod failure;
 mod flight;
-pub mod form;
+mod form;
 mod hold;
 mod park;
 mod prepare;
@@ -323,7 +323,9 @@ impl Shared {
         prepared: Prepared,
         held: Option<(AdmittedHold, Bound)>,
     ) -> impl Future<Output = Result<Reply, Failed>> + use<> {
-        let tokens = held.as_ref().and_then(|(hold, bound)| tokens_covered(bound, hold.bound));
+        let tokens = held
+            .as_ref()
+            .and_then(|(hold, bound)| tokens_covered(bound, hold.bound));
         let Prepared { asked, raw, price, .. } = prepared;
         let (body, stream, max_tokens) = match &asked {
             None => (raw, StreamWish::default(), None),
@@ -404,7 +406,10 @@ impl Shared {
                 reason: state.reason,
             },
             Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "an agent's state cannot be read");
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "an agent's state cannot be read"
+                );
                 Rejection::Contained {
                     since: self.ledger.now(),
                     reason: "the ledger cannot be read now for the reason".to_owned(),
@@ -456,7 +461,10 @@ impl Shared {
         let (agent, now) = (&target.head.agent, self.clock.monotonic());
         {
             let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
-            if warned.get(agent).is_some_and(|last| now.saturating_sub(*last) < WARN_EVERY) {
+            if warned
+                .get(agent)
+                .is_some_and(|last| now.saturating_sub(*last) < WARN_EVERY)
+            {
                 return;
             }
             // Agents come from the config, so there are not many; those that are gone are let go of.

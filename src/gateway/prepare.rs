@@ -109,7 +109,10 @@ pub(super) async fn prepare(target: &Target, body: &Bytes, catalogue: &Catalogue
 
 async fn read(target: &Target, route: Route, body: &Bytes) -> Result<Asked, CallFailure> {
     if target.body_kind() == BodyKind::Form {
-        let content_type = target.content_type().and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let content_type = target
+            .content_type()
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default();
         let parts = form::split(content_type, body.clone()).await?;
         let (rules, body) = (Arc::clone(&target.rules), body.clone());
         return heavy(body.len(), move || call::read_form(route, &body, &parts, &rules.calls)).await;
@@ -142,7 +145,9 @@ impl Price {
     /// A smaller bound for the same call, by its exact count of tokens, where that can be told. The bound by
     /// bytes is several times what a text has in tokens, and what it refuses may fit.
     pub(super) async fn refined(&self, asked: &Asked, target: &Target) -> Result<Option<Bound>, CallFailure> {
-        let Some(entry) = self.entry.clone() else { return Ok(None) };
+        let Some(entry) = self.entry.clone() else {
+            return Ok(None);
+        };
         let (asked, rules) = (asked.clone(), Arc::clone(&target.rules));
         let least = self.bound.least();
         let bytes = LARGE + 1;

@@ -48,7 +48,9 @@ struct Client {
 enum Passing {
     Metered(Box<StreamMeter>),
     /// Not read, but kept, where the whole of it can be measured.
-    Opaque { kept: Option<Vec<Bytes>> },
+    Opaque {
+        kept: Option<Vec<Bytes>>,
+    },
 }
 
 /// Bytes of an answer that are kept to be measured, at most.

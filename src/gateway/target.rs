@@ -132,7 +132,11 @@ impl Target {
     fn is_json(&self) -> bool {
         let essence = |value: &HeaderValue| {
             let text = value.to_str().unwrap_or_default();
-            text.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json")
+            text.split(';')
+                .next()
+                .unwrap_or_default()
+                .trim()
+                .eq_ignore_ascii_case("application/json")
         };
         self.content_type().is_some_and(essence)
     }
@@ -197,7 +201,10 @@ fn known(
     rules: &AgentRules,
 ) -> Result<(HeaderMap, Option<String>, Widened), CallRejection> {
     // What is no plain text is on no list of values, and in no header that passes as it is.
-    let plain = head.headers.iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
+    let plain = head
+        .headers
+        .iter()
+        .filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
     let passed = call::forward(route.api(), plain, &rules.calls)?;
     let mut forwarded = HeaderMap::with_capacity(passed.headers.len() + 4);
     for (name, value) in passed.headers {

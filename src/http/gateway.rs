@@ -249,7 +249,10 @@ mod tests {
         assert_eq!(body["error"]["type"], "insufficient_quota");
         assert_eq!(body["error"]["param"], Value::Null);
         let body = provider_error(Api::Anthropic, &failure);
-        assert_eq!((&body["type"], &body["error"]["type"]), (&json!("error"), &json!("billing_error")));
+        assert_eq!(
+            (&body["type"], &body["error"]["type"]),
+            (&json!("error"), &json!("billing_error"))
+        );
         let response = refuse(Some(Api::Openai), &failure, &Told::default());
         assert_eq!(response.status(), StatusCode::PAYMENT_REQUIRED);
         assert_eq!(response.headers()["x-should-retry"], "false");

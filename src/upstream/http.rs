@@ -93,7 +93,9 @@ impl HttpUpstream {
         tcp.enforce_http(scheme != Scheme::HTTPS);
         tcp.set_connect_timeout(Some(options.connect_timeout));
         let wire = if scheme == Scheme::HTTPS {
-            let tls = HttpsConnectorBuilder::new().with_native_roots().map_err(BuildError::Roots)?;
+            let tls = HttpsConnectorBuilder::new()
+                .with_native_roots()
+                .map_err(BuildError::Roots)?;
             Wire::Tls(client(options, tls.https_only().enable_http1().wrap_connector(tcp)))
         } else {
             Wire::Plain(client(options, tcp))

@@ -38,7 +38,10 @@ impl Mock {
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
         };
         for _ in 0..1_000 {
-            if let Some(address) = std::fs::read_to_string(&file).ok().and_then(|text| text.trim().parse().ok()) {
+            if let Some(address) = std::fs::read_to_string(&file)
+                .ok()
+                .and_then(|text| text.trim().parse().ok())
+            {
                 mock.address = address;
                 return Ok(mock);
             }
@@ -91,7 +94,9 @@ impl Answers {
                 r#"{{{head},"object":"chat.completion.chunk","choices":[{{"index":0,"delta":{{"content":"word {piece} "}},"finish_reason":null}}],"usage":null}}"#
             ));
         }
-        event(&format!(r#"{{{head},"object":"chat.completion.chunk","choices":[],{usage}}}"#));
+        event(&format!(
+            r#"{{{head},"object":"chat.completion.chunk","choices":[],{usage}}}"#
+        ));
         event("[DONE]");
         stream.push_str("0\r\n\r\n");
         Self {
@@ -144,7 +149,8 @@ fn request(bytes: &[u8]) -> Option<(usize, bool)> {
     let text = std::str::from_utf8(&bytes[..head]).ok()?;
     let length = text.lines().find_map(|line| {
         let (name, value) = line.split_once(':')?;
-        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?
+        name.eq_ignore_ascii_case("content-length")
+            .then(|| value.trim().parse::<usize>().ok())?
     });
     let end = head + length.unwrap_or(0);
     let body = bytes.get(head..end)?;

@@ -97,9 +97,16 @@ impl Field<'_> {
         let (direct, through) = self.both(body, Pace::Fixed(self.args.rate)).await?;
         let Through { hits, side, resident } = through;
         let rate = f64::from(u32::try_from(self.args.rate)?);
-        ensure!(hits.a_second > 0.95 * rate, "{what}: only {:.0} calls/s of {rate}", hits.a_second);
+        ensure!(
+            hits.a_second > 0.95 * rate,
+            "{what}: only {:.0} calls/s of {rate}",
+            hits.a_second
+        );
         let budget = |commit: Duration, halves: u32, more: Duration| commit * halves / 2 + more;
-        say(&format!("  {what}: {:.0} calls/s direct, {:.0} through", direct.a_second, hits.a_second));
+        say(&format!(
+            "  {what}: {:.0} calls/s direct, {:.0} through",
+            direct.a_second, hits.a_second
+        ));
         for (name, direct, through, commit, budget) in [
             (
                 "p50",
@@ -147,7 +154,14 @@ fn mebibytes(kilobytes: u64) -> f64 {
 fn head() {
     say(&format!(
         "| {:<24} | {:>9} | {:>9} | {:>7} | {:>19} | {:>19} | {:>10} | {:>9} |",
-        "saturated", "direct/s", "through/s", "ratio", "p50 direct, through", "p99 direct, through", "CPU a call", "memory"
+        "saturated",
+        "direct/s",
+        "through/s",
+        "ratio",
+        "p50 direct, through",
+        "p99 direct, through",
+        "CPU a call",
+        "memory"
     ));
     say(&format!(
         "|{:-<26}|{:->11}|{:->11}|{:->9}|{:->21}|{:->21}|{:->12}|{:->11}|",

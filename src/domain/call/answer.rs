@@ -33,9 +33,11 @@ pub enum ToolGate {
     Only(Arc<BTreeSet<String>>),
 }
 
-/// Tools that are called by another name than they are offered by.
+/// Tools of providers that are called by another name than they may be offered by, and listed under.
 const ALIASES: &[(&str, &[&str])] = &[
-    ("computer", &["computer_use", "computer_use_preview"]),
+    ("bash_code_execution", &["code_execution"]),
+    ("computer", &["computer_use_preview"]),
+    ("text_editor_code_execution", &["code_execution"]),
     ("web_search", &["web_search_preview"]),
 ];
 

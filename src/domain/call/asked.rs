@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 
 use super::draft::Draft;
-use super::rejection::CallRejection;
 use super::media::Media;
+use super::rejection::CallRejection;
 use super::route::Route;
 use crate::domain::id::ModelId;
 use crate::domain::money::Usd;

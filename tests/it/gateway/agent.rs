@@ -149,7 +149,9 @@ impl Agent {
         const BOUNDARY: &str = "the-boundary-of-the-tests";
         let mut body = Vec::new();
         let mut part = |head: String, content: &[u8]| {
-            body.extend_from_slice(format!("--{BOUNDARY}\r\nContent-Disposition: form-data; {head}\r\n\r\n").as_bytes());
+            body.extend_from_slice(
+                format!("--{BOUNDARY}\r\nContent-Disposition: form-data; {head}\r\n\r\n").as_bytes(),
+            );
             body.extend_from_slice(content);
             body.extend_from_slice(b"\r\n");
         };
@@ -179,7 +181,9 @@ impl Agent {
 
     /// Sends a call and goes away when so many pieces of its answer were there.
     pub async fn abandon_after(&self, path: &str, body: &Value, pieces: usize) {
-        let Ok(mut answer) = self.posting(path).json(body).send().await else { return };
+        let Ok(mut answer) = self.posting(path).json(body).send().await else {
+            return;
+        };
         for _ in 0..pieces {
             if !matches!(answer.chunk().await, Ok(Some(_))) {
                 return;

@@ -51,7 +51,10 @@ async fn the_transcription_loop_is_stopped_by_its_budget() {
         assert_eq!((turns, count.calls), (33, 33), "{format}");
         assert_eq!(count.billed(), Usd::from_nanos(33 * EACH));
         let sums = place.settled(&worker).await;
-        assert!(sums.posted >= count.billed() && sums.posted <= cents(10), "{format}: {sums:?}");
+        assert!(
+            sums.posted >= count.billed() && sums.posted <= cents(10),
+            "{format}: {sums:?}"
+        );
         assert_eq!(sums.overage, Usd::ZERO);
         let books = place.close(daemon).await;
         books.assert_covers(count.billed());
@@ -68,7 +71,10 @@ async fn the_loop_pauses_the_agent_whatever_the_provider_answers() {
         manner.millis = 30_000;
     });
     for fault in [
-        Fault::Status { status: 500, bills: true },
+        Fault::Status {
+            status: 500,
+            bills: true,
+        },
         Fault::Garbage,
         Fault::NoUsage,
         Fault::DropAfter(1),
@@ -104,7 +110,10 @@ async fn the_loop_pauses_the_agent_whatever_the_provider_answers() {
     let count = place.upstream.count();
     assert!(count.billed() <= cents(10), "{count:?}");
     let shown = place.site.json(&["status", "worker"]).await;
-    assert!(shown["reason"].as_str().is_some_and(|why| why.contains("daily")), "{shown:#}");
+    assert!(
+        shown["reason"].as_str().is_some_and(|why| why.contains("daily")),
+        "{shown:#}"
+    );
     place.settled(&worker).await;
     let books = place.close(daemon).await;
     books.assert_covers(count.billed());

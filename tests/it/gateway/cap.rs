@@ -53,7 +53,9 @@ async fn one_call(agent: &Agent, place: &Place, body: &Value, number: usize, cas
         match number / 3 % 3 {
             0 => {
                 let next = place.upstream.count().calls + 1;
-                agent.abandon_at(CHAT_PATH, body, place.upstream.has_counted(next)).await;
+                agent
+                    .abandon_at(CHAT_PATH, body, place.upstream.has_counted(next))
+                    .await;
             }
             pieces => agent.abandon_after(CHAT_PATH, body, pieces - 1).await,
         }
@@ -80,7 +82,11 @@ async fn assert_between(place: &Place, agent: &Agent) -> Sums {
     let last = place.upstream.count().billed();
     let covered = sums.posted.saturating_add(sums.held);
     assert!(first <= covered, "billed {first}, covered {covered}: {sums:?}");
-    assert!(sums.settled() <= last, "settled {}, billed {last}: {sums:?}", sums.settled());
+    assert!(
+        sums.settled() <= last,
+        "settled {}, billed {last}: {sums:?}",
+        sums.settled()
+    );
     assert!(covered <= sums.limit, "{sums:?}");
     sums
 }
@@ -92,7 +98,9 @@ async fn run(case: Case) {
     if case.kills {
         for call in 0..FITTING {
             let waits = WAIT.iter().any(|range| range.contains(&call));
-            place.upstream.once(if waits { Fault::WaitBeforeHead } else { Fault::Answers });
+            place
+                .upstream
+                .once(if waits { Fault::WaitBeforeHead } else { Fault::Answers });
         }
     }
     let mut daemon = place.start().await;
@@ -138,15 +146,26 @@ async fn run(case: Case) {
         }
     }
     let count = place.upstream.count();
-    assert!(count.calls <= FITTING, "{case:?}: the provider counts {count:?}, {seen:?}");
+    assert!(
+        count.calls <= FITTING,
+        "{case:?}: the provider counts {count:?}, {seen:?}"
+    );
 
     // At every moment after the run: at once, when all is settled, after another death, and in the rows.
     assert_between(&place, &worker).await;
     place.settled(&worker).await;
     let sums = assert_between(&place, &worker).await;
     let daemon = die_and_rise(&place, &worker, daemon).await;
-    assert_eq!(assert_between(&place, &worker).await, sums, "a death changes nothing that was settled");
-    assert_eq!(place.upstream.count(), count, "nobody asks the provider behind our back");
+    assert_eq!(
+        assert_between(&place, &worker).await,
+        sums,
+        "a death changes nothing that was settled"
+    );
+    assert_eq!(
+        place.upstream.count(),
+        count,
+        "nobody asks the provider behind our back"
+    );
     assert_eq!(place.spend().await, sums.posted);
     let books = Arc::into_inner(place).expect("every call is done").close(daemon).await;
     books.assert_covers(count.billed());
@@ -158,7 +177,11 @@ async fn run(case: Case) {
     }
     if !case.kills && !case.aborts {
         let answered = seen.answered.load(Ordering::SeqCst);
-        assert_eq!((answered, books.posted()), (50, Usd::from_dollars(1)), "{case:?}: {seen:?}");
+        assert_eq!(
+            (answered, books.posted()),
+            (50, Usd::from_dollars(1)),
+            "{case:?}: {seen:?}"
+        );
         assert!(books.unresolved().is_empty(), "{case:?}");
     }
 }

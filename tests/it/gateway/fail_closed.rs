@@ -34,7 +34,11 @@ async fn sigterm_drains_what_is_in_flight() {
     for (path, body, fault) in [
         (CHAT_PATH, streamed(chat(&TWO_CENTS, 100)), Fault::WaitAfter(2)),
         (CHAT_PATH, chat(&TWO_CENTS, 100), Fault::WaitBeforeHead),
-        (MESSAGES_PATH, streamed(message(&CLAUDE_TWO_CENTS, 100)), Fault::WaitAfter(2)),
+        (
+            MESSAGES_PATH,
+            streamed(message(&CLAUDE_TWO_CENTS, 100)),
+            Fault::WaitAfter(2),
+        ),
         (MESSAGES_PATH, message(&CLAUDE_TWO_CENTS, 100), Fault::WaitAfter(1)),
     ] {
         place.upstream.once(fault);
@@ -103,7 +107,10 @@ async fn d4_below_the_reserve_no_call_goes_out() {
     for body in [chat(&TWO_CENTS, 100), streamed(chat(&TWO_CENTS, 100))] {
         worker.chat(&body).await.refused(503, "store_full");
     }
-    worker.messages(&message(&CLAUDE_TWO_CENTS, 100)).await.refused(503, "store_full");
+    worker
+        .messages(&message(&CLAUDE_TWO_CENTS, 100))
+        .await
+        .refused(503, "store_full");
     assert_eq!(place.upstream.seen().len(), 0);
     let books = place.close(daemon).await;
     assert_eq!(books.posted(), Usd::ZERO);

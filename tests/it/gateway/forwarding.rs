@@ -20,7 +20,10 @@ async fn what_needs_no_change_is_forwarded_byte_for_byte() {
         "{\n\t\"model\": \"fixture-chat\", \"stream\": true, \"stream_options\": {\"include_usage\": true},\n\
          \"max_tokens\": 5e1, \"messages\": [{\"role\": \"user\", \"content\": \"x\"}]}\n",
     ] {
-        let request = worker.posting(CHAT_PATH).header("content-type", "application/json").body(body);
+        let request = worker
+            .posting(CHAT_PATH)
+            .header("content-type", "application/json")
+            .body(body);
         let answer = worker.send(request).await.expect("an answer");
         if body.contains("5e1") && answer.status == 400 {
             // A number that not every parser reads as an integer may be refused, never rewritten.
@@ -82,7 +85,10 @@ async fn a_limit_is_set_lowered_and_told() {
     assert!(daemon.log().contains("ended on the limit"), "{}", daemon.log());
     assert_eq!(place.metric(&daemon, "backstop_calls_on_limit_total").await, Some(13.0));
     let books = place.close(daemon).await;
-    assert_eq!((books.posted(), books.unresolved().len()), (place.upstream.count().billed(), 0));
+    assert_eq!(
+        (books.posted(), books.unresolved().len()),
+        (place.upstream.count().billed(), 0)
+    );
 }
 
 /// A usage is forced on every stream; the client sees it only if it asked for it.
@@ -102,14 +108,23 @@ async fn usage_is_forced_and_taken_out_again() {
         let events = answer.events();
         let usages = events.iter().filter(|event| event["usage"].is_object()).count();
         let empty = events.iter().filter(|event| event["choices"] == json!([])).count();
-        assert_eq!((usages, empty), (usize::from(is_told), usize::from(is_told)), "{events:#?}");
+        assert_eq!(
+            (usages, empty),
+            (usize::from(is_told), usize::from(is_told)),
+            "{events:#?}"
+        );
         assert!(answer.body.ends_with("data: [DONE]\n\n"), "{}", answer.body);
-        let text = events.iter().filter_map(|event| event["choices"][0]["delta"]["content"].as_str());
+        let text = events
+            .iter()
+            .filter_map(|event| event["choices"][0]["delta"]["content"].as_str());
         assert_eq!(text.collect::<String>(), "word0 word1 word2 word3 ");
     }
     place.settled(&worker).await;
     let books = place.close(daemon).await;
-    assert_eq!((books.posted(), books.unresolved().len()), (place.upstream.count().billed(), 0));
+    assert_eq!(
+        (books.posted(), books.unresolved().len()),
+        (place.upstream.count().billed(), 0)
+    );
 }
 
 /// Pieces of a stream are there as soon as the provider sends them.
@@ -148,7 +163,9 @@ async fn secrets_stay_on_their_side() {
             (CHAT_PATH, chat(&CHAT, 5), OPENAI_KEY),
             ("/anthropic/v1/messages", message(&CLAUDE, 5), ANTHROPIC_KEY),
         ] {
-            place.upstream.once(Fault::Says(status, format!("Incorrect API key provided: {key}.")));
+            place
+                .upstream
+                .once(Fault::Says(status, format!("Incorrect API key provided: {key}.")));
             let answer = worker.post(path, &body).await;
             assert!(answer.status >= 400, "{answer:#?}");
             assert!(!answer.body.contains(key), "{answer:#?}");
@@ -169,8 +186,15 @@ async fn secrets_stay_on_their_side() {
         assert!([200, 400].contains(&answer.status), "{name}: {answer:#?}");
     }
     // Two credentials could be read differently here and there.
-    let request = worker.posting(CHAT_PATH).header("x-api-key", worker.key()).json(&chat(&CHAT, 5));
-    worker.send(request).await.expect("an answer").refused(400, "two_credentials");
+    let request = worker
+        .posting(CHAT_PATH)
+        .header("x-api-key", worker.key())
+        .json(&chat(&CHAT, 5));
+    worker
+        .send(request)
+        .await
+        .expect("an answer")
+        .refused(400, "two_credentials");
     place.settled(&worker).await;
     // Errors that cost nothing are not charged; of the rest nobody can know.
     let books = place.close(daemon).await;
@@ -187,9 +211,15 @@ async fn spend_is_attributed() {
     let other = place.agent(&daemon, "other").await;
     let mut request = chat(&CHAT, 30);
     request["user"] = WORKER.into();
-    let sent = worker.posting(CHAT_PATH).header("x-backstop-task", "run-7").json(&request);
+    let sent = worker
+        .posting(CHAT_PATH)
+        .header("x-backstop-task", "run-7")
+        .json(&request);
     worker.send(sent).await.expect("an answer").ok();
-    let sent = other.posting(CHAT_PATH).header("x-backstop-task", "run-8").json(&request);
+    let sent = other
+        .posting(CHAT_PATH)
+        .header("x-backstop-task", "run-8")
+        .json(&request);
     let cost = other.send(sent).await.expect("an answer").ok().cost();
     assert_eq!(cost, Usd::from_nanos(3 * 2_500 + 30 * 10_000));
     place.settled(&worker).await;

@@ -27,7 +27,10 @@ async fn a_cap_that_is_no_multiple_of_the_price() {
     worker.chat(&chat(&TWO_CENTS, 1)).await.refused(402, "budget_exceeded");
     place.settled(&worker).await;
     let books = place.close(daemon).await;
-    assert_eq!((books.posted(), place.upstream.count().billed()), (cents(101), cents(101)));
+    assert_eq!(
+        (books.posted(), place.upstream.count().billed()),
+        (cents(101), cents(101))
+    );
 }
 
 /// The other side of the coin. All come at once, nobody states a limit, and the provider answers nobody
@@ -67,7 +70,10 @@ async fn nine_tenths_of_a_cap_are_served_before_anybody_is_refused_for_good() {
         }
     }
     let first_refused = first_refused.expect("a dollar does not pay for them all");
-    assert!(first_refused >= cents(90), "refused when {first_refused} of 1.00 was billed; {served} served");
+    assert!(
+        first_refused >= cents(90),
+        "refused when {first_refused} of 1.00 was billed; {served} served"
+    );
     assert!(place.upstream.count().billed() <= cents(100));
     place.settled(&worker).await;
     let books = Arc::into_inner(place).expect("every call is done");
@@ -113,16 +119,28 @@ async fn content_by_reference_is_bounded_by_the_window() {
             "messages": [{ "role": "user", "content": [part, { "type": "text", "text": "See." }] }] })
     };
     let cases = [
-        (CHAT_PATH, chat_with(json!({ "type": "file", "file": { "file_id": "file-1" } }))),
+        (
+            CHAT_PATH,
+            chat_with(json!({ "type": "file", "file": { "file_id": "file-1" } })),
+        ),
         (
             CHAT_PATH,
             chat_with(json!({ "type": "image_url", "image_url": { "url": "https://example.com/a.png" } })),
         ),
-        (responses, json!({ "model": PROMPT.name, "max_output_tokens": 16, "input": "More.",
-            "previous_response_id": "resp_1" })),
-        (responses, respond_with(json!({ "type": "input_file", "file_id": "file-1" }))),
-        (responses, respond_with(json!({ "type": "input_image", "image_url": "https://example.com/a.png",
-            "detail": "auto" }))),
+        (
+            responses,
+            json!({ "model": PROMPT.name, "max_output_tokens": 16, "input": "More.",
+            "previous_response_id": "resp_1" }),
+        ),
+        (
+            responses,
+            respond_with(json!({ "type": "input_file", "file_id": "file-1" })),
+        ),
+        (
+            responses,
+            respond_with(json!({ "type": "input_image", "image_url": "https://example.com/a.png",
+            "detail": "auto" })),
+        ),
         (
             MESSAGES_PATH,
             message_with(json!({ "type": "image", "source": { "type": "url", "url": "https://example.com/a.png" } })),
@@ -173,7 +191,14 @@ async fn several_outputs_are_bounded_and_billed_as_several() {
     worker.post(completions, &both).await.ok();
     assert_eq!(place.upstream.count().billed(), cents(96));
     // Absurd multipliers are no way around, nor do they overflow.
-    for n in [json!(100_000), json!(u64::MAX), json!(-1), json!(0), json!(1.5), json!("2")] {
+    for n in [
+        json!(100_000),
+        json!(u64::MAX),
+        json!(-1),
+        json!(0),
+        json!(1.5),
+        json!("2"),
+    ] {
         let mut many = chat(&TWO_CENTS, 100);
         many["n"] = n.clone();
         let reply = worker.chat(&many).await;
@@ -181,7 +206,10 @@ async fn several_outputs_are_bounded_and_billed_as_several() {
     }
     place.settled(&worker).await;
     let books = place.close(daemon).await;
-    assert_eq!((books.posted(), place.upstream.count().billed()), (cents(96), cents(96)));
+    assert_eq!(
+        (books.posted(), place.upstream.count().billed()),
+        (cents(96), cents(96))
+    );
 }
 
 #[tokio::test]
@@ -202,7 +230,11 @@ async fn one_hot_line_for_agents_fleet_and_model() {
         at_once(&agents[1], CHAT_PATH, &body, 150)
     );
     let served = [answered(&one), answered(&two)];
-    assert_eq!((served[0] + served[1], place.upstream.count().calls), (50, 50), "{served:?}");
+    assert_eq!(
+        (served[0] + served[1], place.upstream.count().calls),
+        (50, 50),
+        "{served:?}"
+    );
     assert!(served.iter().all(|served| (15..=35).contains(served)), "{served:?}");
     for agent in &agents {
         wait::until("its calls to settle", SOON, async || {
@@ -211,7 +243,10 @@ async fn one_hot_line_for_agents_fleet_and_model() {
         })
         .await;
         for line in agent.lines().await {
-            assert!(super::place::usd(&line["posted_usd"]) <= super::place::usd(&line["limit_usd"]), "{line:#}");
+            assert!(
+                super::place::usd(&line["posted_usd"]) <= super::place::usd(&line["limit_usd"]),
+                "{line:#}"
+            );
         }
     }
     let books = place.close(daemon).await;

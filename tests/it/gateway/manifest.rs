@@ -110,18 +110,27 @@ async fn a_tool_that_is_not_listed_is_stripped_where_config_says_so() {
 #[tokio::test]
 async fn an_answer_that_calls_an_unlisted_tool_is_refused() {
     let place = place("refuse").await;
-    place.upstream.manner(|manner| manner.tool = Some(("drop_database".to_owned(), json!({ "name": "everything" }))));
+    place
+        .upstream
+        .manner(|manner| manner.tool = Some(("drop_database".to_owned(), json!({ "name": "everything" }))));
     let daemon = place.start().await;
     let worker = place.worker(&daemon).await;
     for (path, body) in offering(&["get_weather"]) {
         let reply = worker.post(path, &body).await;
         assert!(reply.status >= 400, "{reply:#?}");
-        assert!(!reply.body.contains("everything"), "the call is not handed over: {reply:#?}");
+        assert!(
+            !reply.body.contains("everything"),
+            "the call is not handed over: {reply:#?}"
+        );
         assert!(reply.body.contains("drop_database"), "it is named: {reply:#?}");
         // In a stream nothing of the call gets through: no arguments, and no sign that it is complete.
         let reply = worker.post(path, &streamed(body)).await;
         assert!(!reply.body.contains("everything"), "{}", reply.body);
-        assert!(!reply.body.contains("[DONE]") && !reply.body.contains("message_stop"), "{}", reply.body);
+        assert!(
+            !reply.body.contains("[DONE]") && !reply.body.contains("message_stop"),
+            "{}",
+            reply.body
+        );
         assert!(reply.body.contains("error"), "{}", reply.body);
     }
     place.settled(&worker).await;
@@ -155,11 +164,17 @@ async fn tools_are_authorized_by_the_same_file_and_its_exact_rates() {
     let ask = async |tool: &str| worker.post("/v1/tools/authorize", &json!({ "tool": tool })).await;
     for left in [2, 1, 0] {
         let reply = ask("get_weather").await.ok().json();
-        assert_eq!((&reply["decision"], &reply["read_only"]), (&json!("allow"), &json!(true)));
+        assert_eq!(
+            (&reply["decision"], &reply["read_only"]),
+            (&json!("allow"), &json!(true))
+        );
         assert_eq!(reply["remaining"], left);
     }
     let refused = ask("get_weather").await.refused(429, "tool_rate_limited");
-    let seconds: u64 = refused.header("retry-after").and_then(|text| text.parse().ok()).unwrap_or(0);
+    let seconds: u64 = refused
+        .header("retry-after")
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(0);
     assert!((1..=60).contains(&seconds), "{refused:#?}");
     assert_eq!(ask("send_mail").await.ok().json()["read_only"], false);
     ask("launch").await.refused(403, "tool_not_in_manifest");

@@ -65,7 +65,10 @@ async fn d2_calls_of_a_paused_agent_wait_and_go_on() {
     assert_eq!(place.upstream.count().calls, 31);
     place.settled(&worker).await;
     let books = place.close(daemon).await;
-    assert_eq!((books.posted(), books.unresolved().len()), (place.upstream.count().billed(), 0));
+    assert_eq!(
+        (books.posted(), books.unresolved().len()),
+        (place.upstream.count().billed(), 0)
+    );
 }
 
 #[tokio::test]
@@ -82,18 +85,29 @@ async fn beyond_the_limit_a_parked_call_is_told_when_to_come_again() {
     let mut calls = in_background(&worker, 12);
     let mut refused = Vec::new();
     while refused.len() < 9 {
-        let reply = calls.join_next().await.expect("there are calls").expect("a call does not panic");
+        let reply = calls
+            .join_next()
+            .await
+            .expect("there are calls")
+            .expect("a call does not panic");
         refused.push(reply.refused(503, "agent_paused"));
     }
     for reply in &refused {
-        let seconds: u64 = reply.header("retry-after").and_then(|text| text.parse().ok()).unwrap_or(0);
+        let seconds: u64 = reply
+            .header("retry-after")
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(0);
         assert!((1..=60).contains(&seconds), "{reply:#?}");
         assert!(reply.body.contains("it looks odd"), "why: {}", reply.body);
     }
     assert!(calls.try_join_next().is_none(), "three wait");
     place.site.ok(&["resume", "worker"]).await;
     let replies = calls.join_all().await;
-    assert_eq!(replies.iter().filter(|reply| reply.status == 200).count(), 3, "{replies:#?}");
+    assert_eq!(
+        replies.iter().filter(|reply| reply.status == 200).count(),
+        3,
+        "{replies:#?}"
+    );
     assert_eq!(place.upstream.count().calls, 3);
     place.settled(&worker).await;
     place.close(daemon).await;
@@ -132,8 +146,14 @@ async fn containment_refuses_what_is_parked_and_what_comes() {
     for reply in calls.join_all().await {
         reply.refused(403, "agent_contained");
     }
-    worker.chat(&chat(&TWO_CENTS, 100)).await.refused(403, "agent_contained");
-    worker.messages(&message(&CLAUDE_TWO_CENTS, 100)).await.refused(403, "agent_contained");
+    worker
+        .chat(&chat(&TWO_CENTS, 100))
+        .await
+        .refused(403, "agent_contained");
+    worker
+        .messages(&message(&CLAUDE_TWO_CENTS, 100))
+        .await
+        .refused(403, "agent_contained");
     assert_eq!(place.upstream.seen().len(), 0);
     place.close(daemon).await;
 }
@@ -164,9 +184,15 @@ async fn a_stream_in_flight_is_cut_at_containment_and_not_at_a_pause() {
         let last = reply.events().pop().expect("an event");
         assert!(last["error"].is_object(), "{reply:#?}");
         assert!(last.to_string().contains("contained"), "{last:#}");
-        assert!(!reply.body.contains("[DONE]") && !reply.body.contains("message_stop"), "{reply:#?}");
+        assert!(
+            !reply.body.contains("[DONE]") && !reply.body.contains("message_stop"),
+            "{reply:#?}"
+        );
     }
-    wait::until("the provider to be left", SOON, async || (place.upstream.ends().1 == 3).then_some(())).await;
+    wait::until("the provider to be left", SOON, async || {
+        (place.upstream.ends().1 == 3).then_some(())
+    })
+    .await;
     let sums = place.settled(&worker).await;
     assert_eq!((sums.posted, sums.unresolved), (cents(6), cents(6)));
     let place = Arc::into_inner(place).expect("every call is done");

@@ -194,12 +194,23 @@ impl Place {
 
     /// What a gauge or a counter of the daemon says; of one with labels, the sum. `None` if it is not there.
     pub async fn metric(&self, daemon: &Daemon, name: &str) -> Option<f64> {
-        let text = self.http.get(daemon.admin_url("/metrics")).send().await.ok()?.text().await.ok()?;
+        let text = self
+            .http
+            .get(daemon.admin_url("/metrics"))
+            .send()
+            .await
+            .ok()?
+            .text()
+            .await
+            .ok()?;
         let of_name = |line: &&str| {
             let rest = line.strip_prefix(name);
             rest.is_some_and(|rest| rest.starts_with([' ', '{']))
         };
-        let values = text.lines().filter(of_name).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+        let values = text
+            .lines()
+            .filter(of_name)
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
         values.reduce(|sum, value| sum + value)
     }
 
@@ -230,7 +241,10 @@ impl Place {
     /// for nothing unseemly.
     pub async fn close(&self, daemon: Daemon) -> Books {
         let log = daemon.log();
-        assert!(!log.contains(OPENAI_KEY) && !log.contains(ANTHROPIC_KEY), "a secret is in the log");
+        assert!(
+            !log.contains(OPENAI_KEY) && !log.contains(ANTHROPIC_KEY),
+            "a secret is in the log"
+        );
         assert!(!log.contains("panicked"), "{log}");
         let ended = daemon.stop().await;
         assert!(ended.success(), "{ended}");
@@ -306,7 +320,12 @@ impl Books {
     pub fn assert_sound(&self) {
         let findings = auditor::audit(&self.view.parts(SystemClock.now()));
         assert!(findings.is_empty(), "{findings:#?}");
-        let open: Vec<&Hold> = self.view.holds.iter().filter(|hold| hold.state == HoldState::Open).collect();
+        let open: Vec<&Hold> = self
+            .view
+            .holds
+            .iter()
+            .filter(|hold| hold.state == HoldState::Open)
+            .collect();
         assert!(open.is_empty(), "holds were left open: {open:#?}");
     }
 
@@ -321,7 +340,9 @@ impl Books {
 
     pub fn unresolved(&self) -> Vec<&Posting> {
         let found = self.view.postings.iter();
-        found.filter(|posting| posting.kind == PostingKind::Unresolved).collect()
+        found
+            .filter(|posting| posting.kind == PostingKind::Unresolved)
+            .collect()
     }
 
     pub fn unresolved_usd(&self) -> Usd {

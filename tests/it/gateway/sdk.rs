@@ -37,7 +37,10 @@ async fn run(script: &'static str, arguments: &[&str]) -> BTreeMap<String, Value
     .await
     .expect("running a script does not panic")
     .unwrap_or_else(|why| panic!("{why}"));
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let (out, err) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
     assert!(output.status.success(), "{out}\n{err}");
     let lines = out.lines().map(|line| {
         let line: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
@@ -68,11 +71,24 @@ async fn the_sdks_read_the_fixture() {
     let url = upstream.base_url();
     let openai = format!("{url}/v1");
     assert_all_worked(&run("openai_calls.py", &[&openai, OPENAI_KEY]).await, OPENAI_CALLS);
-    assert_all_worked(&run("anthropic_calls.py", &[&url, ANTHROPIC_KEY]).await, ANTHROPIC_CALLS);
+    assert_all_worked(
+        &run("anthropic_calls.py", &[&url, ANTHROPIC_KEY]).await,
+        ANTHROPIC_CALLS,
+    );
     calls_a_tool(&upstream);
     let tools = ["tools", "tools_stream", "responses_tools"];
-    assert_all_worked(&run("openai_calls.py", &[&[openai.as_str(), OPENAI_KEY], tools.as_slice()].concat()).await, 3);
-    assert_all_worked(&run("anthropic_calls.py", &[&url, ANTHROPIC_KEY, "tools", "tools_stream"]).await, 2);
+    assert_all_worked(
+        &run(
+            "openai_calls.py",
+            &[&[openai.as_str(), OPENAI_KEY], tools.as_slice()].concat(),
+        )
+        .await,
+        3,
+    );
+    assert_all_worked(
+        &run("anthropic_calls.py", &[&url, ANTHROPIC_KEY, "tools", "tools_stream"]).await,
+        2,
+    );
 }
 
 /// What the calls of the scripts used, in nano-dollars, was billed, is in the ledger, and nothing else is.
@@ -87,18 +103,31 @@ async fn the_openai_sdk_runs_through_the_gateway() {
 
     let usage = |call: &str| all[call]["got"].clone();
     for call in ["chat", "chat_no_limit", "chat_stream_usage", "completions"] {
-        assert_eq!((&usage(call)["prompt_tokens"], &usage(call)["completion_tokens"]), (&json!(3), &json!(30)));
+        assert_eq!(
+            (&usage(call)["prompt_tokens"], &usage(call)["completion_tokens"]),
+            (&json!(3), &json!(30))
+        );
     }
     assert_eq!(usage("chat_old_limit")["completion_tokens"], 60, "two outputs");
     for call in ["responses", "responses_stream"] {
-        assert_eq!((&usage(call)["input_tokens"], &usage(call)["output_tokens"]), (&json!(3), &json!(30)));
+        assert_eq!(
+            (&usage(call)["input_tokens"], &usage(call)["output_tokens"]),
+            (&json!(3), &json!(30))
+        );
     }
     assert_eq!(usage("transcription_verbose")["duration"], 2.0);
     // The head tells the agent what it spent; of the provider's account it tells nothing.
     let head = usage("chat_raw");
     let told = |name: &str| head[name].as_str().unwrap_or_else(|| panic!("no {name}: {head:#}"));
-    assert_eq!(told("x-backstop-cost-usd").parse(), Ok(Usd::from_nanos(3 * 2_500 + 30 * 10_000)));
-    assert!(told("x-backstop-remaining-usd").parse::<Usd>().is_ok_and(|left| left < Usd::from_dollars(100)));
+    assert_eq!(
+        told("x-backstop-cost-usd").parse(),
+        Ok(Usd::from_nanos(3 * 2_500 + 30 * 10_000))
+    );
+    assert!(
+        told("x-backstop-remaining-usd")
+            .parse::<Usd>()
+            .is_ok_and(|left| left < Usd::from_dollars(100))
+    );
     assert!(!told("x-backstop-call-id").is_empty());
 
     calls_a_tool(&place.upstream);
@@ -129,12 +158,18 @@ async fn the_anthropic_sdk_runs_through_the_gateway() {
     for call in ["messages", "messages_cached", "stream_helper"] {
         let usage = &all[call]["got"];
         assert_eq!(
-            (&usage["input_tokens"], &usage["output_tokens"], &usage["cache_read_input_tokens"]),
+            (
+                &usage["input_tokens"],
+                &usage["output_tokens"],
+                &usage["cache_read_input_tokens"]
+            ),
             (&json!(3), &json!(30), &json!(5)),
             "{usage:#}"
         );
     }
-    let cost = all["messages_raw"]["got"]["x-backstop-cost-usd"].as_str().expect("a cost");
+    let cost = all["messages_raw"]["got"]["x-backstop-cost-usd"]
+        .as_str()
+        .expect("a cost");
     let each = 3 * 3_000 + 5 * 300 + 4 * 3_750 + 2 * 6_000 + 30 * 15_000;
     assert_eq!(cost.parse(), Ok(Usd::from_nanos(each)));
     calls_a_tool(&place.upstream);
@@ -197,10 +232,15 @@ async fn assert_refused(api: &str, url: &str, key: &str, expected: &[Expected]) 
             (&json!(exception), &json!(status), &json!(code)),
             "{call}: {got:#}"
         );
-        assert!(got["message"].as_str().is_some_and(|text| text.len() > 10), "a sentence: {got:#}");
+        assert!(
+            got["message"].as_str().is_some_and(|text| text.len() > 10),
+            "a sentence: {got:#}"
+        );
         assert_eq!(got["sent"], 1, "{call} was repeated: {got:#}");
         // Where a repetition can help it says when, within a minute; otherwise it says no.
-        let waits = got["retry_after"].as_str().and_then(|seconds| seconds.parse::<u64>().ok());
+        let waits = got["retry_after"]
+            .as_str()
+            .and_then(|seconds| seconds.parse::<u64>().ok());
         match retries {
             "" => assert_eq!(got["should_retry"], "false", "{got:#}"),
             _ => assert!(waits.is_some_and(|seconds| (1..=60).contains(&seconds)), "{got:#}"),
@@ -239,7 +279,13 @@ async fn what_is_refused_is_the_right_exception_and_is_not_repeated() {
             ("stream", payment, 402, "budget_exceeded"),
         ];
         assert_refused(api, &url, &key("broke").await, &broke).await;
-        assert_refused(api, &url, &key("uncovered").await, &[("chat", payment, 402, "no_budget")]).await;
+        assert_refused(
+            api,
+            &url,
+            &key("uncovered").await,
+            &[("chat", payment, 402, "no_budget")],
+        )
+        .await;
         let boxed = [("chat", "PermissionDeniedError", 403, "agent_contained")];
         assert_refused(api, &url, &key("boxed").await, &boxed).await;
         let unavailable = match api {

@@ -58,9 +58,17 @@ async fn assert_ends(place: &Place, agent: &Agent, fault: &Fault, end: End) {
             End::Void => (Usd::ZERO, Usd::ZERO),
             End::AtBound => (BOUND, BOUND),
         };
-        assert_eq!(grown(before, after), expected, "{fault:?} at {path} {body}: {answer:#?}");
+        assert_eq!(
+            grown(before, after),
+            expected,
+            "{fault:?} at {path} {body}: {answer:#?}"
+        );
         let billed = place.upstream.count().billed();
-        assert!(billed <= after.posted, "{fault:?}: {billed} billed, {} in the ledger", after.posted);
+        assert!(
+            billed <= after.posted,
+            "{fault:?}: {billed} billed, {} in the ledger",
+            after.posted
+        );
     }
 }
 
@@ -141,7 +149,10 @@ async fn a_provider_that_goes_silent_is_given_up() {
     place.upstream.once(Fault::WaitAfter(2));
     let answer = send(&worker, CHAT_PATH, &streamed(chat(&TWO_CENTS, 100))).await;
     if let Some(answer) = answer {
-        assert!(answer.body.contains("error") && !answer.body.contains("[DONE]"), "{answer:#?}");
+        assert!(
+            answer.body.contains("error") && !answer.body.contains("[DONE]"),
+            "{answer:#?}"
+        );
     }
     place.settled(&worker).await;
     let books = place.close(daemon).await;
@@ -158,7 +169,10 @@ async fn what_is_metered_is_captured_and_an_explicit_zero_stays_zero() {
     assert_ends(&place, &worker, &Fault::WaitAfter(1), End::Metered).await;
     assert_ends(&place, &worker, &Fault::ZeroUsage, End::Metered).await;
     let books = place.close(daemon).await;
-    assert_eq!((books.posted(), books.unresolved().len()), (place.upstream.count().billed(), 0));
+    assert_eq!(
+        (books.posted(), books.unresolved().len()),
+        (place.upstream.count().billed(), 0)
+    );
     assert_eq!(books.holds(HoldState::Captured).len(), 8);
 }
 
@@ -216,7 +230,9 @@ async fn a_stream_that_passes_its_limit_is_cut() {
         (CHAT_PATH, streamed(chat(&TWO_CENTS, 100))),
         (MESSAGES_PATH, streamed(message(&CLAUDE_TWO_CENTS, 100))),
     ] {
-        let answer = send(&worker, path, &body).await.expect("an answer that was begun ends in order");
+        let answer = send(&worker, path, &body)
+            .await
+            .expect("an answer that was begun ends in order");
         assert!(answer.body.contains("error"), "the client is told: {}", answer.body);
         assert!(!answer.body.contains("word19999"), "it was cut");
     }
@@ -262,7 +278,9 @@ async fn a_provider_that_speaks_no_http_counts_at_its_bound() {
 #[tokio::test]
 async fn a_provider_that_repeats_its_ids_is_paid_for_each_call() {
     let place = new_place("").await;
-    place.upstream.manner(|manner| manner.id = Some("always-the-same".to_owned()));
+    place
+        .upstream
+        .manner(|manner| manner.id = Some("always-the-same".to_owned()));
     let daemon = place.start().await;
     let worker = place.worker(&daemon).await;
     for (path, body) in calls() {

@@ -134,8 +134,12 @@ fn install(python: &Path, wanted: &Wanted<'_>, base: &Path) -> Result<(), String
     pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
         .args(["--no-input", "--no-deps", "--requirement"])
         .arg(&list);
-    run("pip-install", pip, base, BUILD_LIMIT)
-        .map_err(|why| format!("{why}\nThe packages of {} come from the Python package index", wanted.file))
+    run("pip-install", pip, base, BUILD_LIMIT).map_err(|why| {
+        format!(
+            "{why}\nThe packages of {} come from the Python package index",
+            wanted.file
+        )
+    })
 }
 
 fn works(python: &Path, base: &Path, modules: &[&str]) -> bool {

@@ -27,10 +27,19 @@ pub(super) enum Rule {
     Opus,
     Mpeg,
     /// As many samples in each packet.
-    Samples { samples: u64, rate: u32, exact: bool },
-    Flac { rate: u32 },
+    Samples {
+        samples: u64,
+        rate: u32,
+        exact: bool,
+    },
+    Flac {
+        rate: u32,
+    },
     /// Bytes of one sample of all channels.
-    Pcm { frame: u64, rate: u32 },
+    Pcm {
+        frame: u64,
+        rate: u32,
+    },
     Unknown,
 }
 
@@ -174,7 +183,10 @@ fn flac(packet: &[u8], stated: u32) -> Option<(u64, u32)> {
         1 => (192, after),
         code @ 2..=5 => (576 << (code - 2), after),
         6 => (u64::from(*after.first()?) + 1, after.get(1..)?),
-        7 => (u64::from(u16::from_be_bytes(*after.first_chunk::<2>()?)) + 1, after.get(2..)?),
+        7 => (
+            u64::from(u16::from_be_bytes(*after.first_chunk::<2>()?)) + 1,
+            after.get(2..)?,
+        ),
         code @ 8..=15 => (256 << (code - 8), after),
         _ => return None,
     };

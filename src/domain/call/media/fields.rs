@@ -17,6 +17,13 @@ use crate::domain::id::ModelId;
 use crate::domain::rejection::Rejection;
 use crate::domain::wire::json::{JsonLimits, parse_strict};
 
+/// Images may be in the text itself, which makes it long but neither deep nor of many parts.
+const LIMITS: JsonLimits = JsonLimits {
+    bytes: 64 << 20,
+    depth: 8,
+    values: 10_000,
+};
+
 /// How a field may be given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shape {
@@ -77,8 +84,7 @@ impl Fields {
         list: &'static [(&'static str, Shape)],
         rules: &CallRules,
     ) -> Result<Self, Rejection> {
-        let document =
-            parse_strict(body, &JsonLimits::default()).map_err(|error| Rejection::Malformed(error.to_string()))?;
+        let document = parse_strict(body, &LIMITS).map_err(|error| Rejection::Malformed(error.to_string()))?;
         let Value::Object(values) = document else {
             return Err(Rejection::Malformed("it is not a JSON object".to_owned()));
         };
@@ -252,11 +258,7 @@ impl Fields {
     }
 
     /// One of these words.
-    pub(super) fn one_of(
-        &self,
-        name: &str,
-        words: &'static [&'static str],
-    ) -> Result<Option<&'static str>, Rejection> {
+    pub(super) fn one_of(&self, name: &str, words: &'static [&'static str]) -> Result<Option<&'static str>, Rejection> {
         let Some(text) = self.text(name)? else { return Ok(None) };
         match words.iter().find(|word| **word == text) {
             Some(word) => Ok(Some(word)),
@@ -318,12 +320,12 @@ impl Fields {
 fn is_key(rest: &str) -> bool {
     rest.len() <= 64
         && rest.ends_with(']')
-        && rest
-            .split_inclusive(']')
-            .all(|key| match key.strip_prefix('[').and_then(|key| key.strip_suffix(']')) {
+        && rest.split_inclusive(']').all(
+            |key| match key.strip_prefix('[').and_then(|key| key.strip_suffix(']')) {
                 Some(key) => !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'),
                 None => false,
-            })
+            },
+        )
 }
 
 /// A whole number in the one spelling that every reader of a form takes for the same.

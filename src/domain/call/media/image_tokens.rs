@@ -129,12 +129,24 @@ mod tests {
             ("gpt-image-1.5", None, None, 6_240),
             ("gpt-image-1.5-2025-12-16", Some("auto"), Some((1_024, 1_024)), 4_160),
         ] {
-            assert_eq!(made(model, quality, size, None), Ok(tokens), "{model} {quality:?} {size:?}");
+            assert_eq!(
+                made(model, quality, size, None),
+                Ok(tokens),
+                "{model} {quality:?} {size:?}"
+            );
         }
         // What the calculator shows for these; the bound rounds up where it rounds to the nearest.
-        for (size, shown) in [((1_024, 1_024), 7_024), ((1_536, 1_024), 5_488), ((1_792, 1_024), 5_063), ((3_584, 2_048), 12_329)] {
+        for (size, shown) in [
+            ((1_024, 1_024), 7_024),
+            ((1_536, 1_024), 5_488),
+            ((1_792, 1_024), 5_063),
+            ((3_584, 2_048), 12_329),
+        ] {
             let bound = made("gpt-image-2", Some("high"), Some(size), None).expect("it is published");
-            assert!((shown..shown + shown / 50).contains(&bound), "{size:?}: {bound} for {shown}");
+            assert!(
+                (shown..shown + shown / 50).contains(&bound),
+                "{size:?}: {bound} for {shown}"
+            );
         }
     }
 

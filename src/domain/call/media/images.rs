@@ -149,7 +149,10 @@ fn finish(route: Route, raw: &Bytes, fields: &Fields, read: usize) -> Result<Ask
     let media = Images {
         number: fields.whole("n", (1, MAX_MADE))?.unwrap_or(1),
         quality: fields
-            .one_of("quality", &["low", "medium", "high", "xhigh", "max", "auto", "standard", "hd"])?
+            .one_of(
+                "quality",
+                &["low", "medium", "high", "xhigh", "max", "auto", "standard", "hd"],
+            )?
             .map(str::to_owned),
         size: size(fields)?,
         partial: fields.whole("partial_images", (0, 3))?.unwrap_or(0),

@@ -126,9 +126,7 @@ pub(super) fn read(route: Route, raw: &Bytes, parts: &[FormPart], rules: &CallRu
 
 /// Rounded up to whole seconds.
 fn whole_seconds(micros: u64) -> u64 {
-    micros
-        .div_ceil(MICROS_PER_SECOND)
-        .saturating_mul(MICROS_PER_SECOND)
+    micros.div_ceil(MICROS_PER_SECOND).saturating_mul(MICROS_PER_SECOND)
 }
 
 impl Transcription {
@@ -163,7 +161,10 @@ impl Transcription {
         }
         if !entry.bands.is_empty() {
             // A price that states no output limit is bounded by what can be said in that time.
-            let spoken = self.bound_micros.div_ceil(MICROS_PER_SECOND).saturating_mul(WRITTEN_PER_SECOND);
+            let spoken = self
+                .bound_micros
+                .div_ceil(MICROS_PER_SECOND)
+                .saturating_mul(WRITTEN_PER_SECOND);
             let max_output = entry.max_output.unwrap_or_else(|| spoken.saturating_add(4_096));
             shapes.push(self.by_tokens(max_output, entry.context));
         }

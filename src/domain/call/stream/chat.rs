@@ -61,10 +61,10 @@ impl ChatStream {
     pub(super) fn event(&mut self, data: &[u8], rules: &StreamRules, seen: &mut Seen) -> Result<Verdict, StreamFault> {
         let chunk: Chat<'_> = read(data)?;
         seen.answer.says(&chunk.id, &chunk.model);
-        if let Some(tier) = chunk.service_tier.get() {
-            if self.tier.as_deref() != Some(tier) {
-                self.tier = Some(tier.to_owned());
-            }
+        if let Some(tier) = chunk.service_tier.get()
+            && self.tier.as_deref() != Some(tier)
+        {
+            self.tier = Some(tier.to_owned());
         }
         let usage = chunk.usage.filter(|raw| says_something(Some(raw)));
         if let Some(raw) = usage {

@@ -36,14 +36,23 @@ async fn way_01_enforced_differs_from_recorded() {
 
     let tokens = u64::try_from(left.nanos() / 200_000).expect("something is left");
     place.upstream.manner(|manner| manner.output = Much::AllThatIsAllowed);
-    worker.chat(&chat(&TWO_CENTS, tokens + 1)).await.refused(402, "budget_exceeded");
+    worker
+        .chat(&chat(&TWO_CENTS, tokens + 1))
+        .await
+        .refused(402, "budget_exceeded");
     let last = worker.chat(&chat(&TWO_CENTS, tokens)).await.ok();
-    assert!(last.usd("x-backstop-remaining-usd") < Usd::from_nanos(200_000), "{last:#?}");
+    assert!(
+        last.usd("x-backstop-remaining-usd") < Usd::from_nanos(200_000),
+        "{last:#?}"
+    );
     worker.chat(&chat(&TWO_CENTS, 1)).await.refused(402, "budget_exceeded");
     place.settled(&worker).await;
     let spent = place.spend().await;
     let books = place.close(daemon).await;
-    assert_eq!((books.posted(), spent), (place.upstream.count().billed(), books.posted()));
+    assert_eq!(
+        (books.posted(), spent),
+        (place.upstream.count().billed(), books.posted())
+    );
 }
 
 /// Way 2. Calls that are checked at the same moment do not all find the same room: two APIs, streams and
@@ -71,7 +80,10 @@ async fn way_02_concurrent_overshoot() {
         calls.spawn(async move { at_once(&agent, path, &body, 60).await });
     }
     let replies: Vec<_> = calls.join_all().await.into_iter().flatten().collect();
-    assert!(replies.iter().all(|reply| [200, 402].contains(&reply.status)), "{replies:#?}");
+    assert!(
+        replies.iter().all(|reply| [200, 402].contains(&reply.status)),
+        "{replies:#?}"
+    );
     let billed = place.upstream.count().billed();
     assert!(billed <= cents(30), "{} served for {billed}", answered(&replies));
     assert!(billed > cents(24), "{} served for {billed}", answered(&replies));
@@ -114,10 +126,17 @@ async fn way_03_store_failure_lets_calls_through() {
         assert_eq!(refused.status, 503, "{refused:#?}");
         assert!(refused.header("retry-after").is_some(), "{refused:#?}");
         let message = refused.json()["error"]["message"].clone();
-        assert!(message.as_str().is_some_and(|text| text.contains("ledger")), "{refused:#?}");
+        assert!(
+            message.as_str().is_some_and(|text| text.contains("ledger")),
+            "{refused:#?}"
+        );
     }
     let refused = worker.messages(&message(&CLAUDE, 5)).await;
-    assert_eq!((refused.status, refused.json()["type"].as_str()), (503, Some("error")), "{refused:#?}");
+    assert_eq!(
+        (refused.status, refused.json()["type"].as_str()),
+        (503, Some("error")),
+        "{refused:#?}"
+    );
     assert_eq!(place.upstream.count().calls, 2, "nothing more reached the provider");
     place.upstream.open_gate();
     let answers = open.join_all().await;
@@ -130,9 +149,16 @@ async fn way_03_store_failure_lets_calls_through() {
     worker.chat(&chat(&TWO_CENTS, 100)).await.ok();
     place.settled(&worker).await;
     let books = place.close(daemon).await;
-    let calls: Vec<_> = books.view.postings.iter().filter(|posting| posting.hold.is_some()).collect();
+    let calls: Vec<_> = books
+        .view
+        .postings
+        .iter()
+        .filter(|posting| posting.hold.is_some())
+        .collect();
     assert_eq!(calls.len(), 3, "{calls:#?}");
-    let amounts: Usd = calls.iter().fold(Usd::ZERO, |sum, posting| sum.saturating_add(posting.amount));
+    let amounts: Usd = calls
+        .iter()
+        .fold(Usd::ZERO, |sum, posting| sum.saturating_add(posting.amount));
     assert!(amounts >= place.upstream.count().billed(), "{calls:#?}");
 }
 
@@ -166,7 +192,10 @@ async fn way_05_disconnect_loses_the_spend() {
     }
     let sums = place.settled(&worker).await;
     assert_eq!(place.upstream.count().billed(), Usd::from_nanos(4 * 6_000_000));
-    assert_eq!((sums.posted, sums.unresolved), (Usd::from_nanos(4 * 6_000_000), Usd::ZERO));
+    assert_eq!(
+        (sums.posted, sums.unresolved),
+        (Usd::from_nanos(4 * 6_000_000), Usd::ZERO)
+    );
     // And a provider that says nothing more: at the bound, and no longer held.
     place.upstream.close_gate();
     for (body, fault) in [(&whole, Fault::WaitBeforeHead), (&stream, Fault::WaitAfter(2))] {
@@ -174,7 +203,11 @@ async fn way_05_disconnect_loses_the_spend() {
         place.upstream.once(fault);
         match body["stream"].as_bool() {
             Some(true) => worker.abandon_after(CHAT_PATH, body, 1).await,
-            _ => worker.abandon_at(CHAT_PATH, body, place.upstream.has_counted(calls)).await,
+            _ => {
+                worker
+                    .abandon_at(CHAT_PATH, body, place.upstream.has_counted(calls))
+                    .await
+            }
         }
         let sums = place.settled(&worker).await;
         assert!(sums.unresolved >= cents(2), "{sums:?}");

@@ -7,10 +7,13 @@ use crate::harness::raw::exchange;
 
 /// A request as it stands on the wire.
 fn request(line: &str, key: &str, headers: &[&str], body: &str) -> Vec<u8> {
-    let mut text = format!(
-        "{line} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: Bearer {key}\r\n"
-    );
-    let has = |name: &str| headers.iter().any(|header| header.to_ascii_lowercase().starts_with(name));
+    let mut text =
+        format!("{line} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: Bearer {key}\r\n");
+    let has = |name: &str| {
+        headers
+            .iter()
+            .any(|header| header.to_ascii_lowercase().starts_with(name))
+    };
     if !has("transfer-encoding") {
         text.push_str(&format!("Content-Length: {}\r\n", body.len()));
     }
@@ -40,7 +43,10 @@ async fn way_07_a_route_goes_around() {
     let send = async |name: &str, bytes: Vec<u8>| {
         let before = place.upstream.seen().len();
         let answer = exchange(&address, &bytes).await;
-        assert!((400..500).contains(&answer.status) || answer.status == 501, "{name}: {answer:#?}");
+        assert!(
+            (400..500).contains(&answer.status) || answer.status == 501,
+            "{name}: {answer:#?}"
+        );
         assert_ne!(answer.status, 402, "{name} was understood: {answer:#?}");
         assert_eq!(place.upstream.seen().len(), before, "{name} reached the provider");
     };
@@ -55,7 +61,11 @@ async fn way_07_a_route_goes_around() {
         }
         assert!(answer.head.contains("x-backstop-cost-usd"), "{name}: {answer:#?}");
         let seen = place.upstream.last();
-        assert_eq!((seen.path.as_str(), seen.body.as_ref()), ("/v1/chat/completions", ok.as_bytes()), "{name}");
+        assert_eq!(
+            (seen.path.as_str(), seen.body.as_ref()),
+            ("/v1/chat/completions", ok.as_bytes()),
+            "{name}"
+        );
         let kinds: Vec<_> = seen.headers.get_all("content-type").iter().collect();
         assert_eq!(kinds, ["application/json"], "{name}");
     };
@@ -99,7 +109,10 @@ async fn way_07_a_route_goes_around() {
     let line = "POST /openai/v1/chat/completions";
     for (name, headers) in [
         ("two lengths", ["Content-Length: 0"].as_slice()),
-        ("a length and chunks", &["Transfer-Encoding: chunked", "Content-Length: 5"]),
+        (
+            "a length and chunks",
+            &["Transfer-Encoding: chunked", "Content-Length: 5"],
+        ),
         ("an unknown coding", &["Transfer-Encoding: gzip, chunked"]),
         ("a compressed body", &["Content-Encoding: gzip"]),
         ("a body of another kind", &["Content-Type: text/plain"]),
@@ -111,11 +124,23 @@ async fn way_07_a_route_goes_around() {
     }
     for (name, headers) in [
         ("another method", ["X-HTTP-Method-Override: GET"].as_slice()),
-        ("another host", &["X-Forwarded-Host: api.openai.com", "Forwarded: host=api.openai.com"]),
-        ("another path", &["X-Original-URL: /v1/batches", "X-Rewrite-URL: /v1/batches"]),
-        ("two kinds of body", &["Content-Type: application/json", "Content-Type: text/plain"]),
+        (
+            "another host",
+            &["X-Forwarded-Host: api.openai.com", "Forwarded: host=api.openai.com"],
+        ),
+        (
+            "another path",
+            &["X-Original-URL: /v1/batches", "X-Rewrite-URL: /v1/batches"],
+        ),
+        (
+            "two kinds of body",
+            &["Content-Type: application/json", "Content-Type: text/plain"],
+        ),
         ("an upgrade", &["Connection: Upgrade", "Upgrade: websocket"]),
-        ("a hop", &["Connection: close, authorization", "TE: trailers", "Trailer: x-model"]),
+        (
+            "a hop",
+            &["Connection: close, authorization", "TE: trailers", "Trailer: x-model"],
+        ),
         ("another account", &["OpenAI-Organization: org-1"]),
     ] {
         send_or_plain(name, request(line, key, headers, &ok)).await;
@@ -130,21 +155,34 @@ async fn way_07_a_route_goes_around() {
         ("two models", ok.replacen('{', r#"{"model":"fixture-moderator","#, 1)),
         ("two limits", ok.replacen('{', r#"{"max_completion_tokens":1,"#, 1)),
         ("both limits", ok.replacen('{', r#"{"max_tokens":1,"#, 1)),
-        ("an escaped name", ok.replacen('{', r#"{"m\u0061x_completion_tokens":1,"#, 1)),
+        (
+            "an escaped name",
+            ok.replacen('{', r#"{"m\u0061x_completion_tokens":1,"#, 1),
+        ),
         ("an unknown field", ok.replacen('{', r#"{"turbo":true,"#, 1)),
         ("a name in other case", ok.replacen('{', r#"{"Model":"x","#, 1)),
         ("two documents", format!("{ok}{ok}")),
         ("a list", format!("[{ok}]")),
         ("a byte order mark", format!("\u{feff}{ok}")),
         ("a comment", ok.replacen('{', "{/* */", 1)),
-        ("deep", ok.replacen('{', &format!("{{\"metadata\":{}{},", "[".repeat(5_000), "]".repeat(5_000)), 1)),
+        (
+            "deep",
+            ok.replacen(
+                '{',
+                &format!("{{\"metadata\":{}{},", "[".repeat(5_000), "]".repeat(5_000)),
+                1,
+            ),
+        ),
         ("nothing", String::new()),
         ("no JSON", "model=fixture-chat".to_owned()),
         ("a text for a number", ok.replace("50", "\"50\"")),
         ("a fraction", ok.replace("50", "50.5")),
         ("less than nothing", ok.replace("50", "-50")),
         ("more than a number", ok.replace("50", "1e400")),
-        ("a tool of the provider's", ok.replacen('{', r#"{"web_search_options":{},"#, 1)),
+        (
+            "a tool of the provider's",
+            ok.replacen('{', r#"{"web_search_options":{},"#, 1),
+        ),
         ("priority", ok.replacen('{', r#"{"service_tier":"galactic","#, 1)),
     ] {
         send(name, at(&body)).await;
@@ -168,22 +206,58 @@ async fn way_12_config_key_silently_ignored() {
     };
     let cases = [
         ("gateway.max_token", wrong(&|c| c.gateway = "max_token = 10".to_owned())),
-        ("gateway.default_max_tokens", wrong(&|c| c.gateway = "default_max_tokens = \"many\"".to_owned())),
-        ("gateway.least_tokens", wrong(&|c| c.gateway = "least_tokens = 100000".to_owned())),
-        ("gateway.unlisted_tools", wrong(&|c| c.gateway = "unlisted_tools = \"allow\"".to_owned())),
+        (
+            "gateway.default_max_tokens",
+            wrong(&|c| c.gateway = "default_max_tokens = \"many\"".to_owned()),
+        ),
+        (
+            "gateway.least_tokens",
+            wrong(&|c| c.gateway = "least_tokens = 100000".to_owned()),
+        ),
+        (
+            "gateway.unlisted_tools",
+            wrong(&|c| c.gateway = "unlisted_tools = \"allow\"".to_owned()),
+        ),
         ("gateway.park_wait", wrong(&|c| c.gateway = "park_wait = 10".to_owned())),
-        ("gateway.free_fields", wrong(&|c| c.gateway = "free_fields = [\"chat:x\"]".to_owned())),
-        ("gateway.server_tools.web_search", wrong(&|c| {
-            c.gateway = "[gateway.server_tools]\nweb_search = \"cheap\"".to_owned();
-        })),
-        ("upstream[0].celings", wrong(&|c| c.upstream = "celings = {}".to_owned())),
-        ("upstream[0].ceilings", wrong(&|c| c.upstream = "ceilings = { \"/v1/batches\" = \"-1\" }".to_owned())),
-        ("upstream[0].ceilings", wrong(&|c| c.upstream = "ceilings = { \"batches\" = \"1\" }".to_owned())),
-        ("budget[0].limit", wrong(&|c| c.more = c.more.replace("limit_usd", "limit"))),
-        ("budget[0].window", wrong(&|c| c.more = c.more.replace("\"total\"\nlimit", "\"montly\"\nlimit"))),
+        (
+            "gateway.free_fields",
+            wrong(&|c| c.gateway = "free_fields = [\"chat:x\"]".to_owned()),
+        ),
+        (
+            "gateway.server_tools.web_search",
+            wrong(&|c| {
+                c.gateway = "[gateway.server_tools]\nweb_search = \"cheap\"".to_owned();
+            }),
+        ),
+        (
+            "upstream[0].celings",
+            wrong(&|c| c.upstream = "celings = {}".to_owned()),
+        ),
+        (
+            "upstream[0].ceilings",
+            wrong(&|c| c.upstream = "ceilings = { \"/v1/batches\" = \"-1\" }".to_owned()),
+        ),
+        (
+            "upstream[0].ceilings",
+            wrong(&|c| c.upstream = "ceilings = { \"batches\" = \"1\" }".to_owned()),
+        ),
+        (
+            "budget[0].limit",
+            wrong(&|c| c.more = c.more.replace("limit_usd", "limit")),
+        ),
+        (
+            "budget[0].window",
+            wrong(&|c| c.more = c.more.replace("\"total\"\nlimit", "\"montly\"\nlimit")),
+        ),
         ("budget[0].agent", wrong(&|c| c.more.push_str("agent = \"worker\"\n"))),
-        ("agent[0].manifests", wrong(&|c| c.agent = "manifests = \"worker.json\"".to_owned())),
-        ("tools.default_rates", wrong(&|c| c.more.push_str("[tools]\ndefault_rates = {}\n"))),
+        (
+            "agent[0].manifests",
+            wrong(&|c| c.agent = "manifests = \"worker.json\"".to_owned()),
+        ),
+        (
+            "tools.default_rates",
+            wrong(&|c| c.more.push_str("[tools]\ndefault_rates = {}\n")),
+        ),
         ("limits", wrong(&|c| c.more.push_str("[limits]\nmax_usd = 1\n"))),
     ];
     for (key, config) in &cases {
@@ -202,9 +276,11 @@ async fn way_12_config_key_silently_ignored() {
     let (key, config) = &cases[0];
     place.configure(config);
     daemon.reload();
-    crate::harness::wait::until("the wrong config to be refused", super::super::place::SOON, async || {
-        daemon.log().contains(key).then_some(())
-    })
+    crate::harness::wait::until(
+        "the wrong config to be refused",
+        super::super::place::SOON,
+        async || daemon.log().contains(key).then_some(()),
+    )
     .await;
     worker.chat(&chat(&CHAT, 10)).await.ok();
     // One that is right applies to the next call.

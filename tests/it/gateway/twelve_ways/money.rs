@@ -32,14 +32,29 @@ async fn way_04_unpriced_model_is_free() {
         (CHAT_PATH, chat(&UNLISTED, 10)),
         (CHAT_PATH, streamed(chat(&UNLISTED, 10))),
         (MESSAGES_PATH, message(&UNLISTED, 10)),
-        ("/openai/v1/responses", json!({ "model": name, "input": "Hi", "max_output_tokens": 10 })),
-        ("/openai/v1/completions", json!({ "model": name, "prompt": "Hi", "max_tokens": 10 })),
+        (
+            "/openai/v1/responses",
+            json!({ "model": name, "input": "Hi", "max_output_tokens": 10 }),
+        ),
+        (
+            "/openai/v1/completions",
+            json!({ "model": name, "prompt": "Hi", "max_tokens": 10 }),
+        ),
         ("/openai/v1/embeddings", json!({ "model": name, "input": "Hi" })),
-        ("/openai/v1/images/generations", json!({ "model": name, "prompt": "Hi" })),
-        ("/openai/v1/audio/speech", json!({ "model": name, "input": "Hi", "voice": "alloy" })),
+        (
+            "/openai/v1/images/generations",
+            json!({ "model": name, "prompt": "Hi" }),
+        ),
+        (
+            "/openai/v1/audio/speech",
+            json!({ "model": name, "input": "Hi", "voice": "alloy" }),
+        ),
         // One that is priced, by another unit than this route is billed by.
         (CHAT_PATH, chat(&WHISPER, 10)),
-        ("/openai/v1/images/generations", json!({ "model": WHISPER.name, "prompt": "Hi" })),
+        (
+            "/openai/v1/images/generations",
+            json!({ "model": WHISPER.name, "prompt": "Hi" }),
+        ),
     ] {
         worker.post(path, &body).await.refused(422, "price_unknown");
     }
@@ -127,7 +142,10 @@ async fn way_09_long_context_and_audio_under_reserved() {
         let answer = worker.chat(&body).await;
         assert_eq!(answer.status, status, "{limit}: {answer:#?}");
         let sums = place.settled(&worker).await;
-        assert_eq!((sums.posted, sums.overage), (place.upstream.count().billed(), Usd::ZERO));
+        assert_eq!(
+            (sums.posted, sums.overage),
+            (place.upstream.count().billed(), Usd::ZERO)
+        );
         place.close(daemon).await;
     }
 
@@ -143,7 +161,10 @@ async fn way_09_long_context_and_audio_under_reserved() {
         let unreadable = transcribe(&worker, &[0x5a; 480_044], "what.wav").await;
         assert!([400, 402].contains(&unreadable.status), "{unreadable:#?}");
         let sums = place.settled(&worker).await;
-        assert_eq!((sums.posted, sums.overage), (place.upstream.count().billed(), Usd::ZERO));
+        assert_eq!(
+            (sums.posted, sums.overage),
+            (place.upstream.count().billed(), Usd::ZERO)
+        );
         place.close(daemon).await;
     }
 
@@ -159,7 +180,10 @@ async fn way_09_long_context_and_audio_under_reserved() {
     let answer = worker.chat(&body).await.ok();
     assert_eq!(answer.cost(), Usd::from_nanos(500 * 2_500 + 500 * 40_000 + 30 * 10_000));
     let sums = place.settled(&worker).await;
-    assert_eq!((sums.posted, sums.overage), (place.upstream.count().billed(), Usd::ZERO));
+    assert_eq!(
+        (sums.posted, sums.overage),
+        (place.upstream.count().billed(), Usd::ZERO)
+    );
     place.close(daemon).await;
 }
 
@@ -172,7 +196,10 @@ async fn way_10_a_batch_slips_through_unbilled() {
     let worker = place.worker(&daemon).await;
     let request = json!({ "custom_id": "one", "params": message(&CLAUDE, 10) });
     for (path, body) in [
-        ("/openai/v1/batches", json!({ "input_file_id": "file-1", "endpoint": "/v1/chat/completions" })),
+        (
+            "/openai/v1/batches",
+            json!({ "input_file_id": "file-1", "endpoint": "/v1/chat/completions" }),
+        ),
         ("/openai/v1/files", json!({ "purpose": "batch" })),
         ("/openai/v1/fine_tuning/jobs", json!({ "model": CHAT.name })),
         ("/openai/v1/realtime/sessions", json!({ "model": CHAT.name })),
@@ -180,12 +207,18 @@ async fn way_10_a_batch_slips_through_unbilled() {
         ("/anthropic/v1/messages/batches", json!({ "requests": [request] })),
     ] {
         let refused = worker.post(path, &body).await.refused(403, "route_not_metered");
-        assert!(refused.body.contains("ceilings"), "the line that would admit it: {}", refused.body);
+        assert!(
+            refused.body.contains("ceilings"),
+            "the line that would admit it: {}",
+            refused.body
+        );
     }
     // The batch tier of a single call, and one that is answered in the background, are no discount.
     for field in [json!({ "background": true }), json!({ "service_tier": "batch" })] {
         let mut body = json!({ "model": CHAT.name, "input": "Hi", "max_output_tokens": 10 });
-        body.as_object_mut().expect("an object").extend(field.as_object().cloned().expect("one"));
+        body.as_object_mut()
+            .expect("an object")
+            .extend(field.as_object().cloned().expect("one"));
         let refused = worker.post("/openai/v1/responses", &body).await;
         assert_eq!(refused.status, 400, "{body}: {refused:#?}");
     }
@@ -208,7 +241,10 @@ async fn way_10_a_batch_slips_through_unbilled() {
     for _ in 0..3 {
         worker.post("/openai/v1/batches", &batch).await.ok();
     }
-    worker.post("/openai/v1/batches", &batch).await.refused(402, "budget_exceeded");
+    worker
+        .post("/openai/v1/batches", &batch)
+        .await
+        .refused(402, "budget_exceeded");
     assert_eq!(place.upstream.seen().len(), 3);
     assert_eq!(place.settled(&worker).await.posted, cents(30));
     let spend = place.site.json(&["spend"]).await;

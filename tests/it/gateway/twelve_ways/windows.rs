@@ -42,7 +42,11 @@ fn around(now: Timestamp, window: &str, zone: &str) -> (Timestamp, Timestamp) {
 }
 
 fn time(value: &Value) -> Timestamp {
-    value.as_str().unwrap_or_default().parse().unwrap_or_else(|error| panic!("{value}: {error}"))
+    value
+        .as_str()
+        .unwrap_or_default()
+        .parse()
+        .unwrap_or_else(|error| panic!("{value}: {error}"))
 }
 
 #[tokio::test]
@@ -67,7 +71,11 @@ async fn way_11_window_resets_late_in_the_wrong_zone_or_not_monthly() {
     let after = SystemClock.now();
     assert_eq!(lines.len(), 9, "{lines:#?}");
     for line in &lines {
-        let (window, zone) = line["budget"].as_str().expect("a name").split_once('.').expect("two parts");
+        let (window, zone) = line["budget"]
+            .as_str()
+            .expect("a name")
+            .split_once('.')
+            .expect("two parts");
         let zone = zone.replace('-', "/");
         let shown = (time(&line["window_start"]), time(&line["window_end"]));
         // Midnight may have passed while we asked.
@@ -94,7 +102,10 @@ async fn way_11_window_resets_late_in_the_wrong_zone_or_not_monthly() {
         assert!(has_turned || usd(&line["posted_usd"]) == expected, "{line:#}");
     }
     // The longest window is used up but for a cent; the shorter ones have room.
-    worker.chat(&chat(&TWO_CENTS, 100)).await.refused(402, "budget_exceeded");
+    worker
+        .chat(&chat(&TWO_CENTS, 100))
+        .await
+        .refused(402, "budget_exceeded");
     assert_eq!(place.upstream.count().billed(), cents(4));
     let books = place.close(daemon).await;
     assert_eq!(books.posted(), cents(4 + 9 + 5));

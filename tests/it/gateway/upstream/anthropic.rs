@@ -72,7 +72,12 @@ fn stop(asked: &Value, manner: &Manner, used: &Used) -> &'static str {
 }
 
 fn whole(asked: &Value, manner: &Manner, used: &Used, tells: bool) -> Value {
-    let mut whole = frame(asked, manner, json!([content(manner)]), stop(asked, manner, used).into());
+    let mut whole = frame(
+        asked,
+        manner,
+        json!([content(manner)]),
+        stop(asked, manner, used).into(),
+    );
     if tells {
         whole["usage"] = usage_of(used);
     }
@@ -110,6 +115,11 @@ fn events(asked: &Value, manner: &Manner, used: &Used, tells: bool) -> Vec<Strin
     events.push(json!({ "type": "content_block_stop", "index": 0 }));
     events.push(delta);
     events.push(json!({ "type": "message_stop" }));
-    let written = |event: &Value| format!("event: {}\ndata: {event}\n\n", event["type"].as_str().unwrap_or_default());
+    let written = |event: &Value| {
+        format!(
+            "event: {}\ndata: {event}\n\n",
+            event["type"].as_str().unwrap_or_default()
+        )
+    };
     events.iter().map(written).collect()
 }

@@ -16,16 +16,11 @@ pub enum Fault {
     /// None: for the place of a request among others.
     Answers,
     /// An error in the API's own shape. Whether it is billed all the same is the provider's secret.
-    Status {
-        status: u16,
-        bills: bool,
-    },
+    Status { status: u16, bills: bool },
     /// An error with this text as its message.
     Says(u16, String),
     /// The connection ends before the head of an answer.
-    DropBeforeHead {
-        bills: bool,
-    },
+    DropBeforeHead { bills: bool },
     /// It ends when so many pieces of the body were sent.
     DropAfter(usize),
     /// Nothing comes, head and all, until the test opens the gate.

@@ -371,8 +371,10 @@ async fn route(seen: &Seen, manner: &Manner, telling: Telling) -> Routed {
 }
 
 fn models(rest: &str) -> Value {
-    let one = |name: &str| json!({ "id": name, "object": "model", "created": 1_700_000_000, "owned_by": "fixture",
-        "type": "model", "display_name": name, "created_at": "2026-01-01T00:00:00Z" });
+    let one = |name: &str| {
+        json!({ "id": name, "object": "model", "created": 1_700_000_000, "owned_by": "fixture",
+        "type": "model", "display_name": name, "created_at": "2026-01-01T00:00:00Z" })
+    };
     match rest.strip_prefix('/') {
         Some(name) => one(name),
         None => {

@@ -38,7 +38,9 @@ pub(super) fn used(asked: &Value, manner: &Manner, sent: u64, most: u64, times: 
 
 /// Whether a request brings content that is not in it.
 pub(super) fn is_elsewhere(text: &str) -> bool {
-    ["file_id", "https://", "previous_response_id"].iter().any(|sign| text.contains(sign))
+    ["file_id", "https://", "previous_response_id"]
+        .iter()
+        .any(|sign| text.contains(sign))
 }
 
 /// The same manner, with as much prompt as there can be.
@@ -93,7 +95,13 @@ pub(super) fn chat(asked: &Value, manner: &Manner, telling: Telling) -> Routed {
     let text = asked["messages"].to_string();
     let mut used = match is_elsewhere(&text) {
         // What it brings from elsewhere fills the window.
-        true => used(asked, &filling(manner), model.map_or(0, |model| model.context), most, times),
+        true => used(
+            asked,
+            &filling(manner),
+            model.map_or(0, |model| model.context),
+            most,
+            times,
+        ),
         false => used(asked, manner, bytes_of(&asked["messages"]), most, times),
     };
     if text.contains("input_audio") {
@@ -125,9 +133,7 @@ fn chat_whole(asked: &Value, manner: &Manner, usage: Option<Value>, times: u64, 
         Some(calls) => json!({ "role": "assistant", "content": null, "refusal": null, "tool_calls": calls }),
         None => json!({ "role": "assistant", "content": words(manner.pieces).concat(), "refusal": null }),
     };
-    let choice = |index: u64| {
-        json!({ "index": index, "message": message, "logprobs": null, "finish_reason": finish })
-    };
+    let choice = |index: u64| json!({ "index": index, "message": message, "logprobs": null, "finish_reason": finish });
     let mut whole = json!({
         "id": manner.id("chatcmpl-"), "object": "chat.completion", "created": 1_700_000_000,
         "model": asked["model"], "service_tier": "default", "system_fingerprint": "fp_fixture",
@@ -158,10 +164,11 @@ fn chat_events(asked: &Value, manner: &Manner, usage: Option<Value>, times: u64,
     };
     let mut events = Vec::new();
     for index in 0..times {
-        let choice = |delta: Value, finish: Value| {
-            json!([{ "index": index, "delta": delta, "logprobs": null, "finish_reason": finish }])
-        };
-        events.push(chunk(choice(json!({ "role": "assistant", "content": "" }), Value::Null)));
+        let choice = |delta: Value, finish: Value| json!([{ "index": index, "delta": delta, "logprobs": null, "finish_reason": finish }]);
+        events.push(chunk(choice(
+            json!({ "role": "assistant", "content": "" }),
+            Value::Null,
+        )));
         if let Some(calls) = tool_calls(manner) {
             events.push(chunk(choice(json!({ "tool_calls": calls }), Value::Null)));
             events.push(chunk(choice(json!({}), finish.into())));
@@ -196,7 +203,10 @@ pub(super) fn complete(asked: &Value, manner: &Manner, telling: Telling) -> Rout
     let model = model_of(asked);
     let times = Times {
         prompts: prompts(&asked["prompt"]),
-        outputs: asked["n"].as_u64().unwrap_or(1).max(asked["best_of"].as_u64().unwrap_or(1)),
+        outputs: asked["n"]
+            .as_u64()
+            .unwrap_or(1)
+            .max(asked["best_of"].as_u64().unwrap_or(1)),
     };
     let most = model.map_or(0, |model| model.max_output);
     let sent = bytes_of(&asked["prompt"]);
@@ -210,9 +220,8 @@ pub(super) fn complete(asked: &Value, manner: &Manner, telling: Telling) -> Rout
         json!({ "id": manner.id("cmpl-"), "object": "text_completion", "created": 1_700_000_000,
             "model": asked["model"], "choices": choices })
     };
-    let choice = |text: &str, finish: Value| {
-        json!([{ "index": 0, "text": text, "logprobs": null, "finish_reason": finish }])
-    };
+    let choice =
+        |text: &str, finish: Value| json!([{ "index": 0, "text": text, "logprobs": null, "finish_reason": finish }]);
     let reply = if asked["stream"] == true {
         let mut events: Vec<Value> = words(manner.pieces)
             .iter()
@@ -254,7 +263,11 @@ pub(super) fn embed(asked: &Value, telling: Telling) -> Routed {
         let numbers = json!([0.25, -0.5, 1.0]);
         // Three little-endian floats, as the SDK asks for them by itself.
         let encoded = "AACAPgAAAL8AAIA/";
-        let embedding = if asked["encoding_format"] == "base64" { json!(encoded) } else { numbers };
+        let embedding = if asked["encoding_format"] == "base64" {
+            json!(encoded)
+        } else {
+            numbers
+        };
         json!({ "object": "embedding", "index": index, "embedding": embedding })
     };
     let mut whole = json!({ "object": "list", "model": asked["model"],
@@ -278,7 +291,9 @@ fn images(model: &str, count: u64) -> Routed {
             images: count,
             ..Used::default()
         },
-        reply: Reply::Json(json!({ "created": 1_700_000_000, "data": vec![image; usize::try_from(count).expect("few")] })),
+        reply: Reply::Json(
+            json!({ "created": 1_700_000_000, "data": vec![image; usize::try_from(count).expect("few")] }),
+        ),
     }))
 }
 

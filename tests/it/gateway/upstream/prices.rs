@@ -269,7 +269,10 @@ pub fn file() -> String {
 
 /// The model of that name.
 pub fn model(name: &str) -> Option<Model> {
-    PRICED.into_iter().chain([MODERATOR, UNLISTED]).find(|model| model.name == name)
+    PRICED
+        .into_iter()
+        .chain([MODERATOR, UNLISTED])
+        .find(|model| model.name == name)
 }
 
 /// What one call used, each unit once.

@@ -83,12 +83,19 @@ pub(super) fn respond(asked: &Value, manner: &Manner, telling: Telling) -> Route
         events.push(with("response.content_part.added", json!({ "part": part("") })));
         let delta = |word: &String| with("response.output_text.delta", json!({ "delta": word, "logprobs": [] }));
         events.extend(words(manner.pieces).iter().map(delta));
-        events.push(with("response.output_text.done", json!({ "text": text, "logprobs": [] })));
+        events.push(with(
+            "response.output_text.done",
+            json!({ "text": text, "logprobs": [] }),
+        ));
         events.push(with("response.content_part.done", json!({ "part": part(&text) })));
     }
     let finished = item("completed", json!([part(&text)]));
     events.push(json!({ "type": "response.output_item.done", "output_index": 0, "item": finished }));
-    let last = if on_limit { "response.incomplete" } else { "response.completed" };
+    let last = if on_limit {
+        "response.incomplete"
+    } else {
+        "response.completed"
+    };
     events.push(json!({ "type": last, "response": done }));
     let numbered = events.iter_mut().enumerate().map(|(number, event)| {
         event["sequence_number"] = number.into();
