@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::agent::AgentState;
 use crate::domain::audit::{AuditEntry, NewAudit};
 use crate::domain::containment::image::BeforeImage;
+use crate::domain::containment::memory::Note;
 use crate::domain::containment::observed::{BatchResult, Identity, Instance, PrincipalState};
 use crate::domain::containment::state::{Containment, Step};
 use crate::domain::containment::target::{Principal, Region};
@@ -385,6 +386,13 @@ pub trait Store: Send + Sync + 'static {
     /// `judge`, fenced by a lease.
     async fn judge_fenced(&self, lease: &Lease, judgement: &Judgement) -> Result<Vec<AuditEntry>, StoreError>;
 
+    // --- what was learnt of the cloud -----------------------------------------------------------
+    /// Keeps notes, a later one in place of an earlier one of the same key; of more than
+    /// [`MAX_NOTES`](crate::domain::containment::memory::MAX_NOTES) the oldest go.
+    async fn remember(&self, notes: &[Note]) -> Result<(), StoreError>;
+    /// The newest first.
+    async fn remembered(&self) -> Result<Vec<Note>, StoreError>;
+
     // --- credentials and audit ------------------------------------------------------------------
     async fn add_key(&self, key: &AgentKey) -> Result<(), StoreError>;
     async fn keys(&self) -> Result<Vec<AgentKey>, StoreError>;
@@ -423,6 +431,10 @@ pub struct CloudError {
 pub trait Cloud: Send + Sync + 'static {
     /// Who the daemon is there.
     async fn identity(&self) -> Result<Identity, CloudError>;
+    /// A mark of the credentials in use: the same for as long as they are the same, never that of
+    /// others, and telling nothing of them. It asks where the credentials come from, and not the services
+    /// that they are for. `None` if there are none, or none that can be told apart.
+    async fn credentials_mark(&self) -> Option<String>;
     /// The regions that are enabled for the account.
     async fn regions(&self) -> Result<Vec<Region>, CloudError>;
     /// Every instance of a region that is not terminated, all pages.

@@ -131,6 +131,15 @@ pub(super) fn containment_text(containment: &Value) -> String {
                 }
             }
         }
+        if let Some(burn) = field(coverage, "burn").filter(|burn| burn.is_object()) {
+            let (now, before) = (text(burn, "now_usd_per_hour"), text(burn, "before_usd_per_hour"));
+            let sure = match text(burn, "basis").as_str() {
+                "listed" => "at list prices",
+                "estimated" => "estimated from list prices",
+                _ => "with ceilings where no price is known",
+            };
+            text_.push_str(&format!("\n\nmachines: ${now} an hour of ${before}, {sure}"));
+        }
         let pending = field(coverage, "attribution_pending_until").filter(|_| text(containment, "phase") != "closed");
         if let Some(until) = pending {
             text_.push_str(&format!("\n\nattribution pending until {}", super::output::show(until)));

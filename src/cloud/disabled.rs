@@ -29,6 +29,10 @@ impl Cloud for DisabledCloud {
         disabled("sts:GetCallerIdentity")
     }
 
+    async fn credentials_mark(&self) -> Option<String> {
+        None
+    }
+
     async fn regions(&self) -> Result<Vec<Region>, CloudError> {
         disabled("ec2:DescribeRegions")
     }

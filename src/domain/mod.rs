@@ -9,6 +9,7 @@ pub mod containment;
 pub mod id;
 pub mod judgement;
 pub mod ledger;
+pub mod manifest;
 pub mod money;
 pub mod price;
 pub mod rejection;

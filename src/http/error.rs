@@ -38,31 +38,39 @@ pub enum Failure {
         message: &'static str,
         retry_after_s: u64,
     },
+    /// A provider behind the gateway gave no answer that could be passed on.
+    #[error("{message}")]
+    Upstream {
+        status: StatusCode,
+        code: &'static str,
+        message: String,
+    },
     #[error("an internal error; the log of the daemon has it")]
     Internal,
 }
 
 impl Failure {
-    fn status(&self) -> StatusCode {
+    pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::Rejected(rejection) => status(rejection),
+            Self::Upstream { status, .. } => *status,
             Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
-    fn code(&self) -> &'static str {
+    pub(super) fn code(&self) -> &'static str {
         match self {
             Self::Rejected(rejection) => rejection.code(),
-            Self::Unavailable { code, .. } => code,
+            Self::Unavailable { code, .. } | Self::Upstream { code, .. } => code,
             Self::Internal => "internal",
         }
     }
 
-    fn hint(&self) -> Option<String> {
+    pub(super) fn hint(&self) -> Option<String> {
         match self {
             Self::Rejected(rejection) => rejection.hint(),
-            Self::Unavailable { .. } | Self::Internal => None,
+            Self::Unavailable { .. } | Self::Upstream { .. } | Self::Internal => None,
         }
     }
 
@@ -73,7 +81,7 @@ impl Failure {
             )
             | Self::Unavailable { retry_after_s, .. } => *retry_after_s,
             Self::Rejected(Rejection::Paused { .. } | Rejection::TooManyTasks { .. }) => MAX_RETRY_AFTER_S,
-            Self::Rejected(_) | Self::Internal => return None,
+            Self::Rejected(_) | Self::Upstream { .. } | Self::Internal => return None,
         };
         Some(seconds.clamp(1, MAX_RETRY_AFTER_S))
     }
@@ -264,13 +272,20 @@ impl IntoResponse for Failure {
 impl Failure {
     /// The answer, with this `error` object instead of the plain one.
     pub fn with_error(&self, error: serde_json::Value) -> Response {
-        let mut response = (self.status(), Json(json!({ "error": error }))).into_response();
+        self.with_body(json!({ "error": error }))
+    }
+
+    /// The answer, with this body.
+    pub(super) fn with_body(&self, body: serde_json::Value) -> Response {
+        let mut response = (self.status(), Json(body)).into_response();
         let headers = response.headers_mut();
-        match self.retry_after_s() {
-            Some(seconds) => {
+        match (self.retry_after_s(), self) {
+            (Some(seconds), _) => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
             }
-            None => {
+            // Whether that helps is for the client's own rules, as it would be without us.
+            (None, Self::Upstream { .. }) => {}
+            (None, _) => {
                 headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
             }
         }

@@ -8,10 +8,11 @@ use serde_json::{Value, json};
 use super::error::Failure;
 use crate::config::show_duration;
 use crate::domain::agent::AgentState;
-use crate::domain::containment::state::Containment;
+use crate::domain::containment::state::{Containment, Coverage};
 use crate::domain::id::AgentId;
 use crate::domain::ledger::hold::Hold;
 use crate::domain::ledger::line::{Line, LineKey};
+use crate::domain::manifest::Manifest;
 use crate::domain::money::Usd;
 use crate::domain::price::PriceEntry;
 use crate::domain::review::Review;
@@ -180,7 +181,33 @@ pub(super) fn containment(containment: &Containment) -> Value {
         "restoring_at": containment.restoring_at,
         "closed_at": containment.closed_at,
         "sweeps": containment.sweeps,
-        "coverage": containment.coverage,
+        "coverage": coverage(&containment.coverage),
+    })
+}
+
+/// A coverage with its dollars as exact texts.
+fn coverage(coverage: &Coverage) -> Value {
+    let mut value = json!(coverage);
+    let burn = coverage.burn.map(|burn| {
+        json!({
+            "before_usd_per_hour": burn.before.to_string(),
+            "now_usd_per_hour": burn.now.to_string(),
+            "basis": burn.basis,
+        })
+    });
+    if let Value::Object(map) = &mut value {
+        map.insert("burn".to_owned(), burn.unwrap_or_default());
+    }
+    value
+}
+
+/// What an agent may use, as it is in force.
+pub(super) fn manifest(manifest: &Manifest) -> Value {
+    json!({
+        "allowed_tools": manifest.tools().keys().collect::<Vec<_>>(),
+        "blacklisted_tools": manifest.blacklisted(),
+        "models": manifest.models(),
+        "max_tokens": manifest.max_tokens(),
     })
 }
 

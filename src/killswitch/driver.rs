@@ -4,6 +4,7 @@
 //! goes on where the last one stopped; a poke only makes it look sooner.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,15 +16,14 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::agenda::{Agenda, Next, Passed};
-use super::call::Caller;
+use super::learn::{Learnt, Who};
 use super::pass::{Pass, PassError, fenced};
 use super::settings::KillSettings;
 use super::sweep::{Known, Swept, next_in, sweep};
 use super::{restoring, sweep as sweeping, tell};
 use crate::domain::containment::image::BeforeImage;
-use crate::domain::containment::observed::Identity;
 use crate::domain::containment::state::{Containment, Phase};
-use crate::domain::containment::target::{CloudTargets, Principal, Region};
+use crate::domain::containment::target::{CloudTargets, Principal};
 use crate::domain::id::{AgentId, ContainmentId, EpochId};
 use crate::domain::review::{Question, Review};
 use crate::ports::{Clock, Cloud, Entropy, Judgement, Lease, Notifier, Store};
@@ -49,17 +49,15 @@ pub struct KillSwitch {
     pub(super) cloud: Arc<dyn Cloud>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) entropy: Arc<dyn Entropy>,
+    pub(super) learnt: Learnt,
     settings: Arc<ArcSwap<KillSettings>>,
     notifier: Arc<dyn Notifier>,
     /// Our name on leases.
     holder: String,
     poke: Notify,
-    identity: Mutex<Option<Identity>>,
     /// Instance profiles as last seen, so that a blind moment of IAM does not hide machines.
     profiles: Mutex<HashMap<AgentId, BTreeSet<String>>>,
     trusting: Mutex<HashMap<AgentId, Trusting>>,
-    /// The enabled regions as last listed, so that the region that lists them does not hide the others.
-    regions: Mutex<BTreeSet<Region>>,
     /// What people were told to be burning, so that each thing is told once.
     told: Mutex<HashMap<ContainmentId, BTreeSet<String>>>,
     /// The leases of passes that are under way.
@@ -81,14 +79,13 @@ impl KillSwitch {
             cloud,
             clock,
             entropy,
+            learnt: Learnt::default(),
             settings,
             notifier,
             holder,
             poke: Notify::new(),
-            identity: Mutex::new(None),
             profiles: Mutex::new(HashMap::new()),
             trusting: Mutex::new(HashMap::new()),
-            regions: Mutex::new(BTreeSet::new()),
             told: Mutex::new(HashMap::new()),
             leases: Mutex::new(HashMap::new()),
         }
@@ -111,11 +108,13 @@ impl KillSwitch {
         self.settings.load_full()
     }
 
-    /// Drives every live containment until the shutdown. A pass that the shutdown cuts short is taken
+    /// Drives every live containment until the shutdown, and learns meanwhile what the next one needs of
+    /// the cloud. A pass that the shutdown cuts short is taken
     /// up by the next run, as after a crash; only its lease is given back, so that nobody waits for it.
     pub async fn run(&self, shutdown: CancellationToken) {
         let mut passes: FuturesUnordered<BoxFuture<'_, (ContainmentId, Passed)>> = FuturesUnordered::new();
         let mut agenda = Agenda::default();
+        let mut learning = pin!(self.keep_learning());
         'run: while !shutdown.is_cancelled() {
             let settings = self.settings();
             let mut read = self.store.live_containments();
@@ -128,6 +127,7 @@ impl KillSwitch {
                     Some((id, passed)) = passes.next(), if !passes.is_empty() => {
                         agenda.ended(id, passed, &settings, self.clock.monotonic());
                     }
+                    never = &mut learning => match never {},
                 }
             };
             match live {
@@ -147,6 +147,7 @@ impl KillSwitch {
                 Some((id, passed)) = passes.next(), if !passes.is_empty() => {
                     agenda.ended(id, passed, &settings, self.clock.monotonic());
                 }
+                never = &mut learning => match never {},
                 () = self.poke.notified() => agenda.hurry(self.clock.monotonic()),
                 () = self.clock.sleep(settings.poll_every) => {}
             }
@@ -322,7 +323,7 @@ impl KillSwitch {
             known.insert(pass.containment.agent.clone(), trusting);
         }
         if let Some(listed) = &swept.listed {
-            *self.regions.lock().unwrap_or_else(PoisonError::into_inner) = listed.clone();
+            self.set_regions(listed.clone());
         }
         if swept.plan.principals.unseen.is_empty() {
             let profiles = swept.plan.principals.profiles.clone();
@@ -345,11 +346,8 @@ impl KillSwitch {
             (Some(one), None) | (None, Some(one)) => one.clone(),
             (None, None) => no_targets(),
         };
-        let identity = self.identity(settings).await;
-        let mut guard = settings.guard.clone();
-        if let Some(identity) = &identity {
-            guard = guard.with_principal(&identity.arn);
-        }
+        let who = self.who(settings).await;
+        let regions = self.known_regions(who.account()).await;
         let since = containment.opened_at;
         let reviews = self.store.reviews_of(&containment.agent, since, REVIEWS).await?;
         let (foreign, asked) = foreign_reviews(&reviews, containment);
@@ -364,40 +362,20 @@ impl KillSwitch {
         let profiles = self.profiles.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(Known {
             targets,
-            guard,
-            account: identity.map(|identity| identity.account),
+            guard: who.guard(&settings.guard),
+            account: who.account().map(str::to_owned),
+            remembered: match who {
+                Who::Remembered(recalled) => Some(recalled),
+                Who::Unknown | Who::Told(_) => None,
+            },
             profiles: profiles.get(&containment.agent).cloned().unwrap_or_default(),
             trusting: self.trusting_of(&containment.agent),
-            regions: self.regions.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            regions,
             foreign,
             asked,
             told: self.told().get(&containment.id).cloned(),
             open,
         })
-    }
-
-    /// Who we are, once it could be learnt. Until then no principal is touched (C5).
-    async fn identity(&self, settings: &KillSettings) -> Option<Identity> {
-        let known = self.identity.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if known.is_some() {
-            return known;
-        }
-        let caller = Caller {
-            clock: &*self.clock,
-            entropy: &*self.entropy,
-            limit: settings.call_limit,
-            until: self.clock.monotonic().saturating_add(settings.step_patience),
-        };
-        match caller.reach(|| self.cloud.identity()).await {
-            Ok(identity) => {
-                *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = Some(identity.clone());
-                Some(identity)
-            }
-            Err(failure) => {
-                tracing::warn!(why = failure.why, "who we are in the cloud cannot be learnt");
-                None
-            }
-        }
     }
 }
 

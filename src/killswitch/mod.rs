@@ -6,6 +6,7 @@
 //! same pass again (C6).
 //!
 //! - [`driver`] finds live containments and drives each under a lease; `agenda` says whose turn it is.
+//! - `learn` knows who we are and which regions there are, before anybody needs it.
 //! - `sweep` and `restoring` are one pass; `observe` looks, `executor` acts, `pass` records.
 //! - [`report`] answers what a containment or a reset would do, and changes nothing.
 
@@ -13,6 +14,7 @@ mod agenda;
 mod call;
 pub mod driver;
 mod executor;
+mod learn;
 mod observe;
 pub mod pass;
 pub mod report;

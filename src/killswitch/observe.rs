@@ -119,33 +119,24 @@ pub(super) async fn principals(
         .await
 }
 
-/// The regions to look at: all enabled ones, since what is outside the declared ones asks a person; and
-/// those that are enabled, as they are listed now. When they cannot be listed, the declared ones and
-/// those that were `listed` last are looked at all the same: the list comes from a single region, whose
-/// failure must not hide the others.
-pub(super) async fn regions(
-    cloud: &dyn Cloud,
-    caller: Caller<'_>,
-    targets: &CloudTargets,
-    images: &Images,
-    listed: &BTreeSet<Region>,
-) -> (BTreeSet<Region>, Seen<BTreeSet<Region>>) {
-    let mut wanted: BTreeSet<Region> = targets.regions.iter().cloned().collect();
-    wanted.extend(images.keys().filter_map(|resource| match resource {
+/// The regions to look at whatever is enabled: those that the agent declares, and those where we changed
+/// something.
+pub(super) fn named_regions(targets: &CloudTargets, images: &Images) -> BTreeSet<Region> {
+    let changed = images.keys().filter_map(|resource| match resource {
         Resource::Instance { region, .. } => Some(region.clone()),
         _ => None,
-    }));
-    match caller.reach(|| cloud.regions()).await {
-        Ok(enabled) => {
-            let enabled: BTreeSet<Region> = enabled.into_iter().collect();
-            wanted.extend(enabled.iter().cloned());
-            (wanted, Ok(enabled))
-        }
-        Err(failure) => {
-            wanted.extend(listed.iter().cloned());
-            (wanted, Err(failure.why))
-        }
-    }
+    });
+    targets.regions.iter().cloned().chain(changed).collect()
+}
+
+/// The regions that are enabled now. All of them are looked at, since what is outside the declared ones
+/// asks a person. When they cannot be listed, those that were listed last are looked at all the same: the
+/// list comes from a single region, whose failure must not hide the others.
+pub(super) async fn list_regions(cloud: &dyn Cloud, caller: Caller<'_>) -> Seen<BTreeSet<Region>> {
+    let listed = caller.reach(|| cloud.regions()).await;
+    listed
+        .map(|enabled| enabled.into_iter().collect())
+        .map_err(|failure| failure.why)
 }
 
 /// Whose state a restore needs: the principals that images name, and the users of keys. Of a key's user

@@ -7,6 +7,7 @@ use super::driver::{KillSwitch, look_without_touching};
 use super::pass::{Pass, PassError};
 use super::restoring;
 use crate::domain::containment::coverage::after_sweep;
+use crate::domain::containment::hourly::{Hourly, PriceBasis, hourly};
 use crate::domain::containment::plan::Plan;
 use crate::domain::containment::restore::RestorePlan;
 use crate::domain::containment::state::{Containment, Coverage, Mode, Phase, RestoreRequest, StillBurning};
@@ -38,9 +39,9 @@ pub struct ResetImpact {
     pub containment: ContainmentId,
     pub plan: RestorePlan,
     pub starts: Vec<StartImpact>,
-    /// Dollars an hour that it starts again, of the machines whose price is known.
+    /// Dollars an hour that it starts again, at list prices.
     pub usd_per_hour: Usd,
-    /// Machines whose price is not known: they cost more than nothing (L7).
+    /// Machines whose price is not known: a ceiling stands for it (L7).
     pub unpriced: usize,
 }
 
@@ -48,7 +49,7 @@ pub struct ResetImpact {
 pub struct StartImpact {
     pub resource: String,
     pub instance_type: String,
-    pub usd_per_hour: Option<Usd>,
+    pub hourly: Hourly,
 }
 
 /// Why there is no impact to tell.
@@ -98,6 +99,7 @@ impl KillSwitch {
                 by: String::new(),
                 at: now,
                 only: only.to_vec(),
+                lines_checked: true,
             })),
             ..live
         };
@@ -108,8 +110,13 @@ impl KillSwitch {
         Ok(ResetImpact {
             agent: agent.clone(),
             containment: pass.containment.id,
-            usd_per_hour: starts.iter().filter_map(|start| start.usd_per_hour).sum(),
-            unpriced: starts.iter().filter(|start| start.usd_per_hour.is_none()).count(),
+            usd_per_hour: starts
+                .iter()
+                .fold(Usd::ZERO, |sum, start| sum.saturating_add(start.hourly.usd)),
+            unpriced: starts
+                .iter()
+                .filter(|start| start.hourly.basis == PriceBasis::Ceiling)
+                .count(),
             starts,
             plan,
         })
@@ -200,11 +207,11 @@ async fn starts(pass: &Pass<'_>, plan: &RestorePlan) -> Vec<StartImpact> {
                 let kind = seen
                     .iter()
                     .find(|instance| instance.id == *id)
-                    .map(|instance| &instance.instance_type);
+                    .map_or("unknown", |instance| instance.instance_type.as_str());
                 starts.push(StartImpact {
                     resource: format!("instance:{region}/{id}"),
-                    instance_type: kind.cloned().unwrap_or_else(|| "unknown".to_owned()),
-                    usd_per_hour: kind.and_then(|kind| pass.settings.instance_hourly.get(kind)).copied(),
+                    instance_type: kind.to_owned(),
+                    hourly: hourly(kind, region),
                 });
             }
         }

@@ -48,6 +48,15 @@ pub(super) async fn look(pass: &Pass<'_>, known: &Known) -> RestorePlan {
 /// One pass. `Some` is what is left to write when everything is back: the containment closes and the
 /// agent thaws.
 pub(super) async fn restore(pass: &Pass<'_>, known: &Known) -> Result<Option<Judgement>, PassError> {
+    if pass
+        .containment
+        .restore
+        .as_ref()
+        .is_some_and(|asked| !asked.lines_checked)
+    {
+        // Whoever judges looks at the agent's lines first: what overtook the reset may break it off.
+        return Ok(None);
+    }
     let plan = look(pass, known).await;
     settle(pass, &plan).await?;
 

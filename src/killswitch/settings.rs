@@ -6,7 +6,6 @@ use std::time::Duration;
 use crate::domain::containment::plan::PlanRules;
 use crate::domain::containment::target::{CloudTargets, Guard};
 use crate::domain::id::AgentId;
-use crate::domain::money::Usd;
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct KillSettings {
@@ -36,9 +35,6 @@ pub struct KillSettings {
     pub concurrent_regions: usize,
     /// Stop or start calls at once in one region.
     pub concurrent_batches: usize,
-    /// Dollars an hour by instance type, for telling what a reset starts again. A type that is not
-    /// listed is told as unknown, never as nothing (L7).
-    pub instance_hourly: BTreeMap<String, Usd>,
 }
 
 impl KillSettings {
@@ -70,7 +66,6 @@ impl Default for KillSettings {
             concurrent: 16,
             concurrent_regions: 40,
             concurrent_batches: 4,
-            instance_hourly: BTreeMap::new(),
         }
     }
 }

@@ -16,8 +16,9 @@ use super::observe;
 use super::pass::{Pass, PassError};
 use super::{executor, tell};
 use crate::domain::containment::coverage::after_sweep;
-use crate::domain::containment::plan::{Frame, Plan, PrincipalPlan, RegionPlan, Seen, trust_chains, unlisted_regions};
-use crate::domain::containment::state::{Containment, Mode};
+use crate::domain::containment::memory::{Recalled, unlisted_regions};
+use crate::domain::containment::plan::{Frame, Plan, PrincipalPlan, RegionPlan, Seen, trust_chains};
+use crate::domain::containment::state::{Containment, Mode, StillBurning};
 use crate::domain::containment::steps::Steps;
 use crate::domain::containment::target::{CloudTargets, Guard, Principal, Region};
 use crate::domain::containment::{plan_principals, plan_region};
@@ -32,6 +33,8 @@ pub(super) struct Known {
     pub guard: Guard,
     /// The account of our credentials, once it was learnt.
     pub account: Option<String>,
+    /// It was learnt by an earlier run, and the cloud does not say it now.
+    pub remembered: Option<Recalled>,
     /// Instance profiles of the agent's roles, as last seen.
     pub profiles: BTreeSet<String>,
     /// The agent's principals and the roles that trust them, if that was asked of late.
@@ -137,10 +140,11 @@ pub(super) async fn sweep(pass: &Pass<'_>, known: &Known) -> Result<Swept, PassE
         match names {
             Ok(names) => listed = Some(names),
             // With declared regions the rest is a blind spot; without, nothing is known of any for sure.
-            Err(why) if known.targets.regions.is_empty() => plan.unseen.push(unlisted_regions(&why)),
-            Err(why) => plan.burning.push(unlisted_regions(&why)),
+            Err(why) if known.targets.regions.is_empty() => plan.unseen.push(unlisted(known, &why)),
+            Err(why) => plan.burning.push(unlisted(known, &why)),
         }
     }
+    plan.unseen.extend(known.remembered.as_ref().map(Recalled::line));
     plan.principals = principals;
     report(pass, known, &plan);
 
@@ -187,8 +191,34 @@ async fn regions(
     steps: &Steps,
     profiles: &BTreeSet<String>,
 ) -> Result<(Vec<RegionPlan>, Seen<BTreeSet<Region>>), PassError> {
+    // Those that are known already do not wait for the list, which comes from a single region.
+    let named = observe::named_regions(&known.targets, &pass.images);
+    let first: BTreeSet<Region> = named.union(&known.regions).cloned().collect();
     let caller = pass.caller(pass.settings.step_patience);
-    let (names, listed) = observe::regions(pass.cloud, caller, &known.targets, &pass.images, &known.regions).await;
+    let rest = async {
+        let listed = observe::list_regions(pass.cloud, caller).await;
+        let rest = listed.iter().flatten().filter(|name| !first.contains(*name));
+        let rest: BTreeSet<Region> = rest.cloned().collect();
+        (each(pass, known, steps, profiles, &rest).await, listed)
+    };
+    let (plans, (rest, listed)) = join(each(pass, known, steps, profiles, &first), rest).await;
+    let mut plans = plans?;
+    if let Ok(enabled) = &listed {
+        // What is not enabled any more was looked at in vain, and proves nothing open.
+        plans.retain(|plan| named.contains(&plan.region) || enabled.contains(&plan.region));
+    }
+    plans.extend(rest?);
+    plans.sort_by(|a, b| a.region.cmp(&b.region));
+    Ok((plans, listed))
+}
+
+async fn each(
+    pass: &Pass<'_>,
+    known: &Known,
+    steps: &Steps,
+    profiles: &BTreeSet<String>,
+    names: &BTreeSet<Region>,
+) -> Result<Vec<RegionPlan>, PassError> {
     let parts: Vec<_> = names
         .iter()
         .map(|name| region(pass, known, steps, profiles, name))
@@ -198,8 +228,7 @@ async fn regions(
     while let Some(part) = parts.next().await {
         plans.push(part?);
     }
-    plans.sort_by(|a: &RegionPlan, b| a.region.cmp(&b.region));
-    Ok((plans, listed))
+    Ok(plans)
 }
 
 async fn region(
@@ -282,8 +311,10 @@ pub(super) async fn look(pass: &Pass<'_>, known: &Known) -> Plan {
         ..Plan::default()
     };
     if pass.containment.mode == Mode::Contain && known.has_machines(pass) {
-        let (names, listed) = observe::regions(pass.cloud, caller, &known.targets, &pass.images, &known.regions).await;
-        plan.unseen.extend(listed.err().as_deref().map(unlisted_regions));
+        let listed = observe::list_regions(pass.cloud, caller).await;
+        let mut names = observe::named_regions(&known.targets, &pass.images);
+        names.extend(listed.as_ref().unwrap_or(&known.regions).iter().cloned());
+        plan.unseen.extend(listed.err().map(|why| unlisted(known, &why)));
         let looks = names.iter().map(|name| {
             let wanted = observe::wanted_in(name, &known.targets, &principals.profiles, &pass.images, &steps);
             async move { observe::region(pass.cloud, caller, name, &wanted).await }
@@ -294,6 +325,11 @@ pub(super) async fn look(pass: &Pass<'_>, known: &Known) -> Plan {
             .map(|view| plan_region(&frame, view, &principals.profiles))
             .collect();
     }
+    plan.unseen.extend(known.remembered.as_ref().map(Recalled::line));
     plan.principals = principals;
     plan
+}
+
+fn unlisted(known: &Known, why: &str) -> StillBurning {
+    unlisted_regions(why, known.regions.len())
 }

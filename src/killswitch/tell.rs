@@ -27,12 +27,20 @@ pub(super) fn progress(pass: &Pass<'_>, containment: &Containment, progress: Pro
         "stopped": bounded(&coverage.stopped),
         "still_burning": bounded(&coverage.still_burning),
         "attribution_pending_until": coverage.attribution_pending_until,
+        "usd_per_hour_before": coverage.burn.map(|burn| burn.before.to_string()),
+        "usd_per_hour_now": coverage.burn.map(|burn| burn.now.to_string()),
     });
     match progress {
         Progress::Same => {}
         Progress::Contained => {
+            let burn = coverage.burn.map_or_else(String::new, |burn| {
+                format!(
+                    "; its machines cost ${} an hour of ${} before, at list prices",
+                    burn.now, burn.before
+                )
+            });
             let text = format!(
-                "contained: {} denied, {} stopped, {} still burning",
+                "contained: {} denied, {} stopped, {} still burning{burn}",
                 coverage.denied.len(),
                 coverage.stopped.len(),
                 coverage.still_burning.len()

@@ -5,6 +5,7 @@
 //! settled one by one, conditional on everything it was decided from, and decided anew if that changed.
 
 use std::collections::BTreeSet;
+use std::future::Future;
 
 use tokio_util::sync::CancellationToken;
 
@@ -13,6 +14,7 @@ use super::draft::{BACKSTOP, Draft, Ground};
 use crate::domain::agent::AgentState;
 use crate::domain::id::{AgentId, ContainmentId};
 use crate::domain::judgement::change::{self, Standing};
+use crate::domain::judgement::reset::LineChanges;
 use crate::domain::judgement::rule::{Case, Ruling, Sentence, rule};
 use crate::domain::ledger::batch::{NewTrigger, TriggerCause};
 use crate::domain::ledger::line::LineKey;
@@ -23,9 +25,16 @@ use crate::ports::{LineQuery, NoticeKind, StoreError, Trigger};
 const SPENDERS: u32 = 10_000;
 
 impl Watch {
-    /// Judges until the shutdown, whenever poked and at every `poll_every`.
-    pub async fn run(&self, shutdown: CancellationToken) {
+    /// Judges until the shutdown, whenever poked and at every `poll_every`. `apply` is the ledger's part
+    /// of a reset: it is asked to arm lines again, for resets that a crash cut short.
+    pub async fn run<F>(&self, shutdown: CancellationToken, apply: impl Fn(LineChanges) -> F)
+    where
+        F: Future<Output = Result<(), String>>,
+    {
         while !shutdown.is_cancelled() {
+            if let Err(error) = self.check_resets(&apply).await {
+                tracing::warn!(%error, "a reset waits: its lines could not be looked at; they are looked at again");
+            }
             if let Err(error) = self.judge_pending().await {
                 tracing::warn!(%error, "triggers could not be judged; they are kept and judged again");
             }

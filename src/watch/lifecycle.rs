@@ -172,7 +172,8 @@ impl Watch {
     /// `apply` may be called twice. Spend that is recorded between the lines' change and the reset's
     /// beginning can breach them anew, and that breach is judged while the agent is still contained, so
     /// nothing follows from it. So the lines are read once more when the reset has begun, and those that
-    /// are past their limits are armed again: now the breach breaks the reset off.
+    /// are past their limits are armed again: now the breach breaks the reset off. The kill switch puts
+    /// nothing back before this is written, and a crash in between leaves it to [`Self::check_resets`].
     pub async fn reset<F>(
         &self,
         agent: &AgentId,
@@ -212,33 +213,83 @@ impl Watch {
         let begun = self
             .again_on_conflict(|| self.begin_reset(agent, options, &evidence))
             .await?;
-        if let Err(error) = self.rearm_overtaken(agent, &apply).await {
-            // Nobody knows whether the agent is within its limits, so it is not let go.
-            let why = "the reset is broken off: its lines could not be looked at once it had begun";
-            if let Err(error) = self.contain(agent, begun.mode, BACKSTOP, why).await {
-                tracing::error!(%agent, %error, "a reset whose lines are not known to hold could not be broken off");
+        match self.check_lines(&begun, &apply).await {
+            Ok(now) => Ok(now.unwrap_or(begun)),
+            Err(error) => {
+                // Nobody knows whether the agent is within its limits, so it is not let go.
+                let why = "the reset is broken off: its lines could not be looked at once it had begun";
+                if let Err(error) = self.contain(agent, begun.mode, BACKSTOP, why).await {
+                    tracing::error!(%agent, %error, "a reset whose lines are not known to hold could not be broken off");
+                }
+                Err(error)
             }
-            return Err(error);
         }
-        Ok(begun)
     }
 
-    async fn rearm_overtaken<F>(&self, agent: &AgentId, apply: &impl Fn(LineChanges) -> F) -> Result<(), ResetError>
+    /// Looks at the lines of resets that began and were cut short before that, by a crash: what
+    /// [`Self::reset`] does at its end. How many there were.
+    pub async fn check_resets<F>(&self, apply: &impl Fn(LineChanges) -> F) -> Result<usize, ResetError>
+    where
+        F: Future<Output = Result<(), String>>,
+    {
+        let live = self.store.live_containments().await?;
+        let (mut checked, mut failure) = (0, None);
+        for begun in live.iter().filter(|live| is_unchecked(live)) {
+            match self.check_lines(begun, apply).await {
+                Ok(_) => checked += 1,
+                Err(error) => failure = failure.or(Some(error)),
+            }
+        }
+        failure.map_or(Ok(checked), Err)
+    }
+
+    /// Arms the lines again that were overtaken, and then writes that this was done, in this order: a
+    /// crash in between only means that they are armed twice. `None` if it is no reset any more, or
+    /// somebody else has written it.
+    async fn check_lines<F>(
+        &self,
+        begun: &Containment,
+        apply: &impl Fn(LineChanges) -> F,
+    ) -> Result<Option<Containment>, ResetError>
     where
         F: Future<Output = Result<(), String>>,
     {
         let now = self.clock.now();
-        let rearm = overtaken(&self.lines_of(agent, now).await?, now);
-        if rearm.is_empty() {
-            return Ok(());
+        let rearm = overtaken(&self.lines_of(&begun.agent, now).await?, now);
+        if !rearm.is_empty() {
+            let changes = LineChanges {
+                rearm,
+                ..LineChanges::default()
+            };
+            apply(changes).await.map_err(ResetError::Lines)?;
+            self.poke();
         }
-        let changes = LineChanges {
-            rearm,
-            ..LineChanges::default()
+        self.again_on_conflict(|| self.write_checked(begun)).await
+    }
+
+    async fn write_checked(&self, begun: &Containment) -> Result<Option<Containment>, ResetError> {
+        let Some(live) = self.store.containment(begun.id).await?.filter(is_unchecked) else {
+            return Ok(None);
         };
-        apply(changes).await.map_err(ResetError::Lines)?;
-        self.poke();
-        Ok(())
+        // Another reset of the same containment has lines of its own to look at.
+        if live.restoring_at != begun.restoring_at {
+            return Ok(None);
+        }
+        let update = Containment {
+            restore: live.restore.clone().map(|request| RestoreRequest {
+                lines_checked: true,
+                ..request
+            }),
+            version: live.version + 1,
+            ..live
+        };
+        let mut draft = Draft {
+            news: true,
+            ..Draft::default()
+        };
+        draft.judgement.update.push(update.clone());
+        self.settle(draft).await?;
+        Ok(Some(update))
     }
 
     async fn begin_reset(
@@ -266,6 +317,7 @@ impl Watch {
                 by: options.by.clone(),
                 at: now,
                 only: options.only.clone(),
+                lines_checked: false,
             }),
             version: live.version + 1,
             ..live.clone()
@@ -298,6 +350,12 @@ impl Watch {
         let concerns = |line: &Line| line.key.agent.as_ref().is_none_or(|owner| owner == agent);
         Ok(lines.into_iter().filter(concerns).map(|line| line.as_of(now)).collect())
     }
+}
+
+/// Whether it is a reset that has begun, and whose lines were not looked at since.
+fn is_unchecked(containment: &Containment) -> bool {
+    let request = containment.restore.as_ref();
+    containment.phase == Phase::Restoring && request.is_some_and(|request| !request.lines_checked)
 }
 
 /// The containment that a reset would end.

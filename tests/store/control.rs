@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use backstop::domain::agent::{AgentState, AgentStatus};
 use backstop::domain::containment::image::{Before, BeforeImage};
-use backstop::domain::containment::observed::InstanceState;
+use backstop::domain::containment::memory::{Fact, MAX_NOTES, Note};
+use backstop::domain::containment::observed::{Identity, InstanceState};
 use backstop::domain::containment::state::{Action, Containment, Coverage, Mode, Phase, Step, StepState};
 use backstop::domain::containment::target::{Region, Resource};
 use backstop::domain::id::{ContainmentId, ReviewId};
@@ -30,6 +31,7 @@ conform!(
     the_first_before_image_survives,
     an_image_is_changed_only_in_what_became_of_it,
     steps_are_replaced_by_their_id,
+    what_was_learnt_of_the_cloud_is_kept_by_its_key,
     what_was_written_survives_a_crash,
 );
 
@@ -464,6 +466,52 @@ async fn steps_are_replaced_by_their_id(f: Fixture) {
             .unwrap()
             .is_empty()
     );
+}
+
+fn identity_note(credentials: &str, arn: &str, second: i64) -> Note {
+    Note {
+        learnt_at: later(second),
+        fact: Fact::Identity {
+            identity: Identity {
+                account: "123456789012".to_owned(),
+                arn: arn.to_owned(),
+            },
+            credentials: credentials.to_owned(),
+            instances: vec!["i-0it's".to_owned()],
+        },
+    }
+}
+
+async fn what_was_learnt_of_the_cloud_is_kept_by_its_key(f: Fixture) {
+    assert_eq!(f.store.remembered().await.unwrap(), []);
+    f.store.remember(&[]).await.unwrap();
+    let regions = Note {
+        learnt_at: later(1),
+        fact: Fact::Regions {
+            account: "123456789012".to_owned(),
+            regions: ["eu-west-1", "us-east-1"].map(|name| Region(name.to_owned())).into(),
+        },
+    };
+    let one = identity_note("one", "arn:a", 2);
+    f.store.remember(&[one.clone(), regions.clone()]).await.unwrap();
+    let two = identity_note("two", "arn:b", 3);
+    f.another().await.remember(std::slice::from_ref(&two)).await.unwrap();
+    assert_eq!(f.store.remembered().await.unwrap(), [two.clone(), one, regions.clone()]);
+    let again = identity_note("one", "arn:c", 4);
+    f.store.remember(std::slice::from_ref(&again)).await.unwrap();
+    let kept = [again, two, regions];
+    assert_eq!(f.another().await.remembered().await.unwrap(), kept);
+
+    let many: Vec<Note> = (0..100)
+        .map(|n| identity_note(&format!("n{n}"), "arn:n", 10 + n))
+        .collect();
+    f.store.remember(&many).await.unwrap();
+    let left = f.store.remembered().await.unwrap();
+    assert_eq!(left.len(), MAX_NOTES);
+    assert_eq!(left[0], many[99]);
+    assert!(!left.contains(&kept[0]), "the oldest go first");
+    let (next, _, _remains) = f.crash().await;
+    assert_eq!(next.remembered().await.unwrap(), left);
 }
 
 async fn what_was_written_survives_a_crash(f: Fixture) {

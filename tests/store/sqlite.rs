@@ -106,7 +106,7 @@ async fn opening_again_finds_everything_and_migrates_nothing() {
         .fetch_all(&mut shell(&path(&dir)).await)
         .await
         .unwrap();
-    assert_eq!(versions, [1, 2]);
+    assert_eq!(versions, [1, 2, 3]);
 }
 
 #[tokio::test]
@@ -137,7 +137,7 @@ async fn a_newer_schema_is_refused_and_left_alone() {
             error,
             OpenError::Newer {
                 found: 99,
-                known: 2,
+                known: 3,
                 ..
             }
         ),

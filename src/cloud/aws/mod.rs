@@ -11,9 +11,11 @@
 //!
 //! Regions share nothing but credentials: each has its own client, its own retry budget and its own
 //! bound on calls in flight, so that one that is down cannot starve the others. It must never filter by
-//! what AWS alone decided: ownership is checked again here on what came back.
+//! what AWS alone decided: ownership is checked again here on what came back. What is the same in every
+//! region is asked of [another](elsewhere) when the home region is down.
 
 mod ec2;
+mod elsewhere;
 mod error;
 mod iam;
 mod imds;
@@ -27,6 +29,7 @@ use async_trait::async_trait;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, SdkConfig};
+use aws_sdk_sts::config::ProvideCredentials as _;
 
 use self::ec2::{Ec2, batch};
 use self::iam::Iam;
@@ -133,7 +136,7 @@ impl Aws {
         let sdk = builder.build();
         Self {
             iam: Iam::new(&sdk, settings.parallel),
-            sts: Sts::new(&sdk),
+            sts: Sts::new(&sdk, &home),
             ec2: Mutex::new(BTreeMap::new()),
             settings,
             sdk,
@@ -234,9 +237,27 @@ impl Cloud for Aws {
         Ok(Identity { arn, ..identity })
     }
 
+    async fn credentials_mark(&self) -> Option<String> {
+        let source = self.sdk.credentials_provider()?;
+        let asked = tokio::time::timeout(self.settings.operation_timeout, source.provide_credentials()).await;
+        let credentials = match asked {
+            Ok(Ok(credentials)) => credentials,
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "there are no credentials to tell apart");
+                return None;
+            }
+            Err(_) => return None,
+        };
+        Some(sts::mark(credentials.access_key_id()))
+    }
+
     async fn regions(&self) -> Result<Vec<Region>, CloudError> {
         if self.settings.regions.is_empty() {
-            self.ec2(&self.home).enabled_regions().await
+            let ask = |region| {
+                let ec2 = self.ec2(&region);
+                async move { ec2.enabled_regions().await }
+            };
+            elsewhere::first_answer(elsewhere::candidates(&self.home), ask).await
         } else {
             Ok(self.settings.regions.clone())
         }

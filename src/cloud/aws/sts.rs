@@ -2,37 +2,57 @@
 
 use aws_config::SdkConfig;
 use aws_sdk_sts::Client;
+use aws_sdk_sts::config::Builder;
+use sha2::{Digest as _, Sha256};
 
+use super::elsewhere;
 use super::error::Call;
 use crate::domain::containment::observed::Identity;
+use crate::domain::containment::target::Region;
 use crate::ports::CloudError;
 
 #[derive(Debug)]
 pub(super) struct Sts {
-    client: Client,
+    /// The home region's first.
+    clients: Vec<(Region, Client)>,
 }
 
 impl Sts {
-    pub(super) fn new(sdk: &SdkConfig) -> Self {
+    pub(super) fn new(sdk: &SdkConfig, home: &Region) -> Self {
+        let client = |region: Region| {
+            let config = Builder::from(sdk).region(aws_config::Region::new(region.0.clone()));
+            (region, Client::from_conf(config.build()))
+        };
         Self {
-            client: Client::new(sdk),
+            clients: elsewhere::candidates(home).into_iter().map(client).collect(),
         }
     }
 
     /// The caller as STS names it: a user, the root, or a session.
     pub(super) async fn caller(&self) -> Result<Identity, CloudError> {
-        let call = Call::read("sts:GetCallerIdentity");
-        let answer = self
-            .client
-            .get_caller_identity()
-            .send()
-            .await
-            .map_err(|e| call.failed(e))?;
+        let regions = self.clients.iter().map(|(region, _)| region.clone()).collect();
+        elsewhere::first_answer(regions, |region| async move { self.caller_in(&region).await }).await
+    }
+
+    async fn caller_in(&self, region: &Region) -> Result<Identity, CloudError> {
+        let call = Call::read("sts:GetCallerIdentity").within(region);
+        let client = self.clients.iter().find(|(of, _)| of == region);
+        let (_, client) = client.ok_or_else(|| call.nonsense("it has no client"))?;
+        let answer = client.get_caller_identity().send().await.map_err(|e| call.failed(e))?;
         match (answer.account, answer.arn) {
             (Some(account), Some(arn)) => Ok(Identity { account, arn }),
             _ => Err(call.nonsense("the answer names no account or no caller")),
         }
     }
+}
+
+/// A mark of credentials: a digest of the access key's id, which is no secret, but nobody's business.
+pub(super) fn mark(access_key_id: &str) -> String {
+    let digest = Sha256::new()
+        .chain_update("backstop credentials ")
+        .chain_update(access_key_id)
+        .finalize();
+    hex::encode(digest)
 }
 
 /// The instance behind `…:assumed-role/NAME/i-…`: EC2 names the sessions of an instance's role so.
@@ -84,6 +104,13 @@ pub(super) fn is_same_role(arn: &str, session: &SessionRole<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_mark_tells_credentials_apart_and_nothing_of_them() {
+        assert_eq!(mark("AKIAEXAMPLE"), mark("AKIAEXAMPLE"));
+        assert_ne!(mark("AKIAEXAMPLE"), mark("ASIAEXAMPLE"));
+        assert!(!mark("AKIAEXAMPLE").to_uppercase().contains("EXAMPLE"));
+    }
 
     #[test]
     fn an_instance_role_names_its_instance() {

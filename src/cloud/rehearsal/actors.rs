@@ -68,6 +68,13 @@ impl Rehearsal {
         state.world.ask(verb, &region, id, now)
     }
 
+    /// Gives the daemon other credentials, and with them who it is.
+    pub fn become_another(&self, arn: &str) {
+        let mut state = self.lock();
+        arn.clone_into(&mut state.world.identity);
+        state.world.credentials += 1;
+    }
+
     /// Puts a machine at once into a state.
     pub fn force_state(&self, id: &str, to: InstanceState) {
         let now = self.clock.now();

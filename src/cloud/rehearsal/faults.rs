@@ -25,6 +25,8 @@ pub struct Faults {
     pub hangs: BTreeSet<Region>,
     /// IAM answers nothing but errors.
     pub iam_down: bool,
+    /// Who the caller is cannot be learnt.
+    pub sts_down: bool,
     /// The regions cannot be listed.
     pub unlisted: bool,
     random: Random,
@@ -48,6 +50,7 @@ impl Faults {
             outages: BTreeSet::new(),
             hangs: BTreeSet::new(),
             iam_down: false,
+            sts_down: false,
             unlisted: false,
             random: Random(seed),
         }

@@ -142,6 +142,10 @@ fn matches(instance: &Instance, filter: &InstanceFilter) -> bool {
 impl Cloud for Rehearsal {
     async fn identity(&self) -> Result<Identity, CloudError> {
         let request = Request::read("sts:GetCallerIdentity", None, Vec::new());
+        let down = request.error("ServiceUnavailable", "the endpoint is down", Retry::Transient);
+        if self.lock().faults.sts_down {
+            return Err(down);
+        }
         self.call(request, |world, _, _| {
             Ok(Identity {
                 account: world.account.clone(),
@@ -149,6 +153,14 @@ impl Cloud for Rehearsal {
             })
         })
         .await
+    }
+
+    async fn credentials_mark(&self) -> Option<String> {
+        let state = self.lock();
+        Some(format!(
+            "rehearsal {} {}",
+            state.world.identity, state.world.credentials
+        ))
     }
 
     async fn regions(&self) -> Result<Vec<Region>, CloudError> {

@@ -13,6 +13,8 @@ use crate::domain::money::Usd;
 pub(super) struct World {
     pub account: String,
     pub identity: String,
+    /// Counts the credentials that the daemon has had.
+    pub credentials: u64,
     pub regions: Vec<Region>,
     pub machines: BTreeMap<String, Machine>,
     pub people: BTreeMap<Principal, Person>,
@@ -56,6 +58,7 @@ impl World {
         let mut world = Self {
             account: spec.account,
             identity: spec.identity,
+            credentials: 0,
             regions: spec.regions,
             machines: BTreeMap::new(),
             people: spec.principals.into_iter().map(Person::new).collect(),

@@ -14,12 +14,35 @@
 
 mod answer;
 mod asked;
+pub mod audio;
+mod bound;
+mod draft;
+mod expansion;
+mod fields;
+pub mod form;
+mod headers;
+mod media;
+mod read;
 mod rejection;
 mod route;
 mod rules;
+mod schema;
+mod stream;
+mod tokenizer;
+mod walk;
 
-pub use answer::{Answer, ToolGate};
-pub use asked::{Asked, ContentFrom, OutputLimit};
+#[cfg(test)]
+mod tests;
+
+pub use answer::{Answer, AnswerRejection, ToolGate, UsageFault, read_answer};
+pub use asked::{Asked, ContentFrom, OutputLimit, Widened};
+pub use bound::bound;
+pub use form::FormPart;
+pub use headers::{Forwarded, forward, query};
+pub use media::{Images, Media, Speech, Transcription, read_form};
+pub use read::read;
 pub use rejection::CallRejection;
-pub use route::{Api, Metering, Route};
+pub use route::{Api, Metering, Route, is_plain};
 pub use rules::{CallRules, Unlisted};
+pub use stream::{StreamFault, StreamMeter, StreamRules, error_event};
+pub use tokenizer::refine;

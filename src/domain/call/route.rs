@@ -117,6 +117,11 @@ impl Route {
         )
     }
 
+    /// Whether config can name a route so.
+    pub fn is_name(text: &str) -> bool {
+        ROUTES.iter().any(|row| row.3.name() == text)
+    }
+
     /// As config names it, in `free_fields = ["chat/completions:field"]`, and metrics label it.
     pub const fn name(self) -> &'static str {
         match self {

@@ -6,8 +6,10 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::hourly::PriceBasis;
 use super::plan::Plan;
-use super::state::{Containment, Coverage, Mode, Phase, StillBurning};
+use super::state::{Containment, Coverage, FleetBurn, Mode, Phase, StillBurning};
+use crate::domain::money::Usd;
 
 /// Lines of each list in a coverage at most; what is left out is counted.
 pub const MAX_LISTED: usize = 2_000;
@@ -145,5 +147,27 @@ fn coverage(plan: &Plan, observed_at: Option<Timestamp>) -> Coverage {
         ),
         still_burning: burning,
         attribution_pending_until: None,
+        burn: burn(plan),
     }
+}
+
+/// `None` where no region was looked at: that says nothing of what runs there.
+fn burn(plan: &Plan) -> Option<FleetBurn> {
+    let none = FleetBurn {
+        before: Usd::ZERO,
+        now: Usd::ZERO,
+        basis: PriceBasis::Listed,
+    };
+    let costs = plan.regions.iter().flat_map(|region| region.costs.values());
+    (!plan.regions.is_empty()).then(|| {
+        costs.fold(none, |sum, cost| FleetBurn {
+            before: sum.before.saturating_add(cost.hourly.usd),
+            now: if cost.runs {
+                sum.now.saturating_add(cost.hourly.usd)
+            } else {
+                sum.now
+            },
+            basis: sum.basis.max(cost.hourly.basis),
+        })
+    })
 }

@@ -7,7 +7,9 @@
 pub mod coverage;
 pub mod deny;
 pub mod guard;
+pub mod hourly;
 pub mod image;
+pub mod memory;
 pub mod observed;
 pub mod plan;
 pub mod restore;

@@ -18,7 +18,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
+use super::hourly::Hourly;
 use super::image::{Before, BeforeImage};
+use super::memory::unlisted_regions;
 use super::observed::{Instance, PrincipalState};
 use super::revoke::plan_principals;
 use super::state::{Containment, Mode, StillBurning};
@@ -177,6 +179,16 @@ pub struct RegionPlan {
     pub guarded: Vec<String>,
     /// Matches outside the declared accounts and regions: a person is asked.
     pub ask: Vec<ForeignMatch>,
+    /// What each of the agent's machines costs an hour, by instance id: those that run, and those that ran
+    /// before we stopped them.
+    pub costs: BTreeMap<String, MachineCost>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MachineCost {
+    pub instance_type: String,
+    pub hourly: Hourly,
+    pub runs: bool,
 }
 
 impl RegionPlan {
@@ -195,6 +207,7 @@ impl RegionPlan {
             unseen: Vec::new(),
             guarded: Vec::new(),
             ask: Vec::new(),
+            costs: BTreeMap::new(),
         }
     }
 
@@ -276,19 +289,11 @@ pub fn plan(input: &PlanInput<'_>) -> Plan {
                     .map(|view| plan_region(frame, view, &principals.profiles))
                     .collect();
             }
-            Err(why) => plan.unseen.push(unlisted_regions(why)),
+            Err(why) => plan.unseen.push(unlisted_regions(why, 0)),
         }
     }
     plan.principals = principals;
     plan
-}
-
-/// What is said when the regions could not be listed: anything may run in any of them.
-pub fn unlisted_regions(why: &str) -> StillBurning {
-    StillBurning {
-        resource: "regions".to_owned(),
-        why: format!("the account's regions could not be listed: {why}"),
-    }
 }
 
 /// Roles that the agent may have assumed and that are not its declared own: a session that it took

@@ -3,8 +3,10 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::hourly::PriceBasis;
 use super::target::{CloudTargets, Resource};
 use crate::domain::id::{AgentId, ContainmentId};
+use crate::domain::money::Usd;
 
 /// How far a containment goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -63,6 +65,10 @@ pub struct RestoreRequest {
     pub at: Timestamp,
     /// Machines to start again, by stable id or plain instance id; all if empty.
     pub only: Vec<String>,
+    /// The agent's lines were looked at after the reset had begun. Until then nothing is put back: what
+    /// overtook the reset was judged while the agent was still contained, and only this look finds it.
+    #[serde(default)]
+    pub lines_checked: bool,
 }
 
 /// What the last observation proved (C3).
@@ -74,6 +80,20 @@ pub struct Coverage {
     pub still_burning: Vec<StillBurning>,
     /// Creator events may still be on their way until then.
     pub attribution_pending_until: Option<Timestamp>,
+    /// What its machines cost, where they were looked at.
+    #[serde(default)]
+    pub burn: Option<FleetBurn>,
+}
+
+/// What an agent's machines cost an hour, at list prices: those that were seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FleetBurn {
+    /// With those that we stopped.
+    pub before: Usd,
+    /// What still runs.
+    pub now: Usd,
+    /// How well the least known of the prices is known.
+    pub basis: PriceBasis,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

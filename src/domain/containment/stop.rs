@@ -11,9 +11,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
+use super::hourly::hourly;
 use super::image::Before;
 use super::observed::{Instance, InstanceState, SpotKind};
-use super::plan::{ForeignMatch, Frame, RegionPlan, RegionView};
+use super::plan::{ForeignMatch, Frame, MachineCost, RegionPlan, RegionView};
 use super::state::{Action, Step, StepState, StillBurning};
 use super::target::Resource;
 
@@ -102,6 +103,14 @@ fn plan_instance(
         ));
         plan.guarded.push(id);
         return;
+    }
+    if let Some(runs) = costs(frame, instance, &resource) {
+        let cost = MachineCost {
+            instance_type: instance.instance_type.clone(),
+            hourly: hourly(&instance.instance_type, &instance.region),
+            runs,
+        };
+        plan.costs.insert(instance.id.clone(), cost);
     }
     if match_by != Match::Stopped && !in_scope(frame, instance) && instance.state.is_chargeable() {
         match frame.foreign.get(&id) {
@@ -234,6 +243,16 @@ fn ownership(
     }
     let profile = instance.profile_arn.as_ref()?;
     profiles.contains(profile).then_some(Match::Profile)
+}
+
+/// Whether a machine costs compute now (`true`), or did before we stopped it (`false`).
+fn costs(frame: &Frame<'_>, instance: &Instance, resource: &Resource) -> Option<bool> {
+    if instance.state.is_chargeable() {
+        return Some(true);
+    }
+    let before = frame.images.get(resource).map(|image| &image.before);
+    let ran = matches!(before, Some(Before::Instance { state }) if state.is_chargeable());
+    (ran && !instance.state.is_gone()).then_some(false)
 }
 
 fn in_scope(frame: &Frame<'_>, instance: &Instance) -> bool {

@@ -206,6 +206,7 @@ mod tests {
             by: "o".to_owned(),
             at: at(5),
             only: Vec::new(),
+            lines_checked: true,
         });
         standing
     }

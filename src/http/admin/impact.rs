@@ -2,8 +2,10 @@
 
 use serde_json::{Value, json};
 
+use crate::domain::containment::hourly::{AS_OF, Hourly, PriceBasis};
 use crate::domain::judgement::reset::LineChanges;
 use crate::domain::ledger::line::LineKey;
+use crate::domain::money::Usd;
 use crate::http::error::Failure;
 use crate::killswitch::report::{PlanReport, ResetImpact};
 use crate::watch::lifecycle::ResetError;
@@ -22,6 +24,26 @@ fn line_name(line: &LineKey) -> String {
         name.push_str(&format!(" [{}]", line.value));
     }
     name
+}
+
+/// What a machine is and costs: `m7g.large, $0.0816 an hour`.
+fn machine_note(instance_type: &str, hourly: Hourly) -> String {
+    let usd = hourly.usd;
+    match hourly.basis {
+        PriceBasis::Listed => format!("{instance_type}, ${usd} an hour"),
+        PriceBasis::Estimated => format!("{instance_type}, about ${usd} an hour"),
+        PriceBasis::Ceiling => format!("{instance_type}, no price known: ${usd} an hour as a ceiling"),
+    }
+}
+
+/// Where the dollars come from, and what the least sure of them is worth.
+fn prices_note(basis: PriceBasis) -> String {
+    let sure = match basis {
+        PriceBasis::Listed => "",
+        PriceBasis::Estimated => ", times what a region costs on the whole",
+        PriceBasis::Ceiling => ", with ceilings for types or regions that it does not have",
+    };
+    format!("list prices for Linux on demand, as of {AS_OF}{sure}; no discounts, disks or traffic")
 }
 
 pub(super) fn plan_view(report: &PlanReport) -> Value {
@@ -43,11 +65,20 @@ pub(super) fn plan_view(report: &PlanReport) -> Value {
             "",
         ));
     }
+    let mut spared = Usd::ZERO;
     for region in &plan.regions {
         let name = Some(region.region.0.as_str());
         for (action, batches) in [("stop", &region.stops), ("terminate", &region.terminates)] {
             for id in batches.iter().flatten() {
-                steps.push(step(action, id, name, ""));
+                let resource = format!("instance:{}/{id}", region.region);
+                let refused = report.would_refuse.iter().any(|line| line.resource == resource);
+                let note = region.costs.get(id).map(|cost| {
+                    if !refused {
+                        spared = spared.saturating_add(cost.hourly.usd);
+                    }
+                    machine_note(&cost.instance_type, cost.hourly)
+                });
+                steps.push(step(action, id, name, &note.unwrap_or_default()));
             }
         }
     }
@@ -70,11 +101,15 @@ pub(super) fn plan_view(report: &PlanReport) -> Value {
         .iter()
         .chain(&report.would_refuse)
         .collect();
+    let burn = report.coverage.burn;
     json!({
         "agent": report.agent,
         "mode": report.mode,
         "account": report.account,
         "live": report.live,
+        "usd_per_hour": burn.map(|burn| burn.now.to_string()),
+        "usd_per_hour_after": burn.map(|burn| burn.now.saturating_sub(spared).to_string()),
+        "prices": burn.map(|burn| prices_note(burn.basis)),
         "steps": steps,
         "still_burning": burning,
         "warnings": warnings,
@@ -95,15 +130,8 @@ pub(super) fn reset_view(impact: &ResetImpact, checked: Result<LineChanges, Rese
         steps.push(step("override", &line_name(&change.line), None, &note));
     }
     for start in &impact.starts {
-        let price = start
-            .usd_per_hour
-            .map_or_else(|| "price unknown".to_owned(), |usd| format!("${usd} an hour"));
-        steps.push(step(
-            "start",
-            &start.resource,
-            None,
-            &format!("{}, {price}", start.instance_type),
-        ));
+        let note = machine_note(&start.instance_type, start.hourly);
+        steps.push(step("start", &start.resource, None, &note));
     }
     for lift in &impact.plan.lifts {
         steps.push(step("lift the deny", lift.principal.arn(), None, ""));
@@ -111,14 +139,133 @@ pub(super) fn reset_view(impact: &ResetImpact, checked: Result<LineChanges, Rese
     for (user, key) in &impact.plan.keys {
         steps.push(step("activate key", &format!("{user}/{key}"), None, ""));
     }
+    let basis = impact.starts.iter().map(|start| start.hourly.basis).max();
     json!({
         "agent": impact.agent,
         "containment": impact.containment,
         "usd_per_hour": impact.usd_per_hour.to_string(),
         "unpriced_machines": impact.unpriced,
+        "prices": basis.map(prices_note),
         "kept_stopped": impact.plan.kept,
         "steps": steps,
         "still_burning": impact.plan.waiting,
         "refused": refused,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::domain::containment::coverage::after_sweep;
+    use crate::domain::containment::hourly::hourly;
+    use crate::domain::containment::plan::{MachineCost, Plan, RegionPlan};
+    use crate::domain::containment::restore::RestorePlan;
+    use crate::domain::containment::state::{Containment, Coverage, Mode, Phase, StillBurning};
+    use crate::domain::containment::target::Region;
+    use crate::domain::id::{AgentId, ContainmentId};
+    use crate::killswitch::report::StartImpact;
+
+    fn region() -> Region {
+        Region("us-east-1".to_owned())
+    }
+
+    fn cost(kind: &str) -> MachineCost {
+        MachineCost {
+            instance_type: kind.to_owned(),
+            hourly: hourly(kind, &region()),
+            runs: true,
+        }
+    }
+
+    fn containment() -> Containment {
+        Containment {
+            id: ContainmentId(uuid::Uuid::nil()),
+            agent: AgentId::new("a").unwrap(),
+            generation: 1,
+            mode: Mode::Contain,
+            phase: Phase::Containing,
+            cause: String::new(),
+            opened_at: Timestamp::UNIX_EPOCH,
+            contained_at: None,
+            restoring_at: None,
+            closed_at: None,
+            sweeps: 0,
+            quiet: 0,
+            coverage: Coverage::default(),
+            restore: None,
+            targets: None,
+            version: 1,
+        }
+    }
+
+    #[test]
+    fn a_plan_says_what_it_saves_and_what_would_go_on() {
+        let mut in_region = RegionPlan::empty(region());
+        in_region.stops = vec![vec!["i-1".to_owned(), "i-protected".to_owned()]];
+        for (id, kind) in [
+            ("i-1", "m7g.large"),
+            ("i-protected", "m7g.large"),
+            ("i-spot", "p9.48xlarge"),
+        ] {
+            in_region.costs.insert(id.to_owned(), cost(kind));
+        }
+        let plan = Plan {
+            regions: vec![in_region],
+            ..Plan::default()
+        };
+        let lag = jiff::SignedDuration::ZERO;
+        let (after, _) = after_sweep(&containment(), &plan, Timestamp::UNIX_EPOCH, lag, None);
+        let view = plan_view(&PlanReport {
+            agent: AgentId::new("a").unwrap(),
+            mode: Mode::Contain,
+            account: None,
+            live: None,
+            plan,
+            coverage: after.coverage,
+            would_refuse: vec![StillBurning {
+                resource: "instance:us-east-1/i-protected".to_owned(),
+                why: "protected".to_owned(),
+            }],
+        });
+        assert_eq!(view["usd_per_hour"], "144.1632");
+        assert_eq!(view["usd_per_hour_after"], "144.0816");
+        assert_eq!(view["steps"][0]["note"], "m7g.large, $0.0816 an hour");
+        assert!(view["prices"].as_str().unwrap().contains("ceilings"), "{view}");
+    }
+
+    #[test]
+    fn a_reset_says_what_each_machine_costs_and_what_is_only_a_ceiling() {
+        let start = |id: &str, kind: &str| StartImpact {
+            resource: format!("instance:us-east-1/{id}"),
+            instance_type: kind.to_owned(),
+            hourly: hourly(kind, &region()),
+        };
+        let impact = ResetImpact {
+            agent: AgentId::new("a").unwrap(),
+            containment: ContainmentId(uuid::Uuid::nil()),
+            plan: RestorePlan::default(),
+            starts: vec![start("i-1", "m8g.12xlarge"), start("i-2", "m99.large")],
+            usd_per_hour: Usd::from_nanos(2_654_240_000),
+            unpriced: 1,
+        };
+        let view = reset_view(&impact, Ok(LineChanges::default()));
+        assert_eq!(view["usd_per_hour"], "2.65424");
+        assert_eq!(view["steps"][0]["note"], "m8g.12xlarge, $2.15424 an hour");
+        assert_eq!(
+            view["steps"][1]["note"],
+            "m99.large, no price known: $0.50 an hour as a ceiling"
+        );
+        assert_eq!(view["unpriced_machines"], 1);
+        assert!(view["prices"].as_str().unwrap().contains(AS_OF));
+        let nothing = reset_view(
+            &ResetImpact {
+                starts: vec![],
+                ..impact
+            },
+            Ok(LineChanges::default()),
+        );
+        assert!(nothing["prices"].is_null());
+    }
 }

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use super::control::Control;
 use crate::domain::audit::{AuditEntry, Head, NewAudit, chain};
 use crate::domain::containment::image::BeforeImage;
+use crate::domain::containment::memory::Note;
 use crate::domain::containment::state::Step;
 use crate::domain::id::{AgentId, EpochId, HoldId, ModelId, PostingId, ServiceId, TaskId, ToolName};
 use crate::domain::ledger::batch::{Delta, ReportKey};
@@ -68,6 +69,8 @@ pub(super) struct Disk {
     pub(super) control: Control,
     pub(super) leases: BTreeMap<String, Lease>,
     pub(super) images: Vec<BeforeImage>,
+    /// By their key.
+    pub(super) notes: BTreeMap<String, Note>,
     pub(super) steps: Vec<Step>,
     pub(super) keys: Vec<AgentKey>,
     pub(super) audit: Vec<Arc<AuditEntry>>,

@@ -1,7 +1,9 @@
-//! Before-images and steps of containments, all fenced by the driver's lease.
+//! Before-images and steps of containments, all fenced by the driver's lease; and what was learnt of the
+//! cloud, which is nobody's alone.
 
 use super::disk::Disk;
 use crate::domain::containment::image::BeforeImage;
+use crate::domain::containment::memory::{MAX_NOTES, Note};
 use crate::domain::containment::state::Step;
 use crate::ports::{Lease, StoreError};
 
@@ -61,5 +63,21 @@ impl Disk {
             }
         }
         Ok(())
+    }
+
+    pub(super) fn remember(&mut self, notes: &[Note]) {
+        for note in notes {
+            self.notes.insert(note.fact.key(), note.clone());
+        }
+        for note in self.remembered().iter().skip(MAX_NOTES) {
+            self.notes.remove(&note.fact.key());
+        }
+    }
+
+    /// The newest first.
+    pub(super) fn remembered(&self) -> Vec<Note> {
+        let mut notes: Vec<(&String, &Note)> = self.notes.iter().collect();
+        notes.sort_by_key(|(key, note)| (std::cmp::Reverse(note.learnt_at), *key));
+        notes.into_iter().map(|(_, note)| note.clone()).collect()
     }
 }

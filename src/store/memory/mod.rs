@@ -30,6 +30,7 @@ use jiff::Timestamp;
 use crate::domain::agent::AgentState;
 use crate::domain::audit::{AuditEntry, NewAudit};
 use crate::domain::containment::image::BeforeImage;
+use crate::domain::containment::memory::Note;
 use crate::domain::containment::state::{Containment, Step};
 use crate::domain::id::{AgentId, ContainmentId, EpochId, HoldId, KeyId, ReviewId};
 use crate::domain::ledger::batch::{Batch, LedgerRules, MAX_BATCH, Outcome};
@@ -418,6 +419,17 @@ impl Store for MemoryStore {
 
     async fn judge_fenced(&self, lease: &Lease, judgement: &Judgement) -> Result<Vec<AuditEntry>, StoreError> {
         self.write(Kind::Write, "a judgement", |disk| disk.judge(Some(lease), judgement))
+    }
+
+    async fn remember(&self, notes: &[Note]) -> Result<(), StoreError> {
+        self.write(Kind::Write, "remembering the cloud", |disk| {
+            disk.remember(notes);
+            Ok(())
+        })
+    }
+
+    async fn remembered(&self) -> Result<Vec<Note>, StoreError> {
+        self.read(|disk| Ok(disk.remembered()))
     }
 
     async fn add_key(&self, key: &AgentKey) -> Result<(), StoreError> {

@@ -29,6 +29,7 @@ mod lease;
 mod ledger_rows;
 mod load;
 mod lock;
+mod memory;
 mod open;
 mod options;
 mod read;
@@ -56,6 +57,7 @@ use self::writer::Writer;
 use crate::domain::agent::AgentState;
 use crate::domain::audit::{AuditEntry, NewAudit};
 use crate::domain::containment::image::BeforeImage;
+use crate::domain::containment::memory::Note;
 use crate::domain::containment::state::{Containment, Step};
 use crate::domain::id::{AgentId, ContainmentId, EpochId, HoldId, KeyId, ReviewId};
 use crate::domain::ledger::batch::{Batch, LedgerRules, Outcome};
@@ -254,6 +256,14 @@ impl Store for SqliteStore {
 
     async fn judge_fenced(&self, lease: &Lease, judgement: &Judgement) -> Result<Vec<AuditEntry>, StoreError> {
         judge::judge(self, Some(lease), judgement).await
+    }
+
+    async fn remember(&self, notes: &[Note]) -> Result<(), StoreError> {
+        memory::remember(self, notes).await
+    }
+
+    async fn remembered(&self) -> Result<Vec<Note>, StoreError> {
+        memory::all(&self.readers).await
     }
 
     async fn add_key(&self, key: &AgentKey) -> Result<(), StoreError> {

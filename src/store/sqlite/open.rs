@@ -29,6 +29,11 @@ fn migrator() -> Migrator {
             "control",
             include_str!("../../../migrations/sqlite/0002_control.sql"),
         ),
+        (
+            3,
+            "cloud_memory",
+            include_str!("../../../migrations/sqlite/0003_cloud_memory.sql"),
+        ),
     ];
     let migrations = list
         .into_iter()

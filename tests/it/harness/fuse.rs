@@ -68,6 +68,9 @@ impl Cloud for Fuse {
     async fn identity(&self) -> Result<Identity, CloudError> {
         self.cloud.identity().await
     }
+    async fn credentials_mark(&self) -> Option<String> {
+        self.cloud.credentials_mark().await
+    }
     async fn regions(&self) -> Result<Vec<Region>, CloudError> {
         self.cloud.regions().await
     }

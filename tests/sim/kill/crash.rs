@@ -13,6 +13,7 @@ use async_trait::async_trait;
 use backstop::domain::agent::AgentState;
 use backstop::domain::audit::{AuditEntry, NewAudit};
 use backstop::domain::containment::image::BeforeImage;
+use backstop::domain::containment::memory::Note;
 use backstop::domain::containment::observed::{BatchResult, Identity, Instance, PrincipalState};
 use backstop::domain::containment::state::{Containment, Step};
 use backstop::domain::containment::target::{Principal, Region};
@@ -119,6 +120,9 @@ pub struct CrashStore(pub Arc<dyn Store>, pub Arc<CrashPoint>);
 impl Cloud for CrashCloud {
     async fn identity(&self) -> Result<Identity, CloudError> {
         self.1.pass(self.0.identity()).await
+    }
+    async fn credentials_mark(&self) -> Option<String> {
+        self.1.pass(self.0.credentials_mark()).await
     }
     async fn regions(&self) -> Result<Vec<Region>, CloudError> {
         self.1.pass(self.0.regions()).await
@@ -251,6 +255,12 @@ impl Store for CrashStore {
     }
     async fn judge_fenced(&self, lease: &Lease, judgement: &Judgement) -> Answer<Vec<AuditEntry>> {
         self.1.pass(self.0.judge_fenced(lease, judgement)).await
+    }
+    async fn remember(&self, notes: &[Note]) -> Answer<()> {
+        self.1.pass(self.0.remember(notes)).await
+    }
+    async fn remembered(&self) -> Answer<Vec<Note>> {
+        self.1.pass(self.0.remembered()).await
     }
     async fn add_key(&self, key: &AgentKey) -> Answer<()> {
         self.1.pass(self.0.add_key(key)).await

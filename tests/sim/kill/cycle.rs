@@ -8,6 +8,7 @@ use backstop::cloud::rehearsal::fleet::FleetSpec;
 use backstop::cloud::rehearsal::{Rehearsal, Verb};
 use backstop::domain::agent::AgentStatus;
 use backstop::domain::containment::deny;
+use backstop::domain::containment::hourly::PriceBasis;
 use backstop::domain::containment::observed::{InstanceState, Refused};
 use backstop::domain::containment::state::{Mode, Phase};
 use backstop::domain::containment::target::Region;
@@ -406,12 +407,6 @@ fn a_role_that_trusts_the_agent_is_still_burning() {
 #[test]
 fn a_dry_run_and_an_impact_change_nothing() {
     let scene = Scene::new(small(), targets(BOTH));
-    scene.settings.rcu(|settings| {
-        let mut settings = (**settings).clone();
-        let hourly = backstop::domain::money::Usd::from_nanos(81_600_000);
-        settings.instance_hourly.insert("m7g.large".to_owned(), hourly);
-        settings
-    });
     let first = scene.cloud.snapshot();
     let switch = scene.switch();
     let report = scene.run(switch.dry_run(&agent(), Mode::Contain)).unwrap();
@@ -426,6 +421,10 @@ fn a_dry_run_and_an_impact_change_nothing() {
     assert_eq!(region("eu-west-1").stops, [["i-1", "i-profile"]]);
     assert_eq!(report.plan.principals.denies.len(), 2);
     assert_eq!(report.plan.principals.keys.len(), 1);
+    // Three run in eu-west-1 at 112 percent of the list price, two in us-east-1; all of them run on now.
+    let burn = report.coverage.burn.unwrap();
+    assert_eq!((burn.before.to_string().as_str(), burn.now), ("0.437376", burn.before));
+    assert_eq!(burn.basis, PriceBasis::Estimated);
     assert_eq!(report.would_refuse.len(), 1);
     assert!(report.would_refuse[0].resource.ends_with("i-protected"));
     assert_eq!(scene.cloud.snapshot(), first);
@@ -437,7 +436,13 @@ fn a_dry_run_and_an_impact_change_nothing() {
     scene.cloud.forget_calls();
     let impact = scene.run(switch.impact(&agent(), &[])).unwrap();
     assert_eq!(impact.starts.len(), 3, "{:?}", impact.starts);
-    assert_eq!(impact.usd_per_hour.to_string(), "0.2448");
+    assert_eq!(impact.usd_per_hour.to_string(), "0.264384");
+    // What cannot be stopped still costs: one in each region.
+    let burn = scene.last_now().coverage.burn.unwrap();
+    assert_eq!(
+        (burn.before.to_string().as_str(), burn.now.to_string().as_str()),
+        ("0.437376", "0.172992")
+    );
     assert_eq!(
         (impact.unpriced, impact.plan.lifts.len(), impact.plan.keys.len()),
         (0, 2, 1)

@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use backstop::domain::agent::AgentState;
 use backstop::domain::audit::{AuditEntry, NewAudit};
 use backstop::domain::containment::image::BeforeImage;
+use backstop::domain::containment::memory::Note;
 use backstop::domain::containment::state::{Containment, Step};
 use backstop::domain::id::{AgentId, ContainmentId, EpochId, HoldId, KeyId, ReviewId};
 use backstop::domain::ledger::batch::{Admit, Batch, LedgerRules, Op, Outcome};
@@ -361,6 +362,12 @@ impl Store for Faulty {
     }
     async fn judge_fenced(&self, lease: &Lease, judgement: &Judgement) -> Result<Vec<AuditEntry>, StoreError> {
         self.inner.judge_fenced(lease, judgement).await
+    }
+    async fn remember(&self, notes: &[Note]) -> Result<(), StoreError> {
+        self.inner.remember(notes).await
+    }
+    async fn remembered(&self) -> Result<Vec<Note>, StoreError> {
+        self.inner.remembered().await
     }
     async fn add_key(&self, key: &AgentKey) -> Result<(), StoreError> {
         self.inner.add_key(key).await

@@ -279,6 +279,7 @@ impl World {
             by: "operator:test".to_owned(),
             at: self.now,
             only: only.iter().map(|id| (*id).to_owned()).collect(),
+            lines_checked: true,
         });
     }
 
