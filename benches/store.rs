@@ -183,7 +183,7 @@ impl Bench {
             hold,
             attribution: attribution("hot", 0, 0)?,
             trust: Trust::Gateway,
-            bound: Usd::from_nanos(1_000_000),
+            bound: Usd::from_nanos(1_000_000).into(),
             lines: lines("hot")?,
             expires_at: self.now + SignedDuration::from_secs(60),
             blocks: false,

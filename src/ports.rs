@@ -510,3 +510,58 @@ pub enum NoticeKind {
 pub trait Notifier: Send + Sync + 'static {
     fn notify(&self, notice: Notice);
 }
+
+/// A request to a provider, complete: nothing is added to it but what HTTP itself needs.
+#[derive(Debug, Clone)]
+pub struct UpstreamRequest {
+    pub method: http::Method,
+    /// Below the upstream's base, with its query.
+    pub path_and_query: String,
+    /// Without `host`, `content-length` and what concerns one connection alone. The credential is in it.
+    pub headers: http::HeaderMap,
+    pub body: bytes::Bytes,
+}
+
+/// A provider's answer; its body arrives while it is read.
+pub struct UpstreamResponse {
+    pub status: http::StatusCode,
+    pub headers: http::HeaderMap,
+    pub body: futures_util::stream::BoxStream<'static, Result<bytes::Bytes, UpstreamError>>,
+}
+
+/// An operational failure on the way to a provider or back.
+#[derive(Debug, thiserror::Error)]
+#[error("the upstream {upstream} {what}")]
+pub struct UpstreamError {
+    pub upstream: String,
+    pub what: UpstreamFault,
+    #[source]
+    pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// What went wrong, and with it whether the call may have cost something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum UpstreamFault {
+    /// No connection was made, so no byte was sent: the one fault that provably cost nothing.
+    #[error("cannot be reached")]
+    Unreachable,
+    #[error("broke the connection after the request was on its way")]
+    Broken,
+    #[error("did not answer in time")]
+    TimedOut,
+    #[error("sent an answer larger than its limit")]
+    TooLarge,
+}
+
+impl UpstreamFault {
+    /// Whether a byte of the request may have reached the provider.
+    pub const fn may_have_cost(self) -> bool {
+        !matches!(self, Self::Unreachable)
+    }
+}
+
+/// A provider. It never repeats a request: each attempt needs a hold of its own (L4).
+#[async_trait]
+pub trait Upstream: Send + Sync + 'static {
+    async fn call(&self, request: UpstreamRequest) -> Result<UpstreamResponse, UpstreamError>;
+}

@@ -19,6 +19,7 @@ use crate::audit::{self, AuditHealth, AuditTask, Cadence, Refusals, Signer};
 use crate::config::LiveSettings;
 use crate::config::settings::Settings;
 use crate::domain::audit::NewAudit;
+use crate::gateway::{Gateway, GatewayDeps};
 use crate::http::admin::{self, AdminApi, AuditPlace, change_lines};
 use crate::http::agent::{self, AgentApi};
 use crate::http::auth::{AdminToken, KeyRing};
@@ -28,6 +29,7 @@ use crate::intake::usage::Intake;
 use crate::killswitch::KillSwitch;
 use crate::ledger::{self, Deps, Ledger};
 use crate::ports::{Clock, Cloud, Entropy, LineQuery, Notifier, Store};
+use crate::tools::Tools;
 use crate::watch::Watch;
 
 /// What the daemon stands on: the sides of the ports.
@@ -80,12 +82,15 @@ impl Daemon {
         let intake_settings = Arc::new(ArcSwap::from_pointee(settings::intake(&current)));
         let kill_settings = Arc::new(ArcSwap::from_pointee(settings::kill(&current, own_instance.as_ref())));
         let watch_settings = Arc::new(ArcSwap::from_pointee(settings::watch(&current)));
+        let gateway_settings = Arc::new(ArcSwap::from_pointee(settings::gateway(&current, None)?));
+        let tool_settings = Arc::new(ArcSwap::from_pointee(settings::tools(&current)));
         let mut supervisor = Supervisor::new();
 
         let deps = Deps {
             store: Arc::clone(&store),
             clock: Arc::clone(&clock),
             entropy: Arc::clone(&entropy),
+            notifier: Arc::clone(&notifier),
         };
         let budgets = settings::budgets(&current);
         audit_loosened(&*store, &current, &*clock).await?;
@@ -177,6 +182,21 @@ impl Daemon {
             Arc::clone(&clock),
             Arc::clone(&audit.refusals),
         ));
+        let gateway = Gateway::new(GatewayDeps {
+            ledger: ledger.clone(),
+            intake: Arc::clone(&intake),
+            catalogue: Arc::clone(&catalogue),
+            settings: Arc::clone(&gateway_settings),
+            refusals: Arc::clone(&audit.refusals),
+            store: Arc::clone(&store),
+            clock: Arc::clone(&clock),
+        });
+        let (calls, stop) = (gateway.clone(), supervisor.front().stop.clone());
+        let drain = current.server.drain_timeout;
+        supervisor.front().add("the gateway", async move {
+            calls.run(stop, drain).await;
+            Ok(())
+        });
         let live = Arc::new(Live {
             settings: Arc::clone(&live_settings),
             catalogue: Arc::clone(&catalogue),
@@ -184,8 +204,10 @@ impl Daemon {
             intake: intake_settings,
             kill: kill_settings,
             watch: watch_settings,
+            tools: Arc::clone(&tool_settings),
+            gateway: gateway_settings,
             own_instance,
-            reloading: tokio::sync::Mutex::default(),
+            reloading: Arc::default(),
             ledger: ledger.clone(),
             store: Arc::clone(&store),
         });
@@ -199,6 +221,8 @@ impl Daemon {
             store: Arc::clone(&store),
             catalogue: Arc::clone(&catalogue),
             refusals: Arc::clone(&audit.refusals),
+            gateway,
+            tools: Tools::new(tool_settings, Arc::clone(&clock)),
             clock: Arc::clone(&clock),
             limits,
             desk: Desk::default(),

@@ -1,20 +1,26 @@
 //! From the config to each room's own settings, so that no room knows the config.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
+use anyhow::Context as _;
 use jiff::SignedDuration;
 
 use crate::cloud::aws::AwsSettings;
-use crate::config::settings::Settings;
+use crate::config::settings::{Agent, Settings, Upstream};
 use crate::domain::budget::Budget;
+use crate::domain::call::CallRules;
 use crate::domain::containment::plan::PlanRules;
 use crate::domain::containment::target::CloudTargets;
 use crate::domain::id::AgentId;
+use crate::gateway::{AgentRules, CallLimits, GatewaySettings, Provider};
 use crate::http::body::BodyLimits;
 use crate::http::serve::ServeLimits;
 use crate::intake::usage::IntakeSettings;
 use crate::killswitch::KillSettings;
 use crate::ledger::LedgerSettings;
+use crate::tools::ToolSettings;
+use crate::upstream::{HttpUpstream, UpstreamOptions};
 use crate::watch::WatchSettings;
 
 pub(super) fn ledger(settings: &Settings, pace: u32) -> LedgerSettings {
@@ -57,6 +63,88 @@ pub(super) fn intake(settings: &Settings) -> IntakeSettings {
         max_future: signed(settings.reports.max_future),
         max_age: signed(settings.reports.max_age),
         max_new_tasks: settings.tasks.max_new_per_hour,
+    }
+}
+
+/// The rules of calls, with the upstreams that are there already where they did not change: their pools of
+/// connections stay.
+pub(super) fn gateway(
+    settings: &Settings,
+    old: Option<(&Settings, &GatewaySettings)>,
+) -> anyhow::Result<GatewaySettings> {
+    let gateway = &settings.gateway;
+    let rules = |agent: &Agent| {
+        let declared = agent.manifest.as_ref().and_then(|manifest| manifest.max_tokens());
+        let calls = CallRules {
+            max_tokens: [gateway.max_tokens, declared].into_iter().flatten().min(),
+            default_max_tokens: gateway.default_max_tokens,
+            least_tokens: gateway.least_tokens,
+            free_fields: gateway.free_fields.clone(),
+            free_betas: gateway.free_betas.clone(),
+            server_tools: gateway.server_tools.clone(),
+            unlisted_tools: gateway.unlisted_tools,
+        };
+        let manifest = agent.manifest.clone();
+        (agent.id.clone(), Arc::new(AgentRules { calls, manifest }))
+    };
+    let mut providers = HashMap::new();
+    for upstream in &settings.upstreams {
+        let kept = old.and_then(|(settings, gateway)| {
+            let same = settings.upstreams.contains(upstream);
+            gateway.providers.get(&upstream.name).filter(|_| same).map(Arc::clone)
+        });
+        let provider = match kept {
+            Some(provider) => provider,
+            None => Arc::new(provider(upstream)?),
+        };
+        providers.insert(upstream.name.clone(), provider);
+    }
+    Ok(GatewaySettings {
+        agents: settings.agents.iter().map(rules).collect(),
+        providers,
+        limits: CallLimits {
+            max_parked: usize::try_from(gateway.max_parked).unwrap_or(usize::MAX),
+            park_wait: gateway.park_wait,
+            response_timeout: gateway.response_timeout,
+            idle_timeout: gateway.idle_timeout,
+            call_timeout: gateway.call_timeout,
+            max_response_bytes: gateway.max_response_bytes,
+            drain: gateway.drain,
+        },
+    })
+}
+
+fn provider(upstream: &Upstream) -> anyhow::Result<Provider> {
+    let name = &upstream.name;
+    let port = HttpUpstream::new(&UpstreamOptions::new(name, &upstream.base_url))
+        .with_context(|| format!("the upstream {name} cannot be set up"))?;
+    let credential = match &upstream.api_key {
+        None => None,
+        Some(key) => {
+            let credential = Provider::credential(upstream.kind, key.expose());
+            Some(credential.with_context(|| format!("the key of upstream {name} fits in no header"))?)
+        }
+    };
+    Ok(Provider {
+        name: name.as_str().into(),
+        api: upstream.kind,
+        service: upstream.service.clone(),
+        credential,
+        ceilings: upstream
+            .ceilings
+            .iter()
+            .map(|(path, usd)| (path.clone(), *usd))
+            .collect(),
+        port: Arc::new(port),
+    })
+}
+
+pub(super) fn tools(settings: &Settings) -> ToolSettings {
+    let declared = settings.agents.iter();
+    let declared = declared.filter_map(|agent| Some((agent.id.clone(), Arc::clone(agent.manifest.as_ref()?))));
+    ToolSettings {
+        manifests: declared.collect(),
+        default_rate: settings.tools.default_rate,
     }
 }
 

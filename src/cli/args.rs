@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
 use super::{
-    agent, audit, budget, check, contain, demo, ledger, lifecycle, prices, reset, review, serve, spend, status, usage,
+    agent, audit, budget, check, contain, demo, ledger, lifecycle, manifest, prices, reset, review, serve, spend,
+    status, usage,
 };
 
 /// A hard cost cap and a cloud kill switch for autonomous AI agents.
@@ -95,6 +96,9 @@ pub enum Command {
     /// What waits for a person
     #[command(subcommand)]
     Review(review::Review),
+    /// What an agent declares: its tools and their rates
+    #[command(subcommand)]
+    Manifest(manifest::Manifest),
     /// Show the price catalogue, import prices
     #[command(subcommand)]
     Prices(prices::Prices),
@@ -123,7 +127,7 @@ mod tests {
         let help = Args::command().render_help().to_string();
         for command in [
             "serve", "demo", "check", "agent", "status", "spend", "budget", "usage", "pause", "resume", "contain",
-            "reset", "review", "prices", "ledger", "audit",
+            "reset", "review", "manifest", "prices", "ledger", "audit",
         ] {
             assert!(
                 help.lines().any(|line| line.trim_start().starts_with(command)),
@@ -182,6 +186,7 @@ mod tests {
             "review show 0192f0c1-0000-7000-8000-000000000000",
             "review approve 0192f0c1-0000-7000-8000-000000000000 --note fine",
             "review deny 0192f0c1-0000-7000-8000-000000000000",
+            "manifest check manifests/a.json --json",
             "prices show gpt-5-mini",
             "prices import prices.json",
             "ledger backup /tmp/b.db",

@@ -1,6 +1,6 @@
 //! The command line: arguments in, an exit status out.
 //!
-//! Every command but `serve`, `demo` and `check` is a client of the admin API, so what an operator can
+//! Every command but `serve`, `demo`, `check` and `manifest check` is a client of the admin API, so what an operator can
 //! do from here is what the API allows, with its checks and its audit log, and nothing is done behind
 //! the daemon's back. The one exception is what belongs to the operator: the config file (`agent add`)
 //! and the price files beside the ledger (`prices import`), which the daemon is then told to load.
@@ -20,6 +20,7 @@ pub mod failure;
 mod impact;
 pub mod ledger;
 pub mod lifecycle;
+pub mod manifest;
 pub mod output;
 pub mod prices;
 pub mod reset;
@@ -94,6 +95,7 @@ fn dispatch(command: Command, context: &Context, entry: Entry) -> Result<(), Fai
         Command::Serve(command) => command.run(context, entry),
         Command::Demo(command) => command.run(context, entry),
         Command::Check(command) => command.run(context),
+        Command::Manifest(command) => command.run(context),
         client => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(talk(client, context))
@@ -117,6 +119,8 @@ async fn talk(command: Command, context: &Context) -> Result<(), Failure> {
         Command::Prices(command) => command.run(context).await,
         Command::Ledger(command) => command.run(context).await,
         Command::Audit(command) => command.run(context).await,
-        Command::Serve(_) | Command::Demo(_) | Command::Check(_) => unreachable!("dispatched before"),
+        Command::Serve(_) | Command::Demo(_) | Command::Check(_) | Command::Manifest(_) => {
+            unreachable!("dispatched before")
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::arn::Identity;
 use super::cloud::{self, Owners};
-use super::problem::Severity;
+use super::manifests;
 use super::reader::{Item, Table};
 use super::references::References;
 use super::sections::path;
@@ -93,9 +93,11 @@ fn agent<'a>(
         }
         Some(id)
     });
-    let manifest = match table.get("manifest") {
-        Some(item) => path(&item, base)
-            .and_then(|file| references.exists(&item, &file, Severity::Error).then_some(file))
+    let manifest_file = table.get("manifest").map(|item| (path(&item, base), item));
+    let manifest = match &manifest_file {
+        Some((file, item)) => file
+            .as_ref()
+            .and_then(|file| manifests::manifest(item, file, references, id.as_ref()))
             .map(Some),
         None => Some(None),
     };
@@ -113,6 +115,7 @@ fn agent<'a>(
     Some(Agent {
         id: id?,
         manifest: manifest?,
+        manifest_file: manifest_file.and_then(|(file, _)| file),
         cloud: cloud?,
     })
 }

@@ -11,6 +11,8 @@ use super::budgets;
 use super::cloud;
 use super::cross;
 use super::environment::Environment;
+use super::gateway;
+use super::manifests;
 use super::problem::{Problem, Problems, Severity};
 use super::reader::{EMPTY, Item, Table};
 use super::references::{References, reason};
@@ -18,6 +20,7 @@ use super::report::Report;
 use super::sections;
 use super::settings::Settings;
 use super::tree::{self, Layer, Origin};
+use super::upstreams;
 
 /// The manual, which is the defaults.
 pub const BUILT_IN: &str = include_str!("../../config.toml");
@@ -180,6 +183,7 @@ fn read(root: &Table<'_>, base: &Path, references: &References<'_>) -> Option<Se
     let prices = section("prices").and_then(|table| sections::prices(&table, base, references));
     let reports = section("reports").and_then(|table| sections::reports(&table));
     let tasks = section("tasks").and_then(|table| sections::tasks(&table));
+    let tools = section("tools").and_then(|table| manifests::tools(&table));
     let aws = section("aws").and_then(|table| cloud::aws(&table));
     let log = section("log").and_then(|table| sections::log(&table));
     let nobody = std::collections::BTreeSet::new();
@@ -188,6 +192,9 @@ fn read(root: &Table<'_>, base: &Path, references: &References<'_>) -> Option<Se
     });
     let agents = agents::agents(root.get("agent"), base, references, guarded, regions);
     let budgets = budgets::budgets(root.get("budget"), &agents);
+    let gateway = section("gateway").and_then(|table| gateway::gateway(&table));
+    let insecure = gateway.as_ref().map(|gateway| gateway.insecure_upstream);
+    let upstreams = upstreams::upstreams(root.get("upstream"), references, insecure);
     root.finish();
 
     if let (Some(server), Some(ledger)) = (&server, &ledger) {
@@ -206,9 +213,12 @@ fn read(root: &Table<'_>, base: &Path, references: &References<'_>) -> Option<Se
         prices: prices?,
         reports: reports?,
         tasks: tasks?,
+        tools: tools?,
         aws: aws?.aws,
         log: log?,
         agents: agents.whole.then_some(agents.list)?,
         budgets: budgets?,
+        gateway: gateway?,
+        upstreams: upstreams?,
     })
 }

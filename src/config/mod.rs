@@ -15,7 +15,9 @@ mod cloud;
 mod cross;
 pub mod edit;
 pub mod environment;
+mod gateway;
 pub mod load;
+pub mod manifests;
 pub mod price_files;
 pub mod problem;
 mod reader;
@@ -29,6 +31,7 @@ mod suggest;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod upstreams;
 mod values;
 mod window;
 
@@ -36,7 +39,7 @@ pub use edit::write_atomically;
 pub use environment::Environment;
 pub use load::{BUILT_IN, Loaded, Loader, find};
 pub use problem::{Problem, Problems, Severity};
-pub use reload::{BudgetChange, Change, LiveSettings};
+pub use reload::{BudgetChange, Change, LiveSettings, ManifestChange};
 pub use secret::Secret;
 pub use settings::Settings;
 pub use values::{duration as parse_duration, show_duration};

@@ -25,17 +25,26 @@ impl References<'_> {
     /// The secret in a file, without the line break at its end. Neither the path nor what is there is
     /// echoed: somebody may have put the secret itself where its file should be named.
     pub(super) fn file(&self, item: &Item<'_>, path: &str) -> Option<Secret> {
+        self.read_file(item, path, MIN_TOKEN)
+    }
+
+    /// A provider's key in a file: its length was not ours to choose, so a short one is taken.
+    pub(super) fn key_file(&self, item: &Item<'_>, path: &str) -> Option<Secret> {
+        self.read_file(item, path, 1)
+    }
+
+    fn read_file(&self, item: &Item<'_>, path: &str, least: usize) -> Option<Secret> {
         let mut text = String::new();
         let read = std::fs::File::open(self.base.join(path))
             .and_then(|file| file.take(MAX_SECRET + 1).read_to_string(&mut text));
         match read {
-            Ok(_) => self.token(item, &text),
+            Ok(_) => Self::secret(item, &text, least),
             Err(error) => {
                 let message = format!("the file that it names cannot be read: {}", reason(&error));
                 self.missing(
                     item,
                     &message,
-                    "it is named from the directory of the config file; its content is the token",
+                    "it is named from the directory of the config file; its content is the secret",
                 );
                 None
             }
@@ -43,6 +52,15 @@ impl References<'_> {
     }
 
     pub(super) fn variable(&self, item: &Item<'_>, name: &str) -> Option<Secret> {
+        self.read_variable(item, name, MIN_TOKEN)
+    }
+
+    /// A provider's key in the environment.
+    pub(super) fn key_variable(&self, item: &Item<'_>, name: &str) -> Option<Secret> {
+        self.read_variable(item, name, 1)
+    }
+
+    fn read_variable(&self, item: &Item<'_>, name: &str, least: usize) -> Option<Secret> {
         let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
         if name.len() > 128 || name.starts_with(|c: char| c.is_ascii_digit()) || !name.bytes().all(plain) {
             item.error(
@@ -52,7 +70,7 @@ impl References<'_> {
             return None;
         }
         match self.environment.get(name) {
-            Some(text) => self.token(item, text),
+            Some(text) => Self::secret(item, text, least),
             None => {
                 self.missing(
                     item,
@@ -64,11 +82,11 @@ impl References<'_> {
         }
     }
 
-    fn token(&self, item: &Item<'_>, text: &str) -> Option<Secret> {
+    fn secret(item: &Item<'_>, text: &str, least: usize) -> Option<Secret> {
         let text = text.trim_end_matches(['\r', '\n']);
         let fault = if text.is_empty() {
             "the secret that it names is empty"
-        } else if text.len() < MIN_TOKEN {
+        } else if text.len() < least {
             "the secret that it names is shorter than 16 characters"
         } else if text.len() > 4096 || !text.bytes().all(|b| b.is_ascii_graphic()) {
             "the secret that it names has spaces, line breaks or other characters that no header can carry"

@@ -4,7 +4,7 @@
 //! are the answer. If not, they are swapped in one step, except for those that need a restart: these
 //! keep the value that the running daemon was built with, and are named, so that nobody believes a
 //! listener moved that did not. What loosens a budget is listed for the audit log, since a raised
-//! limit is an override (section 5 of the design).
+//! limit is an override (section 5 of the design), and so is every difference in a manifest.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,6 +16,7 @@ use super::load::{Loaded, Loader};
 use super::problem::{Problem, Problems};
 use super::settings::{BudgetRule, Settings};
 use crate::domain::id::{AgentId, BudgetId};
+use crate::domain::manifest;
 use crate::domain::money::Usd;
 
 /// The settings in force.
@@ -38,6 +39,7 @@ pub struct Change {
     pub agents_removed: Vec<AgentId>,
     pub agents_changed: Vec<AgentId>,
     pub budgets: Vec<BudgetChange>,
+    pub manifests: Vec<ManifestChange>,
     pub warnings: Vec<Problem>,
 }
 
@@ -58,6 +60,14 @@ pub struct BudgetChange {
     pub what: String,
 }
 
+/// A manifest that is new, gone or different, of an agent that is still there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ManifestChange {
+    pub agent: AgentId,
+    /// Each difference as a phrase.
+    pub what: Vec<String>,
+}
+
 /// Money travels as decimal text.
 fn decimal<S: serde::Serializer>(amount: &Option<Usd>, serializer: S) -> Result<S::Ok, S::Error> {
     match amount {
@@ -75,6 +85,7 @@ impl Change {
             agents_removed,
             agents_changed,
             budgets,
+            manifests,
             warnings: _,
         } = self;
         needs_restart.is_empty()
@@ -83,6 +94,7 @@ impl Change {
             && agents_removed.is_empty()
             && agents_changed.is_empty()
             && budgets.is_empty()
+            && manifests.is_empty()
     }
 
     /// Budgets that let more through than before: each is an override, to be audited.
@@ -197,11 +209,23 @@ fn compare(old: &Settings, new: &Settings) -> Change {
             })*
         };
     }
-    sections!(storage, prices, reports, tasks, aws);
+    sections!(storage, prices, reports, tasks, tools, aws, gateway);
+    if old.upstreams != new.upstreams {
+        change.sections.push("upstream");
+    }
     for agent in &new.agents {
         match old.agent(&agent.id) {
             None => change.agents_added.push(agent.id.clone()),
-            Some(before) if before != agent => change.agents_changed.push(agent.id.clone()),
+            Some(before) if before != agent => {
+                change.agents_changed.push(agent.id.clone());
+                let what = manifest::changes(before.manifest.as_deref(), agent.manifest.as_deref());
+                if !what.is_empty() {
+                    change.manifests.push(ManifestChange {
+                        agent: agent.id.clone(),
+                        what,
+                    });
+                }
+            }
             Some(_) => {}
         }
     }

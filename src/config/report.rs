@@ -1,9 +1,10 @@
 //! Where problems are gathered while the tree is read.
 
 use std::cell::RefCell;
+use std::sync::Arc;
 
 use super::problem::{Problem, Problems, Severity};
-use super::tree::Origin;
+use super::tree::{Layer, Origin};
 
 /// Where problems are gathered.
 #[derive(Default)]
@@ -54,10 +55,14 @@ impl Report {
             .any(|(_, problem)| problem.severity == Severity::Error)
     }
 
-    /// In the order of the layers and lines; on one line in the order found.
+    /// In the order of the layers and lines, files that are named each on its own; on one line in the order
+    /// found.
     pub(super) fn into_problems(self) -> Problems {
         let mut found = self.found.into_inner();
-        found.sort_by_key(|(origin, _)| (origin.layer, origin.line));
+        found.sort_by_key(|(origin, _)| {
+            let named = (origin.layer == Layer::Named).then(|| Arc::clone(&origin.source));
+            (origin.layer, named, origin.line)
+        });
         Problems(found.into_iter().map(|(_, problem)| problem).collect())
     }
 }

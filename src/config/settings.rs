@@ -6,6 +6,7 @@
 //!
 //! Each field stands in `config.toml`, with its default and its meaning.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,9 +14,11 @@ use std::time::Duration;
 
 use super::secret::Secret;
 use crate::domain::budget::Budget;
+use crate::domain::call::{Api, Unlisted};
 use crate::domain::containment::target::{CloudTargets, Guard, Region};
-use crate::domain::id::{AgentId, BudgetId};
+use crate::domain::id::{AgentId, BudgetId, ServiceId};
 use crate::domain::ledger::batch::LedgerRules;
+use crate::domain::manifest::{Manifest, Rate};
 use crate::domain::money::Usd;
 
 #[derive(Debug, Clone, PartialEq)]
@@ -28,12 +31,16 @@ pub struct Settings {
     pub prices: Prices,
     pub reports: Reports,
     pub tasks: Tasks,
+    pub tools: Tools,
     pub aws: Aws,
     pub log: Log,
     /// Ids are unique.
     pub agents: Vec<Agent>,
     /// Names are unique.
     pub budgets: Vec<BudgetRule>,
+    pub gateway: Gateway,
+    /// Names are unique.
+    pub upstreams: Vec<Upstream>,
 }
 
 impl Settings {
@@ -148,6 +155,13 @@ pub struct Tasks {
     pub max_new_per_hour: u32,
 }
 
+/// `[tools]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tools {
+    /// Of a tool whose manifest gives it none.
+    pub default_rate: Rate,
+}
+
 /// `[aws]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Aws {
@@ -162,6 +176,48 @@ pub struct Aws {
     pub sweep_spacing: Duration,
     pub step_patience: Duration,
     pub hold_sweep_every: Duration,
+}
+
+/// `[gateway]`: the rules of every call. New ones apply to the calls that come after.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gateway {
+    pub max_tokens: Option<u64>,
+    pub default_max_tokens: u64,
+    pub least_tokens: u64,
+    pub unlisted_tools: Unlisted,
+    /// `route:field`
+    pub free_fields: BTreeSet<String>,
+    pub free_betas: BTreeSet<String>,
+    /// By the tool's type, what all its uses in one call may cost.
+    pub server_tools: BTreeMap<String, Usd>,
+    pub max_parked: u32,
+    pub park_wait: Duration,
+    /// From the request to the head of its answer.
+    pub response_timeout: Duration,
+    /// Between two pieces of an answer, and for a client to take one.
+    pub idle_timeout: Duration,
+    /// From the request to the end of its answer.
+    pub call_timeout: Duration,
+    pub max_response_bytes: usize,
+    /// How long a call is read on for its usage when its client has gone.
+    pub drain: Duration,
+    /// Whether plain HTTP may go to another machine.
+    pub insecure_upstream: bool,
+}
+
+/// `[[upstream]]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upstream {
+    /// The first part of its path here.
+    pub name: String,
+    pub kind: Api,
+    /// `http` or `https`, without a slash at its end; its path is plain.
+    pub base_url: String,
+    pub api_key: Option<Secret>,
+    /// Whose prices it takes.
+    pub service: ServiceId,
+    /// By path, what one call of a route that is not metered is charged at.
+    pub ceilings: BTreeMap<String, Usd>,
 }
 
 /// `[log]`. Changes need a restart.
@@ -182,7 +238,9 @@ pub enum LogFormat {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Agent {
     pub id: AgentId,
-    pub manifest: Option<PathBuf>,
+    /// What it declares; without one none of its tools is authorized.
+    pub manifest: Option<Arc<Manifest>>,
+    pub manifest_file: Option<PathBuf>,
     /// `[agent.aws]`: its cloud side, if it has one. Empty regions mean every enabled region.
     pub cloud: Option<CloudTargets>,
 }

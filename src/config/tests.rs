@@ -484,7 +484,8 @@ fn files_that_are_named_must_be_there() {
     assert_eq!(found.0.len(), 2, "{found}");
     assert!(found.0[0].message.ends_with("p.json\": no such file") && found.0[0].line == Some(2));
     std::fs::write(dir.path().join("p.json"), "{}").unwrap();
-    std::fs::write(dir.path().join("m.json"), "{}").unwrap();
+    let manifest = r#"{"schema_version": "v1", "agent_id": "a", "allowed_tools": []}"#;
+    std::fs::write(dir.path().join("m.json"), manifest).unwrap();
     let found = reader(&[]).load(Some(&at)).expect_err("the price file holds no price");
     assert!(
         found.0.len() == 1 && found.0[0].message.contains("holds no price"),
@@ -495,7 +496,7 @@ fn files_that_are_named_must_be_there() {
     std::fs::write(dir.path().join("p.json"), prices).unwrap();
     let settings = reader(&[]).load(Some(&at)).expect("now they are").settings;
     assert_eq!(
-        settings.agents[0].manifest.as_deref(),
+        settings.agents[0].manifest_file.as_deref(),
         Some(dir.path().join("m.json").as_path())
     );
 }

@@ -19,6 +19,8 @@ pub(super) enum Layer {
     BuiltIn,
     File,
     Environment,
+    /// A file that a setting names, such as a manifest: no layer of settings, but it has problems.
+    Named,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,11 +3,13 @@
 pub mod agent;
 pub mod audit;
 pub mod budget;
+pub mod call;
 pub mod clock;
 pub mod containment;
 pub mod id;
 pub mod judgement;
 pub mod ledger;
+pub mod manifest;
 pub mod money;
 pub mod price;
 pub mod rejection;

@@ -7,6 +7,7 @@
 
 use jiff::Timestamp;
 
+use super::call::CallRejection;
 use super::id::{AgentId, HoldId};
 use super::ledger::batch::{LedgerRejection, Refusal};
 use super::ledger::line::LineKey;
@@ -46,6 +47,10 @@ pub enum Rejection {
     Field { field: String, problem: String },
     #[error("{rejected} of {rows} rows cannot be kept, and all_or_nothing was asked for: nothing was kept")]
     BatchRefused { rejected: usize, rows: usize },
+
+    // A call through the gateway.
+    #[error(transparent)]
+    Call(#[from] CallRejection),
 
     // What it is about.
     #[error("there is no {what} {id}")]
@@ -95,6 +100,7 @@ impl Rejection {
             Self::TooManyRows { .. } => "too_many_rows",
             Self::Field { .. } => "invalid_field",
             Self::BatchRefused { .. } => "batch_refused",
+            Self::Call(rejection) => rejection.code(),
             Self::NotFound { .. } => "not_found",
             Self::OperatorOnly { .. } => "operator_only",
             Self::Contained { .. } => "agent_contained",
@@ -115,6 +121,7 @@ impl Rejection {
             Self::HostNotAllowed => "add the name to server.allowed_hosts if it is yours".to_owned(),
             Self::BadCredential => "an operator makes a new key with `backstop agent key AGENT`".to_owned(),
             Self::UnknownAgent(id) => format!("add it with `backstop agent add {id}`"),
+            Self::Call(rejection) => return rejection.hint(),
             Self::Contained { .. } => {
                 "a person looks at `backstop status` and puts it back with `backstop reset AGENT`".to_owned()
             }

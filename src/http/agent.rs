@@ -21,7 +21,9 @@ use serde_json::{Value, json};
 use super::auth::{KeyRing, check_host};
 use super::body::{self, BodyLimits, Desk, Format};
 use super::error::Failure;
+use super::gateway;
 use super::path::Path;
+use super::tools;
 use super::view;
 use crate::audit::Refusals;
 use crate::domain::audit::NewAudit;
@@ -32,9 +34,11 @@ use crate::domain::price::Catalogue;
 use crate::domain::rejection::Rejection;
 use crate::domain::report::{self, Charge, parse_capture, parse_hold};
 use crate::domain::wire::json::{JsonLimits, parse_strict};
+use crate::gateway::Gateway;
 use crate::intake::usage::{Encoding, Intake, IntakeFailure, Receipt, Source};
 use crate::ledger::{AdmitRejection, AdmitRequest, CaptureRequest, Ledger};
 use crate::ports::{Clock, Store};
+use crate::tools::Tools;
 
 /// What the agent side needs.
 pub struct AgentApi {
@@ -46,6 +50,9 @@ pub struct AgentApi {
     pub store: Arc<dyn Store>,
     pub clock: Arc<dyn Clock>,
     pub catalogue: Arc<ArcSwap<Catalogue>>,
+    /// The agents' manifests, and how often each tool was used.
+    pub tools: Tools,
+    pub gateway: Gateway,
     /// Refused holds on their way to the audit log (D3).
     pub refusals: Arc<Refusals>,
     pub limits: BodyLimits,
@@ -63,10 +70,13 @@ pub fn router(api: Arc<AgentApi>) -> Router {
         .route("/v1/holds/{id}", get(show_hold).delete(void_hold))
         .route("/v1/holds/{id}/capture", post(capture_hold))
         .route("/v1/budget", get(budget))
-        .fallback(async || Failure::from(Rejection::NoSuchPath))
+        .route("/v1/tools/authorize", post(tools::authorize))
         .method_not_allowed_fallback(async || Failure::from(Rejection::MethodNotAllowed))
         .layer(middleware::from_fn_with_state(Arc::clone(&api), authenticate))
         .layer(middleware::from_fn_with_state(Arc::clone(&api), in_time))
+        // Behind the layers: it identifies its callers itself, to answer them in their provider's form, and
+        // a call may take longer than a request.
+        .fallback(gateway::call)
         .with_state(api)
 }
 
@@ -101,7 +111,7 @@ async fn authenticate(State(api): State<Arc<AgentApi>>, mut request: Request, ne
 
 /// The agent whose key the request carries.
 #[derive(Debug, Clone)]
-struct Caller(AgentId);
+pub(super) struct Caller(pub(super) AgentId);
 
 type Me = axum::Extension<Caller>;
 
@@ -231,6 +241,7 @@ fn receipt_answer(receipt: Receipt) -> Response {
 async fn json_body(api: &AgentApi, headers: &HeaderMap, body: Body) -> Result<Value, Failure> {
     body::format(headers, false)?;
     let bytes = body::read(body, api.limits).await?;
+    let _room = api.desk.room_for(&bytes).await;
     parse_strict(&bytes, &JsonLimits::default()).map_err(|problem| Rejection::Malformed(problem.to_string()).into())
 }
 
@@ -249,7 +260,7 @@ async fn place_hold(
     let request = AdmitRequest {
         attribution,
         trust: Trust::Agent,
-        bound,
+        bound: bound.into(),
         ttl,
         wait,
     };
@@ -271,28 +282,33 @@ async fn place_hold(
         Err(AdmitRejection::Refused(refusal)) => {
             let state = api.store.agent(&agent).await?;
             let rejection = Rejection::from_refusal(refusal, bound, state.since, &state.reason);
-            Err(refused(&api, &agent, rejection, bound))
+            Err(refused_hold(&api, &agent, rejection, bound))
         }
         Err(AdmitRejection::Held { retry_after }) => {
             let rejection = Rejection::Held {
                 retry_after_s: retry_after.as_secs(),
             };
-            Err(refused(&api, &agent, rejection, bound))
+            Err(refused_hold(&api, &agent, rejection, bound))
         }
         Err(AdmitRejection::Invalid(rejection)) => Err(Rejection::Ledger(rejection).into()),
         Err(AdmitRejection::Unavailable(unavailable)) => Err(unavailable.into()),
     }
 }
 
+fn refused_hold(api: &AgentApi, agent: &AgentId, rejection: Rejection, bound: Usd) -> Failure {
+    let evidence = json!({ "code": rejection.code(), "bound_usd": bound.to_string() });
+    refused(api, agent, rejection, &evidence)
+}
+
 /// A refusal is a decision: it goes into the audit log, folded with others of its kind (D3).
-fn refused(api: &AgentApi, agent: &AgentId, rejection: Rejection, bound: Usd) -> Failure {
+pub(super) fn refused(api: &AgentApi, agent: &AgentId, rejection: Rejection, evidence: &Value) -> Failure {
     let entry = NewAudit {
         at: api.clock.now(),
         actor: "backstop".to_owned(),
         action: "refused".to_owned(),
         agent: Some(agent.clone()),
         reason: rejection.to_string(),
-        evidence: json!({ "code": rejection.code(), "bound_usd": bound.to_string() }).to_string(),
+        evidence: evidence.to_string(),
     };
     api.refusals.note(rejection.code(), entry);
     rejection.into()

@@ -10,6 +10,7 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
+use crate::domain::call::CallRejection;
 use crate::domain::ledger::batch::LedgerRejection;
 use crate::domain::rejection::Rejection;
 use crate::killswitch::PassError;
@@ -37,41 +38,50 @@ pub enum Failure {
         message: &'static str,
         retry_after_s: u64,
     },
+    /// A provider behind the gateway gave no answer that could be passed on.
+    #[error("{message}")]
+    Upstream {
+        status: StatusCode,
+        code: &'static str,
+        message: String,
+    },
     #[error("an internal error; the log of the daemon has it")]
     Internal,
 }
 
 impl Failure {
-    fn status(&self) -> StatusCode {
+    pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::Rejected(rejection) => status(rejection),
+            Self::Upstream { status, .. } => *status,
             Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
-    fn code(&self) -> &'static str {
+    pub(super) fn code(&self) -> &'static str {
         match self {
             Self::Rejected(rejection) => rejection.code(),
-            Self::Unavailable { code, .. } => code,
+            Self::Unavailable { code, .. } | Self::Upstream { code, .. } => code,
             Self::Internal => "internal",
         }
     }
 
-    fn hint(&self) -> Option<String> {
+    pub(super) fn hint(&self) -> Option<String> {
         match self {
             Self::Rejected(rejection) => rejection.hint(),
-            Self::Unavailable { .. } | Self::Internal => None,
+            Self::Unavailable { .. } | Self::Upstream { .. } | Self::Internal => None,
         }
     }
 
     fn retry_after_s(&self) -> Option<u64> {
         let seconds = match self {
-            Self::Rejected(Rejection::Held { retry_after_s }) | Self::Unavailable { retry_after_s, .. } => {
-                *retry_after_s
-            }
+            Self::Rejected(
+                Rejection::Held { retry_after_s } | Rejection::Call(CallRejection::ToolRate { retry_after_s, .. }),
+            )
+            | Self::Unavailable { retry_after_s, .. } => *retry_after_s,
             Self::Rejected(Rejection::Paused { .. } | Rejection::TooManyTasks { .. }) => MAX_RETRY_AFTER_S,
-            Self::Rejected(_) | Self::Internal => return None,
+            Self::Rejected(_) | Self::Upstream { .. } | Self::Internal => return None,
         };
         Some(seconds.clamp(1, MAX_RETRY_AFTER_S))
     }
@@ -95,6 +105,7 @@ fn status(rejection: &Rejection) -> StatusCode {
         Rejection::Field { .. } | Rejection::BatchRefused { .. } | Rejection::PriceUnknown { .. } => {
             StatusCode::UNPROCESSABLE_ENTITY
         }
+        Rejection::Call(rejection) => call_status(rejection),
         Rejection::OperatorOnly { .. } | Rejection::Contained { .. } => StatusCode::FORBIDDEN,
         Rejection::Paused { .. } => StatusCode::SERVICE_UNAVAILABLE,
         Rejection::NoBudget | Rejection::Budget { .. } => StatusCode::PAYMENT_REQUIRED,
@@ -110,6 +121,27 @@ fn status(rejection: &Rejection) -> StatusCode {
             }
             LedgerRejection::Absurd | LedgerRejection::Negative => StatusCode::UNPROCESSABLE_ENTITY,
         },
+    }
+}
+
+fn call_status(rejection: &CallRejection) -> StatusCode {
+    match rejection {
+        CallRejection::UnknownUpstream(_) => StatusCode::NOT_FOUND,
+        CallRejection::AmbiguousPath
+        | CallRejection::QueryNotKnown(_)
+        | CallRejection::Header { .. }
+        | CallRejection::FieldUnknown { .. }
+        | CallRejection::Field { .. }
+        | CallRejection::ContextUnknown(_)
+        | CallRejection::Absurd => StatusCode::BAD_REQUEST,
+        CallRejection::Encoded(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        CallRejection::RouteNotMetered { .. }
+        | CallRejection::ServerTool { .. }
+        | CallRejection::ModelNotInManifest(_)
+        | CallRejection::ToolNotInManifest(_)
+        | CallRejection::ToolBlacklisted(_)
+        | CallRejection::NoManifest => StatusCode::FORBIDDEN,
+        CallRejection::ToolRate { .. } => StatusCode::TOO_MANY_REQUESTS,
     }
 }
 
@@ -240,13 +272,20 @@ impl IntoResponse for Failure {
 impl Failure {
     /// The answer, with this `error` object instead of the plain one.
     pub fn with_error(&self, error: serde_json::Value) -> Response {
-        let mut response = (self.status(), Json(json!({ "error": error }))).into_response();
+        self.with_body(json!({ "error": error }))
+    }
+
+    /// The answer, with this body.
+    pub(super) fn with_body(&self, body: serde_json::Value) -> Response {
+        let mut response = (self.status(), Json(body)).into_response();
         let headers = response.headers_mut();
-        match self.retry_after_s() {
-            Some(seconds) => {
+        match (self.retry_after_s(), self) {
+            (Some(seconds), _) => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
             }
-            None => {
+            // Whether that helps is for the client's own rules, as it would be without us.
+            (None, Self::Upstream { .. }) => {}
+            (None, _) => {
                 headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
             }
         }

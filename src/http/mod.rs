@@ -9,6 +9,8 @@ pub mod agent;
 pub mod auth;
 pub mod body;
 pub mod error;
+mod gateway;
 mod path;
 pub mod serve;
+mod tools;
 mod view;

@@ -14,10 +14,10 @@ use super::committer::Committer;
 use super::open_holds::OpenHold;
 use super::requests::{AdmitRejection, AdmittedHold, Unavailable};
 use super::shared::{Grant, Job, Waiting, lock};
+use crate::domain::agent::AgentStatus;
 use crate::domain::id::HoldId;
 use crate::domain::ledger::batch::{Admit, Batch, LedgerRejection, Op, Outcome, Refusal};
-use crate::domain::ledger::line::LineKey;
-use crate::domain::ledger::waitlist::{LineIx, Pick, Ticket};
+use crate::domain::ledger::waitlist::{Pick, Ticket};
 use crate::domain::money::Usd;
 use crate::ports::{Retry, StoreError};
 
@@ -59,15 +59,18 @@ impl Committer {
         };
         let mut ops = Vec::new();
         let mut jobs = Vec::new();
-        let mut alone = false;
+        let (mut alone, mut rules) = (false, false);
         while let Some(next) = self.queue.front().filter(|_| holds_now != Some(true)) {
             let wants_alone = next.attempts >= ALONE_AFTER;
             let fits = ops.len() + next.ops.len() <= most - kept && !wants_alone;
-            if alone || !(fits || ops.is_empty()) {
+            let more_rules = rules && next.writes_rules();
+            if alone || more_rules || !(fits || ops.is_empty()) {
                 break;
             }
             alone = wants_alone;
             let Some(mut job) = self.queue.pop_front() else { break };
+            rules |= job.writes_rules();
+            self.renew_rules(&mut job);
             let start = ops.len();
             self.queued = self.queued.saturating_sub(job.ops.len());
             ops.append(&mut job.ops);
@@ -126,8 +129,8 @@ impl Committer {
             );
         }
         let admits = outcomes.len() - flight.tickets.len();
-        for (mut job, range) in flight.jobs {
-            job.answer(Ok(outcomes[range].to_vec()));
+        for (job, range) in flight.jobs {
+            self.answered(job, &flight.batch.ops[range.clone()], &outcomes[range]);
         }
         for (ticket, outcome) in flight.tickets.into_iter().zip(&outcomes[admits..]) {
             self.settle_admit(ticket, outcome);
@@ -135,6 +138,33 @@ impl Committer {
         self.waits.end_round();
         if may_trigger {
             self.shared.triggers.notify_one();
+        }
+    }
+
+    /// Answers a job, or sends the rest of it on its way: rules that have more lines to be written into.
+    /// The rest is kept like the first part, whether or not anybody waits; lost in a crash, it is made good
+    /// at the start, which writes every rule.
+    fn answered(&mut self, mut job: Job, ops: &[Op], outcomes: &[Outcome]) {
+        let rest: Vec<Op> = ops.iter().zip(outcomes).filter_map(rest_of).collect();
+        if rest.is_empty() {
+            return job.answer(Ok(outcomes.to_vec()));
+        }
+        job.before.extend(outcomes.iter().cloned());
+        job.ops = rest;
+        job.attempts = 0;
+        job.since = self.shared.clock.monotonic();
+        self.enqueue(job);
+    }
+
+    /// What is written is the rule that is in force when it is written: an older one that was tried again,
+    /// or whose lines were not all reached yet, must not come after a newer one.
+    fn renew_rules(&self, job: &mut Job) {
+        for op in &mut job.ops {
+            if let Op::SetRule { budget, rule, .. } = op
+                && let Some(current) = self.shared.budgets.rule(budget)
+            {
+                *rule = current;
+            }
         }
     }
 
@@ -192,24 +222,24 @@ impl Committer {
     }
 
     fn settle_admit(&mut self, ticket: Ticket, outcome: &Outcome) {
-        let bound = self
-            .waits
-            .get(ticket)
-            .map_or(Usd::ZERO, |waiting| waiting.request.bound);
         match outcome {
-            Outcome::Admitted { remaining } => self.admitted(ticket, Some(*remaining)),
-            // A repeated batch: the hold is there.
-            Outcome::Unchanged { .. } => self.admitted(ticket, None),
-            Outcome::Wait { short } => {
-                let mut short: Vec<LineIx> = short.iter().map(|key: &LineKey| self.mirror.number(key)).collect();
-                if short.is_empty() {
+            // Also of a batch that was repeated, with what was granted the first time.
+            Outcome::Admitted { bound, remaining } => self.admitted(ticket, *bound, *remaining),
+            Outcome::Wait { bound, short } => {
+                let mut lines = Vec::with_capacity(short.len());
+                for read in short {
+                    let line = self.mirror.number(&read.line);
+                    self.mirror.short(line, *bound, read.limit, read.posted, read.held);
+                    lines.push(line);
+                }
+                if lines.is_empty() {
                     // It must be one of them: else it would be sent again at once, for ever.
-                    short = self.waits.lines(ticket).to_vec();
+                    lines = self.waits.lines(ticket).to_vec();
+                    for &line in &lines {
+                        self.mirror.choke(line, *bound);
+                    }
                 }
-                for &line in &short {
-                    self.mirror.short(line, bound);
-                }
-                self.waits.put_back(ticket, &short);
+                self.waits.put_back(ticket, &lines);
             }
             Outcome::Refused(refusal) => {
                 metrics::counter!("backstop_ledger_refused_total", "kind" => kind(refusal)).increment(1);
@@ -223,26 +253,44 @@ impl Committer {
                     let now = self.shared.clock.monotonic();
                     self.mirror.refused(line, *limit, *posted, *held, now);
                 }
+                self.hear(ticket, refusal);
                 self.reject(ticket, AdmitRejection::Refused(refusal.clone()));
             }
             Outcome::Rejected(rejection) => self.reject(ticket, AdmitRejection::Invalid(rejection.clone())),
-            Outcome::Ended { .. } | Outcome::Posted { .. } | Outcome::Applied { .. } => {
+            Outcome::Unchanged { .. } | Outcome::Ended { .. } | Outcome::Posted { .. } | Outcome::Applied { .. } => {
                 tracing::error!(?outcome, "the store gave a hold an outcome that is none");
+                // Should it be there all the same, its caller never learns of it.
+                if let Some(waiting) = self.waits.get(ticket) {
+                    self.shared.later.orphan(waiting.hold);
+                }
                 self.reject(ticket, self.shared.store_down().into());
             }
         }
     }
 
-    fn admitted(&mut self, ticket: Ticket, remaining: Option<Usd>) {
+    /// What a refusal says of its agent is known before the caller has it: else whoever waits for the agent
+    /// to be resumed could find it active still, and ask again at once.
+    fn hear(&self, ticket: Ticket, refusal: &Refusal) {
+        let status = match refusal {
+            Refusal::AgentPaused => AgentStatus::Paused,
+            Refusal::AgentContained => AgentStatus::Contained,
+            Refusal::NoBudget | Refusal::Budget { .. } => return,
+        };
+        if let Some(waiting) = self.waits.get(ticket) {
+            self.shared.agents.hear(&waiting.request.attribution.agent, status);
+        }
+    }
+
+    fn admitted(&mut self, ticket: Ticket, bound: Usd, remaining: Usd) {
         let lines = self.waits.lines(ticket).to_vec();
         let Some(mut waiting) = self.waits.admitted(ticket) else {
             return;
         };
-        self.mirror.held(&lines, waiting.request.bound);
+        self.mirror.held(&lines, bound);
         let hold = AdmittedHold {
             id: waiting.hold,
-            bound: waiting.request.bound,
-            remaining: remaining.or_else(|| self.mirror.least(&lines)),
+            bound,
+            remaining: Some(remaining),
             expires_at: waiting.expires_at,
             lines: waiting.specs.iter().map(|spec| spec.key.clone()).collect(),
         };
@@ -250,12 +298,12 @@ impl Committer {
             waiting.hold,
             OpenHold {
                 agent: waiting.request.attribution.agent.clone(),
-                bound: waiting.request.bound,
+                bound,
                 lines,
                 expires_at: waiting.expires_at,
             },
         );
-        let grant = Grant::new(hold, &self.shared.orphans);
+        let grant = Grant::new(hold, &self.shared.later);
         // Whoever was told meanwhile that the store is down is gone: the grant drops into the orphans.
         waiting.answer(Ok(grant));
     }
@@ -328,6 +376,24 @@ impl Committer {
                 waiting.answer(Err(why.into()));
             }
         }
+    }
+}
+
+/// A rule that has more lines.
+fn rest_of((op, outcome): (&Op, &Outcome)) -> Option<Op> {
+    match (op, outcome) {
+        (
+            Op::SetRule { budget, rule, .. },
+            Outcome::Applied {
+                more_after: Some(after),
+                ..
+            },
+        ) => Some(Op::SetRule {
+            budget: budget.clone(),
+            rule: rule.clone(),
+            after: Some(after.clone()),
+        }),
+        _ => None,
     }
 }
 

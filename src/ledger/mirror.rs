@@ -93,15 +93,6 @@ impl Mirror {
         self.known(line).map(|known| &known.key)
     }
 
-    /// The least that is thought to be left on any of these lines.
-    pub(super) fn least(&self, lines: &[LineIx]) -> Option<Usd> {
-        lines
-            .iter()
-            .filter_map(|&line| self.room(line))
-            .map(|room| room.free)
-            .min()
-    }
-
     /// A hold was admitted.
     pub(super) fn held(&mut self, lines: &[LineIx], bound: Usd) {
         self.shift(lines, Usd::ZERO.saturating_sub(bound), Usd::ZERO);
@@ -131,8 +122,21 @@ impl Mirror {
         }
     }
 
-    /// The store found less than `bound` free on it, though in the end it may fit.
-    pub(super) fn short(&mut self, line: LineIx, bound: Usd) {
+    /// The store found too little free on it for `bound`, though in the end it may fit: a fresh reading.
+    pub(super) fn short(&mut self, line: LineIx, bound: Usd, limit: Usd, posted: Usd, held: Usd) {
+        let ever = limit.saturating_sub(posted);
+        if let Some(known) = self.known_mut(line) {
+            known.room = Some(Room {
+                free: ever.saturating_sub(held),
+                ever,
+            });
+        }
+        // Where it is free and kept for somebody else, it is not free for this one.
+        self.choke(line, bound);
+    }
+
+    /// There is less than `bound` free on it, for whatever reason.
+    pub(super) fn choke(&mut self, line: LineIx, bound: Usd) {
         let less = bound.saturating_sub(Usd::from_nanos(1));
         if let Some(known) = self.known_mut(line) {
             let room = known.room.get_or_insert(Room {
@@ -322,7 +326,7 @@ mod tests {
     fn what_the_store_found_short_is_short_until_something_is_released() {
         let mut mirror = Mirror::default();
         let a = mirror.number(&key("a"));
-        mirror.short(a, usd(10));
+        mirror.choke(a, usd(10));
         let room = mirror.room(a).unwrap();
         assert!(
             room.free < usd(10) && room.ever >= usd(10),

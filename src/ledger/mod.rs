@@ -13,12 +13,15 @@
 //!   must be captured or voided, or it expires at its bound (L3).
 //! - `report` returns only after every row is durable (L5). An error acknowledges none of them; some
 //!   may be on disk, and sending them again is harmless (L6).
-//! - `capture` and `void` that were handed over are written even if their caller is told that the
-//!   store is down, or goes away.
+//! - `capture`, `void` and `unresolve` that were handed over are written even if their caller is told
+//!   that the store is down, or goes away. Their `_later` forms hand over and return at once: the hold
+//!   stands until the end of it is durable (L2, L3), and it is written as long as the process lives.
+//!   After a crash the hold is unresolved at its bound.
 //!
 //! What it must never do: admit out of its own memory. The store's commit decides, and everything in
 //! memory is a hint that costs time at worst ([`mirror`]).
 
+mod agents;
 mod budgets;
 mod committer;
 mod housekeeper;
@@ -39,9 +42,12 @@ use std::sync::atomic::Ordering;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
-use tokio::sync::{Notify, oneshot};
+use serde_json::json;
+use tokio::sync::{Notify, oneshot, watch};
 
+pub use agents::AgentStatuses;
 pub use committer::Fatal;
+use committer::RULES_AT_ONCE;
 pub use requests::{
     AdmitRejection, AdmitRequest, AdmittedHold, CaptureRequest, LedgerFailure, ReportRequest, Reported, ResolveRequest,
     Settled, Status, Unavailable,
@@ -50,14 +56,19 @@ pub use settings::{LedgerSettings, MAX_RETRY_AFTER};
 pub use task::{Deps, LedgerTask, open};
 pub use view::LineView;
 
+use crate::domain::agent::AgentStatus;
 use crate::domain::budget::Budget;
 use crate::domain::id::{AgentId, EpochId, HoldId, PostingId};
 use crate::domain::ledger::batch::{Capture, LedgerRejection, Op, Outcome, Report, Resolve};
+use crate::domain::ledger::bound::Bound;
 use crate::domain::ledger::line::{Line, LineKey, Scope};
 use crate::domain::ledger::posting::{Attribution, Trust};
-use crate::domain::money::{MAX_POSTING, Usd};
+use crate::domain::money::Usd;
 use crate::ports::{LineQuery, StoreError};
 use shared::{Command, Shared, Waiting, lock};
+
+/// Bytes of the reason that is kept with a call that was given up.
+pub const MAX_REASON: usize = 256;
 
 /// Rows of a report in one piece, and pieces on their way at once: two batches' worth, so that one
 /// gathers while the other syncs, and holds find room between them.
@@ -74,12 +85,7 @@ impl Ledger {
     /// Places a hold on every line that applies, or on none; waits for room as long as it may.
     pub async fn admit(&self, request: AdmitRequest) -> Result<AdmittedHold, AdmitRejection> {
         let shared = &self.shared;
-        if request.bound.is_negative() {
-            return Err(AdmitRejection::Invalid(LedgerRejection::Negative));
-        }
-        if request.bound > MAX_POSTING {
-            return Err(AdmitRejection::Invalid(LedgerRejection::Absurd));
-        }
+        request.bound.check().map_err(AdmitRejection::Invalid)?;
         let reading = shared.read_clock();
         if !reading.verdict.admits() {
             return Err(shared.clock_jumped().into());
@@ -112,8 +118,53 @@ impl Ledger {
         if let Some(agent) = &request.by {
             self.check_owner(request.hold, agent).await?;
         }
-        let now = self.shared.read_clock().ledger_now;
-        self.end(Op::Capture(Capture {
+        self.end(self.capture_op(request)).await
+    }
+
+    /// Ends a hold at nothing: only for a call that provably cost nothing (L3).
+    pub async fn void(&self, hold: HoldId) -> Result<Settled, LedgerFailure> {
+        self.end(Op::Void { hold }).await
+    }
+
+    /// Gives a hold up whose cost nobody can know: it is unresolved at its bound from now on (L3, L7), until
+    /// evidence replaces that. `reason` is for the person who looks into it, and is cut to
+    /// [`MAX_REASON`] bytes.
+    pub async fn unresolve(&self, hold: HoldId, reason: &str) -> Result<Settled, LedgerFailure> {
+        self.end(self.unresolve_op(hold, reason)).await
+    }
+
+    /// [`capture`](Self::capture) without waiting for the commit. Only for whoever holds every hold in its
+    /// own hands, such as the gateway: `by` must not be said, since whose hold it is is not looked up.
+    ///
+    /// # Errors
+    /// Nothing was handed over: the cost is no amount that can be posted, or the ledger has stopped.
+    pub fn capture_later(&self, request: CaptureRequest) -> Result<(), LedgerFailure> {
+        if request.by.is_some() {
+            return Err(LedgerFailure::Rejected(LedgerRejection::ForeignHold));
+        }
+        Bound::Fixed(request.cost).check().map_err(LedgerFailure::Rejected)?;
+        Ok(self.later(self.capture_op(request))?)
+    }
+
+    /// [`void`](Self::void) without waiting for the commit.
+    ///
+    /// # Errors
+    /// Nothing was handed over: the ledger has stopped.
+    pub fn void_later(&self, hold: HoldId) -> Result<(), Unavailable> {
+        self.later(Op::Void { hold })
+    }
+
+    /// [`unresolve`](Self::unresolve) without waiting for the commit.
+    ///
+    /// # Errors
+    /// Nothing was handed over: the ledger has stopped. The next start does the same to what is open.
+    pub fn unresolve_later(&self, hold: HoldId, reason: &str) -> Result<(), Unavailable> {
+        self.later(self.unresolve_op(hold, reason))
+    }
+
+    fn capture_op(&self, request: CaptureRequest) -> Op {
+        let now = self.now();
+        Op::Capture(Capture {
             hold: request.hold,
             posting: self.posting_id(now),
             cost: request.cost,
@@ -121,13 +172,41 @@ impl Ledger {
             occurred_at: request.occurred_at.unwrap_or(now),
             upstream_request: request.upstream_request,
             detail: request.detail,
-        }))
-        .await
+        })
     }
 
-    /// Ends a hold at nothing: only for a call that provably cost nothing (L3).
-    pub async fn void(&self, hold: HoldId) -> Result<Settled, LedgerFailure> {
-        self.end(Op::Void { hold }).await
+    fn unresolve_op(&self, hold: HoldId, reason: &str) -> Op {
+        let reason = &reason[..reason.floor_char_boundary(MAX_REASON)];
+        Op::Expire {
+            hold,
+            posting: self.posting_id(self.now()),
+            detail: Some(json!({ "unresolved": reason }).to_string()),
+        }
+    }
+
+    fn later(&self, op: Op) -> Result<(), Unavailable> {
+        if self.shared.commands.is_closed() {
+            return Err(self.shared.stopping());
+        }
+        self.shared.later.push(op);
+        Ok(())
+    }
+
+    /// What an agent may do now, as far as this process has heard: a hint, a moment old at worst. What
+    /// counts is read by the commit that admits.
+    pub fn agent_status(&self, agent: &AgentId) -> AgentStatus {
+        self.shared.agents.of(agent)
+    }
+
+    /// The same of all agents, to wait for a change: one that this process or another one wrote is seen
+    /// within [`LedgerSettings::agents_every`], one that refused a hold before its caller has the refusal.
+    pub fn agents(&self) -> watch::Receiver<Arc<AgentStatuses>> {
+        self.shared.agents.follow()
+    }
+
+    /// Somebody in this process has changed an agent's state: it is read at once.
+    pub fn look_at_agents(&self) {
+        self.shared.agents.look();
     }
 
     /// Whether any budget in force counts this spend.
@@ -218,9 +297,9 @@ impl Ledger {
     pub async fn set_rules(&self, budgets: Vec<Budget>) -> Result<u64, Unavailable> {
         self.shared.budgets.replace(budgets);
         let mut lines = 0;
-        for ops in self.shared.budgets.rule_ops().chunks(self.shared.settings.batch()) {
+        for ops in self.shared.budgets.rule_ops().chunks(RULES_AT_ONCE) {
             for outcome in self.shared.job(ops.to_vec(), true).await? {
-                if let Outcome::Applied { lines: touched } = outcome {
+                if let Outcome::Applied { lines: touched, .. } = outcome {
                     lines += touched;
                 }
             }

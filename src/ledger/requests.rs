@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use crate::domain::clock::Verdict;
 use crate::domain::id::{AgentId, EpochId, HoldId, PostingId, ReportId};
 use crate::domain::ledger::batch::{LedgerRejection, Refusal, ResolveTarget};
+use crate::domain::ledger::bound::Bound;
 use crate::domain::ledger::line::LineKey;
 use crate::domain::ledger::posting::{Attribution, Basis, Trust};
 use crate::domain::money::Usd;
@@ -16,7 +17,8 @@ use crate::domain::money::Usd;
 pub struct AdmitRequest {
     pub attribution: Attribution,
     pub trust: Trust,
-    pub bound: Usd,
+    /// The call's worst case; one that follows what is left is reckoned again whenever it is considered.
+    pub bound: Bound,
     /// How long it may be open; the setting if it is not said.
     pub ttl: Option<Duration>,
     /// How long to wait for room; the setting if it is not said, and never longer than the setting.
@@ -27,8 +29,9 @@ pub struct AdmitRequest {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AdmittedHold {
     pub id: HoldId,
+    /// What was granted, and is held on every line.
     pub bound: Usd,
-    /// What the shortest of its lines had left after it; unknown when the commit had to be repeated.
+    /// What the shortest of its lines had left after it, as far as it is known.
     pub remaining: Option<Usd>,
     pub expires_at: Timestamp,
     pub lines: Vec<LineKey>,

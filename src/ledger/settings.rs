@@ -32,6 +32,8 @@ pub struct LedgerSettings {
     pub commit_limit: Duration,
     /// How often the mirror is refreshed while somebody waits, and expired holds are looked for.
     pub refresh_every: Duration,
+    /// How often it is looked whether an agent was paused, contained or resumed.
+    pub agents_every: Duration,
     /// How often a waiter is tried without regard to the mirror.
     pub probe_every: Duration,
     /// How long a refusal for good, freshly read, answers for the same line without another commit.
@@ -60,6 +62,7 @@ impl Default for LedgerSettings {
             commit_wait: Duration::from_secs(5),
             commit_limit: Duration::from_secs(30),
             refresh_every: Duration::from_secs(1),
+            agents_every: Duration::from_millis(250),
             probe_every: Duration::from_secs(5),
             refusal_fresh: Duration::from_secs(1),
             retry_after: Duration::from_secs(5),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use super::agents::Agents;
 use super::budgets::Budgets;
 use super::open_holds::OpenHolds;
 use super::places::{Place, Places};
@@ -15,7 +16,7 @@ use crate::domain::clock::{ClockGuard, Reading};
 use crate::domain::id::{EpochId, HoldId};
 use crate::domain::ledger::batch::{Op, Outcome};
 use crate::domain::ledger::line::LineSpec;
-use crate::ports::{Clock, Entropy, Store};
+use crate::ports::{Clock, Entropy, Notice, NoticeKind, Notifier, Store};
 
 /// How many commands may lie between the callers and the committer.
 pub(super) const CHANNEL: usize = 1_024;
@@ -24,6 +25,7 @@ pub(super) struct Shared {
     pub(super) store: Arc<dyn Store>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) entropy: Arc<dyn Entropy>,
+    pub(super) notifier: Arc<dyn Notifier>,
     pub(super) settings: LedgerSettings,
     pub(super) epoch: EpochId,
     pub(super) budgets: Budgets,
@@ -31,7 +33,8 @@ pub(super) struct Shared {
     pub(super) open: Mutex<OpenHolds>,
     pub(super) places: Arc<Places>,
     pub(super) triggers: Arc<Notify>,
-    pub(super) orphans: Arc<Orphans>,
+    pub(super) later: Arc<Later>,
+    pub(super) agents: Agents,
     pub(super) commands: mpsc::Sender<Command>,
     pub(super) gauges: Gauges,
 }
@@ -39,6 +42,8 @@ pub(super) struct Shared {
 #[derive(Debug, Default)]
 pub(super) struct Gauges {
     pub(super) store_down: AtomicBool,
+    /// People were told of it, and no commit has succeeded since.
+    pub(super) told_down: AtomicBool,
     pub(super) draining: AtomicBool,
     pub(super) waiters: AtomicUsize,
     pub(super) queued: AtomicUsize,
@@ -86,6 +91,16 @@ impl Shared {
         self.gauges.store_down.load(Ordering::Relaxed)
     }
 
+    /// Tells people, as of the ledger's time.
+    pub(super) fn tell(&self, kind: NoticeKind, text: impl Into<String>) {
+        self.notifier.notify(Notice {
+            kind,
+            agent: None,
+            text: text.into(),
+            at: self.read_clock().ledger_now,
+        });
+    }
+
     /// Hands operations over and waits for their outcomes.
     pub(super) async fn job(&self, ops: Vec<Op>, kept: bool) -> Result<Vec<Outcome>, Unavailable> {
         let (reply, answer) = oneshot::channel();
@@ -94,6 +109,7 @@ impl Shared {
             kept,
             since: self.clock.monotonic(),
             attempts: 0,
+            before: Vec::new(),
             reply: Some(reply),
         }))
         .await?;
@@ -172,33 +188,54 @@ pub(super) struct Job {
     pub(super) kept: bool,
     pub(super) since: Duration,
     pub(super) attempts: u32,
+    /// Outcomes of earlier parts of it, which come first in the answer.
+    pub(super) before: Vec<Outcome>,
     pub(super) reply: Option<oneshot::Sender<Result<Vec<Outcome>, Unavailable>>>,
 }
 
 impl Job {
     pub(super) fn answer(&mut self, answer: Result<Vec<Outcome>, Unavailable>) {
         if let Some(reply) = self.reply.take() {
-            drop(reply.send(answer));
+            let mut before = std::mem::take(&mut self.before);
+            drop(reply.send(answer.map(|outcomes| {
+                if before.is_empty() {
+                    return outcomes;
+                }
+                before.extend(outcomes);
+                before
+            })));
         }
+    }
+
+    /// Whether it writes rules into lines: up to a page of them for each.
+    pub(super) fn writes_rules(&self) -> bool {
+        self.ops.iter().any(|op| matches!(op, Op::SetRule { .. }))
     }
 }
 
-/// Holds that were admitted for a caller who went away. No byte went upstream for them, since their
-/// caller never learned of them; so they cost nothing, and are voided (L3).
+/// Ends of holds that nobody waits for, handed over without waiting either. Each of them is written like
+/// one that somebody waits for. There is at most one for an open hold, so the number of those bounds it.
 #[derive(Debug, Default)]
-pub(super) struct Orphans {
-    holds: Mutex<Vec<HoldId>>,
+pub(super) struct Later {
+    ops: Mutex<Vec<Op>>,
     pub(super) arrived: Notify,
 }
 
-impl Orphans {
-    pub(super) fn push(&self, hold: HoldId) {
-        lock(&self.holds).push(hold);
+impl Later {
+    pub(super) fn push(&self, op: Op) {
+        lock(&self.ops).push(op);
         self.arrived.notify_one();
     }
 
-    pub(super) fn take(&self) -> Vec<HoldId> {
-        std::mem::take(&mut *lock(&self.holds))
+    /// A hold that was admitted for a caller who went away. No byte went upstream for it, since its caller
+    /// never learned of it; so it cost nothing, and is voided (L3).
+    pub(super) fn orphan(&self, hold: HoldId) {
+        metrics::counter!("backstop_ledger_orphans_total").increment(1);
+        self.push(Op::Void { hold });
+    }
+
+    pub(super) fn take(&self) -> Vec<Op> {
+        std::mem::take(&mut *lock(&self.ops))
     }
 }
 
@@ -206,14 +243,14 @@ impl Orphans {
 /// goes away between the commit and the answer leaves nothing behind.
 pub(super) struct Grant {
     hold: Option<AdmittedHold>,
-    orphans: Arc<Orphans>,
+    later: Arc<Later>,
 }
 
 impl Grant {
-    pub(super) fn new(hold: AdmittedHold, orphans: &Arc<Orphans>) -> Self {
+    pub(super) fn new(hold: AdmittedHold, later: &Arc<Later>) -> Self {
         Self {
             hold: Some(hold),
-            orphans: Arc::clone(orphans),
+            later: Arc::clone(later),
         }
     }
 
@@ -226,7 +263,7 @@ impl Grant {
 impl Drop for Grant {
     fn drop(&mut self) {
         if let Some(hold) = &self.hold {
-            self.orphans.push(hold.id);
+            self.later.orphan(hold.id);
         }
     }
 }

@@ -7,15 +7,16 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::Ledger;
+use super::agents::{Agents, follow_agents};
 use super::budgets::Budgets;
 use super::committer::{Committer, Fatal};
 use super::housekeeper::{keep_house, raise_mark};
 use super::open_holds::OpenHolds;
 use super::settings::LedgerSettings;
-use super::shared::{CHANNEL, Gauges, Orphans, Shared, lock};
+use super::shared::{CHANNEL, Gauges, Later, Shared, lock};
 use crate::domain::budget::Budget;
 use crate::domain::clock::ClockGuard;
-use crate::ports::{Clock, DeadEpochs, Entropy, Store, StoreError};
+use crate::ports::{Clock, DeadEpochs, Entropy, Notifier, Store, StoreError};
 
 /// What the ledger needs of the world.
 #[derive(Clone)]
@@ -23,6 +24,8 @@ pub struct Deps {
     pub store: Arc<dyn Store>,
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
+    /// Who is told when the store or the clock stops new spend.
+    pub notifier: Arc<dyn Notifier>,
 }
 
 /// The work behind a [`Ledger`]. Nothing is committed unless somebody polls it.
@@ -40,7 +43,12 @@ pub async fn open(
     budgets: Vec<Budget>,
     host: &str,
 ) -> Result<(Ledger, LedgerTask, DeadEpochs), StoreError> {
-    let Deps { store, clock, entropy } = deps;
+    let Deps {
+        store,
+        clock,
+        entropy,
+        notifier,
+    } = deps;
     let mark = store.advance_clock(clock.now()).await?;
     let mut guard = ClockGuard::new(clock.now(), clock.monotonic(), mark);
     let now = guard.observe(clock.now(), clock.monotonic()).ledger_now;
@@ -51,6 +59,7 @@ pub async fn open(
         store,
         clock,
         entropy,
+        notifier,
         settings,
         epoch,
         budgets: Budgets::new(budgets),
@@ -58,7 +67,8 @@ pub async fn open(
         open: Mutex::new(OpenHolds::default()),
         places: Arc::default(),
         triggers: Arc::new(Notify::new()),
-        orphans: Arc::new(Orphans::default()),
+        later: Arc::new(Later::default()),
+        agents: Agents::default(),
         commands: sender,
         gauges: Gauges::default(),
     });
@@ -82,6 +92,7 @@ impl LedgerTask {
             biased;
             end = committer.run(&drain) => end,
             () = keep_house(Arc::clone(&shared)) => Ok(()),
+            () = follow_agents(Arc::clone(&shared)) => Ok(()),
         };
         shared.gauges.draining.store(true, Ordering::Relaxed);
         if end.is_ok() {

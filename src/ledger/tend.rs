@@ -15,6 +15,7 @@ use super::shared::{Job, Waiting, lock};
 use crate::domain::clock::Reading;
 use crate::domain::id::{AgentId, BudgetId};
 use crate::domain::ledger::batch::Refusal;
+use crate::domain::ledger::bound::Bound;
 use crate::domain::ledger::waitlist::LineIx;
 use crate::ports::LineQuery;
 
@@ -31,10 +32,10 @@ impl Committer {
         let shared = Arc::clone(&self.shared);
         let settings = &shared.settings;
         let now = shared.clock.monotonic();
-        let bound = waiting.request.bound;
+        let bound: Bound = waiting.request.bound;
         let lines: Vec<LineIx> = waiting.specs.iter().map(|spec| self.mirror.number(&spec.key)).collect();
         for (&line, spec) in lines.iter().zip(&waiting.specs) {
-            if let Some(refused) = self.mirror.refusal(line, bound, now, settings.refusal_fresh) {
+            if let Some(refused) = self.mirror.refusal(line, bound.least(), now, settings.refusal_fresh) {
                 metrics::counter!("backstop_ledger_refused_total", "kind" => "budget").increment(1);
                 let refusal = Refusal::Budget {
                     line: spec.key.clone(),

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use backstop::domain::agent::{AgentState, AgentStatus};
 use backstop::domain::id::{BudgetId, HoldId, PostingId};
 use backstop::domain::ledger::batch::{Batch, LedgerRules, Op, ResolveTarget};
+use backstop::domain::ledger::bound::{Bound, TokenBound};
 use backstop::domain::ledger::line::{LineSpec, Scope};
 use backstop::domain::ledger::posting::{Attribution, Trust};
 use backstop::domain::money::Usd;
@@ -236,11 +237,13 @@ impl Work {
             16 => Op::Expire {
                 hold: hold_id(self.known()),
                 posting: self.posting(),
+                detail: (self.dice.roll(2) == 0).then(|| "{\"unresolved\":\"given up\"}".to_owned()),
             },
             17 => self.resolve(),
             18 => Op::SetRule {
                 budget: BudgetId::new(*self.dice.pick(&["hourly", "fleet", "task", "none"])).unwrap(),
                 rule: rule(usd(i64::try_from(30 + self.dice.roll(200)).unwrap())),
+                after: None,
             },
             _ => self.change_line(),
         }
@@ -265,6 +268,14 @@ impl Work {
                 admit.trust = trust;
                 admit.expires_at = self.now + SignedDuration::from_secs(i64::try_from(seconds).unwrap());
                 admit.blocks = blocks;
+                if self.dice.roll(3) == 0 {
+                    admit.bound = Bound::Tokens(TokenBound {
+                        base: bound.percent(10),
+                        nanos_per_million: 7_654_321_000_000,
+                        wanted: self.dice.roll(5_000),
+                        least: self.dice.roll(100),
+                    });
+                }
                 Op::Admit(admit)
             }
             op => op,

@@ -2,7 +2,7 @@
 
 use backstop::domain::agent::{AgentState, AgentStatus};
 use backstop::domain::id::ReportId;
-use backstop::domain::ledger::batch::{LedgerRejection, Op, Outcome, Refusal};
+use backstop::domain::ledger::batch::{LedgerRejection, Op, Outcome, Refusal, ShortLine};
 use backstop::domain::ledger::hold::HoldState;
 use backstop::domain::ledger::posting::{PostingKind, Trust};
 use backstop::domain::money::Usd;
@@ -41,7 +41,13 @@ async fn a_hold_stands_on_all_of_its_lines_until_its_capture(f: Fixture) {
         fleet("fleet", usd(1000)),
     ];
     let outcomes = f.commit(vec![admit(1, of("a"), usd(4), lines.clone())]).await;
-    assert_eq!(outcomes, [Outcome::Admitted { remaining: usd(6) }]);
+    assert_eq!(
+        outcomes,
+        [Outcome::Admitted {
+            bound: usd(4),
+            remaining: usd(6)
+        }]
+    );
     for spec in &lines {
         let line = f.line(&spec.key).await;
         assert_eq!((line.held, line.posted, &line.rule), (usd(4), Usd::ZERO, &spec.rule));
@@ -122,7 +128,13 @@ async fn a_hold_that_does_not_fit_everywhere_leaves_nothing(f: Fixture) {
     assert_eq!(
         outcomes[1],
         Outcome::Wait {
-            short: vec![narrow.key.clone()]
+            bound: usd(4),
+            short: vec![ShortLine {
+                line: narrow.key.clone(),
+                limit: usd(5),
+                posted: usd(0),
+                held: usd(4),
+            }]
         }
     );
     assert!(matches!(&outcomes[2], Outcome::Refused(Refusal::Budget { line, .. }) if *line == narrow.key));

@@ -124,7 +124,7 @@ pub fn admit(n: u128, of: Attribution, bound: Usd, lines: Vec<LineSpec>) -> Op {
         hold: hold_id(n),
         attribution: of,
         trust: Trust::Gateway,
-        bound,
+        bound: bound.into(),
         lines,
         expires_at: later(60),
         blocks: false,
@@ -147,6 +147,7 @@ pub fn expire(n: u128) -> Op {
     Op::Expire {
         hold: hold_id(n),
         posting: posting_id(n),
+        detail: None,
     }
 }
 

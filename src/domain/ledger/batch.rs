@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::bound::Bound;
 use super::hold::Hold;
 use super::line::{Line, LineKey, LineRule, LineSpec};
 use super::posting::{Attribution, Basis, Entry, Posting, Trust};
@@ -14,6 +15,9 @@ use crate::domain::money::Usd;
 
 /// Operations in one commit at most (section 6.2 of the design).
 pub const MAX_BATCH: usize = 512;
+
+/// Lines of a budget that one [`Op::SetRule`] looks at.
+pub const RULE_PAGE: usize = 256;
 
 /// One commit's worth of work. `seq` rises by one per batch of an epoch; a batch that is sent again
 /// after an unknown outcome keeps its number, and every operation is idempotent by its ids.
@@ -35,18 +39,23 @@ pub enum Op {
         hold: HoldId,
     },
     /// Ends a hold at its bound because its time is over (L3: expiry charges).
+    /// So does a caller that gives a call up whose cost it cannot know; `detail` says why.
     Expire {
         hold: HoldId,
         posting: PostingId,
+        detail: Option<String>,
     },
     Report(Report),
     /// Replaces an unresolved posting by evidence of what it cost.
     Resolve(Resolve),
-    /// A budget's rule as configured now, for every live line of it: raises the revision of those
-    /// whose limit changes, and breaches at once where the new limit is below what is posted.
+    /// A budget's rule as configured now, for the next [`RULE_PAGE`] of its live lines: raises the revision
+    /// of those whose limit changes, and breaches at once where the new limit is below what is posted. A
+    /// budget has as many lines as its agents name tasks, so no commit takes them all: its outcome says
+    /// after which one the next goes on, in the order of their keys.
     SetRule {
         budget: BudgetId,
         rule: LineRule,
+        after: Option<LineKey>,
     },
     /// An operator's override on one line: its raise and the end of a lift from now on. Both are set, not
     /// added, so that a repetition changes nothing.
@@ -67,7 +76,8 @@ pub struct Admit {
     pub hold: HoldId,
     pub attribution: Attribution,
     pub trust: Trust,
-    pub bound: Usd,
+    /// Reckoned inside the commit, by what the lines have left then.
+    pub bound: Bound,
     pub lines: Vec<LineSpec>,
     pub expires_at: Timestamp,
     /// A waiter that was overtaken too often: if it still does not fit, its short lines admit nothing
@@ -127,11 +137,14 @@ pub enum ResolveTarget {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
     Admitted {
+        /// What was granted, and is held.
+        bound: Usd,
         remaining: Usd,
     },
-    /// Fits once open holds settle; `short` are the lines without room now.
+    /// Fits once open holds settle; `short` are the lines without room now for the bound as it was reckoned.
     Wait {
-        short: Vec<LineKey>,
+        bound: Usd,
+        short: Vec<ShortLine>,
     },
     Refused(Refusal),
     /// Captured, voided, expired or resolved; `overage` is what went past the bound.
@@ -148,10 +161,21 @@ pub enum Outcome {
     },
     /// The operation is not possible in this state.
     Rejected(LedgerRejection),
-    /// A rule, override or rearm was written; the number of lines it touched.
+    /// A rule, override or rearm was written; the number of lines it touched, and for a rule whether there
+    /// are more, which come after this one.
     Applied {
         lines: u64,
+        more_after: Option<LineKey>,
     },
+}
+
+/// A line without room for a hold now, as the commit read it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShortLine {
+    pub line: LineKey,
+    pub limit: Usd,
+    pub posted: Usd,
+    pub held: Usd,
 }
 
 /// Why a hold was refused for good. Closed, in order of precedence.
@@ -195,7 +219,7 @@ pub enum LedgerRejection {
 }
 
 /// The rows that a batch names, as read inside the commit: the lines of its specs, of its holds and of
-/// the entries below, and for `SetRule` those of the budget.
+/// the entries below, and for `SetRule` the budget's next live ones in the order of their keys: a page and one.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
     pub lines: BTreeMap<LineKey, Line>,

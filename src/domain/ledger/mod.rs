@@ -11,6 +11,7 @@
 pub mod apply;
 pub mod auditor;
 pub mod batch;
+pub mod bound;
 pub mod hold;
 pub mod line;
 pub mod posting;

@@ -18,11 +18,15 @@
 //! A hint that is too hopeful costs a place in a batch. One that is too gloomy would cost a waiter its
 //! turn, so every waiter is also tried without regard to the hint once every `probe_every`.
 //!
+//! A bound that follows what is left is reckoned anew at every look, so a waiter that was short of a
+//! large one may fit with a smaller one a moment later.
+//!
 //! Time is an argument: a monotonic `now`. A scan visits each waiter once and each of its lines once.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
+use super::bound::Bound;
 use crate::domain::money::Usd;
 
 /// A line's number in the mirror; small, so that a scan compares integers and not names.
@@ -34,8 +38,15 @@ pub struct LineIx(pub u32);
 pub struct Room {
     /// limit - posted - held.
     pub free: Usd,
-    /// limit - posted: what would be free if nothing were held.
+    /// limit - posted: what would be free if nothing were held; [`Usd::MAX`] where nothing limits it.
     pub ever: Usd,
+}
+
+impl Room {
+    /// What the line has left if everything held comes back; `None` where it sets no limit.
+    fn left(self) -> Option<Usd> {
+        (self.ever < Usd::MAX).then_some(self.ever)
+    }
 }
 
 /// The hint: what is thought to be left; `None` when nothing is known, and the store must say.
@@ -67,7 +78,7 @@ pub struct Pick {
 
 #[derive(Debug)]
 struct Waiter<T> {
-    bound: Usd,
+    bound: Bound,
     lines: Vec<LineIx>,
     /// Lines without room for it, as last seen; for a starved one, all that were seen since.
     short: Vec<LineIx>,
@@ -82,7 +93,8 @@ struct Waiter<T> {
 }
 
 enum Chance {
-    Fits,
+    /// With the bound that it is likely to be granted.
+    Fits(Usd),
     /// More than the line will ever have: the store says so for good.
     Hopeless,
     Short(Vec<LineIx>),
@@ -90,19 +102,22 @@ enum Chance {
 
 impl<T> Waiter<T> {
     fn chance(&self, rooms: &impl Rooms, taken: &HashMap<LineIx, Usd>) -> Chance {
+        let known = || self.lines.iter().filter_map(|&line| Some((line, rooms.room(line)?)));
+        let left = known().filter_map(|(_, room)| room.left()).min();
+        if left.is_some_and(|left| self.bound.least() > left) {
+            return Chance::Hopeless;
+        }
+        // As the store will reckon it, if the hint is right and knows every line.
+        let bound = self.bound.within(left);
         let mut short = Vec::new();
-        for &line in &self.lines {
-            let Some(room) = rooms.room(line) else { continue };
-            if self.bound > room.ever {
-                return Chance::Hopeless;
-            }
+        for (line, room) in known() {
             let taken = taken.get(&line).copied().unwrap_or(Usd::ZERO);
-            if self.bound > room.free.saturating_sub(taken) {
+            if bound > room.free.saturating_sub(taken) {
                 short.push(line);
             }
         }
         if short.is_empty() {
-            Chance::Fits
+            Chance::Fits(bound)
         } else {
             Chance::Short(short)
         }
@@ -151,7 +166,7 @@ impl<T> WaitList<T> {
     }
 
     /// Takes the last place. A full list gives the item back.
-    pub fn push(&mut self, bound: Usd, lines: Vec<LineIx>, deadline: Duration, item: T) -> Result<Ticket, T> {
+    pub fn push(&mut self, bound: Bound, lines: Vec<LineIx>, deadline: Duration, item: T) -> Result<Ticket, T> {
         if self.waiters.len() >= self.rules.capacity {
             return Err(item);
         }
@@ -197,11 +212,11 @@ impl<T> WaitList<T> {
             let goes = match waiter.chance(rooms, &taken) {
                 // The answer takes no room, so no block is passed by asking for it.
                 Chance::Hopeless => true,
-                Chance::Fits => {
+                Chance::Fits(bound) => {
                     if !behind_block {
                         for &line in &waiter.lines {
                             let sum = taken.entry(line).or_insert(Usd::ZERO);
-                            *sum = sum.saturating_add(waiter.bound);
+                            *sum = sum.saturating_add(bound);
                         }
                     }
                     !behind_block

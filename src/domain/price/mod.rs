@@ -36,4 +36,4 @@ pub use rate::{Permille, Rate, RateRejection, Rates};
 pub use raw::{RawBand, RawPrice, RawPriceRejection, RawUplifts};
 pub use settle::{SettleRejection, settle};
 pub use usage::{MICROS_PER_SECOND, Region, ServiceTier, TokenClass, Tokens, Usage};
-pub use worst_case::{CallBound, worst_case};
+pub use worst_case::{CallBound, output_rate, worst_case};

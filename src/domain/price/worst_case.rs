@@ -86,9 +86,8 @@ impl CallBound {
     }
 }
 
-/// What a call within this bound can cost at most.
-pub fn worst_case(bound: &CallBound, entry: &PriceEntry) -> Result<Usd, SettleRejection> {
-    let (input, output) = bound.highest(entry)?;
+/// What multiplies all of a call within this bound, in thousandths.
+fn uplifts(bound: &CallBound, entry: &PriceEntry) -> Result<[u32; 2], SettleRejection> {
     let fast = match (bound.fast, entry.uplifts.fast) {
         (false, _) => 1_000,
         (true, Some(factor)) => factor.thousandths(),
@@ -98,6 +97,24 @@ pub fn worst_case(bound: &CallBound, entry: &PriceEntry) -> Result<Usd, SettleRe
         Some(region) => entry.uplifts.region(region),
         None => entry.uplifts.highest_region(),
     };
+    Ok([fast, region.thousandths()])
+}
+
+/// What a million output tokens of a call within this bound can cost at most, in nano-dollars, rounded up:
+/// so much more is its worst case for each million that it may write beyond the bound's own.
+pub fn output_rate(bound: &CallBound, entry: &PriceEntry) -> Result<u64, SettleRejection> {
+    let (_, output) = bound.highest(entry)?;
+    let rate = output.ok_or(SettleRejection::Unpriced { what: "output tokens" })?;
+    let [fast, region] = uplifts(bound, entry)?.map(u128::from);
+    let nanos = u128::from(rate.nanos_per_million().unsigned_abs());
+    let product = nanos.checked_mul(fast * region).ok_or(SettleRejection::TooLarge)?;
+    u64::try_from(product.div_ceil(1_000_000)).map_err(|_| SettleRejection::TooLarge)
+}
+
+/// What a call within this bound can cost at most.
+pub fn worst_case(bound: &CallBound, entry: &PriceEntry) -> Result<Usd, SettleRejection> {
+    let (input, output) = bound.highest(entry)?;
+    let uplifts = uplifts(bound, entry)?;
     let units = &entry.units;
     let mut sum = Sum::default();
     if bound.micros > 0 {
@@ -119,6 +136,5 @@ pub fn worst_case(bound: &CallBound, entry: &PriceEntry) -> Result<Usd, SettleRe
             sum = sum.units(count, rate).ok_or(SettleRejection::TooLarge)?;
         }
     }
-    sum.round_up([fast, region.thousandths()])
-        .ok_or(SettleRejection::TooLarge)
+    sum.round_up(uplifts).ok_or(SettleRejection::TooLarge)
 }

@@ -109,6 +109,7 @@ impl Disk {
         let expire = |&hold| Op::Expire {
             hold,
             posting: posting_of_dead(hold),
+            detail: None,
         };
         let batch = Batch {
             epoch: id,

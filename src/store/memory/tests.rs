@@ -81,7 +81,7 @@ fn admit(n: u128) -> Op {
         hold: HoldId(Uuid::from_u128(n)),
         attribution: spend(),
         trust: Trust::Gateway,
-        bound: Usd::from_dollars(2),
+        bound: Usd::from_dollars(2).into(),
         lines: vec![line()],
         expires_at: at(1_000),
         blocks: false,

@@ -174,6 +174,7 @@ async fn bury_one(
                 .map(|(hold, _)| Op::Expire {
                     hold: *hold,
                     posting: posting_of_dead(*hold),
+                    detail: None,
                 })
                 .collect();
             let batch = Batch { epoch, seq, now, ops };

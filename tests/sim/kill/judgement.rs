@@ -87,7 +87,7 @@ impl<'a> Book<'a> {
             hold: HoldId(Uuid::from_u128(number)),
             attribution: attribution("agent"),
             trust: Trust::Gateway,
-            bound: Usd::from_dollars(dollars),
+            bound: Usd::from_dollars(dollars).into(),
             lines: lines.to_vec(),
             expires_at: self
                 .scene

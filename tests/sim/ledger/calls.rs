@@ -8,6 +8,7 @@ use std::time::Duration;
 use backstop::domain::agent::AgentStatus;
 use backstop::domain::id::{AgentId, ModelId, ReportId, TaskId};
 use backstop::domain::ledger::batch::{LedgerRejection, Refusal};
+use backstop::domain::ledger::bound::{Bound, TokenBound};
 use backstop::domain::ledger::posting::{Attribution, Basis, Trust};
 use backstop::domain::money::Usd;
 use backstop::ledger::{
@@ -50,7 +51,7 @@ pub(super) fn attribution(rng: &mut Rng) -> Attribution {
 impl Caller {
     /// One call: a hold, some work, and an end of one kind or another.
     pub(super) async fn call(self, mut rng: Rng) {
-        let bound = Usd::from_nanos(rng.range(1, MAX_BOUND));
+        let bound = any_bound(&mut rng);
         let trust = if rng.chance(80) { Trust::Gateway } else { Trust::Agent };
         let request = AdmitRequest {
             attribution: attribution(&mut rng),
@@ -63,10 +64,16 @@ impl Caller {
         let Some(hold) = self.admit(request, gives_up).await else {
             return;
         };
+        let granted = hold.bound;
+        if granted < bound.least() || granted > bound.most() {
+            self.model
+                .borrow_mut()
+                .violate(format!("{granted} was granted for {bound:?}"));
+        }
         self.model.borrow_mut().holds.insert(
             hold.id,
             KnownHold {
-                bound,
+                bound: granted,
                 heard: Heard::Admitted,
             },
         );
@@ -81,14 +88,19 @@ impl Caller {
             0..70 => {
                 // Now and then the provider charges above its bound.
                 let most = if rng.chance(5) {
-                    bound.nanos() * 2
+                    granted.nanos() * 2
                 } else {
-                    bound.nanos()
+                    granted.nanos()
                 };
-                self.capture(ledger, &hold, trust, Usd::from_nanos(rng.range(0, most)))
-                    .await;
+                let cost = Usd::from_nanos(rng.range(0, most));
+                if rng.chance(30) {
+                    self.capture_later(ledger, &hold, trust, cost);
+                } else {
+                    self.capture(ledger, &hold, trust, cost).await;
+                }
             }
-            70..85 => self.void(ledger, &hold).await,
+            70..80 => self.void(ledger, &hold).await,
+            80..85 => self.give_up(ledger, &hold).await,
             // Forgotten: it expires at its bound.
             _ => self.count("left"),
         }
@@ -99,7 +111,7 @@ impl Caller {
         let request = AdmitRequest {
             attribution: attribution(&mut rng),
             trust: Trust::Gateway,
-            bound: Usd::from_nanos(1),
+            bound: Usd::from_nanos(1).into(),
             ttl: None,
             wait: None,
         };
@@ -161,15 +173,7 @@ impl Caller {
 
     async fn capture(&self, ledger: &Ledger, hold: &AdmittedHold, trust: Trust, cost: Usd) {
         self.hear(hold, Heard::MaybeCaptured(cost));
-        let request = CaptureRequest {
-            hold: hold.id,
-            by: None,
-            cost,
-            trust,
-            occurred_at: None,
-            upstream_request: None,
-            detail: None,
-        };
+        let request = end_of(hold, trust, cost);
         let answer = ledger.capture(request).await;
         self.model.borrow_mut().note(&format!("{answer:?}"));
         match answer {
@@ -182,6 +186,41 @@ impl Caller {
                 self.model
                     .borrow_mut()
                     .violate(format!("a capture of {} was rejected: {why}", hold.id));
+            }
+        }
+    }
+
+    /// A capture that nobody waits for.
+    fn capture_later(&self, ledger: &Ledger, hold: &AdmittedHold, trust: Trust, cost: Usd) {
+        let request = end_of(hold, trust, cost);
+        match ledger.capture_later(request) {
+            Ok(()) => {
+                self.hear(hold, Heard::Later(cost, ledger.epoch()));
+                self.count("captured later");
+            }
+            Err(LedgerFailure::Unavailable(_)) => self.count("capture unavailable"),
+            Err(LedgerFailure::Rejected(why)) => {
+                self.model
+                    .borrow_mut()
+                    .violate(format!("a capture of {} was rejected: {why}", hold.id));
+            }
+        }
+    }
+
+    async fn give_up(&self, ledger: &Ledger, hold: &AdmittedHold) {
+        self.hear(hold, Heard::MaybeUnresolved);
+        let answer = ledger.unresolve(hold.id, "given up").await;
+        self.model.borrow_mut().note(&format!("{answer:?}"));
+        match answer {
+            Ok(_) => {
+                self.hear(hold, Heard::Admitted);
+                self.count("given up");
+            }
+            Err(LedgerFailure::Unavailable(_)) => self.count("giving up unavailable"),
+            Err(LedgerFailure::Rejected(why)) => {
+                self.model
+                    .borrow_mut()
+                    .violate(format!("giving {} up was rejected: {why}", hold.id));
             }
         }
     }
@@ -272,6 +311,35 @@ impl Caller {
     fn count(&self, what: &'static str) {
         self.model.borrow_mut().counts.add(what);
     }
+}
+
+fn end_of(hold: &AdmittedHold, trust: Trust, cost: Usd) -> CaptureRequest {
+    CaptureRequest {
+        hold: hold.id,
+        by: None,
+        cost,
+        trust,
+        occurred_at: None,
+        upstream_request: None,
+        detail: None,
+    }
+}
+
+/// An amount, or now and then one that follows what is left.
+fn any_bound(rng: &mut Rng) -> Bound {
+    let most = rng.range(1, MAX_BOUND);
+    if rng.chance(70) {
+        return Usd::from_nanos(most).into();
+    }
+    let per_unit = rng.below(3) + 1;
+    let base = rng.range(0, most - 1);
+    let wanted = u64::try_from(most - base).unwrap() / per_unit;
+    Bound::Tokens(TokenBound {
+        base: Usd::from_nanos(base),
+        nanos_per_million: per_unit * 1_000_000,
+        wanted,
+        least: rng.below(wanted + 1) / 4,
+    })
 }
 
 /// A report whose body follows from its id, but for a few that say something else.

@@ -14,7 +14,8 @@ use backstop::domain::containment::image::BeforeImage;
 use backstop::domain::containment::memory::Note;
 use backstop::domain::containment::state::{Containment, Step};
 use backstop::domain::id::{AgentId, ContainmentId, EpochId, HoldId, KeyId, ReviewId};
-use backstop::domain::ledger::batch::{Batch, LedgerRules, Op, Outcome};
+use backstop::domain::ledger::batch::{Admit, Batch, LedgerRules, Op, Outcome};
+use backstop::domain::ledger::bound::Bound;
 use backstop::domain::ledger::hold::Hold;
 use backstop::domain::ledger::line::{Line, LineKey};
 use backstop::domain::ledger::posting::Posting;
@@ -155,7 +156,10 @@ impl Faulty {
                 posting: Some(capture.posting),
                 overage: Usd::ZERO,
             }),
-            (Lie::NeverAdmits, Op::Admit(_)) => Some(Outcome::Wait { short: Vec::new() }),
+            (Lie::NeverAdmits, Op::Admit(_)) => Some(Outcome::Wait {
+                bound: Usd::ZERO,
+                short: Vec::new(),
+            }),
             (Lie::PostsTwice, Op::Report(report)) => {
                 let suffix = report.posting.to_string();
                 report.report = format!("{}/{}", report.report, &suffix[24..]).parse().unwrap();
@@ -169,8 +173,14 @@ impl Faulty {
                 admit.attribution.agent = AgentId::new("nobody").unwrap();
                 None
             }
-            (Lie::HoldsLess, Op::Admit(admit)) => {
-                admit.bound = admit.bound.percent(50);
+            (
+                Lie::HoldsLess,
+                Op::Admit(Admit {
+                    bound: Bound::Fixed(bound),
+                    ..
+                }),
+            ) => {
+                *bound = bound.percent(50);
                 None
             }
             _ => return None,
@@ -185,14 +195,34 @@ impl Faulty {
         let mut frozen = self.inner.agents().await?;
         frozen.retain(|agent| !agent.status.admits());
         let frozen: Vec<AgentId> = frozen.into_iter().map(|agent| agent.id).collect();
+        let asked: Vec<Option<Usd>> = batch.ops.iter().map(asked).collect();
         let lies: Vec<Option<Outcome>> = batch.ops.iter_mut().map(|op| self.lie(op, &frozen)).collect();
         let mut told = lies.iter();
         batch.ops.retain(|_| told.next().is_some_and(Option::is_none));
         let mut outcomes = self.inner.commit(&batch, rules).await?.into_iter();
         Ok(lies
             .into_iter()
-            .filter_map(|lie| lie.or_else(|| outcomes.next()))
+            .zip(asked)
+            .filter_map(|(lie, asked)| {
+                let mut outcome = lie.or_else(|| outcomes.next())?;
+                // Whatever it did, it says that it did what was asked.
+                if let (Outcome::Admitted { bound, .. }, Some(asked)) = (&mut outcome, asked) {
+                    *bound = asked;
+                }
+                Some(outcome)
+            })
             .collect())
+    }
+}
+
+/// The bound that a hold asks for, if it is an amount.
+fn asked(op: &Op) -> Option<Usd> {
+    match op {
+        Op::Admit(Admit {
+            bound: Bound::Fixed(bound),
+            ..
+        }) => Some(*bound),
+        _ => None,
     }
 }
 

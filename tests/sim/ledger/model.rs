@@ -27,6 +27,9 @@ pub(super) enum Heard {
     /// The end was asked for and not acknowledged: it may have happened.
     MaybeCaptured(Usd),
     MaybeVoided,
+    MaybeUnresolved,
+    /// Handed over to an epoch without waiting: written, unless that epoch crashed.
+    Later(Usd, EpochId),
     Captured(Usd),
     Voided,
     /// It had expired, or had been ended, when it was to be voided.
@@ -147,6 +150,14 @@ impl Model {
             }
         }
         let states: HashMap<HoldId, HoldState> = view.holds.iter().map(|hold| (hold.id, hold.state)).collect();
+        for hold in &view.holds {
+            if let Some(known) = self.holds.get(&hold.id).filter(|known| known.bound != hold.bound) {
+                broken.push(format!(
+                    "L3: hold {} was granted at {} and holds {}",
+                    hold.id, known.bound, hold.bound
+                ));
+            }
+        }
         let net = net_by_hold(&view.postings);
         for (id, known) in &self.holds {
             let net = net.get(id).copied().unwrap_or(Usd::ZERO);
@@ -161,6 +172,7 @@ impl Model {
                 (Heard::MaybeCaptured(cost), Some(HoldState::Captured | HoldState::Unresolved)) if net == cost => {
                     Ok(())
                 }
+                (Heard::Later(cost, _), Some(HoldState::Captured | HoldState::Unresolved)) if net == cost => Ok(()),
                 (Heard::MaybeVoided, Some(HoldState::Voided)) if net.is_zero() => Ok(()),
                 _ => Err("ended in a way that nobody asked for"),
             };
@@ -193,11 +205,24 @@ impl Model {
     /// are charged at their bounds.
     pub(super) fn check_end(&mut self, view: &AuditView) {
         let mut broken = Vec::new();
+        let net = net_by_hold(&view.postings);
         for hold in &view.holds {
             if hold.state == HoldState::Open {
                 broken.push(format!("L3: hold {} of epoch {} is open for ever", hold.id, hold.epoch));
             }
             let known = self.holds.get(&hold.id);
+            if let Some(KnownHold {
+                heard: Heard::Later(cost, epoch),
+                ..
+            }) = known
+                && !self.crashed.contains(epoch)
+                && net.get(&hold.id) != Some(cost)
+            {
+                broken.push(format!(
+                    "L3: the capture of hold {} at {cost} was handed over to epoch {epoch} and is lost",
+                    hold.id
+                ));
+            }
             let is_left = known.is_some_and(|known| known.heard == Heard::Admitted);
             if is_left && hold.state != HoldState::Unresolved {
                 let crashed = self.crashed.contains(&hold.epoch);

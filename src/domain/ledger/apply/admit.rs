@@ -1,8 +1,8 @@
 //! Admission: all lines of a hold, or none.
 
-use super::book::{At, Book, Decided, check_amount};
+use super::book::{At, Book, Decided};
 use crate::domain::agent::AgentStatus;
-use crate::domain::ledger::batch::{Admit, LedgerRejection, Outcome, Refusal};
+use crate::domain::ledger::batch::{Admit, LedgerRejection, Outcome, Refusal, ShortLine};
 use crate::domain::ledger::hold::{Hold, HoldState};
 use crate::domain::ledger::line::{Line, LineKey};
 use crate::domain::money::Usd;
@@ -12,7 +12,7 @@ impl Book<'_> {
         if let Some(hold) = self.hold(admit.hold) {
             return self.admit_again(admit, hold);
         }
-        check_amount(admit.bound)?;
+        admit.bound.check()?;
         // The status is read inside the commit, so a freeze binds the next hold of every process.
         match self.snapshot.agents.get(&admit.attribution.agent) {
             Some(AgentStatus::Contained | AgentStatus::Restoring) => {
@@ -28,17 +28,25 @@ impl Book<'_> {
         if let Some(refusal) = self.refuse(admit, &places) {
             return Ok(Outcome::Refused(refusal));
         }
-        let short = self.short(admit.bound, &places);
+        let bound = admit.bound.within(self.left(&places));
+        let short = self.short(bound, &places);
         if !short.is_empty() {
-            return Ok(self.wait(admit, &short));
+            return Ok(self.wait(admit, bound, &short));
         }
-        if !self.takes(&places, admit.bound) {
+        if !self.takes(&places, bound) {
             return Err(LedgerRejection::Absurd);
         }
-        Ok(self.place(admit, &places))
+        Ok(self.place(admit, bound, &places))
     }
 
-    /// The answer to a hold that is there already.
+    /// What the lines have left if everything held comes back: the least over those that set a limit.
+    fn left(&self, places: &[At]) -> Option<Usd> {
+        let lines = places.iter().map(|&at| self.line(at));
+        let limiting = lines.filter(|line| !line.is_lifted(self.now));
+        limiting.map(|line| line.limit().saturating_sub(line.posted)).min()
+    }
+
+    /// The answer to a hold that is there already: as it was granted, whatever is left now.
     fn admit_again(&self, admit: &Admit, hold: &Hold) -> Decided<Outcome> {
         if hold.attribution.agent != admit.attribution.agent {
             return Err(LedgerRejection::ForeignHold);
@@ -48,6 +56,7 @@ impl Book<'_> {
         }
         let places = self.lines_of(hold.id)?;
         Ok(Outcome::Admitted {
+            bound: hold.bound,
             remaining: self.remaining(&places),
         })
     }
@@ -58,7 +67,7 @@ impl Book<'_> {
         let mut named: Option<(LineKey, Refusal)> = None;
         for &at in places {
             let line = self.line(at);
-            if line.is_lifted(self.now) || fits(line, admit.bound, Usd::ZERO) {
+            if line.is_lifted(self.now) || fits(line, admit.bound.least(), Usd::ZERO) {
                 continue;
             }
             if named.as_ref().is_none_or(|(key, _)| line.key < *key) {
@@ -87,23 +96,32 @@ impl Book<'_> {
         short
     }
 
-    fn wait(&mut self, admit: &Admit, short: &[At]) -> Outcome {
+    fn wait(&mut self, admit: &Admit, bound: Usd, short: &[At]) -> Outcome {
         if admit.blocks {
             for &at in short {
                 self.slot(at).blocked = true;
             }
         }
-        let mut short: Vec<LineKey> = short.iter().map(|&at| self.line(at).key.clone()).collect();
-        short.sort_unstable();
-        Outcome::Wait { short }
+        let read = |&at: &At| {
+            let line = self.line(at);
+            ShortLine {
+                line: line.key.clone(),
+                limit: line.limit(),
+                posted: line.posted,
+                held: line.held,
+            }
+        };
+        let mut short: Vec<ShortLine> = short.iter().map(read).collect();
+        short.sort_unstable_by(|a, b| a.line.cmp(&b.line));
+        Outcome::Wait { bound, short }
     }
 
-    fn place(&mut self, admit: &Admit, places: &[At]) -> Outcome {
+    fn place(&mut self, admit: &Admit, bound: Usd, places: &[At]) -> Outcome {
         for &at in places {
             if self.line(at).is_lifted(self.now) {
-                self.change(at, Usd::ZERO, |line| line.held = line.held.saturating_add(admit.bound));
+                self.change(at, Usd::ZERO, |line| line.held = line.held.saturating_add(bound));
             } else {
-                self.hold_on(at, admit.bound);
+                self.hold_on(at, bound);
             }
         }
         let hold = Hold {
@@ -111,7 +129,7 @@ impl Book<'_> {
             epoch: self.epoch,
             attribution: admit.attribution.clone(),
             trust: admit.trust,
-            bound: admit.bound,
+            bound,
             lines: places.iter().map(|&at| self.line(at).key.clone()).collect(),
             state: HoldState::Open,
             opened_at: self.now,
@@ -120,6 +138,7 @@ impl Book<'_> {
         };
         self.delta.holds.insert(hold.id, hold);
         Outcome::Admitted {
+            bound,
             remaining: self.remaining(places),
         }
     }

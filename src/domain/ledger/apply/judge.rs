@@ -56,20 +56,15 @@ impl Book<'_> {
     /// Judges a line that refused a call for good: a line that is full for a call as small as this one
     /// is as good as spent. What is unresolved refuses calls but contains nobody (L3).
     pub(super) fn judge_refusal(&mut self, at: At, admit: &Admit) {
-        let agent = &admit.attribution.agent;
+        let (agent, bound) = (&admit.attribution.agent, admit.bound.least());
         self.judge(at, Some(agent), admit.trust, Origin::Spend);
         let line = self.line(at);
         let wide = |usd: Usd| i128::from(usd.nanos());
         let limit = line.limit();
-        let spent = wide(line.settled()) + wide(admit.bound) > wide(limit);
-        let small = limit.is_zero() || admit.bound <= limit.percent(self.rules.breach_bound_percent);
+        let spent = wide(line.settled()) + wide(bound) > wide(limit);
+        let small = limit.is_zero() || bound <= limit.percent(self.rules.breach_bound_percent);
         if spent && small && line.breached != Some(line.revision) && !self.is_late(at, Origin::Spend) {
-            self.breach(
-                at,
-                Some(agent),
-                admit.trust,
-                TriggerCause::RefusedForGood { bound: admit.bound },
-            );
+            self.breach(at, Some(agent), admit.trust, TriggerCause::RefusedForGood { bound });
         }
     }
 

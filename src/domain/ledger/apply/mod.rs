@@ -9,6 +9,11 @@
 //! posted + bound > limit no release can make room, and the hold is *refused for good*; where only
 //! what is held is in the way, it *waits*. Unresolved spend is posted, so it refuses.
 //!
+//! A bound that follows what is left is reckoned here, from the lines as this commit finds them: the
+//! least of limit - posted over its lines, where a lifted one sets no limit. Whether it is refused for
+//! good, and whether that is a breach, is judged on the least it could be; and where that fits, a
+//! sixteenth of what is left does too, so a hold that waits waits for held money alone.
+//!
 //! # Overage (L2)
 //! `overage` is what stands past the limit now, max(0, posted + held - limit), plus what captures and
 //! corrections posted past their bounds while the limit still had room for it. Every dollar counts once:
@@ -67,10 +72,10 @@ impl Book<'_> {
             Op::Admit(admit) => self.admit(admit),
             Op::Capture(capture) => self.capture(capture),
             Op::Void { hold } => self.void(*hold),
-            Op::Expire { hold, posting } => self.expire(*hold, *posting),
+            Op::Expire { hold, posting, detail } => self.expire(*hold, *posting, detail.as_ref()),
             Op::Report(report) => self.report(report),
             Op::Resolve(resolve) => self.resolve(resolve),
-            Op::SetRule { budget, rule } => self.set_rule(budget, rule),
+            Op::SetRule { budget, rule, after } => self.set_rule(budget, rule, after.as_ref()),
             Op::Override {
                 line,
                 raise,

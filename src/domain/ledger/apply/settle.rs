@@ -94,8 +94,8 @@ impl Book<'_> {
         }
     }
 
-    /// Expiry charges: the bound moves from held to posted, so it makes no room.
-    pub(super) fn expire(&mut self, hold: HoldId, id: PostingId) -> Decided<Outcome> {
+    /// Expiry charges, and so does giving up: the bound moves from held to posted, so it makes no room.
+    pub(super) fn expire(&mut self, hold: HoldId, id: PostingId, detail: Option<&String>) -> Decided<Outcome> {
         let hold = self.hold(hold).ok_or(LedgerRejection::UnknownHold)?.clone();
         match hold.state {
             HoldState::Open => {}
@@ -121,7 +121,7 @@ impl Book<'_> {
             corrects: None,
             upstream_request: None,
             epoch: self.epoch,
-            detail: None,
+            detail: detail.cloned(),
         };
         self.release(&places, hold.bound, |book, at| Ending {
             amounts: book.settled(at, &posting, posting.amount, posting.occurred_at),

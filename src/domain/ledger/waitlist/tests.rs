@@ -94,7 +94,7 @@ impl World {
         let lines: Vec<LineIx> = lines.iter().map(|&line| LineIx(line)).collect();
         let deadline = self.now + Duration::from_secs(60);
         self.list
-            .push(Usd::from_nanos(bound), lines.clone(), deadline, (bound, lines))
+            .push(Usd::from_nanos(bound).into(), lines.clone(), deadline, (bound, lines))
             .ok()
     }
 
@@ -190,7 +190,7 @@ fn a_wait_of_nothing_is_tried_once() {
     let lines = vec![LineIx(0)];
     let ticket = world
         .list
-        .push(Usd::from_nanos(4), lines.clone(), world.now, (4, lines.clone()))
+        .push(Usd::from_nanos(4).into(), lines.clone(), world.now, (4, lines.clone()))
         .expect("the list has room");
     assert_eq!(world.list.overdue(world.now), []);
     assert_eq!(world.commit(None, true, 8), [ticket]);
@@ -198,7 +198,7 @@ fn a_wait_of_nothing_is_tried_once() {
     // There is no room: one look, and the wait is over.
     let late = world
         .list
-        .push(Usd::from_nanos(8), lines.clone(), world.now, (8, lines.clone()))
+        .push(Usd::from_nanos(8).into(), lines.clone(), world.now, (8, lines.clone()))
         .expect("the list has room");
     assert_eq!(world.commit(None, false, 8), []);
     assert_eq!(world.list.overdue(world.now), [(8, lines)]);
@@ -249,6 +249,45 @@ fn two_lines_that_are_short_in_turns_starve_nobody() {
         false
     });
     assert!(admitted_at.is_some_and(|turn| turn < 40), "{admitted_at:?}");
+}
+
+/// What was short of a large bound goes with a smaller one, once less is left.
+#[test]
+fn a_bound_is_reckoned_again_at_every_look() {
+    use crate::domain::ledger::bound::TokenBound;
+    let mut world = World::new(&[1_600], 8);
+    world.store.admit(1_550, &[LineIx(0)]);
+    let call = TokenBound {
+        base: Usd::ZERO,
+        nanos_per_million: 1_000_000,
+        wanted: 4_096,
+        least: 10,
+    };
+    let over = Duration::from_secs(60);
+    let lines = vec![LineIx(0)];
+    let ticket = world.list.push(call.into(), lines.clone(), over, (10, lines)).unwrap();
+    assert_eq!(world.commit(None, false, 8), [], "a sixteenth of 1,600 is not free");
+    world.store.release(0, 1_550);
+    assert_eq!(world.commit(None, false, 8), [ticket]);
+}
+
+/// Those that are chosen together are reckoned with what they are likely to be granted, and fill the line.
+#[test]
+fn sixteen_that_share_what_is_left_go_together() {
+    use crate::domain::ledger::bound::TokenBound;
+    let mut world = World::new(&[1_600], 8);
+    let call = TokenBound {
+        base: Usd::ZERO,
+        nanos_per_million: 1_000_000,
+        wanted: 4_096,
+        least: 10,
+    };
+    let over = Duration::from_secs(60);
+    for _ in 0..40 {
+        let lines = vec![LineIx(0)];
+        world.list.push(call.into(), lines.clone(), over, (100, lines)).unwrap();
+    }
+    assert_eq!(world.commit(None, false, 512).len(), 16);
 }
 
 proptest! {

@@ -147,7 +147,7 @@ fn amounts_that_are_none_are_turned_away_at_the_door() {
         (MAX_POSTING.saturating_add(usd(1)), LedgerRejection::Absurd),
     ] {
         let mut request = wants(1);
-        request.bound = bound;
+        request.bound = bound.into();
         let ledger = bench.ledger.clone();
         let answer = lab.exec.block_on(async move { ledger.admit(request).await });
         assert_eq!(answer, Err(AdmitRejection::Invalid(why)));

@@ -7,17 +7,18 @@ fn l2_a_hold_is_admitted_up_to_the_limit_and_not_past_it() {
     let lines = std::slice::from_ref(&day);
     assert_eq!(
         ledger.one(0, Op::Admit(admit(1, 6, lines))),
-        Outcome::Admitted { remaining: usd(4) }
-    );
-    assert_eq!(
-        ledger.one(0, Op::Admit(admit(2, 5, lines))),
-        Outcome::Wait {
-            short: vec![day.key.clone()]
+        Outcome::Admitted {
+            bound: usd(6),
+            remaining: usd(4)
         }
     );
+    assert_eq!(ledger.one(0, Op::Admit(admit(2, 5, lines))), waits(5, &day, (10, 0, 6)));
     assert_eq!(
         ledger.one(0, Op::Admit(admit(3, 4, lines))),
-        Outcome::Admitted { remaining: usd(0) }
+        Outcome::Admitted {
+            bound: usd(4),
+            remaining: usd(0)
+        }
     );
     assert_eq!(ledger.sums(&day), (0, 10, 0, 0));
     assert!(!ledger.holds.contains_key(&hold_id(2)));
@@ -31,9 +32,7 @@ fn l2_all_lines_or_none() {
     ledger.run(0, vec![Op::Admit(admit(1, 3, &both))]);
     assert_eq!(
         ledger.one(0, Op::Admit(admit(2, 3, &both))),
-        Outcome::Wait {
-            short: vec![tight.key.clone()]
-        }
+        waits(3, &tight, (5, 0, 3))
     );
     assert_eq!(ledger.sums(&wide), (0, 3, 0, 0));
     assert_eq!(ledger.sums(&tight), (0, 3, 0, 0));
@@ -162,12 +161,7 @@ fn a_waiter_that_blocks_keeps_its_short_lines_from_those_behind_it() {
     let outcomes = ledger.clone().run(0, behind(false));
     assert!(admitted(&outcomes[1]), "it overtakes");
     let outcomes = ledger.run(0, behind(true));
-    assert_eq!(
-        outcomes[1],
-        Outcome::Wait {
-            short: vec![tight.key.clone()]
-        }
-    );
+    assert_eq!(outcomes[1], waits(1, &tight, (10, 0, 6)));
     assert!(admitted(&outcomes[2]), "a line that was not short stays open");
     // The block lasts for the batch; and who fits does not block.
     assert!(admitted(

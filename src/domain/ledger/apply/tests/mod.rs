@@ -1,6 +1,7 @@
 //! The rules under test: a ledger of plain rows that does what a store does, audited after every batch.
 
 mod admission;
+mod bounds;
 mod prop;
 mod reports;
 mod rolling;
@@ -19,8 +20,9 @@ use crate::domain::id::{AgentId, BudgetId, EpochId, HoldId, PostingId, ReportId,
 use crate::domain::ledger::auditor::{AuditParts, audit};
 use crate::domain::ledger::batch::{
     Admit, Batch, Capture, Delta, LedgerRules, NewTrigger, Op, Outcome, Report, ReportKey, Resolve, ResolveTarget,
-    Snapshot, TriggerCause,
+    ShortLine, Snapshot, TriggerCause,
 };
+use crate::domain::ledger::bound::{Bound, TokenBound};
 use crate::domain::ledger::hold::Hold;
 use crate::domain::ledger::line::{Line, LineKey, LineRule, LineSpec, Response, Scope};
 use crate::domain::ledger::posting::{Attribution, Basis, Entry, Posting, PostingKind, Trust};
@@ -100,7 +102,7 @@ pub(super) fn admit(hold: u128, bound: i64, lines: &[LineSpec]) -> Admit {
         hold: hold_id(hold),
         attribution: spend_of("a"),
         trust: Trust::Gateway,
-        bound: usd(bound),
+        bound: usd(bound).into(),
         lines: lines.to_vec(),
         expires_at: at(600),
         blocks: false,
@@ -123,6 +125,7 @@ pub(super) fn expire(hold: u128) -> Op {
     Op::Expire {
         hold: hold_id(hold),
         posting: posting_id(hold),
+        detail: None,
     }
 }
 
@@ -153,6 +156,19 @@ pub(super) fn resolve(hold: u128, cost: i64) -> Resolve {
         cost: usd(cost),
         trust: Trust::Operator,
         detail: None,
+    }
+}
+
+/// The answer to a hold of so many dollars that waits for this line, with (limit, posted, held).
+pub(super) fn waits(bound: i64, short: &LineSpec, (limit, posted, held): (i64, i64, i64)) -> Outcome {
+    Outcome::Wait {
+        bound: usd(bound),
+        short: vec![ShortLine {
+            line: short.key.clone(),
+            limit: usd(limit),
+            posted: usd(posted),
+            held: usd(held),
+        }],
     }
 }
 

@@ -19,6 +19,8 @@ enum Step {
         trust: Trust,
         other: bool,
         blocks: bool,
+        /// It follows what is left, down to this floor.
+        floor: Option<u64>,
     },
     Capture {
         hold: u128,
@@ -79,8 +81,8 @@ fn any_step() -> impl Strategy<Value = Step> {
     let hold = || 0..HOLDS;
     let request = || option::weighted(0.3, 0_u8..4);
     prop_oneof![
-        8 => (hold(), 0_i64..8, 0_usize..16, any_trust(), any::<bool>(), any::<bool>())
-            .prop_map(|(hold, bound, lines, trust, other, blocks)| Step::Admit { hold, bound, lines, trust, other, blocks }),
+        8 => (hold(), 0_i64..8, 0_usize..16, any_trust(), any::<bool>(), any::<bool>(), option::weighted(0.4, 0_u64..5))
+            .prop_map(|(hold, bound, lines, trust, other, blocks, floor)| Step::Admit { hold, bound, lines, trust, other, blocks, floor }),
         6 => (hold(), -1_i64..12, any_trust(), request(), -5_i64..200)
             .prop_map(|(hold, cost, trust, request, ago)| Step::Capture { hold, cost, trust, request, ago }),
         2 => hold().prop_map(Step::Void),
@@ -109,7 +111,9 @@ fn op_of(step: &Step, second: i64, fresh: &mut u128) -> Op {
             trust,
             other,
             blocks,
+            floor,
         } => Op::Admit(Admit {
+            bound: floor.map_or(usd(*bound).into(), |floor| up_to(*bound, floor)),
             trust: *trust,
             attribution: spend_of(if *other { "b" } else { "a" }),
             expires_at: at(second + 30),
@@ -133,6 +137,7 @@ fn op_of(step: &Step, second: i64, fresh: &mut u128) -> Op {
         Step::Expire(hold) => Op::Expire {
             hold: hold_id(*hold),
             posting,
+            detail: None,
         },
         Step::Resolve { hold, cost } => Op::Resolve(Resolve {
             posting,
@@ -163,6 +168,7 @@ fn op_of(step: &Step, second: i64, fresh: &mut u128) -> Op {
             Op::SetRule {
                 budget: spec.key.budget,
                 rule,
+                after: None,
             }
         }
         Step::Override { line, raise, lift } => Op::Override {
@@ -182,6 +188,12 @@ fn any_play() -> impl Strategy<Value = Vec<(i64, Vec<Step>)>> {
         (prop_oneof![4 => 0_i64..20, 1 => 0_i64..200], vec(any_step(), 1..6)),
         1..25,
     )
+}
+
+/// A dollar, and a dollar for each of the other units, of which `floor` are left in any case.
+fn up_to(bound: i64, floor: u64) -> Bound {
+    let wanted = u64::try_from(bound - 1).unwrap_or(0);
+    super::bounds::units(1.min(bound), wanted, floor)
 }
 
 fn took_effect(outcome: &Outcome) -> bool {
@@ -291,12 +303,14 @@ proptest! {
     fn a_fitting_waiter_is_admitted_once_holds_settle(
         bounds in vec((0_i64..8, 1_usize..16), 1..20),
         bound in 0_i64..12,
+        floor in option::of(0_u64..12),
         mask in 1_usize..16,
     ) {
         let mut ledger = Ledger::default();
         let admits = (0..).zip(&bounds).map(|(n, &(bound, lines))| Op::Admit(admit(n, bound, &some_lines(lines, false))));
         ledger.run(0, admits.collect());
-        let waiter = Op::Admit(admit(99, bound, &some_lines(mask, false)));
+        let bound = floor.map_or(usd(bound).into(), |floor| up_to(bound, floor));
+        let waiter = Op::Admit(Admit { bound, ..admit(99, 0, &some_lines(mask, false)) });
         let first = ledger.one(0, waiter.clone());
         let voids = ledger.holds.values().filter(|hold| hold.id != hold_id(99)).map(|hold| Op::Void { hold: hold.id }).collect();
         ledger.run(1, voids);

@@ -1,0 +1,206 @@
+//! The routes that are known, and how each is metered.
+
+use super::rejection::CallRejection;
+
+/// Whose forms a provider speaks: paths, errors, usage. Many speak OpenAI's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Api {
+    Openai,
+    Anthropic,
+}
+
+impl Api {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Openai => "openai",
+            Self::Anthropic => "anthropic",
+        }
+    }
+}
+
+/// What a route costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Metering {
+    /// Its cost is bounded before and metered after.
+    Metered,
+    /// The provider does not charge for it, says its documentation.
+    Free,
+}
+
+/// A route of a provider that is understood here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Route {
+    ChatCompletions,
+    Completions,
+    Responses,
+    Embeddings,
+    Transcriptions,
+    Translations,
+    Speech,
+    ImageGenerations,
+    ImageEdits,
+    ImageVariations,
+    Moderations,
+    OpenaiModels,
+    Messages,
+    CountTokens,
+    AnthropicModels,
+}
+
+/// Method, path below the upstream, route. A path that ends in `*` takes one more segment.
+const ROUTES: &[(Api, &str, &str, Route)] = &[
+    (Api::Openai, "POST", "/v1/chat/completions", Route::ChatCompletions),
+    (Api::Openai, "POST", "/v1/completions", Route::Completions),
+    (Api::Openai, "POST", "/v1/responses", Route::Responses),
+    (Api::Openai, "POST", "/v1/embeddings", Route::Embeddings),
+    (Api::Openai, "POST", "/v1/audio/transcriptions", Route::Transcriptions),
+    (Api::Openai, "POST", "/v1/audio/translations", Route::Translations),
+    (Api::Openai, "POST", "/v1/audio/speech", Route::Speech),
+    (Api::Openai, "POST", "/v1/images/generations", Route::ImageGenerations),
+    (Api::Openai, "POST", "/v1/images/edits", Route::ImageEdits),
+    (Api::Openai, "POST", "/v1/images/variations", Route::ImageVariations),
+    (Api::Openai, "POST", "/v1/moderations", Route::Moderations),
+    (Api::Openai, "GET", "/v1/models", Route::OpenaiModels),
+    (Api::Openai, "GET", "/v1/models/*", Route::OpenaiModels),
+    (Api::Anthropic, "POST", "/v1/messages", Route::Messages),
+    (Api::Anthropic, "POST", "/v1/messages/count_tokens", Route::CountTokens),
+    (Api::Anthropic, "GET", "/v1/models", Route::AnthropicModels),
+    (Api::Anthropic, "GET", "/v1/models/*", Route::AnthropicModels),
+];
+
+/// Longest path that is looked at.
+const MAX_PATH: usize = 1024;
+
+impl Route {
+    /// The route that a provider would see, if it is one that we know. The path starts with `/`, is
+    /// below the upstream's base and has no query.
+    pub fn find(api: Api, method: &str, path: &str) -> Result<Self, CallRejection> {
+        if !is_plain(path) {
+            return Err(CallRejection::AmbiguousPath);
+        }
+        let of_api = ROUTES.iter().filter(|row| row.0 == api);
+        let matches = |pattern: &str| match pattern.strip_suffix('*') {
+            Some(stem) => path
+                .strip_prefix(stem)
+                .is_some_and(|rest| !rest.is_empty() && !rest.contains('/')),
+            None => path == pattern,
+        };
+        of_api
+            .filter(|row| row.1 == method && matches(row.2))
+            .map(|row| row.3)
+            .next()
+            .ok_or_else(|| CallRejection::RouteNotMetered {
+                method: method.chars().take(16).collect(),
+                path: path.chars().take(128).collect(),
+            })
+    }
+
+    pub const fn metering(self) -> Metering {
+        match self {
+            Self::Moderations | Self::OpenaiModels | Self::CountTokens | Self::AnthropicModels => Metering::Free,
+            _ => Metering::Metered,
+        }
+    }
+
+    pub const fn api(self) -> Api {
+        match self {
+            Self::Messages | Self::CountTokens | Self::AnthropicModels => Api::Anthropic,
+            _ => Api::Openai,
+        }
+    }
+
+    /// Whether its body is a form with files instead of JSON.
+    pub const fn takes_form(self) -> bool {
+        matches!(
+            self,
+            Self::Transcriptions | Self::Translations | Self::ImageEdits | Self::ImageVariations
+        )
+    }
+
+    /// Whether config can name a route so.
+    pub fn is_name(text: &str) -> bool {
+        ROUTES.iter().any(|row| row.3.name() == text)
+    }
+
+    /// As config names it, in `free_fields = ["chat/completions:field"]`, and metrics label it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ChatCompletions => "chat/completions",
+            Self::Completions => "completions",
+            Self::Responses => "responses",
+            Self::Embeddings => "embeddings",
+            Self::Transcriptions => "audio/transcriptions",
+            Self::Translations => "audio/translations",
+            Self::Speech => "audio/speech",
+            Self::ImageGenerations => "images/generations",
+            Self::ImageEdits => "images/edits",
+            Self::ImageVariations => "images/variations",
+            Self::Moderations => "moderations",
+            Self::OpenaiModels | Self::AnthropicModels => "models",
+            Self::Messages => "messages",
+            Self::CountTokens => "messages/count_tokens",
+        }
+    }
+}
+
+/// Whether every server reads this path alike: no escapes, no empty or dotted segments, no parameters.
+pub fn is_plain(path: &str) -> bool {
+    path.len() <= MAX_PATH
+        && path.starts_with('/')
+        && path
+            .split('/')
+            .skip(1)
+            .all(|segment| !segment.is_empty() && segment != "." && segment != "..")
+        && path
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"/-_.:@".contains(&byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_listed_routes_are_known() {
+        assert_eq!(
+            Route::find(Api::Openai, "POST", "/v1/chat/completions"),
+            Ok(Route::ChatCompletions)
+        );
+        assert_eq!(
+            Route::find(Api::Openai, "GET", "/v1/models/gpt-5.4"),
+            Ok(Route::OpenaiModels)
+        );
+        assert_eq!(Route::find(Api::Anthropic, "POST", "/v1/messages"), Ok(Route::Messages));
+        for (api, method, path) in [
+            (Api::Anthropic, "POST", "/v1/chat/completions"),
+            (Api::Openai, "GET", "/v1/chat/completions"),
+            (Api::Openai, "POST", "/v1/batches"),
+            (Api::Openai, "POST", "/v1/realtime/sessions"),
+            (Api::Anthropic, "POST", "/v1/messages/batches"),
+            (Api::Openai, "GET", "/v1/models/a/b"),
+            (Api::Openai, "GET", "/v1/models/"),
+        ] {
+            assert!(Route::find(api, method, path).is_err(), "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn a_path_that_two_servers_could_read_differently_is_ambiguous() {
+        for path in [
+            "/v1//chat/completions",
+            "/v1/./chat/completions",
+            "/v1/x/../chat/completions",
+            "/v1/chat%2fcompletions",
+            "/v1/chat/completions/",
+            "/v1/chat/completions;a=b",
+            "v1/chat/completions",
+            "/v1/chat\\completions",
+        ] {
+            assert_eq!(
+                Route::find(Api::Openai, "POST", path),
+                Err(CallRejection::AmbiguousPath),
+                "{path}"
+            );
+        }
+    }
+}

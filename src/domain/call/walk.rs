@@ -1,0 +1,423 @@
+//! Walks a request along its field list: refuses by name what is not in it, and gathers what bears on
+//! the cost.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value};
+
+use super::rejection::CallRejection;
+use super::route::Route;
+use super::rules::CallRules;
+use super::schema::{Effect, Field, Kind, Kinds, NameAt, Rule};
+use crate::domain::money::Usd;
+
+/// What a walk found.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub(super) elsewhere: bool,
+    pub(super) image: bool,
+    pub(super) audio: bool,
+    pub(super) messages: u64,
+    /// Tools on offer, in order, each name once.
+    pub(super) tools: Vec<String>,
+    /// Of these, the ones that are offered where they cannot be taken out again.
+    pub(super) fixed_tools: BTreeSet<String>,
+    /// Names that are offered together under one.
+    pub(super) groups: Vec<BTreeSet<String>>,
+    /// How many definitions of tools there are, built-in ones apart.
+    pub(super) definitions: u64,
+    pub(super) builtin: u64,
+    /// What runs at the provider, each once.
+    pub(super) server_tools: BTreeSet<String>,
+    pub(super) fees: Usd,
+    pub(super) texts: Vec<String>,
+    /// Some of what is read is tokens already: their number is bounded by their digits, but there is no
+    /// text to count.
+    pub(super) tokens: bool,
+}
+
+impl Found {
+    pub(super) fn offer(&mut self, name: &str) {
+        if !self.tools.iter().any(|known| known == name) {
+            self.tools.push(name.to_owned());
+        }
+    }
+}
+
+pub(super) struct Walk<'v> {
+    route: Route,
+    rules: &'v CallRules,
+    path: Vec<&'v str>,
+    /// Whether the model reads what is being walked.
+    reads: bool,
+    /// Objects and lists that are open, the outermost one left out.
+    nested: usize,
+    pub(super) found: Found,
+}
+
+/// Names that a client wrote are shown up to here.
+const SHOWN: usize = 128;
+
+pub(super) fn shown(text: &str) -> String {
+    text.chars().take(SHOWN).collect()
+}
+
+impl<'v> Walk<'v> {
+    pub(super) fn new(route: Route, rules: &'v CallRules) -> Self {
+        Self {
+            route,
+            rules,
+            path: Vec::new(),
+            reads: false,
+            nested: 0,
+            found: Found::default(),
+        }
+    }
+
+    /// The whole request. The model reads the fields in `read`.
+    pub(super) fn request(
+        &mut self,
+        body: &'v Map<String, Value>,
+        fields: &'static [Field],
+        read: &[&str],
+    ) -> Result<(), CallRejection> {
+        for (name, value) in body {
+            self.reads = read.contains(&name.as_str());
+            self.field(name, value, fields)?;
+        }
+        Ok(())
+    }
+
+    fn field(&mut self, name: &'v str, value: &'v Value, fields: &'static [Field]) -> Result<(), CallRejection> {
+        self.path.push(name);
+        match fields.iter().find(|field| field.0 == name) {
+            Some(_) if value.is_null() => {}
+            Some(field) => self.value(&field.1, value)?,
+            None => {
+                self.admit(None)?;
+                self.read_any(value);
+            }
+        }
+        self.path.pop();
+        Ok(())
+    }
+
+    /// Whether config declares this field, or this value of it, to bear no cost.
+    fn admit(&self, value: Option<&str>) -> Result<(), CallRejection> {
+        let mut field = self.path.join(".");
+        if let Some(value) = value {
+            field.push('=');
+            field.push_str(value);
+        }
+        if self
+            .rules
+            .free_fields
+            .contains(&format!("{}:{field}", self.route.name()))
+        {
+            return Ok(());
+        }
+        Err(CallRejection::FieldUnknown {
+            route: self.route.name(),
+            field: shown(&field),
+        })
+    }
+
+    fn wrong(&self, problem: &str) -> CallRejection {
+        CallRejection::Field {
+            field: shown(&self.path.join(".")),
+            problem: problem.to_owned(),
+        }
+    }
+
+    fn value(&mut self, rule: &'static Rule, value: &'v Value) -> Result<(), CallRejection> {
+        match rule {
+            Rule::Any => self.read_any(value),
+            Rule::Text => self.text(value)?,
+            Rule::Label if value.is_string() => {}
+            Rule::Label => return Err(self.wrong("must be a text")),
+            Rule::Unset(problem) if value.as_bool() == Some(true) => return Err(self.wrong(problem)),
+            Rule::Flag | Rule::Unset(_) if value.is_boolean() => {}
+            Rule::Flag | Rule::Unset(_) => return Err(self.wrong("must be true or false")),
+            Rule::Number if value.is_number() => {}
+            Rule::Number => return Err(self.wrong("must be a number")),
+            Rule::Only(known) => {
+                let text = value.as_str().ok_or_else(|| self.wrong("must be a text"))?;
+                if !known.contains(&text) {
+                    self.admit(Some(text))?;
+                }
+            }
+            Rule::Object(fields) => self.object(fields, value)?,
+            Rule::List(rule) => self.list(rule, value)?,
+            Rule::TextOr(_) if value.is_string() => self.text(value)?,
+            Rule::TextOr(rule) => self.value(rule, value)?,
+            Rule::Kinds(kinds) => {
+                let (object, name) = self.kind_of(kinds, value)?;
+                match known(kinds, name) {
+                    Some(kind) => self.kind(kind, kinds.tag, name, object)?,
+                    None => {
+                        self.admit_kind(kinds.tag, name)?;
+                        // Config says that it costs nothing by itself; what the model makes of it is not known.
+                        self.found.elsewhere = true;
+                    }
+                }
+            }
+            Rule::Marked(effect, rule) => {
+                self.effect(*effect)?;
+                self.value(rule, value)?;
+            }
+            Rule::IfSet(effect) => match value.as_bool() {
+                Some(true) => self.effect(*effect)?,
+                Some(false) => {}
+                None => return Err(self.wrong("must be true or false")),
+            },
+            Rule::Tools(kinds) => self.tool(kinds, value)?,
+            Rule::Refused(problem) => return Err(self.wrong(problem)),
+        }
+        Ok(())
+    }
+
+    fn text(&mut self, value: &Value) -> Result<(), CallRejection> {
+        let text = value.as_str().ok_or_else(|| self.wrong("must be a text"))?;
+        if self.collects() {
+            self.found.texts.push(text.to_owned());
+        }
+        Ok(())
+    }
+
+    /// Text is only of use if it is all that is read.
+    fn collects(&self) -> bool {
+        self.reads && !self.found.elsewhere
+    }
+
+    fn read_any(&mut self, value: &Value) {
+        if self.collects() {
+            self.found.texts.push(match value {
+                Value::String(text) => text.clone(),
+                other => other.to_string(),
+            });
+        }
+    }
+
+    fn object(&mut self, fields: &'static [Field], value: &'v Value) -> Result<(), CallRejection> {
+        let object = value.as_object().ok_or_else(|| self.wrong("must be an object"))?;
+        self.nested += 1;
+        for (name, value) in object {
+            self.field(name, value, fields)?;
+        }
+        self.nested -= 1;
+        Ok(())
+    }
+
+    fn list(&mut self, rule: &'static Rule, value: &'v Value) -> Result<(), CallRejection> {
+        let items = value.as_array().ok_or_else(|| self.wrong("must be a list"))?;
+        for item in items {
+            self.value(rule, item)?;
+        }
+        Ok(())
+    }
+
+    /// The object and its kind.
+    fn kind_of(
+        &self,
+        kinds: &'static Kinds,
+        value: &'v Value,
+    ) -> Result<(&'v Map<String, Value>, &'v str), CallRejection> {
+        let object = value.as_object().ok_or_else(|| self.wrong("must be an object"))?;
+        let name = match object.get(kinds.tag) {
+            Some(Value::String(name)) => name.as_str(),
+            None | Some(Value::Null) => kinds
+                .untagged
+                .iter()
+                .find(|(telling, _)| object.contains_key(*telling))
+                .map(|(_, name)| *name)
+                .ok_or_else(|| self.wrong(&format!("must have a {}", kinds.tag)))?,
+            Some(_) => return Err(self.wrong(&format!("must have a text as its {}", kinds.tag))),
+        };
+        Ok((object, name))
+    }
+
+    fn admit_kind(&mut self, tag: &'static str, name: &str) -> Result<(), CallRejection> {
+        self.path.push(tag);
+        self.admit(Some(name))?;
+        self.path.pop();
+        Ok(())
+    }
+
+    fn kind(
+        &mut self,
+        kind: &'static Kind,
+        tag: &'static str,
+        name: &'v str,
+        object: &'v Map<String, Value>,
+    ) -> Result<(), CallRejection> {
+        for effect in kind.effects {
+            match effect {
+                Effect::Tool(at) => self.client_tool(*at, name, object)?,
+                other => self.effect(*other)?,
+            }
+        }
+        self.nested += 1;
+        for (name, value) in object.iter().filter(|(name, _)| *name != tag) {
+            self.field(name, value, kind.fields)?;
+        }
+        self.nested -= 1;
+        Ok(())
+    }
+
+    fn effect(&mut self, effect: Effect) -> Result<(), CallRejection> {
+        match effect {
+            Effect::Elsewhere => self.found.elsewhere = true,
+            Effect::Image => {
+                self.found.elsewhere = true;
+                self.found.image = true;
+            }
+            Effect::Audio => {
+                self.found.elsewhere = true;
+                self.found.audio = true;
+            }
+            Effect::Message => self.found.messages += 1,
+            Effect::Priced(name) => self.server_tool(name)?,
+            // Only kinds of tools have it, and they are seen to where their object is at hand.
+            Effect::Tool(_) => {}
+        }
+        Ok(())
+    }
+
+    fn tool(&mut self, kinds: &'static Kinds, value: &'v Value) -> Result<(), CallRejection> {
+        let (object, name) = self.kind_of(kinds, value)?;
+        match known(kinds, name) {
+            Some(kind) if !runs_at_the_provider(name, object) => self.kind(kind, kinds.tag, name, object),
+            _ => {
+                let name = undated(name);
+                // It is called by its own name, and a manifest lists it under that.
+                let named = object.get("name").filter(|value| !value.is_null());
+                if named.is_some_and(|named| named.as_str() != Some(name)) {
+                    return Err(self.wrong(&format!("must have the name {} for a tool of that type", shown(name))));
+                }
+                self.offer(name);
+                self.server_tool(name)
+            }
+        }
+    }
+
+    fn client_tool(&mut self, at: NameAt, kind: &str, object: &Map<String, Value>) -> Result<(), CallRejection> {
+        if at == NameAt::Kind {
+            self.found.builtin += 1;
+        }
+        let names = names_at(at, kind, object);
+        let names = names.ok_or_else(|| self.wrong("must have a name for each tool"))?;
+        for name in &names {
+            self.offer(name);
+            self.found.definitions += 1;
+        }
+        if at == NameAt::Each {
+            self.found.groups.push(names.into_iter().collect());
+        }
+        Ok(())
+    }
+
+    fn offer(&mut self, name: &str) {
+        self.found.offer(name);
+        let at_the_top = self.nested == 0 && matches!(self.path[..], ["tools" | "functions"]);
+        if !at_the_top {
+            self.found.fixed_tools.insert(name.to_owned());
+        }
+    }
+
+    /// Something that runs at the provider, by its name in config.
+    pub(super) fn server_tool(&mut self, name: &str) -> Result<(), CallRejection> {
+        let priced = PRICED_AS.iter().find(|(alias, _)| *alias == name);
+        let name = priced.map_or(name, |(_, name)| name);
+        let Some(fee) = self.rules.server_tools.get(name) else {
+            return Err(CallRejection::ServerTool { tool: shown(name) });
+        };
+        if self.found.server_tools.insert(name.to_owned()) {
+            self.found.fees = self.found.fees.saturating_add(*fee);
+        }
+        // What it finds is read by the model, and may be of any kind.
+        self.found.elsewhere = true;
+        self.found.image = true;
+        Ok(())
+    }
+}
+
+/// Names of one and the same tool.
+const PRICED_AS: &[(&str, &str)] = &[
+    ("web_search_preview", "web_search"),
+    ("mcp_toolset", "mcp"),
+    ("tool_search_tool_bm25", "tool_search"),
+    ("tool_search_tool_regex", "tool_search"),
+];
+
+fn known(kinds: &'static Kinds, name: &str) -> Option<&'static Kind> {
+    kinds.known.iter().find(|kind| kind.names.contains(&name))
+}
+
+fn names_at(at: NameAt, kind: &str, object: &Map<String, Value>) -> Option<Vec<String>> {
+    let name_in = |object: &Map<String, Value>| object.get("name").and_then(Value::as_str).map(str::to_owned);
+    match at {
+        NameAt::Here => Some(vec![name_in(object)?]),
+        NameAt::In(field) => Some(vec![object.get(field).and_then(Value::as_object).and_then(name_in)?]),
+        NameAt::Kind => Some(vec![name_in(object).unwrap_or_else(|| undated(kind).to_owned())]),
+        NameAt::Each => {
+            let tools = object.get("tools")?.as_array()?;
+            tools.iter().map(|tool| tool.as_object().and_then(name_in)).collect()
+        }
+    }
+}
+
+/// The names under which a tool, of whatever API, is offered.
+pub(super) fn names_of(tool: &Value) -> Vec<String> {
+    let Some(object) = tool.as_object() else {
+        return Vec::new();
+    };
+    let kind = object.get("type").and_then(Value::as_str).unwrap_or_default();
+    let at = match kind {
+        "function" | "custom" if object.contains_key(kind) => {
+            return [NameAt::In("function"), NameAt::In("custom")]
+                .into_iter()
+                .find_map(|at| names_at(at, kind, object))
+                .unwrap_or_default();
+        }
+        "function" | "custom" | "" => NameAt::Here,
+        "namespace" => NameAt::Each,
+        _ => NameAt::Kind,
+    };
+    names_at(at, kind, object).unwrap_or_default()
+}
+
+/// Some tools run at the client or at the provider, as they are set.
+fn runs_at_the_provider(kind: &str, tool: &Map<String, Value>) -> bool {
+    match kind {
+        "shell" => {
+            let environment = tool.get("environment").and_then(|value| value.get("type"));
+            environment.and_then(Value::as_str) != Some("local")
+        }
+        "tool_search" => tool.get("execution").and_then(Value::as_str) != Some("client"),
+        _ => false,
+    }
+}
+
+/// A type without its date: `web_search_20250305` and `web_search_2025_08_26` are `web_search`.
+pub(super) fn undated(name: &str) -> &str {
+    let bytes = name.as_bytes();
+    let ends_like = |shape: &[u8]| {
+        bytes.len() > shape.len()
+            && bytes[bytes.len() - shape.len()..]
+                .iter()
+                .zip(shape)
+                .all(|(byte, like)| {
+                    if *like == b'#' {
+                        byte.is_ascii_digit()
+                    } else {
+                        byte == like
+                    }
+                })
+    };
+    for shape in [b"_####_##_##".as_slice(), b"_########".as_slice()] {
+        if ends_like(shape) {
+            return &name[..name.len() - shape.len()];
+        }
+    }
+    name
+}

@@ -1,0 +1,387 @@
+//! A call that has its hold: sent, answered, metered, settled.
+//!
+//! From here on the call is its own task and outlives its client: what was sent must be accounted, whoever
+//! still listens. It waits for the provider and for whatever may end it early at once, and each of its ways
+//! out says what becomes of the hold; a way that says nothing (a panic, a runtime that ends) leaves it
+//! unresolved, because the hold itself does (**L3**).
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt as _;
+use futures_util::stream::BoxStream;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::{HeaderMap, StatusCode};
+use tokio::sync::oneshot;
+
+use super::Shared;
+use super::ends::{End, Ends};
+use super::failure::{CallFailure, Failed};
+use super::hold::OpenHold;
+use super::reply::{Reply, ReplyBody, Told, passed};
+use super::settle::{Bill, Cost, Terms, is_turned_away};
+use super::target::{Target, Way};
+use crate::domain::call::{Answer, CallRejection, Route, ToolGate, read_answer};
+use crate::ports::{UpstreamError, UpstreamFault, UpstreamRequest, UpstreamResponse};
+
+pub(super) type Pieces = BoxStream<'static, Result<Bytes, UpstreamError>>;
+
+/// Everything that a call has with it.
+pub(super) struct Flight {
+    pub(super) shared: Arc<Shared>,
+    pub(super) target: Target,
+    pub(super) bill: Bill,
+    /// `None` for a call that costs nothing.
+    pub(super) hold: Option<OpenHold>,
+    pub(super) told: Told,
+    pub(super) ends: Ends,
+    /// Gone when the agent has its answer.
+    pub(super) reply: Option<oneshot::Sender<Result<Reply, Failed>>>,
+    pub(super) stream: StreamWish,
+}
+
+/// What the request says of its stream.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct StreamWish {
+    pub(super) strip_usage: bool,
+    /// Output tokens that the hold covers.
+    pub(super) output_limit: Option<u64>,
+}
+
+/// How a call ended; a label of the metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    Captured,
+    Voided,
+    Unresolved,
+    Free,
+}
+
+impl Ended {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Captured => "captured",
+            Self::Voided => "voided",
+            Self::Unresolved => "unresolved",
+            Self::Free => "free",
+        }
+    }
+}
+
+impl Flight {
+    /// Makes the call.
+    pub(super) async fn run(mut self, request: UpstreamRequest) {
+        let Some(response) = self.head(request).await else {
+            return;
+        };
+        let UpstreamResponse { status, headers, body } = response;
+        if status.is_redirection() {
+            let upstream = self.target.provider.name.to_string();
+            self.fail(CallFailure::Redirected { upstream });
+            self.unresolved("the upstream answered with a redirect");
+            return;
+        }
+        self.ends.allow_silence(self.target.limits.idle_timeout);
+        let route = match self.target.way {
+            Way::Known(route) => Some(route),
+            Way::Ceiling(_) => None,
+        };
+        let plain = is_plain(&headers);
+        match route {
+            Some(route) if status.is_success() && plain && has_type(&headers, "text/event-stream") => {
+                self.stream(route, status, headers, body).await;
+            }
+            // An error is short, and whether it is one decides about the hold.
+            _ if !status.is_success() && plain => self.turned_down(status, headers, body).await,
+            Some(route) if plain && !is_opaque(route, &headers) => self.whole(route, status, headers, body).await,
+            _ => self.opaque(status, headers, body, plain).await,
+        }
+    }
+
+    /// Sends the request and waits for the head of its answer.
+    async fn head(&mut self, request: UpstreamRequest) -> Option<UpstreamResponse> {
+        let limits = self.target.limits;
+        self.ends.end_within(limits.call_timeout);
+        self.ends.allow_silence(limits.response_timeout);
+        if let Some(hold) = &mut self.hold {
+            hold.sent();
+        }
+        let provider = Arc::clone(&self.target.provider);
+        let mut calling = provider.port.call(request);
+        loop {
+            tokio::select! {
+                biased;
+                answered = &mut calling => match answered {
+                    Ok(response) => return Some(response),
+                    Err(error) => {
+                        self.broken(&error);
+                        return None;
+                    }
+                },
+                end = self.ends.next() => {
+                    if let Some(why) = self.ended(end).await {
+                        self.unresolved(why);
+                        return None;
+                    }
+                }
+            }
+        }
+    }
+
+    /// A way out before the answer is there. `None`: it is waited for all the same, for what it used.
+    async fn ended(&mut self, end: End) -> Option<&'static str> {
+        match end {
+            End::Gone => {
+                self.ends.end_within(self.target.limits.drain);
+                None
+            }
+            End::Contained => {
+                // What it used is still worth knowing; what it says is not for the agent any more.
+                let rejection = self.shared.contained(&self.target.head.agent).await;
+                self.fail(rejection);
+                self.ends.end_within(self.target.limits.drain);
+                None
+            }
+            End::Stopped => {
+                self.fail(self.shared.stopping());
+                Some("the daemon stopped before the answer was there")
+            }
+            End::TimedOut => {
+                let upstream = self.target.provider.name.to_string();
+                let fault = UpstreamFault::TimedOut;
+                let waited = self.fail(CallFailure::Upstream { upstream, fault });
+                Some(if waited {
+                    "the upstream did not answer in time"
+                } else {
+                    "the client went away, and the answer did not come within gateway.drain"
+                })
+            }
+        }
+    }
+
+    /// The connection failed. Whether a byte was sent decides about the hold.
+    fn broken(&mut self, error: &UpstreamError) {
+        tracing::warn!(
+            upstream = %self.target.provider.name, error = error as &dyn std::error::Error,
+            "a call to an upstream failed"
+        );
+        self.fail(CallFailure::Upstream {
+            upstream: error.upstream.clone(),
+            fault: error.what,
+        });
+        if error.what.may_have_cost() {
+            self.unresolved(&error.to_string());
+        } else {
+            self.voided();
+        }
+    }
+
+    /// Reads an answer whole, within its bounds. `None`: the call has ended otherwise.
+    async fn read(&mut self, mut body: Pieces) -> Option<Bytes> {
+        let limit = self.target.limits.max_response_bytes;
+        let mut first = Bytes::new();
+        let mut rest = BytesMut::new();
+        loop {
+            tokio::select! {
+                biased;
+                piece = body.next() => {
+                    let piece = match piece {
+                        None if rest.is_empty() => return Some(first),
+                        None => return Some(rest.freeze()),
+                        Some(Ok(piece)) => piece,
+                        Some(Err(error)) => {
+                            self.broken(&error);
+                            return None;
+                        }
+                    };
+                    self.ends.touch();
+                    if first.len().max(rest.len()) + piece.len() > limit {
+                        let error = UpstreamError {
+                            upstream: self.target.provider.name.to_string(),
+                            what: UpstreamFault::TooLarge,
+                            source: None,
+                        };
+                        self.broken(&error);
+                        return None;
+                    }
+                    // Most answers come in one piece, which is then not copied.
+                    if first.is_empty() {
+                        first = piece;
+                    } else {
+                        if rest.is_empty() {
+                            rest.extend_from_slice(&first);
+                        }
+                        rest.extend_from_slice(&piece);
+                    }
+                }
+                end = self.ends.next() => {
+                    if let Some(why) = self.ended(end).await {
+                        self.unresolved(why);
+                        return None;
+                    }
+                }
+            }
+        }
+    }
+
+    /// An answer that is no success.
+    async fn turned_down(mut self, status: StatusCode, headers: HeaderMap, body: Pieces) {
+        let Some(body) = self.read(body).await else { return };
+        if is_turned_away(self.target.api(), status, &body) {
+            self.told.cost = self.hold.is_some().then_some(crate::domain::money::Usd::ZERO);
+            self.voided();
+        } else {
+            self.unresolved(&format!("the upstream answered {}", status.as_u16()));
+        }
+        self.answer(status, headers, body);
+    }
+
+    /// A whole answer that can be read.
+    async fn whole(mut self, route: Route, status: StatusCode, headers: HeaderMap, body: Pieces) {
+        let Some(body) = self.read(body).await else { return };
+        let read = match read_answer(route, &body) {
+            Ok(read) => read,
+            Err(unreadable) => {
+                self.unresolved(&unreadable.to_string());
+                // What cannot be read cannot be gated.
+                if self.gate() == ToolGate::All {
+                    self.answer(status, headers, body);
+                } else {
+                    let upstream = self.target.provider.name.to_string();
+                    self.fail(CallFailure::Unreadable { upstream });
+                }
+                return;
+            }
+        };
+        let withheld = self.forbidden(&read);
+        self.settle(&read, &body);
+        match withheld {
+            Some(why) => {
+                self.shared
+                    .note_refusal(&self.target.head.agent, &why.clone().into(), self.told.cost);
+                self.fail(why);
+            }
+            None => self.answer(status, headers, body),
+        }
+    }
+
+    /// Why an answer is withheld: it calls a tool that the agent has not declared.
+    fn forbidden(&self, answer: &Answer) -> Option<CallRejection> {
+        let gate = self.gate();
+        let called = answer.tool_calls.iter().find(|tool| !gate.allows(tool))?;
+        let manifest = self.target.rules.manifest.as_ref()?;
+        manifest.tool(called).err()
+    }
+
+    pub(super) fn gate(&self) -> ToolGate {
+        let manifest = self.target.rules.manifest.as_ref();
+        manifest.map_or(ToolGate::All, |manifest| manifest.gate())
+    }
+
+    // --- the hold's end ---------------------------------------------------------------------------
+
+    /// Ends the hold by what an answer says.
+    pub(super) fn settle(&mut self, answer: &Answer, body: &[u8]) {
+        if answer.on_limit {
+            self.shared.on_limit(&self.target);
+        }
+        match self.bill.cost(answer, body, &self.shared.catalogue.load()) {
+            Cost::Known {
+                usd,
+                upstream_request,
+                detail,
+            } => {
+                let Some(hold) = self.hold.take() else {
+                    self.count(Ended::Free);
+                    return;
+                };
+                self.told.cost = Some(usd);
+                // What the hold kept and the call did not use is free again.
+                let unused = hold.bound().saturating_sub(usd);
+                self.told.remaining = self.told.remaining.map(|left| left.saturating_add(unused));
+                hold.capture(usd, upstream_request, detail);
+                self.count(Ended::Captured);
+            }
+            Cost::Unknown(why) => self.unresolved(&why),
+        }
+    }
+
+    pub(super) fn unresolved(&mut self, why: &str) {
+        match self.hold.take() {
+            Some(hold) => {
+                tracing::info!(
+                    upstream = %self.target.provider.name, call = ?self.told.call, why,
+                    "a call is unresolved at its bound"
+                );
+                hold.unresolved(why);
+                self.count(Ended::Unresolved);
+            }
+            None => self.count(Ended::Free),
+        }
+    }
+
+    fn voided(&mut self) {
+        match self.hold.take() {
+            Some(hold) => {
+                let bound = hold.bound();
+                self.told.remaining = self.told.remaining.map(|left| left.saturating_add(bound));
+                hold.void();
+                self.count(Ended::Voided);
+            }
+            None => self.count(Ended::Free),
+        }
+    }
+
+    fn count(&self, ended: Ended) {
+        self.shared.count(&self.target, ended.name());
+    }
+
+    /// Whether a success is charged whatever its body says.
+    pub(super) fn charged_by_head(&self) -> Option<Answer> {
+        matches!(self.bill.terms, Terms::Free | Terms::Ceiling(_)).then(Answer::default)
+    }
+
+    // --- the agent's answer -----------------------------------------------------------------------
+
+    fn answer(&mut self, status: StatusCode, headers: HeaderMap, body: Bytes) {
+        self.give(status, headers, ReplyBody::Whole(body));
+    }
+
+    pub(super) fn give(&mut self, status: StatusCode, headers: HeaderMap, body: ReplyBody) {
+        let reply = Reply {
+            status,
+            headers: passed(headers),
+            told: self.told.clone(),
+            body,
+        };
+        if let Some(to) = self.reply.take() {
+            drop(to.send(Ok(reply)));
+        }
+    }
+
+    /// Tells the agent that it gets no answer; whether there was still somebody to tell.
+    fn fail(&mut self, failure: impl Into<CallFailure>) -> bool {
+        let failed = Failed {
+            failure: failure.into(),
+            told: self.told.clone(),
+        };
+        self.reply.take().is_some_and(|to| to.send(Err(failed)).is_ok())
+    }
+}
+
+/// Whether a body comes as it is.
+fn is_plain(headers: &HeaderMap) -> bool {
+    let mut encodings = headers.get_all(CONTENT_ENCODING).iter();
+    encodings.all(|encoding| encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
+}
+
+fn has_type(headers: &HeaderMap, wanted: &str) -> bool {
+    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let essence = value.and_then(|value| value.split(';').next()).unwrap_or_default();
+    essence.trim().eq_ignore_ascii_case(wanted)
+}
+
+/// Whether an answer is a file that passes through while it arrives: speech, unless it is told in JSON.
+fn is_opaque(route: Route, headers: &HeaderMap) -> bool {
+    route == Route::Speech && !has_type(headers, "application/json")
+}

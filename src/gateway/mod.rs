@@ -1,0 +1,481 @@
+//! The gateway: a hard cap on every call to a provider.
+//!
+//! An agent's SDK points at Backstop instead of at its provider. What it asks for is understood or refused
+//! by name, bounded, held on every line that applies, and only then forwarded (**L4**); what comes back
+//! passes through as it arrives, is metered on the way, and ends the hold at what it cost (**L3**).
+//!
+//! The way of a call, and where to read it:
+//! - [`target`]: upstream, route and headers, before the body is read.
+//! - [`prepare`]: the body, the manifest, the price, the bound.
+//! - here: the agent's state, the hold, the wait while the agent is paused ([`park`]).
+//! - [`flight`]: a task of its own, which outlives its client: the request, the answer, the settlement
+//!   ([`settle`]); [`stream`] for answers that come in pieces; [`ends`] for what may end a call early.
+//! - [`hold`]: the hold in hand, which ends once whatever happens.
+//!
+//! A call reads the settings and the prices once, when it starts or goes on after a pause. On its way it
+//! reads nothing of the store: the hold's own commit is all that it waits for, and its end is handed over
+//! without waiting (the ledger keeps what it was handed).
+//!
+//! What it must never do: send a byte for which no durable hold stands, repeat a request by itself, show a
+//! provider's credential to anybody, or take silence for *cost nothing*.
+
+mod ends;
+mod failure;
+mod flight;
+mod form;
+mod hold;
+mod park;
+mod prepare;
+mod reply;
+mod settings;
+mod settle;
+mod stream;
+mod target;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use serde_json::json;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use failure::{CallFailure, Failed};
+pub use reply::{Reply, ReplyBody, Told};
+pub use settings::{AgentRules, CallLimits, GatewaySettings, Provider};
+pub use target::{BodyKind, CallHead, Target};
+
+use crate::audit::Refusals;
+use crate::domain::agent::AgentStatus;
+use crate::domain::audit::NewAudit;
+use crate::domain::call::{Api, OutputLimit};
+use crate::domain::id::AgentId;
+use crate::domain::ledger::batch::Refusal;
+use crate::domain::ledger::bound::Bound;
+use crate::domain::ledger::posting::Trust;
+use crate::domain::money::Usd;
+use crate::domain::price::Catalogue;
+use crate::domain::rejection::Rejection;
+use crate::intake::usage::Intake;
+use crate::ledger::{AdmitRejection, AdmitRequest, AdmittedHold, Ledger};
+use crate::ports::{Clock, Store};
+
+use ends::Ends;
+use flight::{Flight, StreamWish};
+use hold::OpenHold;
+use park::{Lot, Parked};
+use prepare::{Prepared, prepare, tokens_covered};
+use settle::{Bill, Terms};
+
+/// How long the last word of a cut stream may take to find a client that reads slowly.
+const LAST_WORD: Duration = Duration::from_secs(1);
+
+/// What a client is told to wait for a daemon that is being started again.
+const STOPPING_RETRY: Duration = Duration::from_secs(5);
+
+/// Between two warnings that an agent's answers end on their limit.
+const WARN_EVERY: Duration = Duration::from_secs(60);
+
+/// What the gateway stands on.
+pub struct GatewayDeps {
+    pub ledger: Ledger,
+    pub intake: Arc<Intake>,
+    pub catalogue: Arc<ArcSwap<Catalogue>>,
+    pub settings: Arc<ArcSwap<GatewaySettings>>,
+    pub refusals: Arc<Refusals>,
+    pub store: Arc<dyn Store>,
+    pub clock: Arc<dyn Clock>,
+}
+
+/// The handle of the gateway.
+#[derive(Clone)]
+pub struct Gateway {
+    shared: Arc<Shared>,
+}
+
+/// What calls share.
+struct Shared {
+    ledger: Ledger,
+    intake: Arc<Intake>,
+    catalogue: Arc<ArcSwap<Catalogue>>,
+    settings: Arc<ArcSwap<GatewaySettings>>,
+    refusals: Arc<Refusals>,
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    lot: Lot,
+    /// Every call that is under way.
+    flights: TaskTracker,
+    /// No new call any more.
+    closed: CancellationToken,
+    /// What is still under way ends now.
+    cut: CancellationToken,
+    /// When an agent was last warned about, on the monotonic clock.
+    warned: Mutex<HashMap<AgentId, Duration>>,
+}
+
+/// Why a call has no hold yet.
+enum NotHeld {
+    /// Its agent is paused: it may wait.
+    Paused,
+    For(CallFailure),
+}
+
+impl<F: Into<CallFailure>> From<F> for NotHeld {
+    fn from(failure: F) -> Self {
+        Self::For(failure.into())
+    }
+}
+
+impl Gateway {
+    pub fn new(deps: GatewayDeps) -> Self {
+        let GatewayDeps {
+            ledger,
+            intake,
+            catalogue,
+            settings,
+            refusals,
+            store,
+            clock,
+        } = deps;
+        Self {
+            shared: Arc::new(Shared {
+                ledger,
+                intake,
+                catalogue,
+                settings,
+                refusals,
+                store,
+                clock,
+                lot: Lot::default(),
+                flights: TaskTracker::new(),
+                closed: CancellationToken::new(),
+                cut: CancellationToken::new(),
+                warned: Mutex::default(),
+            }),
+        }
+    }
+
+    /// Whose forms an upstream of this name speaks; `None` if there is none.
+    pub fn api(&self, upstream: &str) -> Option<Api> {
+        let settings = self.shared.settings.load();
+        settings.providers.get(upstream).map(|provider| provider.api)
+    }
+
+    /// Where a call goes, or why it does not, by its head alone.
+    pub fn target(&self, head: CallHead) -> Result<Target, CallFailure> {
+        let shared = &self.shared;
+        if shared.closed.is_cancelled() {
+            return Err(shared.stopping());
+        }
+        let agent = head.agent.clone();
+        let resolved = Target::resolve(&shared.settings.load(), head);
+        resolved.inspect_err(|failure| shared.note_failure(&agent, failure))
+    }
+
+    /// Makes a call. Dropped before its hold is admitted, it was never made; after that it goes on for its
+    /// account, without its client.
+    pub async fn call(&self, target: Target, body: Bytes) -> Result<Reply, Failed> {
+        let shared = &self.shared;
+        let agent = target.head.agent.clone();
+        let (target, prepared, held) = match shared.admit(target, &body).await {
+            Ok(admitted) => admitted,
+            Err(failure) => {
+                shared.note_failure(&agent, &failure);
+                return Err(failure.into());
+            }
+        };
+        // From here to the task nothing waits: the hold changes hands without a gap.
+        let answer = shared.fly(target, prepared, held);
+        drop(body);
+        answer.await
+    }
+
+    /// Takes calls until `stop`, then lets those under way end for `drain`, then cuts them.
+    pub async fn run(&self, stop: CancellationToken, drain: Duration) {
+        let shared = &self.shared;
+        stop.cancelled().await;
+        shared.closed.cancel();
+        shared.flights.close();
+        tokio::select! {
+            () = shared.flights.wait() => return,
+            () = shared.clock.sleep(drain) => {}
+        }
+        tracing::warn!(
+            calls = shared.flights.len(),
+            "some calls were still under way when the time to drain was over; they are unresolved"
+        );
+        shared.cut.cancel();
+        shared.flights.wait().await;
+    }
+}
+
+impl Shared {
+    /// Prepares a call and places its hold; waits while its agent is paused.
+    async fn admit(
+        &self,
+        mut target: Target,
+        body: &Bytes,
+    ) -> Result<(Target, Prepared, Option<(AdmittedHold, Bound)>), CallFailure> {
+        let deadline = self.clock.monotonic().saturating_add(target.limits.park_wait);
+        loop {
+            let agent = &target.head.agent;
+            let held = match self.ledger.agent_status(agent) {
+                AgentStatus::Contained | AgentStatus::Restoring => return Err(self.contained(agent).await.into()),
+                AgentStatus::Paused => Err(NotHeld::Paused),
+                AgentStatus::Active => self.prepare_and_hold(&target, body).await,
+            };
+            match held {
+                Ok((prepared, hold)) => return Ok((target, prepared, hold)),
+                Err(NotHeld::For(failure)) => return Err(failure),
+                Err(NotHeld::Paused) => {}
+            }
+            self.park(&target, body.len(), deadline).await?;
+            // The config and the prices may be others by now.
+            target = Target::resolve(&self.settings.load(), target.head)?;
+        }
+    }
+
+    async fn prepare_and_hold(
+        &self,
+        target: &Target,
+        body: &Bytes,
+    ) -> Result<(Prepared, Option<(AdmittedHold, Bound)>), NotHeld> {
+        let catalogue = self.catalogue.load_full();
+        let mut prepared = prepare(target, body, &catalogue).await?;
+        let Some(price) = &mut prepared.price else {
+            return Ok((prepared, None));
+        };
+        self.intake.admits_names(&prepared.attribution)?;
+        let request = |bound| AdmitRequest {
+            attribution: prepared.attribution.clone(),
+            trust: Trust::Gateway,
+            bound,
+            ttl: Some(target.limits.hold_ttl()),
+            wait: None,
+        };
+        let refused = match self.ledger.admit(request(price.bound)).await {
+            Ok(hold) => {
+                let bound = price.bound;
+                return Ok((prepared, Some((hold, bound))));
+            }
+            Err(refused) => refused,
+        };
+        let over_budget = matches!(refused, AdmitRejection::Refused(Refusal::Budget { .. }));
+        if let (true, Some(asked)) = (over_budget, &prepared.asked)
+            && let Some(bound) = price.refined(asked, target).await?
+        {
+            price.bound = bound;
+            return match self.ledger.admit(request(bound)).await {
+                Ok(hold) => Ok((prepared, Some((hold, bound)))),
+                Err(refused) => Err(self.not_held(target, bound, refused).await),
+            };
+        }
+        Err(self.not_held(target, price.bound, refused).await)
+    }
+
+    async fn not_held(&self, target: &Target, bound: Bound, refused: AdmitRejection) -> NotHeld {
+        let agent = &target.head.agent;
+        match refused {
+            AdmitRejection::Refused(Refusal::AgentPaused) => NotHeld::Paused,
+            AdmitRejection::Refused(Refusal::AgentContained) => self.contained(agent).await.into(),
+            // Neither says anything of the agent's state.
+            AdmitRejection::Refused(refusal) => {
+                Rejection::from_refusal(refusal, bound.least(), jiff::Timestamp::UNIX_EPOCH, "").into()
+            }
+            AdmitRejection::Held { retry_after } => Rejection::Held {
+                retry_after_s: retry_after.as_secs(),
+            }
+            .into(),
+            AdmitRejection::Invalid(rejection) => Rejection::Ledger(rejection).into(),
+            AdmitRejection::Unavailable(unavailable) => unavailable.into(),
+        }
+    }
+
+    async fn park(&self, target: &Target, bytes: usize, deadline: Duration) -> Result<(), CallFailure> {
+        let agent = &target.head.agent;
+        metrics::gauge!("backstop_calls_parked").set(self.lot.calls() as f64 + 1.0);
+        let world = (&self.ledger, &self.clock);
+        let parking = self.lot.park(world, agent, bytes, target.limits.max_parked, deadline);
+        let parked = tokio::select! {
+            biased;
+            () = self.closed.cancelled() => None,
+            parked = parking => Some(parked),
+        };
+        metrics::gauge!("backstop_calls_parked").set(self.lot.calls() as f64);
+        match parked {
+            Some(Parked::GoOn) => Ok(()),
+            None => Err(self.stopping()),
+            Some(Parked::Over) => {
+                let state = self.store.agent(agent).await?;
+                let (since, reason) = (state.since, state.reason);
+                Err(Rejection::Paused { since, reason }.into())
+            }
+        }
+    }
+
+    /// Hands a call over to a task of its own.
+    fn fly(
+        self: &Arc<Self>,
+        mut target: Target,
+        prepared: Prepared,
+        held: Option<(AdmittedHold, Bound)>,
+    ) -> impl Future<Output = Result<Reply, Failed>> + use<> {
+        let tokens = held
+            .as_ref()
+            .and_then(|(hold, bound)| tokens_covered(bound, hold.bound));
+        let Prepared { asked, raw, price, .. } = prepared;
+        let (body, stream, max_tokens) = match &asked {
+            None => (raw, StreamWish::default(), None),
+            Some(asked) => {
+                let per_output = match asked.output {
+                    OutputLimit::None => None,
+                    OutputLimit::Tokens { asked, times } => asked.or(tokens).map(|each| each.saturating_mul(times)),
+                };
+                let stream = StreamWish {
+                    strip_usage: asked.strip_usage,
+                    output_limit: per_output,
+                };
+                (asked.body(tokens), stream, asked.clamped.or(tokens))
+            }
+        };
+        let terms = match price {
+            None => Terms::Free,
+            Some(price) => match price.entry {
+                None => Terms::Ceiling(price.bound.most()),
+                Some(entry) => Terms::Metered {
+                    model: asked.as_ref().and_then(|asked| asked.model.clone()),
+                    entry,
+                    fees: asked.as_ref().map_or(Usd::ZERO, |asked| asked.fees),
+                    media: asked.as_ref().and_then(|asked| asked.media.clone()),
+                },
+            },
+        };
+        let bill = Bill {
+            route: target.route_name(),
+            service: target.provider.service.clone(),
+            terms,
+        };
+        let told = Told {
+            call: held.as_ref().map(|(hold, _)| hold.id),
+            remaining: held.as_ref().and_then(|(hold, _)| hold.remaining),
+            cost: None,
+            max_tokens,
+        };
+        let gone = CancellationToken::new();
+        let ends = Ends::new(
+            Arc::clone(&self.clock),
+            target.head.agent.clone(),
+            self.ledger.agents(),
+            self.cut.clone(),
+            gone.clone(),
+        );
+        let request = target.request(body);
+        let (reply, answer) = oneshot::channel();
+        let flight = Flight {
+            shared: Arc::clone(self),
+            target,
+            bill,
+            hold: held.map(|(hold, _)| OpenHold::new(&self.ledger, &hold)),
+            told,
+            ends,
+            reply: Some(reply),
+            stream,
+        };
+        self.flights.spawn(flight.run(request));
+        let here = gone.drop_guard();
+        async move {
+            // A flight that ends without a word has panicked; its hold is unresolved.
+            let mut answered = answer.await.unwrap_or_else(|_| Err(CallFailure::Internal.into()));
+            if let Ok(reply) = &mut answered
+                && let ReplyBody::Pieces { here: place, .. } = &mut reply.body
+            {
+                *place = Some(here);
+            }
+            answered
+        }
+    }
+
+    /// What a contained agent is told.
+    async fn contained(&self, agent: &AgentId) -> Rejection {
+        match self.store.agent(agent).await {
+            Ok(state) => Rejection::Contained {
+                since: state.since,
+                reason: state.reason,
+            },
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "an agent's state cannot be read"
+                );
+                Rejection::Contained {
+                    since: self.ledger.now(),
+                    reason: "the ledger cannot be read now for the reason".to_owned(),
+                }
+            }
+        }
+    }
+
+    fn stopping(&self) -> CallFailure {
+        CallFailure::Stopping {
+            retry_after: STOPPING_RETRY,
+        }
+    }
+
+    fn note_failure(&self, agent: &AgentId, failure: &CallFailure) {
+        match failure {
+            CallFailure::Rejected(rejection) => self.note_refusal(agent, rejection, None),
+            failure => tracing::debug!(%agent, %failure, "a call was not made"),
+        }
+    }
+
+    /// A refusal is a decision: it goes into the audit log, folded with others of its kind (D3).
+    fn note_refusal(&self, agent: &AgentId, rejection: &Rejection, cost: Option<Usd>) {
+        let code = rejection.code();
+        metrics::counter!("backstop_calls_refused_total", "code" => code).increment(1);
+        let entry = NewAudit {
+            at: self.clock.now(),
+            actor: "backstop".to_owned(),
+            action: "refused".to_owned(),
+            agent: Some(agent.clone()),
+            reason: rejection.to_string(),
+            evidence: json!({ "code": code, "cost_usd": cost.map(|usd| usd.to_string()) }).to_string(),
+        };
+        self.refusals.note(code, entry);
+    }
+
+    fn count(&self, target: &Target, ended: &'static str) {
+        metrics::counter!(
+            "backstop_calls_total",
+            "upstream" => Arc::clone(&target.provider.name), "route" => target.route_name(), "ended" => ended
+        )
+        .increment(1);
+    }
+
+    /// An answer ended because its tokens were used up: a person should know, but not at every call.
+    fn on_limit(&self, target: &Target) {
+        let upstream = Arc::clone(&target.provider.name);
+        metrics::counter!("backstop_calls_on_limit_total", "upstream" => upstream).increment(1);
+        let (agent, now) = (&target.head.agent, self.clock.monotonic());
+        {
+            let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+            if warned
+                .get(agent)
+                .is_some_and(|last| now.saturating_sub(*last) < WARN_EVERY)
+            {
+                return;
+            }
+            // Agents come from the config, so there are not many; those that are gone are let go of.
+            if warned.len() > self.settings.load().agents.len() {
+                warned.clear();
+            }
+            warned.insert(agent.clone(), now);
+        }
+        tracing::warn!(
+            %agent, upstream = %target.provider.name, route = target.route_name(), task = %target.task,
+            "an answer ended on the limit of its output tokens"
+        );
+    }
+}

@@ -1,0 +1,112 @@
+//! What goes back to the agent: the provider's answer as it is, less what is not the agent's business.
+
+use bytes::Bytes;
+use http::header::{
+    ALT_SVC, CONNECTION, CONTENT_LENGTH, PROXY_AUTHENTICATE, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
+use http::{HeaderMap, HeaderName, StatusCode};
+use tokio::sync::mpsc;
+use tokio_util::sync::DropGuard;
+
+use crate::domain::id::HoldId;
+use crate::domain::money::Usd;
+
+/// An answer on its way to the agent.
+pub struct Reply {
+    pub status: StatusCode,
+    /// The provider's, as far as they are for the agent.
+    pub headers: HeaderMap,
+    pub told: Told,
+    pub body: ReplyBody,
+}
+
+pub enum ReplyBody {
+    Whole(Bytes),
+    /// Ends when the channel does. Whoever drops it has gone away, and the call hears of it by `here`.
+    Pieces {
+        pieces: mpsc::Receiver<Bytes>,
+        here: Option<DropGuard>,
+    },
+}
+
+impl ReplyBody {
+    pub(super) fn pieces(pieces: mpsc::Receiver<Bytes>) -> Self {
+        Self::Pieces { pieces, here: None }
+    }
+}
+
+/// What the agent is told of the call's money, in headers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Told {
+    pub call: Option<HoldId>,
+    pub remaining: Option<Usd>,
+    pub cost: Option<Usd>,
+    /// The limit on its tokens that was set or lowered here.
+    pub max_tokens: Option<u64>,
+}
+
+/// Headers that are about one connection, about this host, or a way around us.
+const NOT_PASSED: [HeaderName; 10] = [
+    CONNECTION,
+    CONTENT_LENGTH,
+    PROXY_AUTHENTICATE,
+    SET_COOKIE,
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    ALT_SVC,
+    HeaderName::from_static("keep-alive"),
+];
+
+/// The headers of a provider's answer that its agent may see.
+pub(super) fn passed(mut headers: HeaderMap) -> HeaderMap {
+    // What `Connection` names is about the connection too.
+    let named: Vec<HeaderName> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    for name in NOT_PASSED.iter().chain(&named) {
+        headers.remove(name);
+    }
+    let ours: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| name.as_str().starts_with("x-backstop-"))
+        .cloned()
+        .collect();
+    for name in ours {
+        headers.remove(name);
+    }
+    headers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_of_the_connection_and_nothing_that_could_be_taken_for_ours_is_passed() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("content-type", "application/json"),
+            ("x-request-id", "req_1"),
+            ("connection", "close, x-private"),
+            ("x-private", "1"),
+            ("set-cookie", "a=b"),
+            ("set-cookie", "c=d"),
+            ("x-backstop-cost-usd", "0"),
+            ("transfer-encoding", "chunked"),
+            ("alt-svc", "h3=\":443\""),
+            ("keep-alive", "timeout=5"),
+        ] {
+            headers.append(name, value.parse().expect("a header value"));
+        }
+        let passed = passed(headers);
+        let mut names: Vec<&str> = passed.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["content-type", "x-request-id"]);
+    }
+}

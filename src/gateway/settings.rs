@@ -1,0 +1,113 @@
+//! What the gateway follows of the config: replaced as a whole, read once for each call.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue};
+
+use crate::domain::call::{Api, CallRejection, CallRules, is_plain};
+use crate::domain::id::{AgentId, ServiceId};
+use crate::domain::manifest::Manifest;
+use crate::domain::money::Usd;
+use crate::ports::Upstream;
+
+/// The rules of every call.
+#[derive(Default)]
+pub struct GatewaySettings {
+    /// The agents of the config: nobody else calls anything.
+    pub agents: HashMap<AgentId, Arc<AgentRules>>,
+    pub providers: HashMap<String, Arc<Provider>>,
+    pub limits: CallLimits,
+}
+
+/// What one agent may ask for.
+#[derive(Debug, Default)]
+pub struct AgentRules {
+    pub calls: CallRules,
+    pub manifest: Option<Arc<Manifest>>,
+}
+
+/// An upstream as calls see it.
+pub struct Provider {
+    pub name: Arc<str>,
+    pub api: Api,
+    /// Whose prices it takes.
+    pub service: ServiceId,
+    /// The header that carries our credential there. It is marked as sensitive.
+    pub credential: Option<(HeaderName, HeaderValue)>,
+    /// What a call of a route that is not metered is charged; a path that ends in `/*` takes one segment more.
+    pub ceilings: Vec<(String, Usd)>,
+    pub port: Arc<dyn Upstream>,
+}
+
+impl Provider {
+    /// The header in which this API takes a key.
+    pub fn credential(api: Api, key: &str) -> Option<(HeaderName, HeaderValue)> {
+        let (name, text) = match api {
+            Api::Openai => (http::header::AUTHORIZATION, format!("Bearer {key}")),
+            Api::Anthropic => (HeaderName::from_static("x-api-key"), key.to_owned()),
+        };
+        let mut value = HeaderValue::from_str(&text).ok()?;
+        value.set_sensitive(true);
+        Some((name, value))
+    }
+
+    /// What the operator lets a call of this path cost.
+    pub(super) fn ceiling(&self, path: &str) -> Result<Option<Usd>, CallRejection> {
+        if !is_plain(path) {
+            return Err(CallRejection::AmbiguousPath);
+        }
+        let matches = |pattern: &str| match pattern.strip_suffix('*') {
+            Some(stem) => path
+                .strip_prefix(stem)
+                .is_some_and(|rest| !rest.is_empty() && !rest.contains('/')),
+            None => path == pattern,
+        };
+        Ok(self
+            .ceilings
+            .iter()
+            .find(|(pattern, _)| matches(pattern))
+            .map(|(_, ceiling)| *ceiling))
+    }
+}
+
+/// Limits in time and size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CallLimits {
+    /// Calls of paused agents that wait at most.
+    pub max_parked: usize,
+    pub park_wait: Duration,
+    /// From the request to the head of its answer.
+    pub response_timeout: Duration,
+    /// Between two pieces of an answer, and for a client to take one.
+    pub idle_timeout: Duration,
+    /// From the request to the end of its answer.
+    pub call_timeout: Duration,
+    pub max_response_bytes: usize,
+    /// How long a call is read on for its usage when its client has gone.
+    pub drain: Duration,
+}
+
+impl Default for CallLimits {
+    fn default() -> Self {
+        Self {
+            max_parked: 1_000,
+            park_wait: Duration::from_secs(600),
+            response_timeout: Duration::from_secs(600),
+            idle_timeout: Duration::from_secs(120),
+            call_timeout: Duration::from_secs(3600),
+            max_response_bytes: 64 << 20,
+            drain: Duration::from_secs(30),
+        }
+    }
+}
+
+impl CallLimits {
+    /// How long a hold may be open: longer than its call can take, so that none expires under its call.
+    pub(super) fn hold_ttl(&self) -> Duration {
+        self.call_timeout
+            .saturating_add(self.drain)
+            .saturating_add(Duration::from_secs(60))
+    }
+}

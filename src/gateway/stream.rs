@@ -1,0 +1,308 @@
+//! Answers that pass through while they arrive.
+//!
+//! Each piece is handed on as it comes, metered on the way; nothing is kept back but an event that has not
+//! ended. A slow client slows the reading, and one that takes nothing for too long counts as gone. When it
+//! has gone the rest is read for what the call used, for a bounded time. A stream is cut where going on
+//! would break a promise (a tool that was not declared, more output than the hold covers, a containment):
+//! the upstream's connection is closed, so that it stops writing, and nobody learns what it used.
+
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use http::{HeaderMap, StatusCode};
+use tokio::sync::mpsc;
+
+use super::ends::End;
+use super::flight::{Flight, Pieces};
+use super::reply::ReplyBody;
+use crate::domain::call::{Answer, Route, StreamFault, StreamMeter, StreamRules};
+use crate::domain::rejection::Rejection;
+
+/// Pieces that wait for a slow client.
+const WAITING: usize = 8;
+
+/// Why a stream ended before its end.
+struct Cut {
+    /// For the ledger.
+    why: String,
+    /// For the agent.
+    code: &'static str,
+    message: String,
+}
+
+/// How the reading ended.
+enum Read {
+    ToItsEnd,
+    /// It broke off, or took too long.
+    Broken(Cut),
+    /// We ended it.
+    Cut(Cut),
+}
+
+/// The agent's side of a stream.
+struct Client {
+    pieces: mpsc::Sender<Bytes>,
+    gone: bool,
+}
+
+/// How pieces are read on their way.
+enum Passing {
+    Metered(Box<StreamMeter>),
+    /// Not read, but kept, where the whole of it can be measured.
+    Opaque {
+        kept: Option<Vec<Bytes>>,
+    },
+}
+
+/// Bytes of an answer that are kept to be measured, at most.
+const MAX_KEPT: usize = 64 << 20;
+
+impl From<StreamFault> for Cut {
+    fn from(fault: StreamFault) -> Self {
+        Self {
+            why: fault.to_string(),
+            code: fault.code(),
+            message: fault.to_string(),
+        }
+    }
+}
+
+impl Passing {
+    /// What goes to the client now, and why nothing more does.
+    fn feed(&mut self, chunk: Bytes) -> (Vec<Bytes>, Option<Cut>) {
+        match self {
+            Self::Metered(meter) => match meter.feed(chunk) {
+                Ok(pieces) => (pieces, None),
+                Err(fault) => (meter.passed(), Some(fault.into())),
+            },
+            Self::Opaque { kept } => {
+                if let Some(pieces) = kept {
+                    pieces.push(chunk.clone());
+                    if pieces.iter().map(Bytes::len).sum::<usize>() > MAX_KEPT {
+                        *kept = None;
+                    }
+                }
+                (vec![chunk], None)
+            }
+        }
+    }
+
+    /// The upstream has ended its answer.
+    fn close(&mut self) -> (Vec<Bytes>, Option<Cut>) {
+        match self {
+            Self::Metered(meter) => match meter.close() {
+                Ok(pieces) => (pieces, None),
+                Err(fault) => (meter.passed(), Some(fault.into())),
+            },
+            Self::Opaque { .. } => (Vec::new(), None),
+        }
+    }
+}
+
+impl Flight {
+    /// A stream of events.
+    pub(super) async fn stream(mut self, route: Route, status: StatusCode, headers: HeaderMap, body: Pieces) {
+        let (pieces, reading) = mpsc::channel(WAITING);
+        self.give(status, headers, ReplyBody::pieces(reading));
+        let mut client = Client { pieces, gone: false };
+        let meter = StreamMeter::new(
+            route,
+            StreamRules {
+                strip_usage: self.stream.strip_usage,
+                gate: self.gate(),
+                output_limit: self.stream.output_limit,
+                max_event: None,
+            },
+        );
+        let mut passing = Passing::Metered(Box::new(meter));
+        let read = self.pass(body, &mut client, &mut passing).await;
+        let Passing::Metered(meter) = passing else { return };
+        let event = |cut: &Cut| meter.error_event(cut.code, &cut.message);
+        let (cut, event) = match read {
+            Read::ToItsEnd => (None, None),
+            // What broke off may have said what it used before.
+            Read::Broken(cut) => (None, Some((event(&cut), cut))),
+            Read::Cut(cut) => (Some(cut.why.clone()), Some((event(&cut), cut))),
+        };
+        let answer = meter.end();
+        match (cut, &event) {
+            (Some(why), _) => self.unresolved(&why),
+            (None, Some((_, broken))) if answer.usage.is_none() => self.unresolved(&broken.why),
+            (None, _) => self.settle(&answer, &[]),
+        }
+        if let Some((event, _)) = event {
+            self.last(&client, event).await;
+        }
+    }
+
+    /// An answer that is not read on its way.
+    pub(super) async fn opaque(mut self, status: StatusCode, headers: HeaderMap, body: Pieces, plain: bool) {
+        let (pieces, reading) = mpsc::channel(WAITING);
+        self.give(status, headers, ReplyBody::pieces(reading));
+        let mut client = Client { pieces, gone: false };
+        let charged = self.charged_by_head().filter(|_| status.is_success());
+        if let Some(answer) = &charged {
+            self.settle(answer, &[]);
+        }
+        let measured = plain && charged.is_none() && self.bill.is_measured();
+        let mut passing = Passing::Opaque {
+            kept: measured.then(Vec::new),
+        };
+        let read = self.pass(body, &mut client, &mut passing).await;
+        if charged.is_some() {
+            return;
+        }
+        drop(client);
+        match (read, passing) {
+            (Read::Broken(cut) | Read::Cut(cut), _) => self.unresolved(&cut.why),
+            (Read::ToItsEnd, Passing::Opaque { kept: Some(pieces) }) => self.measure(pieces).await,
+            (Read::ToItsEnd, _) if plain => self.unresolved("the answer does not say what it used"),
+            (Read::ToItsEnd, _) => self.unresolved("the answer is encoded, so that its usage cannot be read"),
+        }
+    }
+
+    /// Settles by the answer itself, which takes a while to look through.
+    async fn measure(mut self, pieces: Vec<Bytes>) {
+        let measured = tokio::task::spawn_blocking(move || {
+            self.settle(&Answer::default(), &pieces.concat());
+        });
+        if let Err(panicked) = measured.await {
+            tracing::error!(%panicked, "measuring an answer failed; its call is unresolved");
+        }
+    }
+
+    /// Hands every piece on as it comes.
+    async fn pass(&mut self, mut body: Pieces, client: &mut Client, passing: &mut Passing) -> Read {
+        loop {
+            tokio::select! {
+                piece = body.next() => {
+                    let (pieces, cut, is_end) = match piece {
+                        Some(Ok(chunk)) => {
+                            self.ends.touch();
+                            let (pieces, cut) = passing.feed(chunk);
+                            (pieces, cut, false)
+                        }
+                        Some(Err(error)) => {
+                            return Read::Broken(Cut {
+                                why: error.to_string(),
+                                code: "upstream_broken",
+                                message: error.to_string(),
+                            });
+                        }
+                        None => {
+                            let (pieces, cut) = passing.close();
+                            (pieces, cut, true)
+                        }
+                    };
+                    for piece in pieces {
+                        if let Some(read) = self.hand(client, piece).await {
+                            return read;
+                        }
+                    }
+                    match cut {
+                        Some(cut) => return Read::Cut(cut),
+                        None if is_end => return Read::ToItsEnd,
+                        None => {}
+                    }
+                }
+                end = self.ends.next() => {
+                    if let Some(read) = self.ended_streaming(end, client).await {
+                        return read;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn ended_streaming(&mut self, end: End, client: &mut Client) -> Option<Read> {
+        let (why, code, message) = match end {
+            End::Gone => {
+                self.leave(client);
+                return None;
+            }
+            End::TimedOut if client.gone => {
+                let why = "the client went away, and the answer did not end within gateway.drain";
+                (why.to_owned(), "client_gone", why.to_owned())
+            }
+            End::TimedOut => {
+                let why = "the upstream did not go on in time".to_owned();
+                return Some(Read::Broken(Cut {
+                    message: why.clone(),
+                    code: "upstream_timeout",
+                    why,
+                }));
+            }
+            End::Stopped => {
+                let why = "the daemon stopped before the answer was whole";
+                (why.to_owned(), "stopping", why.to_owned())
+            }
+            End::Contained => {
+                let rejection: Rejection = self.shared.contained(&self.target.head.agent).await;
+                let why = "the agent was contained while the answer was under way";
+                (why.to_owned(), rejection.code(), rejection.to_string())
+            }
+        };
+        Some(Read::Cut(Cut { why, code, message }))
+    }
+
+    /// The client is gone: the rest is read for its usage alone.
+    fn leave(&mut self, client: &mut Client) {
+        if !client.gone {
+            client.gone = true;
+            self.ends.end_within(self.target.limits.drain);
+        }
+    }
+
+    /// Hands a piece to the client, at its pace.
+    async fn hand(&mut self, client: &mut Client, piece: Bytes) -> Option<Read> {
+        if client.gone || piece.is_empty() {
+            return None;
+        }
+        let piece = match client.pieces.try_send(piece) {
+            Ok(()) => return None,
+            Err(mpsc::error::TrySendError::Closed(_)) => {
+                self.leave(client);
+                return None;
+            }
+            Err(mpsc::error::TrySendError::Full(piece)) => piece,
+        };
+        let pieces = client.pieces.clone();
+        loop {
+            tokio::select! {
+                room = pieces.reserve() => {
+                    match room {
+                        Ok(room) => room.send(piece),
+                        Err(_closed) => self.leave(client),
+                    }
+                    self.ends.touch();
+                    return None;
+                }
+                end = self.ends.next() => {
+                    // Nothing came because nothing was read: it is the client that is too slow.
+                    if end == End::TimedOut && !self.ends.is_over() {
+                        self.leave(client);
+                        self.ends.touch();
+                        return None;
+                    }
+                    if let Some(read) = self.ended_streaming(end, client).await {
+                        return Some(read);
+                    }
+                    if client.gone {
+                        return None;
+                    }
+                }
+            }
+        }
+    }
+
+    /// A last event, for a client that takes it soon.
+    async fn last(&mut self, client: &Client, event: Bytes) {
+        if client.gone {
+            return;
+        }
+        let soon = self.shared.clock.sleep(super::LAST_WORD);
+        tokio::select! {
+            sent = client.pieces.send(event) => drop(sent),
+            () = soon => {}
+        }
+    }
+}
