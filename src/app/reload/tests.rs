@@ -66,7 +66,7 @@ impl Bench {
             watch: Arc::new(ArcSwap::from_pointee(settings::watch(&current))),
             tools: Arc::new(ArcSwap::from_pointee(settings::tools(&current))),
             gateway: Arc::new(ArcSwap::from_pointee(
-                settings::gateway(&current, None).expect("it has no upstream"),
+                settings::gateway(&current, None).expect("no upstream, so nothing to set up"),
             )),
             settings: Arc::new(LiveSettings::new(loaded, loader)),
             own_instance: None,
