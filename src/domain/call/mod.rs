@@ -23,6 +23,7 @@ mod form;
 mod headers;
 mod interim;
 mod media;
+mod picture;
 mod read;
 mod rejection;
 mod route;

@@ -98,7 +98,7 @@ type Read<T> = Result<T, CallRejection>;
 
 impl Request<'_> {
     fn chat(&self) -> Read<Asked> {
-        let mut walk = Walk::new(self.route, self.rules);
+        let mut walk = Walk::new(self.route, self.rules, self.text("model"));
         walk.request(self.fields, chat::FIELDS, chat::READ)?;
         self.must_have("messages")?;
         // These models search for every call, whether it asks for it or not.
@@ -122,7 +122,7 @@ impl Request<'_> {
     }
 
     fn completions(&self) -> Read<Asked> {
-        let mut walk = Walk::new(self.route, self.rules);
+        let mut walk = Walk::new(self.route, self.rules, self.text("model"));
         walk.request(self.fields, plain::COMPLETIONS, &[])?;
         let mut found = walk.found;
         let prompts = self.inputs("prompt", &mut found)?.max(1);
@@ -140,14 +140,14 @@ impl Request<'_> {
     }
 
     fn responses(&self) -> Read<Asked> {
-        let mut walk = Walk::new(self.route, self.rules);
+        let mut walk = Walk::new(self.route, self.rules, self.text("model"));
         walk.request(self.fields, responses::FIELDS, responses::READ)?;
         let limit = self.limit(&["max_output_tokens"], 1)?;
         self.asked(walk.found, limit, 1)
     }
 
     fn embeddings(&self) -> Read<Asked> {
-        let mut walk = Walk::new(self.route, self.rules);
+        let mut walk = Walk::new(self.route, self.rules, self.text("model"));
         walk.request(self.fields, plain::EMBEDDINGS, &[])?;
         let mut found = walk.found;
         self.must_have("input")?;
@@ -159,7 +159,7 @@ impl Request<'_> {
     }
 
     fn messages(&self) -> Read<Asked> {
-        let mut walk = Walk::new(self.route, self.rules);
+        let mut walk = Walk::new(self.route, self.rules, self.text("model"));
         walk.request(self.fields, messages::FIELDS, messages::READ)?;
         self.must_have("messages")?;
         let limit = self.limit(&["max_tokens"], 0)?;
@@ -186,9 +186,10 @@ impl Request<'_> {
         let mut asked = self.bare(Some(self.model()?));
         let forms = ["response_format", "text", "output_config", "output_format"];
         let has_form = forms.iter().any(|field| self.get(field).is_some());
-        asked.overhead = overhead(&found, has_form);
+        asked.overhead = overhead(&found, has_form).saturating_add(found.picture_tokens);
         asked.most = CallBound {
             input_tokens: bytes(self.raw.len())
+                .saturating_sub(found.picture_bytes)
                 .saturating_add(self.growth())
                 .saturating_add(asked.overhead),
             requests: 1,

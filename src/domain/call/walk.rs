@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
+use super::picture::{PictureAt, picture};
 use super::rejection::CallRejection;
 use super::route::Route;
 use super::rules::CallRules;
@@ -31,6 +32,9 @@ pub(super) struct Found {
     pub(super) server_tools: BTreeSet<String>,
     pub(super) fees: Usd,
     pub(super) texts: Vec<String>,
+    /// Tokens of the pictures whose rule is known, and the bytes that they are.
+    pub(super) picture_tokens: u64,
+    pub(super) picture_bytes: u64,
     /// Some of what is read is tokens already: their number is bounded by their digits, but there is no
     /// text to count.
     pub(super) tokens: bool,
@@ -48,6 +52,8 @@ pub(super) struct Walk<'v> {
     route: Route,
     rules: &'v CallRules,
     path: Vec<&'v str>,
+    /// As the request names it, if it does.
+    model: &'v str,
     /// Whether the model reads what is being walked.
     reads: bool,
     /// Objects and lists that are open, the outermost one left out.
@@ -63,11 +69,12 @@ pub(super) fn shown(text: &str) -> String {
 }
 
 impl<'v> Walk<'v> {
-    pub(super) fn new(route: Route, rules: &'v CallRules) -> Self {
+    pub(super) fn new(route: Route, rules: &'v CallRules, model: Option<&'v str>) -> Self {
         Self {
             route,
             rules,
             path: Vec::new(),
+            model: model.unwrap_or_default(),
             reads: false,
             nested: 0,
             found: Found::default(),
@@ -253,6 +260,7 @@ impl<'v> Walk<'v> {
         for effect in kind.effects {
             match effect {
                 Effect::Tool(at) => self.client_tool(*at, name, object)?,
+                Effect::Picture(at) => self.picture(*at, object),
                 other => self.effect(*other)?,
             }
         }
@@ -277,10 +285,21 @@ impl<'v> Walk<'v> {
             }
             Effect::Message => self.found.messages += 1,
             Effect::Priced(name) => self.server_tool(name)?,
-            // Only kinds of tools have it, and they are seen to where their object is at hand.
-            Effect::Tool(_) => {}
+            // Only kinds have these, and they are seen to where their object is at hand.
+            Effect::Tool(_) | Effect::Picture(_) => {}
         }
         Ok(())
+    }
+
+    fn picture(&mut self, at: PictureAt, part: &Map<String, Value>) {
+        self.found.image = true;
+        match picture(self.route.api(), self.model, at, part) {
+            Some(picture) => {
+                self.found.picture_tokens = self.found.picture_tokens.saturating_add(picture.tokens);
+                self.found.picture_bytes = self.found.picture_bytes.saturating_add(picture.bytes);
+            }
+            None => self.found.elsewhere = true,
+        }
     }
 
     fn tool(&mut self, kinds: &'static Kinds, value: &'v Value) -> Result<(), CallRejection> {
