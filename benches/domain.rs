@@ -5,6 +5,9 @@
 //! second; the last lines are the percentiles of a batch's running time over its decisions (section 10 of the
 //! design asks for a p99 of at most 2 µs).
 
+#[path = "domain/stream.rs"]
+mod stream;
+
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::time::Duration;
@@ -214,7 +217,7 @@ fn percentiles() {
     }
 }
 
-criterion_group!(benches, decide);
+criterion_group!(benches, decide, stream::meter);
 
 fn main() {
     benches();

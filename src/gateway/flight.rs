@@ -254,7 +254,7 @@ impl Flight {
             }
         };
         let withheld = self.forbidden(&read);
-        self.settle(&read);
+        self.settle(&read, &body);
         match withheld {
             Some(why) => {
                 self.shared
@@ -281,11 +281,11 @@ impl Flight {
     // --- the hold's end ---------------------------------------------------------------------------
 
     /// Ends the hold by what an answer says.
-    pub(super) fn settle(&mut self, answer: &Answer) {
+    pub(super) fn settle(&mut self, answer: &Answer, body: &[u8]) {
         if answer.on_limit {
             self.shared.on_limit(&self.target);
         }
-        match self.bill.cost(answer, &self.shared.catalogue.load()) {
+        match self.bill.cost(answer, body, &self.shared.catalogue.load()) {
             Cost::Known {
                 usd,
                 upstream_request,

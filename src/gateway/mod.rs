@@ -22,7 +22,7 @@
 mod ends;
 mod failure;
 mod flight;
-pub mod form;
+mod form;
 mod hold;
 mod park;
 mod prepare;
@@ -349,6 +349,7 @@ impl Shared {
                     model: asked.as_ref().and_then(|asked| asked.model.clone()),
                     entry,
                     fees: asked.as_ref().map_or(Usd::ZERO, |asked| asked.fees),
+                    media: asked.as_ref().and_then(|asked| asked.media.clone()),
                 },
             },
         };

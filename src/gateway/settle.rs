@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
 
-use crate::domain::call::{Answer, Api};
+use crate::domain::call::{Answer, Api, Media};
 use crate::domain::id::{ModelId, ServiceId};
 use crate::domain::money::Usd;
 use crate::domain::price::{Catalogue, PriceEntry, SettleRejection, Usage, settle};
@@ -33,6 +33,8 @@ pub(super) enum Terms {
         entry: Arc<PriceEntry>,
         /// What tools at the provider may have cost: nobody says how much they did.
         fees: Usd,
+        /// What a call that is no conversation is billed by.
+        media: Option<Media>,
     },
 }
 
@@ -54,22 +56,38 @@ impl Cost {
 }
 
 impl Bill {
-    /// The cost by an answer that was read whole, or to the end of its stream.
-    pub(super) fn cost(&self, answer: &Answer, catalogue: &Catalogue) -> Cost {
-        let (model, entry, fees) = match &self.terms {
+    /// Whether an answer that says nothing may be measured itself.
+    pub(super) fn is_measured(&self) -> bool {
+        matches!(&self.terms, Terms::Metered { media: Some(_), .. })
+    }
+
+    /// The cost by an answer that was read to its end. `body` is all of it, where an answer that says nothing
+    /// of what it used may be measured itself.
+    pub(super) fn cost(&self, answer: &Answer, body: &[u8], catalogue: &Catalogue) -> Cost {
+        let (model, entry, fees, media) = match &self.terms {
             Terms::Free => return self.known(Usd::ZERO, answer, None),
             Terms::Ceiling(ceiling) => return self.known(*ceiling, answer, Some(json!({ "ceiling": true }))),
-            Terms::Metered { model, entry, fees } => (model, entry, *fees),
+            Terms::Metered {
+                model,
+                entry,
+                fees,
+                media,
+            } => (model, entry, *fees, media),
         };
-        let usage = match &answer.usage {
-            Some(usage) => usage,
-            None => return Cost::unknown("the answer does not say what it used"),
+        let unreported = || media.as_ref()?.unreported(entry, body);
+        let usage = match (&answer.usage, &answer.fault) {
+            (Some(usage), None) => *usage,
+            (_, Some(fault)) => return Cost::unknown(fault),
+            (None, None) => match unreported() {
+                Some(usage) => usage,
+                None => return Cost::unknown("the answer does not say what it used"),
+            },
         };
         let asked = model.as_ref().map(ModelId::as_str);
         let answered = answer.model.as_deref().filter(|&answered| Some(answered) != asked);
-        match self.charge(usage, entry, answered, catalogue) {
+        match self.charge(&usage, entry, answered, catalogue) {
             Ok(usd) => {
-                let detail = detail(self.route, usage, asked, answered);
+                let detail = detail(self.route, &usage, asked, answered);
                 self.known(usd.saturating_add(fees), answer, Some(detail))
             }
             Err(why) => Cost::unknown(why),

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use super::ends::End;
 use super::flight::{Flight, Pieces};
 use super::reply::ReplyBody;
-use crate::domain::call::{Route, StreamMeter, StreamRules};
+use crate::domain::call::{Answer, Route, StreamFault, StreamMeter, StreamRules};
 use crate::domain::rejection::Rejection;
 
 /// Pieces that wait for a slow client.
@@ -44,100 +44,166 @@ struct Client {
     gone: bool,
 }
 
+/// How pieces are read on their way.
+enum Passing {
+    Metered(Box<StreamMeter>),
+    /// Not read, but kept, where the whole of it can be measured.
+    Opaque {
+        kept: Option<Vec<Bytes>>,
+    },
+}
+
+/// Bytes of an answer that are kept to be measured, at most.
+const MAX_KEPT: usize = 64 << 20;
+
+impl From<StreamFault> for Cut {
+    fn from(fault: StreamFault) -> Self {
+        Self {
+            why: fault.to_string(),
+            code: fault.code(),
+            message: fault.to_string(),
+        }
+    }
+}
+
+impl Passing {
+    /// What goes to the client now, and why nothing more does.
+    fn feed(&mut self, chunk: Bytes) -> (Vec<Bytes>, Option<Cut>) {
+        match self {
+            Self::Metered(meter) => match meter.feed(chunk) {
+                Ok(pieces) => (pieces, None),
+                Err(fault) => (meter.passed(), Some(fault.into())),
+            },
+            Self::Opaque { kept } => {
+                if let Some(pieces) = kept {
+                    pieces.push(chunk.clone());
+                    if pieces.iter().map(Bytes::len).sum::<usize>() > MAX_KEPT {
+                        *kept = None;
+                    }
+                }
+                (vec![chunk], None)
+            }
+        }
+    }
+
+    /// The upstream has ended its answer.
+    fn close(&mut self) -> (Vec<Bytes>, Option<Cut>) {
+        match self {
+            Self::Metered(meter) => match meter.close() {
+                Ok(pieces) => (pieces, None),
+                Err(fault) => (meter.passed(), Some(fault.into())),
+            },
+            Self::Opaque { .. } => (Vec::new(), None),
+        }
+    }
+}
+
 impl Flight {
     /// A stream of events.
     pub(super) async fn stream(mut self, route: Route, status: StatusCode, headers: HeaderMap, body: Pieces) {
         let (pieces, reading) = mpsc::channel(WAITING);
         self.give(status, headers, ReplyBody::pieces(reading));
         let mut client = Client { pieces, gone: false };
-        let mut meter = StreamMeter::new(
+        let meter = StreamMeter::new(
             route,
             StreamRules {
                 strip_usage: self.stream.strip_usage,
                 gate: self.gate(),
                 output_limit: self.stream.output_limit,
+                max_event: None,
             },
         );
-        let read = self.pass(body, &mut client, |chunk| {
-            meter.feed(chunk).map_err(|fault| Cut {
-                why: fault.to_string(),
-                code: "stream_cut",
-                message: fault.to_string(),
-            })
-        });
-        match read.await {
-            Read::ToItsEnd => {
-                let answer = meter.end();
-                self.settle(&answer);
-            }
-            Read::Broken(cut) => {
-                // The usage may have been among what came.
-                let event = meter.error_event(cut.code, &cut.message);
-                let answer = meter.end();
-                if answer.usage.is_some() {
-                    self.settle(&answer);
-                } else {
-                    self.unresolved(&cut.why);
-                }
-                self.last(&client, event).await;
-            }
-            Read::Cut(cut) => {
-                self.unresolved(&cut.why);
-                self.last(&client, meter.error_event(cut.code, &cut.message)).await;
-            }
+        let mut passing = Passing::Metered(Box::new(meter));
+        let read = self.pass(body, &mut client, &mut passing).await;
+        let Passing::Metered(meter) = passing else { return };
+        let event = |cut: &Cut| meter.error_event(cut.code, &cut.message);
+        let (cut, event) = match read {
+            Read::ToItsEnd => (None, None),
+            // What broke off may have said what it used before.
+            Read::Broken(cut) => (None, Some((event(&cut), cut))),
+            Read::Cut(cut) => (Some(cut.why.clone()), Some((event(&cut), cut))),
+        };
+        let answer = meter.end();
+        match (cut, &event) {
+            (Some(why), _) => self.unresolved(&why),
+            (None, Some((_, broken))) if answer.usage.is_none() => self.unresolved(&broken.why),
+            (None, _) => self.settle(&answer, &[]),
+        }
+        if let Some((event, _)) = event {
+            self.last(&client, event).await;
         }
     }
 
-    /// An answer that nobody here reads.
+    /// An answer that is not read on its way.
     pub(super) async fn opaque(mut self, status: StatusCode, headers: HeaderMap, body: Pieces, plain: bool) {
         let (pieces, reading) = mpsc::channel(WAITING);
         self.give(status, headers, ReplyBody::pieces(reading));
         let mut client = Client { pieces, gone: false };
         let charged = self.charged_by_head().filter(|_| status.is_success());
         if let Some(answer) = &charged {
-            self.settle(answer);
+            self.settle(answer, &[]);
         }
-        let read = self.pass(body, &mut client, |chunk| Ok(vec![chunk])).await;
-        match read {
-            _ if charged.is_some() => {}
-            Read::ToItsEnd if plain => self.unresolved("the answer does not say what it used"),
-            Read::ToItsEnd => self.unresolved("the answer is encoded, so that its usage cannot be read"),
-            Read::Broken(cut) | Read::Cut(cut) => self.unresolved(&cut.why),
+        let measured = plain && charged.is_none() && self.bill.is_measured();
+        let mut passing = Passing::Opaque {
+            kept: measured.then(Vec::new),
+        };
+        let read = self.pass(body, &mut client, &mut passing).await;
+        if charged.is_some() {
+            return;
+        }
+        drop(client);
+        match (read, passing) {
+            (Read::Broken(cut) | Read::Cut(cut), _) => self.unresolved(&cut.why),
+            (Read::ToItsEnd, Passing::Opaque { kept: Some(pieces) }) => self.measure(pieces).await,
+            (Read::ToItsEnd, _) if plain => self.unresolved("the answer does not say what it used"),
+            (Read::ToItsEnd, _) => self.unresolved("the answer is encoded, so that its usage cannot be read"),
         }
     }
 
-    /// Hands every piece on that `meter` makes of what arrives.
-    async fn pass(
-        &mut self,
-        mut body: Pieces,
-        client: &mut Client,
-        mut meter: impl FnMut(Bytes) -> Result<Vec<Bytes>, Cut>,
-    ) -> Read {
+    /// Settles by the answer itself, which takes a while to look through.
+    async fn measure(mut self, pieces: Vec<Bytes>) {
+        let measured = tokio::task::spawn_blocking(move || {
+            self.settle(&Answer::default(), &pieces.concat());
+        });
+        if let Err(panicked) = measured.await {
+            tracing::error!(%panicked, "measuring an answer failed; its call is unresolved");
+        }
+    }
+
+    /// Hands every piece on as it comes.
+    async fn pass(&mut self, mut body: Pieces, client: &mut Client, passing: &mut Passing) -> Read {
         loop {
             tokio::select! {
-                piece = body.next() => match piece {
-                    None => return Read::ToItsEnd,
-                    Some(Err(error)) => {
-                        return Read::Broken(Cut {
-                            why: error.to_string(),
-                            code: "upstream_broken",
-                            message: error.to_string(),
-                        });
-                    }
-                    Some(Ok(chunk)) => {
-                        self.ends.touch();
-                        match meter(chunk) {
-                            Ok(pieces) => {
-                                for piece in pieces {
-                                    if let Some(cut) = self.hand(client, piece).await {
-                                        return cut;
-                                    }
-                                }
-                            }
-                            Err(cut) => return Read::Cut(cut),
+                piece = body.next() => {
+                    let (pieces, cut, is_end) = match piece {
+                        Some(Ok(chunk)) => {
+                            self.ends.touch();
+                            let (pieces, cut) = passing.feed(chunk);
+                            (pieces, cut, false)
+                        }
+                        Some(Err(error)) => {
+                            return Read::Broken(Cut {
+                                why: error.to_string(),
+                                code: "upstream_broken",
+                                message: error.to_string(),
+                            });
+                        }
+                        None => {
+                            let (pieces, cut) = passing.close();
+                            (pieces, cut, true)
+                        }
+                    };
+                    for piece in pieces {
+                        if let Some(read) = self.hand(client, piece).await {
+                            return read;
                         }
                     }
-                },
+                    match cut {
+                        Some(cut) => return Read::Cut(cut),
+                        None if is_end => return Read::ToItsEnd,
+                        None => {}
+                    }
+                }
                 end = self.ends.next() => {
                     if let Some(read) = self.ended_streaming(end, client).await {
                         return read;

@@ -59,15 +59,18 @@ impl Committer {
         };
         let mut ops = Vec::new();
         let mut jobs = Vec::new();
-        let mut alone = false;
+        let (mut alone, mut rules) = (false, false);
         while let Some(next) = self.queue.front().filter(|_| holds_now != Some(true)) {
             let wants_alone = next.attempts >= ALONE_AFTER;
             let fits = ops.len() + next.ops.len() <= most - kept && !wants_alone;
-            if alone || !(fits || ops.is_empty()) {
+            let more_rules = rules && next.writes_rules();
+            if alone || more_rules || !(fits || ops.is_empty()) {
                 break;
             }
             alone = wants_alone;
             let Some(mut job) = self.queue.pop_front() else { break };
+            rules |= job.writes_rules();
+            self.renew_rules(&mut job);
             let start = ops.len();
             self.queued = self.queued.saturating_sub(job.ops.len());
             ops.append(&mut job.ops);
@@ -126,8 +129,8 @@ impl Committer {
             );
         }
         let admits = outcomes.len() - flight.tickets.len();
-        for (mut job, range) in flight.jobs {
-            job.answer(Ok(outcomes[range].to_vec()));
+        for (job, range) in flight.jobs {
+            self.answered(job, &flight.batch.ops[range.clone()], &outcomes[range]);
         }
         for (ticket, outcome) in flight.tickets.into_iter().zip(&outcomes[admits..]) {
             self.settle_admit(ticket, outcome);
@@ -135,6 +138,33 @@ impl Committer {
         self.waits.end_round();
         if may_trigger {
             self.shared.triggers.notify_one();
+        }
+    }
+
+    /// Answers a job, or sends the rest of it on its way: rules that have more lines to be written into.
+    /// The rest is kept like the first part, whether or not anybody waits; lost in a crash, it is made good
+    /// at the start, which writes every rule.
+    fn answered(&mut self, mut job: Job, ops: &[Op], outcomes: &[Outcome]) {
+        let rest: Vec<Op> = ops.iter().zip(outcomes).filter_map(rest_of).collect();
+        if rest.is_empty() {
+            return job.answer(Ok(outcomes.to_vec()));
+        }
+        job.before.extend(outcomes.iter().cloned());
+        job.ops = rest;
+        job.attempts = 0;
+        job.since = self.shared.clock.monotonic();
+        self.enqueue(job);
+    }
+
+    /// What is written is the rule that is in force when it is written: an older one that was tried again,
+    /// or whose lines were not all reached yet, must not come after a newer one.
+    fn renew_rules(&self, job: &mut Job) {
+        for op in &mut job.ops {
+            if let Op::SetRule { budget, rule, .. } = op
+                && let Some(current) = self.shared.budgets.rule(budget)
+            {
+                *rule = current;
+            }
         }
     }
 
@@ -346,6 +376,24 @@ impl Committer {
                 waiting.answer(Err(why.into()));
             }
         }
+    }
+}
+
+/// A rule that has more lines.
+fn rest_of((op, outcome): (&Op, &Outcome)) -> Option<Op> {
+    match (op, outcome) {
+        (
+            Op::SetRule { budget, rule, .. },
+            Outcome::Applied {
+                more_after: Some(after),
+                ..
+            },
+        ) => Some(Op::SetRule {
+            budget: budget.clone(),
+            rule: rule.clone(),
+            after: Some(after.clone()),
+        }),
+        _ => None,
     }
 }
 

@@ -47,6 +47,7 @@ use tokio::sync::{Notify, oneshot, watch};
 
 pub use agents::AgentStatuses;
 pub use committer::Fatal;
+use committer::RULES_AT_ONCE;
 pub use requests::{
     AdmitRejection, AdmitRequest, AdmittedHold, CaptureRequest, LedgerFailure, ReportRequest, Reported, ResolveRequest,
     Settled, Status, Unavailable,
@@ -296,9 +297,9 @@ impl Ledger {
     pub async fn set_rules(&self, budgets: Vec<Budget>) -> Result<u64, Unavailable> {
         self.shared.budgets.replace(budgets);
         let mut lines = 0;
-        for ops in self.shared.budgets.rule_ops().chunks(self.shared.settings.batch()) {
+        for ops in self.shared.budgets.rule_ops().chunks(RULES_AT_ONCE) {
             for outcome in self.shared.job(ops.to_vec(), true).await? {
-                if let Outcome::Applied { lines: touched } = outcome {
+                if let Outcome::Applied { lines: touched, .. } = outcome {
                     lines += touched;
                 }
             }

@@ -19,9 +19,8 @@ mod bound;
 mod draft;
 mod expansion;
 mod fields;
-mod form;
+pub mod form;
 mod headers;
-mod interim;
 mod media;
 mod picture;
 mod read;
@@ -29,19 +28,22 @@ mod rejection;
 mod route;
 mod rules;
 mod schema;
+mod stream;
+mod tokenizer;
 mod walk;
 
 #[cfg(test)]
 mod tests;
 
-pub use answer::{Answer, ToolGate};
+pub use answer::{Answer, AnswerRejection, ToolGate, UsageFault, read_answer};
 pub use asked::{Asked, ContentFrom, OutputLimit, Widened};
 pub use bound::bound;
 pub use form::FormPart;
 pub use headers::{Forwarded, forward, query};
-pub use interim::*;
 pub use media::{Images, Media, Speech, Transcription, read_form};
 pub use read::read;
 pub use rejection::CallRejection;
 pub use route::{Api, Metering, Route, is_plain};
 pub use rules::{CallRules, Unlisted};
+pub use stream::{StreamFault, StreamMeter, StreamRules, error_event};
+pub use tokenizer::refine;

@@ -16,6 +16,9 @@ use crate::domain::money::Usd;
 /// Operations in one commit at most (section 6.2 of the design).
 pub const MAX_BATCH: usize = 512;
 
+/// Lines of a budget that one [`Op::SetRule`] looks at.
+pub const RULE_PAGE: usize = 256;
+
 /// One commit's worth of work. `seq` rises by one per batch of an epoch; a batch that is sent again
 /// after an unknown outcome keeps its number, and every operation is idempotent by its ids.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -45,11 +48,14 @@ pub enum Op {
     Report(Report),
     /// Replaces an unresolved posting by evidence of what it cost.
     Resolve(Resolve),
-    /// A budget's rule as configured now, for every live line of it: raises the revision of those
-    /// whose limit changes, and breaches at once where the new limit is below what is posted.
+    /// A budget's rule as configured now, for the next [`RULE_PAGE`] of its live lines: raises the revision
+    /// of those whose limit changes, and breaches at once where the new limit is below what is posted. A
+    /// budget has as many lines as its agents name tasks, so no commit takes them all: its outcome says
+    /// after which one the next goes on, in the order of their keys.
     SetRule {
         budget: BudgetId,
         rule: LineRule,
+        after: Option<LineKey>,
     },
     /// An operator's override on one line: its raise and the end of a lift from now on. Both are set, not
     /// added, so that a repetition changes nothing.
@@ -155,9 +161,11 @@ pub enum Outcome {
     },
     /// The operation is not possible in this state.
     Rejected(LedgerRejection),
-    /// A rule, override or rearm was written; the number of lines it touched.
+    /// A rule, override or rearm was written; the number of lines it touched, and for a rule whether there
+    /// are more, which come after this one.
     Applied {
         lines: u64,
+        more_after: Option<LineKey>,
     },
 }
 
@@ -211,7 +219,7 @@ pub enum LedgerRejection {
 }
 
 /// The rows that a batch names, as read inside the commit: the lines of its specs, of its holds and of
-/// the entries below, and for `SetRule` those of the budget.
+/// the entries below, and for `SetRule` the budget's next live ones in the order of their keys: a page and one.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
     pub lines: BTreeMap<LineKey, Line>,

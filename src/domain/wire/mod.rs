@@ -5,6 +5,7 @@
 //! total, or a field that nobody here knows and that may bear cost is refused by name, because an
 //! accepted report is the last time that anybody looks. Fields that are known to bear no cost pass.
 
+pub mod answer;
 mod anthropic;
 mod bedrock;
 #[cfg(test)]
@@ -12,6 +13,7 @@ mod examples;
 pub mod json;
 mod openai;
 mod quantity;
+pub mod sse;
 
 use std::fmt;
 use std::str::FromStr;
@@ -32,18 +34,20 @@ pub enum UsageApi {
     OpenaiEmbeddings,
     OpenaiTranscription,
     OpenaiImages,
+    OpenaiSpeech,
     AnthropicMessages,
     BedrockConverse,
     BedrockInvoke,
 }
 
 impl UsageApi {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::OpenaiChat,
         Self::OpenaiResponses,
         Self::OpenaiEmbeddings,
         Self::OpenaiTranscription,
         Self::OpenaiImages,
+        Self::OpenaiSpeech,
         Self::AnthropicMessages,
         Self::BedrockConverse,
         Self::BedrockInvoke,
@@ -56,6 +60,7 @@ impl UsageApi {
             Self::OpenaiEmbeddings => "openai_embeddings",
             Self::OpenaiTranscription => "openai_transcription",
             Self::OpenaiImages => "openai_images",
+            Self::OpenaiSpeech => "openai_speech",
             Self::AnthropicMessages => "anthropic_messages",
             Self::BedrockConverse => "bedrock_converse",
             Self::BedrockInvoke => "bedrock_invoke",
@@ -69,7 +74,8 @@ impl UsageApi {
             | Self::OpenaiResponses
             | Self::OpenaiEmbeddings
             | Self::OpenaiTranscription
-            | Self::OpenaiImages => "openai",
+            | Self::OpenaiImages
+            | Self::OpenaiSpeech => "openai",
             Self::AnthropicMessages => "anthropic",
             Self::BedrockConverse | Self::BedrockInvoke => "bedrock",
         }
@@ -86,7 +92,7 @@ impl fmt::Display for UsageApi {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "not an API whose usage is known; one of openai_chat, openai_responses, openai_embeddings, \
-     openai_transcription, openai_images, anthropic_messages, bedrock_converse, bedrock_invoke"
+     openai_transcription, openai_images, openai_speech, anthropic_messages, bedrock_converse, bedrock_invoke"
 )]
 pub struct UnknownUsageApi;
 
@@ -108,10 +114,16 @@ pub fn usage_from(api: UsageApi, usage: &Value) -> Result<Usage, UsageRejection>
         UsageApi::OpenaiEmbeddings => openai::embeddings(usage),
         UsageApi::OpenaiTranscription => openai::transcription(usage),
         UsageApi::OpenaiImages => openai::images(usage),
+        UsageApi::OpenaiSpeech => openai::speech(usage),
         UsageApi::AnthropicMessages => anthropic::messages(usage),
         UsageApi::BedrockConverse => bedrock::converse(usage),
         UsageApi::BedrockInvoke => bedrock::invoke(usage),
     }
+}
+
+/// How many web searches are billed, by the object in which OpenAI counts the uses of its hosted tools.
+pub fn searches_from(tool_usage: &Value) -> Result<u64, UsageRejection> {
+    openai::searches(tool_usage)
 }
 
 /// The tier that served a call, as this API's responses name it beside their usage.

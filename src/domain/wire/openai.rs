@@ -169,54 +169,94 @@ fn start(fields: Fields<'_>) -> Result<Usage, UsageRejection> {
     Ok(usage)
 }
 
+/// What an API calls the two counts and their details.
+struct Names {
+    sent: &'static str,
+    made: &'static str,
+    sent_details: &'static str,
+    made_details: &'static str,
+}
+
+const CHAT: Names = Names {
+    sent: "prompt_tokens",
+    made: "completion_tokens",
+    sent_details: "prompt_tokens_details",
+    made_details: "completion_tokens_details",
+};
+
+const RESPONSES: Names = Names {
+    sent: "input_tokens",
+    made: "output_tokens",
+    sent_details: "input_tokens_details",
+    made_details: "output_tokens_details",
+};
+
+impl Names {
+    /// Reads the totals of a usage object that has these fields and no others.
+    fn read<'a>(&self, usage: &'a Value) -> Result<(Fields<'a>, Usage, u64, u64), UsageRejection> {
+        let fields = Fields::of(usage)?;
+        let details = [self.sent_details, self.made_details];
+        fields.only(&[
+            self.sent,
+            self.made,
+            details[0],
+            details[1],
+            "total_tokens",
+            "service_tier",
+        ])?;
+        let usage = start(fields)?;
+        Ok((fields, usage, fields.count(self.sent)?, fields.count(self.made)?))
+    }
+
+    /// What a model read and wrote.
+    fn conversation(&self, usage: &Value) -> Result<Usage, UsageRejection> {
+        let (fields, mut usage, sent, made) = self.read(usage)?;
+        prompt(sent, self.sent, fields.object(self.sent_details)?)?.classes(&mut usage);
+        completion(made, self.made, fields.object(self.made_details)?, &mut usage)?;
+        total(fields, sent + made, TokenClass::Reasoning, &mut usage)?;
+        Ok(usage)
+    }
+}
+
 /// `usage` of a chat completion or a completion.
 pub(super) fn chat(usage: &Value) -> Result<Usage, UsageRejection> {
-    let fields = Fields::of(usage)?;
-    fields.only(&[
-        "prompt_tokens",
-        "completion_tokens",
-        "total_tokens",
-        "prompt_tokens_details",
-        "completion_tokens_details",
-        "service_tier",
-    ])?;
-    let mut usage = start(fields)?;
-    let sent = fields.count("prompt_tokens")?;
-    let made = fields.count("completion_tokens")?;
-    prompt(sent, "prompt_tokens", fields.object("prompt_tokens_details")?)?.classes(&mut usage);
-    completion(
-        made,
-        "completion_tokens",
-        fields.object("completion_tokens_details")?,
-        &mut usage,
-    )?;
-    total(fields, sent + made, TokenClass::Reasoning, &mut usage)?;
-    Ok(usage)
+    CHAT.conversation(usage)
 }
 
 /// `usage` of a response of the Responses API.
 pub(super) fn responses(usage: &Value) -> Result<Usage, UsageRejection> {
-    let fields = Fields::of(usage)?;
-    fields.only(&[
-        "input_tokens",
-        "output_tokens",
-        "total_tokens",
-        "input_tokens_details",
-        "output_tokens_details",
-        "service_tier",
-    ])?;
-    let mut usage = start(fields)?;
-    let sent = fields.count("input_tokens")?;
-    let made = fields.count("output_tokens")?;
-    prompt(sent, "input_tokens", fields.object("input_tokens_details")?)?.classes(&mut usage);
-    completion(
-        made,
-        "output_tokens",
-        fields.object("output_tokens_details")?,
-        &mut usage,
-    )?;
-    total(fields, sent + made, TokenClass::Reasoning, &mut usage)?;
+    RESPONSES.conversation(usage)
+}
+
+/// `usage` at the end of a stream of speech: all that is made is audio.
+pub(super) fn speech(usage: &Value) -> Result<Usage, UsageRejection> {
+    let (fields, mut usage, sent, made) = RESPONSES.read(usage)?;
+    prompt(sent, RESPONSES.sent, fields.object(RESPONSES.sent_details)?)?.classes(&mut usage);
+    if let Some(details) = fields.object(RESPONSES.made_details)? {
+        details.only(&["audio_tokens"])?;
+        details.part("audio_tokens", made, RESPONSES.made)?;
+    }
+    usage.tokens.add(TokenClass::OutputAudio, made);
+    total(fields, sent + made, TokenClass::OutputAudio, &mut usage)?;
     Ok(usage)
+}
+
+/// The searches that are billed, of the object in which hosted tools are counted beside the usage. What
+/// they wrote with another model has that model's price, not this entry's.
+pub(super) fn searches(tool_usage: &Value) -> Result<u64, UsageRejection> {
+    let fields = Fields::of(tool_usage)?;
+    fields.only(&["image_gen", "web_search"])?;
+    if let Some(images) = fields.object("image_gen")? {
+        let other = UsageRejection::OtherModel { field: "image_gen" };
+        images.only(&[]).map_err(|_| other)?;
+    }
+    match fields.object("web_search")? {
+        Some(searches) => {
+            searches.only(&["num_requests"])?;
+            searches.count("num_requests")
+        }
+        None => Ok(0),
+    }
 }
 
 /// `usage` of an embeddings response.
@@ -280,18 +320,7 @@ fn transcription_tokens(fields: Fields<'_>) -> Result<Usage, UsageRejection> {
 
 /// `usage` of an image that was made or edited.
 pub(super) fn images(usage: &Value) -> Result<Usage, UsageRejection> {
-    let fields = Fields::of(usage)?;
-    fields.only(&[
-        "input_tokens",
-        "output_tokens",
-        "total_tokens",
-        "input_tokens_details",
-        "output_tokens_details",
-        "service_tier",
-    ])?;
-    let mut usage = start(fields)?;
-    let sent = fields.count("input_tokens")?;
-    let made = fields.count("output_tokens")?;
+    let (fields, mut usage, sent, made) = RESPONSES.read(usage)?;
     let details = fields.object("input_tokens_details")?;
     let mut parts = prompt(sent, "input_tokens", details)?;
     let text = match details {

@@ -8,8 +8,8 @@ use super::codec::{self, Columns, corrupt};
 use super::error::store;
 use super::ledger_rows::{LineReader, RawEntry, RawHold, hold_columns, line_columns, posting, posting_columns};
 use super::rows::Rows;
-use crate::domain::id::{AgentId, HoldId, PostingId};
-use crate::domain::ledger::batch::{Batch, Op, ReportKey, ResolveTarget, Snapshot};
+use crate::domain::id::{AgentId, BudgetId, HoldId, PostingId};
+use crate::domain::ledger::batch::{Batch, Op, RULE_PAGE, ReportKey, ResolveTarget, Snapshot};
 use crate::domain::ledger::hold::HoldState;
 use crate::domain::ledger::line::{Bucket, LineKey};
 use crate::ports::StoreError;
@@ -29,7 +29,8 @@ struct Names<'b> {
     holds: HashSet<HoldId>,
     postings: HashSet<PostingId>,
     lines: BTreeSet<&'b LineKey>,
-    budgets: BTreeSet<&'b str>,
+    /// Budgets whose next live lines are wanted, and after which one.
+    pages: Vec<(&'b BudgetId, Option<&'b LineKey>)>,
     agents: BTreeSet<&'b AgentId>,
     reports: Rows,
     metered: Rows,
@@ -83,8 +84,8 @@ impl<'b> Names<'b> {
                     self.holds.insert(hold);
                 }
             },
-            Op::SetRule { budget, .. } => {
-                self.budgets.insert(budget.as_str());
+            Op::SetRule { budget, after, .. } => {
+                self.pages.push((budget, after.as_ref()));
             }
             Op::Override { line, .. } | Op::Rearm { line } => {
                 self.lines.insert(line);
@@ -221,7 +222,8 @@ async fn entries(db: &mut SqliteConnection, snapshot: &mut Snapshot) -> Result<V
     rows.iter().map(RawEntry::read).collect()
 }
 
-/// Lines by key, by number and by budget (those whose window is not over); returns their keys by number.
+/// Lines by key, by number and by budget (a page of those whose window is not over, and one behind it);
+/// returns their keys by number.
 async fn lines(
     db: &mut SqliteConnection,
     loaded: &mut Loaded,
@@ -260,15 +262,27 @@ async fn lines(
         .map_err(store("reading lines of holds"))?;
         found.extend(rows);
     }
-    if !names.budgets.is_empty() {
+    for (budget, after) in &names.pages {
+        // The key's own index is in this order, so that a page costs what is in it, and what of the
+        // budget is over is passed by without a look at its row.
+        let first = LineKey::first_of(budget);
+        let (budget, agent, value, start, end) = codec::line_key(after.unwrap_or(&first));
         let rows = sqlx::query(concat!(
             "SELECT ",
             line_columns!(),
-            " FROM jsonb_each(?1) k CROSS JOIN line l ON l.budget = k.value AND l.window_end > ?2"
+            " FROM line l WHERE l.budget = ?1 AND l.window_end > ?2 \
+             AND (l.agent, l.value, l.window_start, l.window_end) > (?3, ?4, ?5, ?6) \
+             ORDER BY l.agent, l.value, l.window_start, l.window_end LIMIT ?7"
         ))
-        .bind(codec::json(&names.budgets)?)
+        .bind(budget)
         .bind(codec::micros(batch.now))
-        .fetch_all(db)
+        .bind(agent)
+        .bind(value)
+        .bind(start)
+        // Where there is none before it, the first one itself is wanted too.
+        .bind(if after.is_some() { end } else { i64::MIN })
+        .bind(i64::try_from(RULE_PAGE + 1).unwrap_or(i64::MAX))
+        .fetch_all(&mut *db)
         .await
         .map_err(store("reading lines of a budget"))?;
         found.extend(rows);

@@ -16,13 +16,13 @@ use super::stream::tag_len;
 
 /// Packets that are looked at, at most: a day of sound at 20 ms.
 const MAX_PACKETS: usize = 4_400_000;
-/// Tracks of one file.
+/// Tracks of one stream, and streams of one file.
 const MAX_TRACKS: usize = 64;
+const MAX_STREAMS: usize = 4_096;
 
-/// Bytes that a container may take for a packet (an entry of a table, a header) and for itself, without
-/// being suspected of hiding sound.
+/// Bytes that a container may take for a packet and for itself, without being suspected of hiding sound.
 const BYTES_AROUND_PACKET: u64 = 8;
-const BYTES_AROUND_ALL: u64 = 8_192;
+const BYTES_AROUND_ALL: u64 = 2_048;
 
 /// The bytes of a file, and how many may still be read of them, again and again included.
 struct Budgeted<'b> {
@@ -161,18 +161,20 @@ fn read_all(bytes: &[u8]) -> Option<Found> {
             MetadataOptions::default(),
         )
         .ok()?;
-    let mut heard: Vec<Heard> = reader.tracks().iter().take(MAX_TRACKS).map(Heard::new).collect();
+    let begin =
+        |reader: &dyn FormatReader| -> Vec<Heard> { reader.tracks().iter().take(MAX_TRACKS).map(Heard::new).collect() };
+    // A file may hold several streams, one after the other, each with tracks of its own.
+    let mut streams = vec![begin(&*reader)];
     let mut whole = reader.tracks().len() <= MAX_TRACKS;
-    let (mut packets, mut payload) = (0_usize, 0_u64);
+    let (mut packets, mut payload, mut around) = (0_usize, 0_u64, described(&*reader));
     loop {
         let packet = match reader.next_packet() {
             Ok(Some(packet)) if packets < MAX_PACKETS => packet,
             Ok(None) => break,
-            // A stream that begins anew in the same file: its tracks are heard after the others.
-            Err(symphonia::core::errors::Error::ResetRequired) if heard.len() < MAX_TRACKS => {
-                heard.extend(reader.tracks().iter().take(MAX_TRACKS).map(Heard::new));
+            Err(symphonia::core::errors::Error::ResetRequired) if streams.len() < MAX_STREAMS => {
+                streams.push(begin(&*reader));
+                around = around.saturating_add(described(&*reader));
                 whole = false;
-                packets += 1;
                 continue;
             }
             Ok(Some(_)) | Err(_) => {
@@ -182,43 +184,66 @@ fn read_all(bytes: &[u8]) -> Option<Found> {
         };
         packets += 1;
         payload = payload.saturating_add(packet.data.len() as u64);
-        // The latest track of that name, after a new beginning.
-        if let Some(track) = heard.iter_mut().rev().find(|track| track.id == packet.track_id) {
-            let length = packet.dur.get().saturating_add(packet.trim_end.get());
-            track.hear(packet.pts, length, &packet.data);
+        let tracks = streams.last_mut().into_iter().flatten();
+        if let Some(track) = tracks.into_iter().find(|track| track.id == packet.track_id) {
+            // Without what is to be trimmed: the codec's count has it all.
+            track.hear(packet.pts, packet.dur.get(), &packet.data);
         }
     }
-    let is_bare = matches!(reader.format_info().short_name, "mp1" | "mp2" | "mp3" | "aac");
-    let around = BYTES_AROUND_ALL
-        .saturating_add((packets as u64).saturating_mul(BYTES_AROUND_PACKET))
+    let name = reader.format_info().short_name;
+    around = around.saturating_add(match name {
+        // Its tables stand apart from the sound, so they need no allowance by the packet.
+        "isomp4" => boxes(bytes),
+        "flac" => blocks(bytes),
+        _ => (packets as u64).saturating_mul(BYTES_AROUND_PACKET),
+    });
+    around = around
         .saturating_add(tag_len(bytes) as u64)
         .saturating_add(pictures(&mut *reader));
-    let loose = (bytes.len() as u64).saturating_sub(payload).saturating_sub(around);
-    // A codec that is not understood here may say less about its length than its bytes do.
-    let is_strange = heard.iter().any(|track| track.unknown);
-    let loose = if is_strange { bytes.len() as u64 } else { loose };
-    Some(sum(&heard, whole, is_bare, loose))
-}
-
-fn sum(heard: &[Heard], whole: bool, is_bare: bool, loose: u64) -> Found {
+    let info = reader.media_info();
+    let claimed = info
+        .time_base
+        .zip(info.duration)
+        .map_or(0, |(base, ticks)| micros(base, ticks));
     let mut found = Found {
+        claimed,
         whole,
-        loose,
-        claim_is_estimate: is_bare,
+        claim_is_estimate: matches!(name, "mp1" | "mp2" | "mp3" | "aac"),
+        loose: (bytes.len() as u64).saturating_sub(payload).saturating_sub(around),
         ..Found::default()
     };
-    let audio = heard.iter().filter(|track| track.rule.is_some());
-    for track in audio {
-        let counted = micros_of(track.exact);
-        found.claimed = found.claimed.max(track.claimed);
-        found.spanned = found.spanned.max(track.spanned());
-        found.counted = found.counted.max(Some(counted));
-        found.counted_at_most = found
-            .counted_at_most
-            .max(Some(counted.saturating_add(micros_of(track.at_most))));
-        found.whole &= !track.unknown;
+    for stream in &streams {
+        found.add(stream);
     }
-    found
+    // A codec that is not understood here may say less about its length than its bytes do.
+    if streams.iter().flatten().any(|track| track.unknown) {
+        found.loose = bytes.len() as u64;
+        found.whole = false;
+    }
+    Some(found)
+}
+
+impl Found {
+    /// Adds a stream: as long as the longest of its tracks.
+    fn add(&mut self, stream: &[Heard]) {
+        let longest = |length: fn(&Heard) -> u64| {
+            let tracks = stream.iter().filter(|track| track.rule.is_some());
+            tracks.map(length).max()
+        };
+        let counted = longest(|track| micros_of(track.exact));
+        let at_most = longest(|track| micros_of(track.exact.saturating_add(track.at_most)));
+        self.claimed = self.claimed.max(longest(|track| track.claimed).unwrap_or(0));
+        self.spanned = self.spanned.saturating_add(longest(Heard::spanned).unwrap_or(0));
+        self.counted = plus(self.counted, counted);
+        self.counted_at_most = plus(self.counted_at_most, at_most);
+    }
+}
+
+fn plus(sum: Option<u64>, more: Option<u64>) -> Option<u64> {
+    match (sum, more) {
+        (Some(sum), Some(more)) => Some(sum.saturating_add(more)),
+        (sum, more) => sum.or(more),
+    }
 }
 
 fn micros_of(nanos: u128) -> u64 {
@@ -238,4 +263,57 @@ fn pictures(reader: &mut dyn FormatReader) -> u64 {
             return bytes;
         }
     }
+}
+
+/// Bytes that a container takes to describe its tracks to a decoder.
+fn described(reader: &dyn FormatReader) -> u64 {
+    let data = reader.tracks().iter().filter_map(|track| match &track.codec_params {
+        Some(CodecParameters::Audio(params)) => params.extra_data.as_ref(),
+        _ => None,
+    });
+    let bytes: u64 = data.map(|data| data.len() as u64).sum();
+    bytes.saturating_add(BYTES_AROUND_ALL)
+}
+
+/// Bytes of the boxes of an MP4 file that are tables, tags and padding. What a table points to is counted as
+/// sound wherever it stands.
+fn boxes(bytes: &[u8]) -> u64 {
+    let (mut at, mut sum) = (0_usize, 0_u64);
+    while let Some(head) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+        let [a, b, c, d, name @ ..] = *head;
+        let left = bytes.len() - at;
+        let size = match u32::from_be_bytes([a, b, c, d]) {
+            0 => left,
+            1 => match bytes.get(at + 8..).and_then(|rest| rest.first_chunk::<8>()) {
+                Some(large) => usize::try_from(u64::from_be_bytes(*large)).unwrap_or(left),
+                None => left,
+            },
+            size => size as usize,
+        }
+        .clamp(8, left);
+        let is_table = [
+            b"ftyp", b"styp", b"moov", b"moof", b"mfra", b"sidx", b"emsg", b"free", b"skip", b"uuid",
+        ];
+        if is_table.contains(&&name) {
+            sum = sum.saturating_add(size as u64);
+        }
+        at += size;
+    }
+    sum
+}
+
+/// Bytes of the blocks of a FLAC file that come before the sound: pictures, tags, padding.
+fn blocks(bytes: &[u8]) -> u64 {
+    let mut at = tag_len(bytes);
+    if !bytes.get(at..).is_some_and(|rest| rest.starts_with(b"fLaC")) {
+        return 0;
+    }
+    at += 4;
+    while let Some(&[kind, a, b, c]) = bytes.get(at..).and_then(|rest| rest.first_chunk::<4>()) {
+        at += 4 + (usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c));
+        if kind & 0x80 != 0 {
+            break;
+        }
+    }
+    at.min(bytes.len()) as u64
 }

@@ -75,7 +75,7 @@ impl Book<'_> {
             Op::Expire { hold, posting, detail } => self.expire(*hold, *posting, detail.as_ref()),
             Op::Report(report) => self.report(report),
             Op::Resolve(resolve) => self.resolve(resolve),
-            Op::SetRule { budget, rule } => self.set_rule(budget, rule),
+            Op::SetRule { budget, rule, after } => self.set_rule(budget, rule, after.as_ref()),
             Op::Override {
                 line,
                 raise,

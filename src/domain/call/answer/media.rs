@@ -1,0 +1,40 @@
+//! What is used by answers that are no conversation.
+
+use serde_json::json;
+
+use super::UsageFault;
+use super::read::{strict, usage_of};
+use crate::domain::call::route::Route;
+use crate::domain::price::Usage;
+use crate::domain::wire::answer::media::Media;
+use crate::domain::wire::answer::says_something;
+use crate::domain::wire::{UsageApi, UsageRejection, usage_from};
+
+/// What a whole answer on this route says was used.
+pub(super) fn usage(route: Route, media: &Media<'_>) -> Result<Option<Usage>, UsageFault> {
+    if says_something(media.svg_usage) {
+        let field = "svg_usage";
+        return Err(UsageRejection::OtherModel { field }.into());
+    }
+    if let Some(raw) = media.usage.filter(|raw| says_something(Some(raw))) {
+        return usage_of(route, raw.get(), None).map(Some);
+    }
+    match route {
+        Route::Transcriptions | Route::Translations => of_duration(media),
+        // Models that are priced by the image say nothing but the images themselves.
+        Route::ImageGenerations | Route::ImageEdits | Route::ImageVariations if media.data.0 > 0 => Ok(Some(Usage {
+            images: media.data.0,
+            ..Usage::one_call()
+        })),
+        _ => Ok(None),
+    }
+}
+
+/// A verbose transcription from before there was a usage object says how long the audio was.
+fn of_duration(media: &Media<'_>) -> Result<Option<Usage>, UsageFault> {
+    let Some(raw) = media.duration.filter(|raw| says_something(Some(raw))) else {
+        return Ok(None);
+    };
+    let duration = json!({ "duration": strict(raw.get())? });
+    Ok(Some(usage_from(UsageApi::OpenaiTranscription, &duration)?))
+}

@@ -1,0 +1,96 @@
+//! Streams of Anthropic's Messages API.
+//!
+//! The usage comes in two parts: `message_start` has what was read, `message_delta` what was written so far
+//! and whatever else has changed. Its counts are totals, so a later one replaces an earlier one, and one
+//! that is missing or null leaves it: so does the provider's own SDK. A message that was broken off before
+//! it gave its reason to stop has written more than it says, so its usage is unknown.
+
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+use super::seen::{Seen, Verdict};
+use super::{StreamFault, StreamRules};
+use crate::domain::call::answer::{UsageFault, merged_usage, strict};
+use crate::domain::call::route::Route;
+use crate::domain::price::Usage;
+use crate::domain::wire::UsageRejection;
+use crate::domain::wire::answer::messages::{Event, Message};
+use crate::domain::wire::answer::{fewest_tokens, read};
+
+/// A usage has about a dozen.
+const MAX_FIELDS: usize = 100;
+
+#[derive(Debug, Default)]
+pub(super) struct MessagesStream {
+    usage: Map<String, Value>,
+    fault: Option<UsageFault>,
+    is_over: bool,
+}
+
+impl MessagesStream {
+    pub(super) fn event(&mut self, data: &[u8], rules: &StreamRules, seen: &mut Seen) -> Result<Verdict, StreamFault> {
+        let event: Event<'_> = read(data)?;
+        if let Some(message) = &event.message.0 {
+            self.start(message, rules, seen)?;
+        }
+        let mut is_last = event.kind.get() == Some("message_stop");
+        if let Some(delta) = &event.delta.0 {
+            // The input of a tool is written whole and then cut into pieces of any size: no token each.
+            seen.made
+                .wrote(fewest_tokens(delta.text) + fewest_tokens(delta.thinking));
+            is_last |= delta.stop_reason.get().is_some();
+            seen.answer.on_limit |= delta.stop_reason.get() == Some("max_tokens");
+        }
+        self.merge(event.usage, seen);
+        self.is_over |= is_last;
+        if let Some(tool) = event.content_block.0.as_ref().and_then(|block| block.tool()) {
+            seen.called(tool, &rules.gate)?;
+        }
+        if !is_last {
+            seen.made.check(rules.output_limit)?;
+        }
+        Ok(Verdict::Pass)
+    }
+
+    fn start(&mut self, message: &Message<'_>, rules: &StreamRules, seen: &mut Seen) -> Result<(), StreamFault> {
+        seen.answer.says(&message.id, &message.model);
+        self.merge(message.usage, seen);
+        for tool in message.content.0.iter().filter_map(|block| block.tool()) {
+            seen.called(tool, &rules.gate)?;
+        }
+        Ok(())
+    }
+
+    fn merge(&mut self, raw: Option<&RawValue>, seen: &mut Seen) {
+        let Some(raw) = raw else { return };
+        match strict(raw.get()) {
+            Ok(Value::Object(fields)) => {
+                let fields = fields.into_iter().filter(|(_, value)| !value.is_null());
+                self.usage.extend(fields);
+                if self.usage.len() > MAX_FIELDS {
+                    self.usage.clear();
+                    self.fault = Some(UsageRejection::Absurd { field: "usage" }.into());
+                }
+                if let Some(made) = self.usage.get("output_tokens").and_then(Value::as_u64) {
+                    seen.made.reported(made);
+                }
+            }
+            Ok(_) => self.fault = Some(UsageRejection::NotAnObject.into()),
+            Err(fault) => self.fault = Some(fault),
+        }
+    }
+
+    pub(super) fn usage(&mut self) -> Result<Option<Usage>, UsageFault> {
+        if !self.is_over {
+            return Ok(None);
+        }
+        if let Some(fault) = self.fault.take() {
+            return Err(fault);
+        }
+        let usage = std::mem::take(&mut self.usage);
+        if usage.is_empty() {
+            return Ok(None);
+        }
+        merged_usage(Route::Messages, &Value::Object(usage), None).map(Some)
+    }
+}
