@@ -37,6 +37,10 @@ const MAX_TIMES: u64 = 100_000;
 /// More tokens than any model writes, and few enough that no product of them overflows.
 const MAX_TOKENS: u64 = 1_000_000_000;
 
+/// A completion that states no limit has this one, says OpenAI's documentation; more would cost more than
+/// was asked for.
+const COMPLETION_TOKENS: u64 = 16;
+
 /// What templates add at most. OpenAI documents 3 tokens a message, 1 a name and 3 for the answer's start;
 /// Anthropic up to 346 once for tools, and 245 to 735 for each tool of its own making; each is several
 /// times that. The braces and keys of a message alone are more bytes than its template has tokens.
@@ -109,7 +113,7 @@ impl Request<'_> {
         let speaks = self.list("modalities").iter().any(|value| value == "audio");
         found.audio |= speaks || self.get("audio").is_some();
         let times = self.times("n")?;
-        let limit = self.limit(&["max_completion_tokens", "max_tokens"], 1)?;
+        let limit = self.limit(&["max_completion_tokens", "max_tokens"], 1, None)?;
         let mut asked = self.asked(found, limit, times)?;
         if let Some(prediction) = self.get("prediction") {
             // What of it the model did not write is billed as output too; and the limit has its old name there.
@@ -132,7 +136,7 @@ impl Request<'_> {
         }
         let each = self.times("n")?.max(self.times("best_of")?);
         let times = each.checked_mul(prompts).ok_or(CallRejection::Absurd)?;
-        let limit = self.limit(&["max_tokens"], 0)?;
+        let limit = self.limit(&["max_tokens"], 0, Some(COMPLETION_TOKENS))?;
         let mut asked = self.asked(found, limit, times)?;
         asked.inputs = prompts;
         self.force_usage(&mut asked);
@@ -142,7 +146,7 @@ impl Request<'_> {
     fn responses(&self) -> Read<Asked> {
         let mut walk = Walk::new(self.route, self.rules, self.text("model"));
         walk.request(self.fields, responses::FIELDS, responses::READ)?;
-        let limit = self.limit(&["max_output_tokens"], 1)?;
+        let limit = self.limit(&["max_output_tokens"], 1, None)?;
         self.asked(walk.found, limit, 1)
     }
 
@@ -162,7 +166,7 @@ impl Request<'_> {
         let mut walk = Walk::new(self.route, self.rules, self.text("model"));
         walk.request(self.fields, messages::FIELDS, messages::READ)?;
         self.must_have("messages")?;
-        let limit = self.limit(&["max_tokens"], 0)?;
+        let limit = self.limit(&["max_tokens"], 0, None)?;
         self.thinking(limit.as_ref())?;
         let mut asked = self.asked(walk.found, limit, 1)?;
         asked.most.fast = self.text("speed") == Some("fast");
@@ -308,7 +312,8 @@ impl Request<'_> {
     }
 
     /// The limit on the output, which any of these fields may state, the first one being how it is filled in.
-    fn limit(&self, names: &[&'static str], least: u64) -> Read<Option<Limit>> {
+    /// `usual` is what the provider documents that it takes where none is stated.
+    fn limit(&self, names: &[&'static str], least: u64, usual: Option<u64>) -> Read<Option<Limit>> {
         let mut own = None;
         for name in names {
             let stated = self.whole(name, least, MAX_TOKENS)?;
@@ -318,17 +323,13 @@ impl Request<'_> {
             }
             own = own.or(stated);
         }
-        let filled = self
-            .rules
-            .max_tokens
-            .unwrap_or(u64::MAX)
-            .min(self.rules.default_max_tokens);
+        let filled = [Some(self.rules.default_max_tokens), self.rules.max_tokens, usual];
         Ok(Some(Limit {
             names: names.to_vec(),
             own,
             most: match own {
                 Some(_) => self.rules.max_tokens,
-                None => Some(filled),
+                None => filled.into_iter().flatten().min(),
             },
         }))
     }
