@@ -111,22 +111,41 @@ impl<'v> Walk<'v> {
 
     /// Whether config declares this field, or this value of it, to bear no cost.
     fn admit(&self, value: Option<&str>) -> Result<(), CallRejection> {
-        let mut field = self.path.join(".");
-        if let Some(value) = value {
-            field.push('=');
-            field.push_str(value);
-        }
-        if self
-            .rules
-            .free_fields
-            .contains(&format!("{}:{field}", self.route.name()))
-        {
+        let field = self.named(value);
+        if self.is_declared_free(&field) {
             return Ok(());
         }
         Err(CallRejection::FieldUnknown {
             route: self.route.name(),
             field: shown(&field),
         })
+    }
+
+    fn is_declared_free(&self, field: &str) -> bool {
+        let free = &self.rules.free_fields;
+        !free.is_empty() && free.contains(&format!("{}:{field}", self.route.name()))
+    }
+
+    /// Where the walk is, as config names it.
+    fn named(&self, value: Option<&str>) -> String {
+        let mut field = self.path.join(".");
+        if let Some(value) = value {
+            field.push('=');
+            field.push_str(value);
+        }
+        field
+    }
+
+    /// Whether config declares what is known to bring content from elsewhere to bring no more than its bytes.
+    fn is_bounded_by_declaration(&self, effect: Effect, kind: Option<(&str, &str)>) -> bool {
+        if effect != Effect::Elsewhere || self.rules.free_fields.is_empty() {
+            return false;
+        }
+        let field = self.named(None);
+        match kind {
+            Some((tag, name)) => self.is_declared_free(&format!("{field}.{tag}={name}")),
+            None => self.is_declared_free(&field),
+        }
     }
 
     fn wrong(&self, problem: &str) -> CallRejection {
@@ -169,7 +188,9 @@ impl<'v> Walk<'v> {
                 }
             }
             Rule::Marked(effect, rule) => {
-                self.effect(*effect)?;
+                if !self.is_bounded_by_declaration(*effect, None) {
+                    self.effect(*effect)?;
+                }
                 self.value(rule, value)?;
             }
             Rule::IfSet(effect) => match value.as_bool() {
@@ -261,6 +282,7 @@ impl<'v> Walk<'v> {
             match effect {
                 Effect::Tool(at) => self.client_tool(*at, name, object)?,
                 Effect::Picture(at) => self.picture(*at, object),
+                effect if self.is_bounded_by_declaration(*effect, Some((tag, name))) => {}
                 other => self.effect(*other)?,
             }
         }
