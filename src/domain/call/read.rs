@@ -6,7 +6,7 @@
 //!
 //! Input tokens are bounded by the bytes of the body: a byte-level tokenizer makes no more tokens than
 //! bytes, and escapes only make the body longer than what is read. What templates add is not in the body,
-//! so [`overhead`] is counted on top.
+//! so [`overhead()`] is counted on top.
 
 use bytes::Bytes;
 use serde_json::{Map, Value};
@@ -16,6 +16,7 @@ use super::draft::{Draft, Limit};
 use super::expansion::expansion;
 use super::fields::{chat, messages, plain, responses};
 use super::media;
+use super::overhead::overhead;
 use super::rejection::CallRejection;
 use super::route::{Api, Metering, Route};
 use super::rules::CallRules;
@@ -40,19 +41,6 @@ const MAX_TOKENS: u64 = 1_000_000_000;
 /// A completion that states no limit has this one, says OpenAI's documentation; more would cost more than
 /// was asked for.
 const COMPLETION_TOKENS: u64 = 16;
-
-/// What templates add at most. OpenAI documents 3 tokens a message, 1 a name and 3 for the answer's start;
-/// Anthropic up to 346 once for tools, and 245 to 735 for each tool of its own making; each is several
-/// times that. The braces and keys of a message alone are more bytes than its template has tokens.
-mod template {
-    pub(super) const CALL: u64 = 64;
-    pub(super) const MESSAGE: u64 = 8;
-    /// Once, if any tool is on offer or the form of the output is set.
-    pub(super) const TOOLS: u64 = 1_024;
-    pub(super) const TOOL: u64 = 32;
-    /// A tool whose definition the provider writes.
-    pub(super) const BUILTIN: u64 = 4_096;
-}
 
 /// Reads the JSON body of a request.
 ///
@@ -422,19 +410,4 @@ fn bytes(len: usize) -> u64 {
 
 fn bytes_of(value: &Value) -> u64 {
     bytes(value.to_string().len())
-}
-
-/// Tokens that templates add at most.
-fn overhead(found: &Found, has_form: bool) -> u64 {
-    let tools = found.definitions.saturating_mul(template::TOOL);
-    let once = if has_form || found.definitions > 0 || !found.tools.is_empty() {
-        template::TOOLS
-    } else {
-        0
-    };
-    template::CALL
-        .saturating_add(found.messages.saturating_mul(template::MESSAGE))
-        .saturating_add(tools)
-        .saturating_add(found.builtin.saturating_mul(template::BUILTIN))
-        .saturating_add(once)
 }
