@@ -29,6 +29,26 @@ const KNOWS: &[(&str, &[&str])] = &[("domain", &[]), ("ports", &["domain"]), ("c
 /// into words. The other way round no service knows it.
 const ALLOWANCES: &[(&str, &str, &str)] = &[
     (
+        "gateway",
+        "audit",
+        "a refused call goes to the log, folded with others of its kind",
+    ),
+    (
+        "gateway",
+        "intake",
+        "tasks that a call names count towards the same cap as those of reports",
+    ),
+    (
+        "gateway",
+        "ledger",
+        "a call's hold is placed on the running ledger and ended there",
+    ),
+    (
+        "http",
+        "gateway",
+        "what is below an upstream's name is a call, and the answer is its provider's",
+    ),
+    (
         "http",
         "audit",
         "an operator asks for the log to be verified, and how its task is",
@@ -115,6 +135,8 @@ const OWNED_CRATES: &[(&str, &[&str])] = &[
     ("aws_smithy_types", &["cloud"]),
     ("axum", &["http"]),
     ("clap", &["cli", "main"]),
+    ("hyper_rustls", &["upstream"]),
+    ("multer", &["gateway"]),
     ("multer", &["gateway"]),
     ("sqlx", &["store"]),
     ("toml", &["config"]),

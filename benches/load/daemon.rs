@@ -75,6 +75,7 @@ pub struct Daemon {
 pub struct Side {
     pub commit_p50: Duration,
     pub commit_p99: Duration,
+    pub commit_p999: Duration,
     pub operations_a_commit: f64,
     pub cpu_a_call: Duration,
 }
@@ -84,6 +85,17 @@ pub fn prepare(dir: &Path) -> Result<()> {
     fs::create_dir_all(dir.join("state"))?;
     fs::write(dir.join("config.toml"), CONFIG)?;
     fs::write(dir.join("token"), TOKEN)?;
+    Ok(())
+}
+
+/// The same, with a provider behind it.
+pub fn prepare_gateway(dir: &Path, upstream: SocketAddr) -> Result<()> {
+    prepare(dir)?;
+    let more = format!(
+        "[[upstream]]\nname = \"mock\"\nkind = \"openai\"\nbase_url = \"http://{upstream}\"\napi_key_file = \"key\"\n"
+    );
+    fs::write(dir.join("key"), "sk-of-the-mock")?;
+    fs::write(dir.join("config.toml"), format!("{CONFIG}{more}"))?;
     Ok(())
 }
 
@@ -194,10 +206,23 @@ impl Daemon {
         Ok(Side {
             commit_p50: quantile("0.5")?,
             commit_p99: quantile("0.99")?,
+            commit_p999: quantile("0.999")?,
             operations_a_commit: value("backstop_ledger_batch_operations_sum")?
                 / value("backstop_ledger_batch_operations_count")?,
             cpu_a_call: cpu / calls.max(1),
         })
+    }
+
+    /// A figure of calls whose cost was never known would be a figure of something else.
+    pub async fn assert_nothing_unresolved(&self) -> Result<()> {
+        let mut agent = Connection::open(&self.agent).await?;
+        let budget: serde_json::Value = serde_json::from_str(agent.must(200, "GET", "/v1/budget", "").await?)?;
+        let line = &budget["lines"][0];
+        ensure!(
+            line["unresolved_usd"] == "0.00" && line["posted_usd"] != "0.00",
+            "{line:#}"
+        );
+        Ok(())
     }
 
     /// SIGTERM, and waits for the drained end.

@@ -46,6 +46,13 @@ pub fn millis(time: Duration) -> String {
     format!("{:.2} ms", time.as_secs_f64() * 1e3)
 }
 
+pub fn micros(time: Duration) -> String {
+    match time.as_micros() {
+        micros if micros < 10_000 => format!("{micros} µs"),
+        micros => format!("{} ms", micros / 1_000),
+    }
+}
+
 /// One phase: how many of what a second, the latency of a request, and the daemon's side of it.
 pub fn row(what: &str, rate: f64, times: &mut Times, side: &crate::daemon::Side) {
     say(&format!(

@@ -90,6 +90,7 @@ impl Daemon {
             store: Arc::clone(&store),
             clock: Arc::clone(&clock),
             entropy: Arc::clone(&entropy),
+            notifier: Arc::clone(&notifier),
         };
         let budgets = settings::budgets(&current);
         audit_loosened(&*store, &current, &*clock).await?;
@@ -206,7 +207,7 @@ impl Daemon {
             tools: Arc::clone(&tool_settings),
             gateway: gateway_settings,
             own_instance,
-            reloading: tokio::sync::Mutex::default(),
+            reloading: Arc::default(),
             ledger: ledger.clone(),
             store: Arc::clone(&store),
         });

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{catalogue, settings};
-use crate::config::LiveSettings;
 use crate::config::reload::{BudgetChange, Change, ManifestChange};
 use crate::config::settings::Settings;
+use crate::config::{LiveSettings, Problems};
 use crate::domain::audit::NewAudit;
 use crate::domain::id::AgentId;
 use crate::domain::price::Catalogue;
@@ -34,7 +34,7 @@ pub(super) struct Live {
     pub(super) own_instance: Option<String>,
     pub(super) ledger: Ledger,
     pub(super) store: Arc<dyn Store>,
-    pub(super) reloading: tokio::sync::Mutex<()>,
+    pub(super) reloading: Arc<tokio::sync::Mutex<()>>,
 }
 
 fn loosened(change: &BudgetChange, at: Timestamp) -> NewAudit {
@@ -66,34 +66,36 @@ fn declared(change: &ManifestChange, at: Timestamp) -> NewAudit {
 impl Live {
     /// Loads the config again. Wrong new settings leave the old ones, and the answer is every problem.
     /// One reload at a time, from the file to the last room, so that two never apply in the wrong order.
-    pub(super) async fn reload(self: Arc<Self>, now: Timestamp) -> Result<Value, Value> {
-        let _one_at_a_time = self.reloading.lock().await;
-        let this = Arc::clone(&self);
+    ///
+    /// A caller that goes away meanwhile does not stop it: settings that are in force for some rooms and
+    /// not for others would be worse than either.
+    pub(super) async fn reload(self: Arc<Self>, now: Timestamp) -> Result<Change, Problems> {
+        let one_at_a_time = Arc::clone(&self.reloading).lock_owned().await;
         let runtime = tokio::runtime::Handle::current();
         // It reads files, the price files among them, which a worker of the runtime must not wait for.
-        let loaded = tokio::task::spawn_blocking(move || {
+        let reloaded = tokio::task::spawn_blocking(move || {
+            let _until_the_end = one_at_a_time;
             let prepare = |new: &Settings, change: &Change| {
                 let prices = catalogue::load(new).map_err(|error| format!("{error:#}"))?;
-                let old = this.settings.current();
-                let calls = settings::gateway(new, Some((&old, &this.gateway.load())));
+                let old = self.settings.current();
+                let calls = settings::gateway(new, Some((&old, &self.gateway.load())));
                 let calls = calls.map_err(|error| format!("{error:#}"))?;
                 // On record before it is in force: a raised limit is an override (D3).
                 let overrides = change.overrides().map(|change| loosened(change, now));
                 let manifests = change.manifests.iter().map(|change| declared(change, now));
                 let overrides: Vec<NewAudit> = overrides.chain(manifests).collect();
                 if !overrides.is_empty() {
-                    let written = runtime.block_on(this.store.append_audit(&overrides));
+                    let written = runtime.block_on(self.store.append_audit(&overrides));
                     written.map_err(|error| format!("what the new config loosens cannot be recorded: {error}"))?;
                 }
                 Ok((prices, calls))
             };
-            this.settings.reload_with(prepare).map_err(|problems| json!(problems))
+            let (change, current, (prices, calls)) = self.settings.reload_with(prepare)?;
+            runtime.block_on(self.apply(&current, prices, calls));
+            Ok(change)
         });
-        let (change, current, (prices, calls)) = loaded
-            .await
-            .unwrap_or_else(|_panicked| Err(json!([{ "message": "the reload failed" }])))?;
-        self.apply(&current, prices, calls).await;
-        Ok(json!(change))
+        let failed = |_panicked| Err(Problems::of("the config", "the reload failed".to_owned()));
+        reloaded.await.unwrap_or_else(failed)
     }
 
     async fn apply(&self, current: &Settings, prices: Catalogue, calls: GatewaySettings) {
@@ -111,3 +113,6 @@ impl Live {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use metrics_exporter_prometheus::PrometheusBuilder;
+use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -153,8 +154,13 @@ fn reload_on_hangup(front: &mut Set, live: &Arc<Live>, clock: &Arc<dyn Clock>) -
         while let Some(Some(())) = stop.run_until_cancelled(hangup.recv()).await {
             systemd::reloading();
             match Arc::clone(&live).reload(clock.now()).await {
-                Ok(change) => tracing::info!(%change, "the config is loaded again"),
-                Err(problems) => tracing::error!(%problems, "the new config is wrong; the old one stays in force"),
+                Ok(change) => tracing::info!(change = %json!(change), "the config is loaded again"),
+                Err(problems) => {
+                    tracing::error!("the new config is wrong; the old one stays in force");
+                    for problem in problems.0 {
+                        tracing::error!("{problem}");
+                    }
+                }
             }
             systemd::ready();
         }

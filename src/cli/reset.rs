@@ -58,9 +58,13 @@ impl Reset {
         }
         query.extend(raise.as_deref().map(|raise| ("raise_usd", raise)));
         query.extend(until.as_deref().map(|until| ("until", until)));
-        let impact = impact::ask(&client, &self.agent, "reset", &query).await?;
+        let mut impact = impact::ask(&client, &self.agent, "reset", &query).await?;
         if !self.yes {
             return impact::stop_without_yes(context, &impact);
+        }
+        // Whether it is refused is the answer to what is asked next, and told once.
+        if let Some(impact) = impact.value.as_object_mut() {
+            impact.remove("refused");
         }
         context.output.say(&impact::render(&impact.value));
         let mut body = json!({ "only": self.only, "note": self.note });

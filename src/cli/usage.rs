@@ -225,21 +225,29 @@ fn merge(before: Option<Answer>, next: Answer) -> Answer {
     let Some(Answer { value: mut all, .. }) = before else {
         return next;
     };
+    // What an answer holds is the daemon's to say: only an object has fields to be set.
+    let set = |value: &mut Value, key: &str, to: Value| {
+        if let Some(fields) = value.as_object_mut() {
+            fields.insert(key.to_owned(), to);
+        }
+    };
     let offset = count(&all, "rows_total");
     let mut more = rows(&next.value, "rows").to_vec();
     for row in &mut more {
-        let index = count(row, "row") + offset;
-        row["row"] = json!(index);
+        let index = count(row, "row").saturating_add(offset);
+        set(row, "row", json!(index));
     }
     for key in ["rows_total", "posted", "duplicates", "rejected"] {
-        all[key] = json!(count(&all, key) + count(&next.value, key));
+        let sum = count(&all, key).saturating_add(count(&next.value, key));
+        set(&mut all, key, json!(sum));
     }
     let amount = |value: &Value| {
         text(value, "posted_usd")
             .parse()
             .unwrap_or(crate::domain::money::Usd::ZERO)
     };
-    all["posted_usd"] = json!(amount(&all).saturating_add(amount(&next.value)).to_string());
+    let sum = amount(&all).saturating_add(amount(&next.value));
+    set(&mut all, "posted_usd", json!(sum.to_string()));
     if let Some(list) = all.get_mut("rows").and_then(Value::as_array_mut) {
         list.append(&mut more);
     }

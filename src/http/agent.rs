@@ -241,6 +241,7 @@ fn receipt_answer(receipt: Receipt) -> Response {
 async fn json_body(api: &AgentApi, headers: &HeaderMap, body: Body) -> Result<Value, Failure> {
     body::format(headers, false)?;
     let bytes = body::read(body, api.limits).await?;
+    let _room = api.desk.room_for(&bytes).await;
     parse_strict(&bytes, &JsonLimits::default()).map_err(|problem| Rejection::Malformed(problem.to_string()).into())
 }
 

@@ -105,7 +105,54 @@ pub async fn read(body: Body, limits: BodyLimits) -> Result<Bytes, Rejection> {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+
     use super::*;
+
+    /// Bodies of these sizes in megabytes; how many are worked on at once.
+    fn at_work(desk: &Desk, megabytes: &[usize]) -> Vec<OwnedSemaphorePermit> {
+        let bodies = megabytes.iter().map(|size| vec![0; size * 1024 * 1024 - 1]);
+        bodies
+            .map_while(|body| desk.room_for(&body).now_or_never().flatten())
+            .collect()
+    }
+
+    #[test]
+    fn the_work_on_bodies_is_bounded_in_all() {
+        let desk = Desk::default();
+        let mut working = at_work(&desk, &[16, 16, 16, 16, 16]);
+        assert_eq!(working.len(), 4, "64 megabytes");
+        assert!(
+            desk.room_for(b"").now_or_never().is_none(),
+            "nor is there room for the smallest"
+        );
+        working.pop();
+        assert_eq!(
+            at_work(&desk, &[8, 8, 1]).len(),
+            2,
+            "what is done makes room, and no more than it had"
+        );
+        drop(working);
+        assert_eq!(at_work(&desk, &[64]).len(), 1);
+    }
+
+    #[test]
+    fn a_body_larger_than_the_desk_is_worked_on_alone() {
+        let desk = Desk::default();
+        let working = at_work(&desk, &[200, 1]);
+        assert_eq!(working.len(), 1, "it waits for all others, not for ever");
+        drop(working);
+        let small = at_work(&desk, &[1]);
+        let large = vec![0; 200 * 1024 * 1024];
+        let mut waiting = Box::pin(desk.room_for(&large));
+        assert!((&mut waiting).now_or_never().is_none());
+        assert!(
+            desk.room_for(b"").now_or_never().is_none(),
+            "whoever comes later does not overtake it"
+        );
+        drop(small);
+        assert!(waiting.now_or_never().flatten().is_some());
+    }
 
     fn of(content_type: &str) -> HeaderMap {
         let mut headers = HeaderMap::new();

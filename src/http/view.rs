@@ -12,6 +12,7 @@ use crate::domain::containment::state::{Containment, Coverage};
 use crate::domain::id::AgentId;
 use crate::domain::ledger::hold::Hold;
 use crate::domain::ledger::line::{Line, LineKey};
+use crate::domain::manifest::Manifest;
 use crate::domain::money::Usd;
 use crate::domain::price::PriceEntry;
 use crate::domain::review::Review;
@@ -198,6 +199,16 @@ fn coverage(coverage: &Coverage) -> Value {
         map.insert("burn".to_owned(), burn.unwrap_or_default());
     }
     value
+}
+
+/// What an agent may use, as it is in force.
+pub(super) fn manifest(manifest: &Manifest) -> Value {
+    json!({
+        "allowed_tools": manifest.tools().keys().collect::<Vec<_>>(),
+        "blacklisted_tools": manifest.blacklisted(),
+        "models": manifest.models(),
+        "max_tokens": manifest.max_tokens(),
+    })
 }
 
 pub(super) fn review(review: &Review) -> Value {

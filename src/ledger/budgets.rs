@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use crate::domain::budget::{Budget, lines_for};
 use crate::domain::id::BudgetId;
 use crate::domain::ledger::batch::Op;
-use crate::domain::ledger::line::{LineSpec, Scope};
+use crate::domain::ledger::line::{LineRule, LineSpec, Scope};
 use crate::domain::ledger::posting::{Attribution, Trust};
 use crate::domain::window::WindowError;
 
@@ -50,6 +50,16 @@ impl Budgets {
         self.current.load().budgets.iter().any(|known| known.id == *budget)
     }
 
+    /// The rule of a budget, if it is in force.
+    pub(super) fn rule(&self, budget: &BudgetId) -> Option<LineRule> {
+        let current = self.current.load();
+        current
+            .budgets
+            .iter()
+            .find(|known| known.id == *budget)
+            .map(Budget::rule)
+    }
+
     /// The lines that spend counts on at `at`, and the generation that says so.
     pub(super) fn specs(
         &self,
@@ -81,6 +91,7 @@ impl Budgets {
         let rule = |budget: &Budget| Op::SetRule {
             budget: budget.id.clone(),
             rule: budget.rule(),
+            after: None,
         };
         self.current.load().budgets.iter().map(rule).collect()
     }

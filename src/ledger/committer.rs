@@ -26,8 +26,10 @@ use super::mirror::Mirror;
 use super::shared::{Command, Job, Shared, Waiting, lock};
 use crate::domain::ledger::batch::{Op, Outcome};
 use crate::domain::ledger::waitlist::WaitList;
-use crate::ports::StoreError;
+use crate::ports::{NoticeKind, StoreError};
 
+/// Rules in one batch at most: each may load and write a page of lines.
+pub(super) const RULES_AT_ONCE: usize = 16;
 const BACK_OFF_FIRST: Duration = Duration::from_millis(50);
 const BACK_OFF_MOST: Duration = Duration::from_secs(2);
 /// How long a failure is held against the store.
@@ -87,7 +89,9 @@ impl Committer {
             shared,
         };
         // The rules in force are the first thing that is written.
-        this.enqueue_kept(rules);
+        for rules in rules.chunks(RULES_AT_ONCE) {
+            this.enqueue_kept(rules.to_vec());
+        }
         this
     }
 
@@ -149,8 +153,8 @@ impl Committer {
         }
     }
 
-    fn enqueue(&mut self, job: Job) {
-        self.queued += job.ops.len();
+    pub(super) fn enqueue(&mut self, job: Job) {
+        self.queued += job.weight();
         self.queue.push_back(job);
     }
 
@@ -162,6 +166,7 @@ impl Committer {
                 kept: true,
                 since: self.shared.clock.monotonic(),
                 attempts: 0,
+                before: Vec::new(),
                 reply: None,
             });
         }
@@ -184,6 +189,7 @@ impl Committer {
                         self.failed_at = None;
                         self.apart = None;
                         self.set_down(false);
+                        self.shared.gauges.told_down.store(false, Ordering::Relaxed);
                     }
                     self.settle(flight, &outcomes);
                     return Ok(());
@@ -301,7 +307,15 @@ impl Committer {
         }
     }
 
+    /// One outage is told once: a store that is thought well again only because it was not asked for a
+    /// while has not come back.
     pub(super) fn set_down(&self, down: bool) {
+        if down && !self.shared.gauges.told_down.swap(true, Ordering::Relaxed) {
+            self.shared.tell(
+                NoticeKind::StoreDown,
+                "the ledger cannot be written: no new spend is admitted until it can, and what is in flight waits",
+            );
+        }
         if self.shared.gauges.store_down.swap(down, Ordering::Relaxed) != down {
             tracing::warn!(down, "the store changed its state");
         }

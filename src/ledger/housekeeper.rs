@@ -11,10 +11,11 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::shared::{Shared, lock};
+use crate::domain::clock::Verdict;
 use crate::domain::id::PostingId;
 use crate::domain::ledger::batch::Op;
 use crate::domain::money::Usd;
-use crate::ports::{LineQuery, StoreError};
+use crate::ports::{LineQuery, NoticeKind, StoreError};
 
 /// Rounds of a single expiry scan at most; what is left is found by the next one.
 const MAX_ROUNDS: usize = 64;
@@ -63,16 +64,34 @@ fn watch_clock(shared: &Shared, was_ok: bool) -> bool {
     let off_by_s = verdict.off_by().as_secs();
     metrics::gauge!("backstop_clock_ok").set(f64::from(u8::from(verdict.is_ok())));
     match (was_ok, verdict.is_ok()) {
-        (true, false) => tracing::warn!(
-            clock = verdict.name(),
-            off_by_s,
-            "the wall clock and the ledger's time differ; while it is behind no window closes and no hold expires, \
-             and after a jump nothing new is admitted until an operator accepts it"
-        ),
+        (true, false) => {
+            tracing::warn!(
+                clock = verdict.name(),
+                off_by_s,
+                "the wall clock and the ledger's time differ"
+            );
+            shared.tell(NoticeKind::ClockJump, told(verdict));
+        }
         (false, true) => tracing::info!("the wall clock is right again"),
         _ => {}
     }
     verdict.is_ok()
+}
+
+/// What a clock that is not right means, in a sentence.
+fn told(verdict: Verdict) -> String {
+    let off_by_s = verdict.off_by().as_secs();
+    if verdict.admits() {
+        format!(
+            "the wall clock is {off_by_s} s behind the ledger's time: until it has caught up no window closes and \
+             no hold expires"
+        )
+    } else {
+        format!(
+            "the wall clock jumped {off_by_s} s ahead: nothing new is admitted until it returns or an operator \
+             accepts it"
+        )
+    }
 }
 
 /// Ends holds whose time is over, at their bounds (L3: expiry charges).

@@ -16,7 +16,7 @@ use crate::domain::clock::{ClockGuard, Reading};
 use crate::domain::id::{EpochId, HoldId};
 use crate::domain::ledger::batch::{Op, Outcome};
 use crate::domain::ledger::line::LineSpec;
-use crate::ports::{Clock, Entropy, Store};
+use crate::ports::{Clock, Entropy, Notice, NoticeKind, Notifier, Store};
 
 /// How many commands may lie between the callers and the committer.
 pub(super) const CHANNEL: usize = 1_024;
@@ -25,6 +25,7 @@ pub(super) struct Shared {
     pub(super) store: Arc<dyn Store>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) entropy: Arc<dyn Entropy>,
+    pub(super) notifier: Arc<dyn Notifier>,
     pub(super) settings: LedgerSettings,
     pub(super) epoch: EpochId,
     pub(super) budgets: Budgets,
@@ -41,6 +42,8 @@ pub(super) struct Shared {
 #[derive(Debug, Default)]
 pub(super) struct Gauges {
     pub(super) store_down: AtomicBool,
+    /// People were told of it, and no commit has succeeded since.
+    pub(super) told_down: AtomicBool,
     pub(super) draining: AtomicBool,
     pub(super) waiters: AtomicUsize,
     pub(super) queued: AtomicUsize,
@@ -88,6 +91,16 @@ impl Shared {
         self.gauges.store_down.load(Ordering::Relaxed)
     }
 
+    /// Tells people, as of the ledger's time.
+    pub(super) fn tell(&self, kind: NoticeKind, text: impl Into<String>) {
+        self.notifier.notify(Notice {
+            kind,
+            agent: None,
+            text: text.into(),
+            at: self.read_clock().ledger_now,
+        });
+    }
+
     /// Hands operations over and waits for their outcomes.
     pub(super) async fn job(&self, ops: Vec<Op>, kept: bool) -> Result<Vec<Outcome>, Unavailable> {
         let (reply, answer) = oneshot::channel();
@@ -96,6 +109,7 @@ impl Shared {
             kept,
             since: self.clock.monotonic(),
             attempts: 0,
+            before: Vec::new(),
             reply: Some(reply),
         }))
         .await?;
@@ -174,14 +188,33 @@ pub(super) struct Job {
     pub(super) kept: bool,
     pub(super) since: Duration,
     pub(super) attempts: u32,
+    /// Outcomes of earlier parts of it, which come first in the answer.
+    pub(super) before: Vec<Outcome>,
     pub(super) reply: Option<oneshot::Sender<Result<Vec<Outcome>, Unavailable>>>,
 }
 
 impl Job {
     pub(super) fn answer(&mut self, answer: Result<Vec<Outcome>, Unavailable>) {
         if let Some(reply) = self.reply.take() {
-            drop(reply.send(answer));
+            let mut before = std::mem::take(&mut self.before);
+            drop(reply.send(answer.map(|outcomes| {
+                if before.is_empty() {
+                    return outcomes;
+                }
+                before.extend(outcomes);
+                before
+            })));
         }
+    }
+
+    /// For how many operations it counts in a batch.
+    pub(super) fn weight(&self) -> usize {
+        self.ops.iter().map(Op::weight).sum()
+    }
+
+    /// Whether it writes rules into lines: up to a page of them for each.
+    pub(super) fn writes_rules(&self) -> bool {
+        self.ops.iter().any(|op| matches!(op, Op::SetRule { .. }))
     }
 }
 

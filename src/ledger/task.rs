@@ -16,7 +16,7 @@ use super::settings::LedgerSettings;
 use super::shared::{CHANNEL, Gauges, Later, Shared, lock};
 use crate::domain::budget::Budget;
 use crate::domain::clock::ClockGuard;
-use crate::ports::{Clock, DeadEpochs, Entropy, Store, StoreError};
+use crate::ports::{Clock, DeadEpochs, Entropy, Notifier, Store, StoreError};
 
 /// What the ledger needs of the world.
 #[derive(Clone)]
@@ -24,6 +24,8 @@ pub struct Deps {
     pub store: Arc<dyn Store>,
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
+    /// Who is told when the store or the clock stops new spend.
+    pub notifier: Arc<dyn Notifier>,
 }
 
 /// The work behind a [`Ledger`]. Nothing is committed unless somebody polls it.
@@ -41,7 +43,12 @@ pub async fn open(
     budgets: Vec<Budget>,
     host: &str,
 ) -> Result<(Ledger, LedgerTask, DeadEpochs), StoreError> {
-    let Deps { store, clock, entropy } = deps;
+    let Deps {
+        store,
+        clock,
+        entropy,
+        notifier,
+    } = deps;
     let mark = store.advance_clock(clock.now()).await?;
     let mut guard = ClockGuard::new(clock.now(), clock.monotonic(), mark);
     let now = guard.observe(clock.now(), clock.monotonic()).ledger_now;
@@ -52,6 +59,7 @@ pub async fn open(
         store,
         clock,
         entropy,
+        notifier,
         settings,
         epoch,
         budgets: Budgets::new(budgets),

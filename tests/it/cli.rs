@@ -277,6 +277,61 @@ async fn a_dry_run_asks_for_nothing_else() {
 }
 
 #[tokio::test]
+async fn a_refused_reset_is_told_once() {
+    let why = "the line pocket is still breached";
+    let impact = json!({"steps": [{"action": "start", "resource": "i-1"}],
+        "refused": {"code": "wrong_state", "message": why}});
+    let refused = json!({"error": {"code": "wrong_state", "message": why, "hint": null}});
+    let api = Api::new([(200, impact.clone()), (409, refused), (200, impact)]).await;
+    let reset = api.run(&["reset", "a", "--yes"]).await;
+    assert_eq!((reset.code, reset.stdout.as_str()), (Some(1), ""), "{reset:#?}");
+    assert!(reset.stderr.contains("i-1"), "the impact is still told: {reset:#?}");
+    assert_eq!(reset.stderr.matches(why).count(), 1, "{}", reset.stderr);
+    let asked = api.run(&["reset", "a"]).await;
+    assert!(
+        asked.stdout.contains(&format!("it would be refused: {why}")),
+        "{asked:#?}"
+    );
+}
+
+#[tokio::test]
+async fn answers_of_no_form_that_is_known_break_nothing() {
+    let receipt = json!({"rows_total": "many", "rows": [5, "x", null, {"row": 1}], "posted_usd": []});
+    for odd in [json!([]), json!(5), json!("text"), json!(null), receipt.clone()] {
+        let api = Api::new([(200, odd.clone()), (200, receipt.clone()), (200, odd.clone())]).await;
+        // Three batches: each is merged with what came before.
+        let rows: Vec<Value> = (0..10_001)
+            .map(|id| json!({"id": format!("r{id}"), "amount_usd": "1"}))
+            .collect();
+        std::fs::write(api.dir.path().join("rows.json"), Value::from(rows).to_string()).expect("a file");
+        let import = api.run(&["usage", "import", "rows.json"]).await;
+        assert!(matches!(import.code, Some(0 | 1)), "{odd}: {import:#?}");
+        assert_eq!(api.asked().len(), 3, "{odd}");
+        for command in [
+            ["status"].as_slice(),
+            &["status", "a"],
+            &["spend"],
+            &["budget", "list"],
+            &["agent", "list"],
+            &["agent", "show", "a"],
+            &["agent", "key", "a"],
+            &["pause", "a"],
+            &["contain", "a"],
+            &["reset", "a", "--yes"],
+            &["review", "list"],
+            &["prices", "show"],
+            &["ledger", "verify"],
+            &["audit", "list", "--from", "1"],
+        ] {
+            let api = Api::new([(200, odd.clone()), (200, odd.clone())]).await;
+            let answer = api.run(command).await;
+            assert!(matches!(answer.code, Some(0 | 1)), "{command:?}, {odd}: {answer:#?}");
+            assert!(!answer.stderr.contains("panicked"), "{command:?}, {odd}: {answer:#?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_reset_says_how() {
     let api = Api::new([(200, json!({"steps": []})), (200, json!({"status": "restoring"}))]).await;
     let reset = api

@@ -243,6 +243,7 @@ impl Work {
             18 => Op::SetRule {
                 budget: BudgetId::new(*self.dice.pick(&["hourly", "fleet", "task", "none"])).unwrap(),
                 rule: rule(usd(i64::try_from(30 + self.dice.roll(200)).unwrap())),
+                after: None,
             },
             _ => self.change_line(),
         }

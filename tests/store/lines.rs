@@ -1,8 +1,8 @@
 //! Lines: what is listed, what rules and overrides touch, rolling windows, triggers.
 
 use backstop::domain::id::BudgetId;
-use backstop::domain::ledger::batch::{Op, Outcome, TriggerCause};
-use backstop::domain::ledger::line::{LineSpec, Response};
+use backstop::domain::ledger::batch::{Op, Outcome, RULE_PAGE, TriggerCause};
+use backstop::domain::ledger::line::{LineKey, LineSpec, Response};
 use backstop::domain::money::Usd;
 use backstop::domain::window::WindowInstance;
 use backstop::ports::{Judgement, LineQuery, StoreError};
@@ -15,6 +15,7 @@ conform!(
     lines_are_listed_by_agent_budget_and_time,
     two_agents_values_and_windows_are_lines_apart,
     a_rule_reaches_the_live_lines_of_its_budget,
+    a_rule_takes_many_lines_a_page_at_a_time,
     an_override_and_a_rearm_reach_one_line,
     a_rolling_line_drops_what_has_left_its_window,
     a_trigger_waits_until_it_is_settled_once,
@@ -128,6 +129,13 @@ async fn open_lines_again(f: &Fixture, spec: &LineSpec) {
         .await;
 }
 
+fn applied(lines: u64) -> Outcome {
+    Outcome::Applied {
+        lines,
+        more_after: None,
+    }
+}
+
 async fn a_rule_reaches_the_live_lines_of_its_budget(f: Fixture) {
     let specs = [
         spec("daily", "a", usd(100)),
@@ -139,9 +147,10 @@ async fn a_rule_reaches_the_live_lines_of_its_budget(f: Fixture) {
     let set = |limit| Op::SetRule {
         budget: BudgetId::new("daily").unwrap(),
         rule: rule(limit),
+        after: None,
     };
-    assert_eq!(f.commit(vec![set(usd(40))]).await, [Outcome::Applied { lines: 2 }]);
-    assert_eq!(f.commit(vec![set(usd(40))]).await, [Outcome::Applied { lines: 0 }]);
+    assert_eq!(f.commit(vec![set(usd(40))]).await, [applied(2)]);
+    assert_eq!(f.commit(vec![set(usd(40))]).await, [applied(0)]);
     let limits = async || {
         let mut limits = Vec::new();
         for spec in &specs {
@@ -161,6 +170,66 @@ async fn a_rule_reaches_the_live_lines_of_its_budget(f: Fixture) {
         .count();
     assert_eq!(breached, 2);
     f.is_sound().await;
+}
+
+/// However many lines a budget has, a commit takes a page of them, in the order of their keys, whatever
+/// else is in its batch and however many other lines there are.
+async fn a_rule_takes_many_lines_a_page_at_a_time(f: Fixture) {
+    let task = |of: &str, n: usize| {
+        let mut task = total("task", of, usd(100));
+        task.key.value = format!("t{n:04}");
+        task
+    };
+    let mut specs = vec![
+        fleet("task", usd(100)),
+        spec("tasks", "a", usd(100)),
+        spec("tas", "a", usd(100)),
+    ];
+    specs.extend((0..RULE_PAGE).flat_map(|n| [task("a", n), task("b", n), yesterday(task("a", n))]));
+    for (part, specs) in specs.chunks(512).enumerate() {
+        let reports = (0_u128..).zip(specs).map(|(n, spec)| {
+            let agent = spec.key.agent.as_ref().map_or("a", |agent| agent.as_str());
+            let number = 10_000 * (part as u128 + 1) + n;
+            Op::Report(report(number, of(agent), usd(1), vec![spec.clone()]))
+        });
+        f.commit(reports.collect()).await;
+    }
+    let set = |limit, after: Option<LineKey>| Op::SetRule {
+        budget: BudgetId::new("task").unwrap(),
+        rule: rule(limit),
+        after,
+    };
+    let (mut touched, mut pages, mut after) = (0, 0, None);
+    loop {
+        // A line of the budget that comes with it, from far behind the page.
+        let far = Op::Report(report(900_000 + pages, of("b"), usd(1), vec![task("b", RULE_PAGE - 1)]));
+        let outcomes = f.commit(vec![far, set(usd(40), after.clone())]).await;
+        let Outcome::Applied { lines, more_after } = outcomes[1].clone() else {
+            panic!("{outcomes:?}")
+        };
+        assert!(lines <= RULE_PAGE as u64 && more_after > after || more_after.is_none());
+        (touched, pages, after) = (touched + lines, pages + 1, more_after);
+        if after.is_none() {
+            break;
+        }
+    }
+    // The fleet's line is of another scope and stays as it is; it was looked at all the same.
+    assert_eq!((touched, pages), (2 * RULE_PAGE as u64, 3));
+    let lines = f.is_sound().await.lines;
+    let limits = |of: usize| lines.iter().filter(|line| line.limit() == usd(of as i64)).count();
+    assert_eq!((limits(40), limits(100)), (2 * RULE_PAGE, 3 + RULE_PAGE));
+    // Cut short and begun again from the start, it ends as if it had not been.
+    assert!(matches!(
+        f.commit(vec![set(usd(50), None)]).await[..],
+        [Outcome::Applied { lines, more_after: Some(_) }] if lines == RULE_PAGE as u64 - 1
+    ));
+    assert!(matches!(
+        f.commit(vec![set(usd(50), None)]).await[..],
+        [Outcome::Applied {
+            lines: 0,
+            more_after: Some(_)
+        }]
+    ));
 }
 
 async fn an_override_and_a_rearm_reach_one_line(f: Fixture) {

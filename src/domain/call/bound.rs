@@ -88,16 +88,25 @@ pub fn bound(asked: &Asked, entry: &PriceEntry, rules: &CallRules) -> Result<Bou
 }
 
 /// The input tokens at most.
-fn input(asked: &Asked, entry: &PriceEntry) -> Result<u64, CallRejection> {
+fn input(asked: &Asked, entry: &PriceEntry) -> Result<u64, Rejection> {
     let context = entry
         .context
         .map(|window| window.max(asked.widened.context.unwrap_or(0)));
     let window = context.map(|window| window.saturating_mul(asked.inputs));
-    match (asked.content, window) {
-        (ContentFrom::Request, Some(window)) => Ok(asked.most.input_tokens.min(window)),
-        (ContentFrom::Request, None) => Ok(asked.most.input_tokens),
-        (ContentFrom::Elsewhere, Some(window)) => Ok(window),
-        (ContentFrom::Elsewhere, None) => Err(CallRejection::ContextUnknown(entry.model.to_string())),
+    let input = match (asked.content, window) {
+        (ContentFrom::Request, Some(window)) => asked.most.input_tokens.min(window),
+        (ContentFrom::Request, None) => asked.most.input_tokens,
+        (ContentFrom::Elsewhere, Some(window)) => window,
+        (ContentFrom::Elsewhere, None) => return Err(CallRejection::ContextUnknown(entry.model.to_string()).into()),
+    };
+    // A window that a header widens has its own price where it is wider, and a list that ends before says
+    // nothing of it.
+    let is_priced = |listed: u64| input <= listed || entry.bands.iter().any(|band| band.above >= listed);
+    match entry.context {
+        Some(listed) if asked.widened.context > Some(listed) && !is_priced(listed) => Err(Rejection::PriceUnknown {
+            what: format!("{} above {listed} input tokens", entry.model),
+        }),
+        _ => Ok(input),
     }
 }
 

@@ -22,7 +22,6 @@ pub struct Forwarded {
 /// Headers that bear no cost and go upstream as they are.
 const PASS: &[&str] = &[
     "accept",
-    "content-type",
     "user-agent",
     "x-client-request-id",
     "x-app",
@@ -96,7 +95,7 @@ const WIDENS: &[(&str, Widened)] = &[
     (
         "context-1m-2025-08-07",
         Widened {
-            context: Some(1_048_576),
+            context: Some(1_000_000),
             output: None,
         },
     ),
@@ -144,6 +143,13 @@ pub fn forward<'h>(
                 betas.extend(listed("anthropic-beta", value, ANTHROPIC_BETAS, rules)?);
             }
             ("openai-beta", Api::Openai) => betas.extend(listed("openai-beta", value, OPENAI_BETAS, rules)?),
+            ("content-type", _) => {
+                // The first one is what the body was read by.
+                let is_there = forwarded.headers.iter().any(|(name, _)| name == "content-type");
+                forwarded
+                    .headers
+                    .extend((!is_there).then(|| (name, content_type(value))));
+            }
             (pass, _) if PASS.contains(&pass) || pass.starts_with(PASS_PREFIX) => {
                 forwarded.headers.push((name, value.to_owned()));
             }
@@ -163,6 +169,17 @@ pub fn forward<'h>(
         forwarded.headers.push((name.to_owned(), betas.join(",")));
     }
     Ok(forwarded)
+}
+
+/// JSON is UTF-8 and has no parameters; a form's boundary is one.
+fn content_type(value: &str) -> String {
+    const JSON: &str = "application/json";
+    let essence = value.split(';').next().unwrap_or_default().trim();
+    if essence.eq_ignore_ascii_case(JSON) {
+        JSON.to_owned()
+    } else {
+        value.to_owned()
+    }
 }
 
 /// The values of a header that lists features.

@@ -21,7 +21,6 @@ mod expansion;
 mod fields;
 pub mod form;
 mod headers;
-mod interim;
 mod media;
 mod read;
 mod rejection;
@@ -29,6 +28,7 @@ mod route;
 mod rules;
 mod schema;
 mod stream;
+mod tokenizer;
 mod walk;
 
 #[cfg(test)]
@@ -39,10 +39,10 @@ pub use asked::{Asked, ContentFrom, OutputLimit, Widened};
 pub use bound::bound;
 pub use form::FormPart;
 pub use headers::{Forwarded, forward, query};
-pub use interim::*;
 pub use media::{Images, Media, Speech, Transcription, read_form};
 pub use read::read;
 pub use rejection::CallRejection;
 pub use route::{Api, Metering, Route, is_plain};
 pub use rules::{CallRules, Unlisted};
 pub use stream::{StreamFault, StreamMeter, StreamRules, error_event};
+pub use tokenizer::refine;

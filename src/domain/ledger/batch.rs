@@ -16,6 +16,9 @@ use crate::domain::money::Usd;
 /// Operations in one commit at most (section 6.2 of the design).
 pub const MAX_BATCH: usize = 512;
 
+/// Lines of a budget that one [`Op::SetRule`] looks at.
+pub const RULE_PAGE: usize = 256;
+
 /// One commit's worth of work. `seq` rises by one per batch of an epoch; a batch that is sent again
 /// after an unknown outcome keeps its number, and every operation is idempotent by its ids.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -43,13 +46,21 @@ pub enum Op {
         detail: Option<String>,
     },
     Report(Report),
+    /// Reports that are posted together or not at all. `check_only`: not at all, only what is wrong is said.
+    ReportAll {
+        reports: Vec<Report>,
+        check_only: bool,
+    },
     /// Replaces an unresolved posting by evidence of what it cost.
     Resolve(Resolve),
-    /// A budget's rule as configured now, for every live line of it: raises the revision of those
-    /// whose limit changes, and breaches at once where the new limit is below what is posted.
+    /// A budget's rule as configured now, for the next [`RULE_PAGE`] of its live lines: raises the revision
+    /// of those whose limit changes, and breaches at once where the new limit is below what is posted. A
+    /// budget has as many lines as its agents name tasks, so no commit takes them all: its outcome says
+    /// after which one the next goes on, in the order of their keys.
     SetRule {
         budget: BudgetId,
         rule: LineRule,
+        after: Option<LineKey>,
     },
     /// An operator's override on one line: its raise and the end of a lift from now on. Both are set, not
     /// added, so that a repetition changes nothing.
@@ -62,6 +73,16 @@ pub enum Op {
     Rearm {
         line: LineKey,
     },
+}
+
+impl Op {
+    /// For how many operations it counts in a batch.
+    pub fn weight(&self) -> usize {
+        match self {
+            Self::ReportAll { reports, .. } => reports.len().max(1),
+            _ => 1,
+        }
+    }
 }
 
 /// A hold that wants to be admitted on all of its lines, or on none.
@@ -153,11 +174,20 @@ pub enum Outcome {
     Posted {
         posting: PostingId,
     },
+    /// Reports that were posted together, in their order; each is `Posted` or `Unchanged`.
+    Together(Vec<Outcome>),
+    /// None of the reports was posted: which of them cannot be, and why. Nothing is wrong with any where they
+    /// were only to be checked.
+    Checked {
+        rejected: Vec<(usize, LedgerRejection)>,
+    },
     /// The operation is not possible in this state.
     Rejected(LedgerRejection),
-    /// A rule, override or rearm was written; the number of lines it touched.
+    /// A rule, override or rearm was written; the number of lines it touched, and for a rule whether there
+    /// are more, which come after this one.
     Applied {
         lines: u64,
+        more_after: Option<LineKey>,
     },
 }
 
@@ -211,16 +241,16 @@ pub enum LedgerRejection {
 }
 
 /// The rows that a batch names, as read inside the commit: the lines of its specs, of its holds and of
-/// the entries below, and for `SetRule` those of the budget.
+/// the entries below, and for `SetRule` the budget's next live ones in the order of their keys: a page and one.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
     pub lines: BTreeMap<LineKey, Line>,
     pub holds: HashMap<HoldId, Hold>,
     /// Report ids seen before: the digest, and the posting if one was made.
     pub reports: HashMap<ReportKey, ([u8; 32], Option<PostingId>)>,
-    /// Postings that operations name: targets of `Resolve`, and the postings that ended named holds
-    /// (captured or unresolved; without those of captured ones, a repeated capture is not checked
-    /// against the first).
+    /// Postings that operations name: targets of `Resolve`, those of the report ids below that are the
+    /// other side's, and the postings that ended named holds (captured or unresolved; without those of
+    /// captured ones, a repeated capture is not checked against the first).
     pub postings: HashMap<PostingId, Posting>,
     /// The entries of those postings.
     pub entries: HashMap<PostingId, Vec<Entry>>,
@@ -247,8 +277,8 @@ pub struct Delta {
 
 /// What a report is known by (L6): its id, apart for each agent, and apart for the agent's own word and
 /// for evidence (C7). Else an agent could take the ids of evidence that is still to come, for an amount
-/// of its own choosing, and the evidence would be refused as a conflict. Where both tell of one expense it
-/// counts twice, towards that agent's own limits alone, and the evidence's posting says so.
+/// of its own choosing, and the evidence would be refused as a conflict. Where both tell of one expense
+/// the evidence counts and the claim does not, whichever came first.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReportKey {
     pub agent: AgentId,
@@ -266,13 +296,13 @@ impl ReportKey {
         }
     }
 
-    /// The key that the agent's own claim of the same id has, if this one is not it.
-    pub fn own_claim(&self) -> Option<Self> {
-        let own = Self {
-            evidence: false,
+    /// The key that the other side's word about the same expense has: the agent's claim, or evidence.
+    #[must_use]
+    pub fn other_side(&self) -> Self {
+        Self {
+            evidence: !self.evidence,
             ..self.clone()
-        };
-        self.evidence.then_some(own)
+        }
     }
 }
 

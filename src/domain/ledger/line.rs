@@ -41,6 +41,18 @@ pub struct LineKey {
     pub window: WindowInstance,
 }
 
+impl LineKey {
+    /// The key before every other one of a budget.
+    pub fn first_of(budget: &BudgetId) -> Self {
+        Self {
+            budget: budget.clone(),
+            agent: None,
+            value: String::new(),
+            window: WindowInstance::UNBOUNDED,
+        }
+    }
+}
+
 /// The rule behind a line, copied from the config into the line when it is created or the config is
 /// loaded again, so that a commit needs nothing but its rows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

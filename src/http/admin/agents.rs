@@ -3,17 +3,17 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::impact::{plan_view, reset_view};
-use super::{AdminApi, By, agent_of, audited, json_body};
+use super::order::Order;
+use super::{AdminApi, By, agent_of, audited, bounded, live_keys};
 use crate::domain::containment::state::Mode;
 use crate::domain::id::{AgentId, KeyId};
 use crate::domain::judgement::reset::{LineChanges, ResetOptions, ResetRejection};
@@ -28,8 +28,6 @@ use crate::ledger::Ledger;
 use crate::ports::LineQuery;
 use crate::watch::lifecycle::ResetError;
 
-/// Bytes of a reason at most.
-const MAX_REASON: usize = 1_000;
 /// Machines that one reset may name.
 const MAX_ONLY: usize = 10_000;
 
@@ -42,11 +40,7 @@ pub(super) async fn list(State(api): State<Arc<AdminApi>>) -> Result<Json<Value>
         .iter()
         .map(|id| {
             let state = known.iter().find(|state| state.id == *id);
-            let live = keys
-                .iter()
-                .filter(|key| key.agent == *id && key.revoked_at.is_none())
-                .count();
-            view::agent(id, state, live)
+            view::agent(id, state, live_keys(&keys, id))
         })
         .collect();
     Ok(Json(json!({ "agents": agents })))
@@ -71,17 +65,15 @@ pub(super) async fn show(State(api): State<Arc<AdminApi>>, Path(id): Path<String
         .collect();
     let containments = api.store.containments_of(&agent, 1).await?;
     let reviews = api.store.reviews(true, 1_000).await?;
-    let cloud = api
-        .settings
-        .current()
-        .agent(&agent)
-        .and_then(|agent| agent.cloud.clone());
+    let settings = api.settings.current();
+    let configured = settings.agent(&agent);
     Ok(Json(json!({
         "id": agent,
         "status": state.status,
         "since": (state.version > 0).then_some(state.since),
         "reason": state.reason,
-        "cloud": cloud,
+        "cloud": configured.and_then(|agent| agent.cloud.as_ref()),
+        "manifest": configured.and_then(|agent| Some(view::manifest(agent.manifest.as_ref()?))),
         "lines": lines.iter().map(|line| view::line(line, now)).collect::<Vec<_>>(),
         "keys": keys,
         "containment": containments.first().map(view::containment),
@@ -150,32 +142,18 @@ pub(super) struct ReasonBody {
     reason: String,
 }
 
-fn bounded(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(MAX_REASON).collect()
-}
-
 pub(super) async fn pause(
     State(api): State<Arc<AdminApi>>,
-    axum::Extension(by): By,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-    body: Body,
+    Order { by, agent, asked }: Order<ReasonBody>,
 ) -> Result<Json<Value>, Failure> {
-    let agent = agent_of(&api, &id).await?;
-    let asked: ReasonBody = json_body(&api, &headers, body).await?;
     api.watch.pause(&agent, &by.0, &bounded(&asked.reason)).await?;
     state_of(&api, &agent).await
 }
 
 pub(super) async fn resume(
     State(api): State<Arc<AdminApi>>,
-    axum::Extension(by): By,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-    body: Body,
+    Order { by, agent, asked }: Order<ReasonBody>,
 ) -> Result<Json<Value>, Failure> {
-    let agent = agent_of(&api, &id).await?;
-    let asked: ReasonBody = json_body(&api, &headers, body).await?;
     api.watch.resume(&agent, &by.0, &bounded(&asked.reason)).await?;
     state_of(&api, &agent).await
 }
@@ -216,13 +194,8 @@ impl Default for ContainBody {
 /// Contains an agent by hand. What it does not wait for is the cloud: the kill switch has it from here.
 pub(super) async fn contain(
     State(api): State<Arc<AdminApi>>,
-    axum::Extension(by): By,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-    body: Body,
+    Order { by, agent, asked }: Order<ContainBody>,
 ) -> Result<Json<Value>, Failure> {
-    let agent = agent_of(&api, &id).await?;
-    let asked: ContainBody = json_body(&api, &headers, body).await?;
     if asked.dry_run {
         let report = api.killswitch.dry_run(&agent, asked.mode).await?;
         return Ok(Json(plan_view(&report)));
@@ -336,13 +309,8 @@ pub(super) struct ResetBody {
 /// puts everything back, and the agent thaws last.
 pub(super) async fn reset(
     State(api): State<Arc<AdminApi>>,
-    axum::Extension(by): By,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-    body: Body,
+    Order { by, agent, asked }: Order<ResetBody>,
 ) -> Result<Json<Value>, Failure> {
-    let agent = agent_of(&api, &id).await?;
-    let asked: ResetBody = json_body(&api, &headers, body).await?;
     let note = bounded(&asked.note);
     let options = options(asked.only, asked.raise_usd.as_deref(), asked.until, &by.0)?;
     if !note.is_empty() {

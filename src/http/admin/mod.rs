@@ -10,6 +10,7 @@ mod budgets;
 mod impact;
 mod ledger;
 mod operations;
+mod order;
 mod reviews;
 
 pub(crate) use agents::change_lines;
@@ -33,7 +34,7 @@ use super::body::{self, BodyLimits, Desk};
 use super::error::Failure;
 use super::serve::Peer;
 use crate::audit::{AuditHealth, Cadence};
-use crate::config::LiveSettings;
+use crate::config::{Change, LiveSettings, Problems};
 use crate::domain::audit::NewAudit;
 use crate::domain::id::AgentId;
 use crate::domain::price::Catalogue;
@@ -42,7 +43,7 @@ use crate::domain::wire::json::{JsonLimits, parse_strict};
 use crate::intake::usage::Intake;
 use crate::killswitch::KillSwitch;
 use crate::ledger::Ledger;
-use crate::ports::{Clock, Entropy, Store};
+use crate::ports::{AgentKey, Clock, Entropy, Store};
 use crate::watch::Watch;
 
 /// What the admin side needs.
@@ -79,8 +80,8 @@ pub struct AuditPlace {
     pub health: Arc<AuditHealth>,
 }
 
-/// What a reload answers: what changed, or every problem, both as JSON.
-pub type ReloadFuture = std::pin::Pin<Box<dyn Future<Output = Result<serde_json::Value, serde_json::Value>> + Send>>;
+/// What a reload answers: what changed, or every problem.
+pub type ReloadFuture = std::pin::Pin<Box<dyn Future<Output = Result<Change, Problems>> + Send>>;
 
 /// The routes of the admin side.
 pub fn router(api: Arc<AdminApi>) -> Router {
@@ -167,6 +168,7 @@ async fn json_body<T: DeserializeOwned>(api: &AdminApi, headers: &HeaderMap, bod
         serde_json::json!({})
     } else {
         body::format(headers, false)?;
+        let _room = api.desk.room_for(&bytes).await;
         parse_strict(&bytes, &JsonLimits::default()).map_err(|problem| Rejection::Malformed(problem.to_string()))?
     };
     serde_json::from_value(value).map_err(|problem| {
@@ -176,6 +178,22 @@ async fn json_body<T: DeserializeOwned>(api: &AdminApi, headers: &HeaderMap, bod
         }
         .into()
     })
+}
+
+/// Bytes of a reason at most.
+const MAX_REASON: usize = 1_000;
+
+/// What a person wrote, for the audit log.
+fn bounded(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(MAX_REASON).collect()
+}
+
+/// How many keys of an agent open something.
+fn live_keys(keys: &[AgentKey], agent: &AgentId) -> usize {
+    let live = keys
+        .iter()
+        .filter(|key| key.agent == *agent && key.revoked_at.is_none());
+    live.count()
 }
 
 /// The agent of a path: one of the config, or one that was taken out of it and still has a state or a

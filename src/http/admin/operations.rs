@@ -8,7 +8,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use super::{AdminApi, By, audited};
+use super::{AdminApi, By, audited, live_keys};
 use crate::http::error::Failure;
 use crate::http::view;
 
@@ -31,11 +31,8 @@ pub(super) async fn status(State(api): State<Arc<AdminApi>>) -> Result<Json<Valu
         .iter()
         .chain(stray)
         .map(|id| {
-            let live = keys
-                .iter()
-                .filter(|key| key.agent == *id && key.revoked_at.is_none())
-                .count();
-            view::agent(id, known.iter().find(|state| state.id == *id), live)
+            let state = known.iter().find(|state| state.id == *id);
+            view::agent(id, state, live_keys(&keys, id))
         })
         .collect();
     Ok(Json(json!({
@@ -70,7 +67,7 @@ pub(super) async fn reload(State(api): State<Arc<AdminApi>>, axum::Extension(by)
                 "reloaded",
                 None,
                 "an operator reloaded the config",
-                change.clone(),
+                json!(change),
             )
             .await?;
             Ok(Json(json!({ "reloaded": true, "change": change })).into_response())

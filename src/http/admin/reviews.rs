@@ -10,7 +10,7 @@ use axum::http::HeaderMap;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{AdminApi, By, json_body};
+use super::{AdminApi, By, bounded, json_body};
 use crate::domain::id::ReviewId;
 use crate::domain::rejection::Rejection;
 use crate::http::agent::query;
@@ -71,7 +71,8 @@ pub(super) async fn decide(
 ) -> Result<Json<Value>, Failure> {
     let id = review_id(&id)?;
     let asked: DecideBody = json_body(&api, &headers, body).await?;
-    let note: String = asked.note.chars().filter(|c| !c.is_control()).take(1_000).collect();
-    api.watch.decide(id, asked.approve, &by.0, &note).await?;
+    api.watch
+        .decide(id, asked.approve, &by.0, &bounded(&asked.note))
+        .await?;
     show(State(api), Path(id.to_string())).await
 }

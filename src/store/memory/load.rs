@@ -1,15 +1,20 @@
 //! The rows that a batch names, and no others: rules that reach for more would find nothing here, as
 //! they would in every other store.
 
+use std::ops::Bound;
+
+use jiff::Timestamp;
+
 use super::disk::Disk;
-use crate::domain::id::{AgentId, HoldId, PostingId};
-use crate::domain::ledger::batch::{Batch, Op, Report, ReportKey, ResolveTarget, Snapshot};
+use crate::domain::id::{AgentId, BudgetId, HoldId, PostingId};
+use crate::domain::ledger::batch::{Batch, Op, RULE_PAGE, Report, ReportKey, ResolveTarget, Snapshot};
 use crate::domain::ledger::hold::HoldState;
 use crate::domain::ledger::line::{LineKey, LineSpec};
 
 pub(super) fn load(disk: &Disk, batch: &Batch) -> Snapshot {
     let mut loader = Loader {
         disk,
+        now: batch.now,
         snapshot: Snapshot::default(),
     };
     for op in &batch.ops {
@@ -20,6 +25,7 @@ pub(super) fn load(disk: &Disk, batch: &Batch) -> Snapshot {
 
 struct Loader<'a> {
     disk: &'a Disk,
+    now: Timestamp,
     snapshot: Snapshot,
 }
 
@@ -34,19 +40,27 @@ impl Loader<'_> {
             Op::Capture(capture) => self.hold(capture.hold),
             Op::Void { hold } | Op::Expire { hold, .. } => self.hold(*hold),
             Op::Report(report) => self.report(report),
+            Op::ReportAll { reports, .. } => reports.iter().for_each(|report| self.report(report)),
             Op::Resolve(resolve) => match resolve.target {
                 ResolveTarget::Hold(hold) => self.hold(hold),
                 ResolveTarget::Posting(posting) => self.posting(posting),
             },
-            Op::SetRule { budget, .. } => {
-                let lines = self.disk.lines.range(first_of(budget)..);
-                let lines = lines.take_while(|(key, _)| key.budget == *budget);
-                self.snapshot
-                    .lines
-                    .extend(lines.map(|(key, line)| (key.clone(), line.clone())));
-            }
+            Op::SetRule { budget, after, .. } => self.live_lines(budget, after.as_ref()),
             Op::Override { line, .. } | Op::Rearm { line } => self.line(line),
         }
+    }
+
+    /// A page of a budget's live lines, and the one behind it.
+    fn live_lines(&mut self, budget: &BudgetId, after: Option<&LineKey>) {
+        let first = LineKey::first_of(budget);
+        let from = after.map_or(Bound::Included(&first), Bound::Excluded);
+        let lines = self.disk.lines.range((from, Bound::Unbounded));
+        let lines = lines.take_while(|(key, _)| key.budget == *budget);
+        let live = lines.filter(|(key, _)| !key.window.is_closed(self.now));
+        let page = live.take(RULE_PAGE + 1);
+        self.snapshot
+            .lines
+            .extend(page.map(|(key, line)| (key.clone(), line.clone())));
     }
 
     fn line(&mut self, key: &LineKey) {
@@ -100,10 +114,15 @@ impl Loader<'_> {
         self.specs(&report.lines);
         let agent = &report.attribution.agent;
         let key = ReportKey::of(report);
-        for key in key.own_claim().into_iter().chain([key]) {
-            if let Some(seen) = self.disk.reports.get(&key) {
-                self.snapshot.reports.insert(key, *seen);
+        let other = key.other_side();
+        if let Some(seen) = self.disk.reports.get(&key) {
+            self.snapshot.reports.insert(key, *seen);
+        }
+        if let Some(seen) = self.disk.reports.get(&other) {
+            if let Some(posting) = seen.1 {
+                self.posting(posting);
             }
+            self.snapshot.reports.insert(other, *seen);
         }
         if let Some(request) = &report.upstream_request {
             let key = (agent.clone(), request.clone());
@@ -111,15 +130,5 @@ impl Loader<'_> {
                 self.snapshot.metered.insert(key, *posting);
             }
         }
-    }
-}
-
-/// The least key of a budget.
-fn first_of(budget: &crate::domain::id::BudgetId) -> LineKey {
-    LineKey {
-        budget: budget.clone(),
-        agent: None,
-        value: String::new(),
-        window: crate::domain::window::WindowInstance::UNBOUNDED,
     }
 }

@@ -8,8 +8,8 @@ use super::codec::{self, Columns, corrupt};
 use super::error::store;
 use super::ledger_rows::{LineReader, RawEntry, RawHold, hold_columns, line_columns, posting, posting_columns};
 use super::rows::Rows;
-use crate::domain::id::{AgentId, HoldId, PostingId};
-use crate::domain::ledger::batch::{Batch, Op, ReportKey, ResolveTarget, Snapshot};
+use crate::domain::id::{AgentId, BudgetId, HoldId, PostingId};
+use crate::domain::ledger::batch::{Batch, Op, RULE_PAGE, Report, ReportKey, ResolveTarget, Snapshot};
 use crate::domain::ledger::hold::HoldState;
 use crate::domain::ledger::line::{Bucket, LineKey};
 use crate::ports::StoreError;
@@ -29,9 +29,12 @@ struct Names<'b> {
     holds: HashSet<HoldId>,
     postings: HashSet<PostingId>,
     lines: BTreeSet<&'b LineKey>,
-    budgets: BTreeSet<&'b str>,
+    /// Budgets whose next live lines are wanted, and after which one.
+    pages: Vec<(&'b BudgetId, Option<&'b LineKey>)>,
     agents: BTreeSet<&'b AgentId>,
     reports: Rows,
+    /// The keys of the reports themselves.
+    sides: HashSet<ReportKey>,
     metered: Rows,
 }
 
@@ -63,18 +66,8 @@ impl<'b> Names<'b> {
             Op::Void { hold } | Op::Expire { hold, .. } => {
                 self.holds.insert(*hold);
             }
-            Op::Report(report) => {
-                let agent = report.attribution.agent.as_str();
-                self.lines.extend(report.lines.iter().map(|spec| &spec.key));
-                let key = ReportKey::of(report);
-                for key in key.own_claim().into_iter().chain([key]) {
-                    let row = self.reports.row().text(agent).int(i64::from(key.evidence));
-                    row.text(key.report.as_str());
-                }
-                if let Some(request) = &report.upstream_request {
-                    self.metered.row().text(agent).text(request);
-                }
-            }
+            Op::Report(report) => self.report(report),
+            Op::ReportAll { reports, .. } => reports.iter().for_each(|report| self.report(report)),
             Op::Resolve(resolve) => match resolve.target {
                 ResolveTarget::Posting(posting) => {
                     self.postings.insert(posting);
@@ -83,11 +76,37 @@ impl<'b> Names<'b> {
                     self.holds.insert(hold);
                 }
             },
-            Op::SetRule { budget, .. } => {
-                self.budgets.insert(budget.as_str());
+            Op::SetRule { budget, after, .. } => {
+                self.pages.push((budget, after.as_ref()));
             }
             Op::Override { line, .. } | Op::Rearm { line } => {
                 self.lines.insert(line);
+            }
+        }
+    }
+}
+
+impl<'b> Names<'b> {
+    fn report(&mut self, report: &'b Report) {
+        let agent = report.attribution.agent.as_str();
+        self.lines.extend(report.lines.iter().map(|spec| &spec.key));
+        let own = ReportKey::of(report);
+        // The other side's word about the same expense, too.
+        for evidence in [own.evidence, !own.evidence] {
+            let row = self.reports.row().text(agent).int(i64::from(evidence));
+            row.text(report.report.as_str());
+        }
+        if let Some(request) = &report.upstream_request {
+            self.metered.row().text(agent).text(request);
+        }
+        self.sides.insert(own);
+    }
+
+    /// The postings of the other side, which this batch's reports may replace or be replaced by.
+    fn other_sides(&mut self, snapshot: &Snapshot) {
+        for (key, (_, posting)) in &snapshot.reports {
+            if let Some(posting) = posting.filter(|_| self.sides.contains(&key.other_side())) {
+                self.postings.insert(posting);
             }
         }
     }
@@ -102,8 +121,10 @@ fn list(ids: impl Iterator<Item = uuid::Uuid>) -> String {
 }
 
 pub(super) async fn load(db: &mut SqliteConnection, batch: &Batch) -> Result<Loaded, StoreError> {
-    let names = Names::of(batch);
+    let mut names = Names::of(batch);
     let mut loaded = Loaded::default();
+    reports(db, &mut loaded.snapshot, std::mem::take(&mut names.reports)).await?;
+    names.other_sides(&loaded.snapshot);
     let mut line_ids = BTreeSet::new();
 
     let holds = holds(db, &names).await?;
@@ -128,7 +149,6 @@ pub(super) async fn load(db: &mut SqliteConnection, batch: &Batch) -> Result<Loa
         loaded.snapshot.entries.entry(entry.posting).or_default().push(entry);
     }
 
-    reports(db, &mut loaded.snapshot, names.reports).await?;
     metered(db, &mut loaded.snapshot, names.metered).await?;
     agents(db, &mut loaded.snapshot, &names.agents).await?;
     Ok(loaded)
@@ -221,7 +241,8 @@ async fn entries(db: &mut SqliteConnection, snapshot: &mut Snapshot) -> Result<V
     rows.iter().map(RawEntry::read).collect()
 }
 
-/// Lines by key, by number and by budget (those whose window is not over); returns their keys by number.
+/// Lines by key, by number and by budget (a page of those whose window is not over, and one behind it);
+/// returns their keys by number.
 async fn lines(
     db: &mut SqliteConnection,
     loaded: &mut Loaded,
@@ -260,15 +281,27 @@ async fn lines(
         .map_err(store("reading lines of holds"))?;
         found.extend(rows);
     }
-    if !names.budgets.is_empty() {
+    for (budget, after) in &names.pages {
+        // The key's own index is in this order, so that a page costs what is in it, and what of the
+        // budget is over is passed by without a look at its row.
+        let first = LineKey::first_of(budget);
+        let (budget, agent, value, start, end) = codec::line_key(after.unwrap_or(&first));
         let rows = sqlx::query(concat!(
             "SELECT ",
             line_columns!(),
-            " FROM jsonb_each(?1) k CROSS JOIN line l ON l.budget = k.value AND l.window_end > ?2"
+            " FROM line l WHERE l.budget = ?1 AND l.window_end > ?2 \
+             AND (l.agent, l.value, l.window_start, l.window_end) > (?3, ?4, ?5, ?6) \
+             ORDER BY l.agent, l.value, l.window_start, l.window_end LIMIT ?7"
         ))
-        .bind(codec::json(&names.budgets)?)
+        .bind(budget)
         .bind(codec::micros(batch.now))
-        .fetch_all(db)
+        .bind(agent)
+        .bind(value)
+        .bind(start)
+        // Where there is none before it, the first one itself is wanted too.
+        .bind(if after.is_some() { end } else { i64::MIN })
+        .bind(i64::try_from(RULE_PAGE + 1).unwrap_or(i64::MAX))
+        .fetch_all(&mut *db)
         .await
         .map_err(store("reading lines of a budget"))?;
         found.extend(rows);

@@ -1,13 +1,12 @@
 //! A disk that is short, and one that takes nothing more: new spend fails closed (D4), and nothing that
 //! was acknowledged is lost (L5).
 
-use std::path::PathBuf;
 use std::process::Command;
 
 use serde_json::json;
-use tempfile::TempDir;
 
 use super::site::{Client, Site, report};
+use crate::harness::scarce::{self, RESERVE_MB};
 
 const BUDGETS: &str = r#"
 [[budget]]
@@ -18,27 +17,9 @@ limit_usd = "1000"
 response = "contain"
 "#;
 
-/// The largest reserve that the config takes, in megabytes.
-const RESERVE_MB: u64 = 1_000_000;
-
-/// A place for the ledger with less than the reserve free.
-fn scarce_dir() -> TempDir {
-    let places = [PathBuf::from("/dev/shm"), std::env::temp_dir()];
-    for place in places {
-        let Ok(stat) = rustix::fs::statvfs(&place) else {
-            continue;
-        };
-        let is_scarce = stat.f_bavail.saturating_mul(stat.f_frsize) < RESERVE_MB * 1_000_000;
-        if let (true, Ok(dir)) = (is_scarce, tempfile::tempdir_in(&place)) {
-            return dir;
-        }
-    }
-    panic!("neither /dev/shm nor the temporary directory has less than {RESERVE_MB} MB free");
-}
-
 #[tokio::test]
 async fn d4_below_the_reserve_holds_are_refused_and_reports_are_kept() {
-    let scarce = scarce_dir();
+    let scarce = scarce::dir();
     let reserve = format!("reserve_mb = {RESERVE_MB}");
     let site = Site::with_ledger(scarce.path().join("backstop.db"), &reserve, BUDGETS);
     let daemon = site.start().await;

@@ -10,6 +10,7 @@ pub mod fuse;
 pub mod moto;
 pub mod process;
 pub mod raw;
+pub mod scarce;
 pub mod site;
 pub mod strace;
 pub mod switch;

@@ -84,6 +84,18 @@ impl Site {
         Daemon::start(command, &self.state_dir()).await
     }
 
+    /// The same, by a program that is given the daemon's command as its further arguments.
+    pub async fn start_under(&self, mut runner: Command) -> Daemon {
+        for (name, value) in backstop().get_envs() {
+            match value {
+                Some(value) => runner.env(name, value),
+                None => runner.env_remove(name),
+            };
+        }
+        runner.args([BINARY, "serve"]);
+        Daemon::start(self.in_place(runner), &self.state_dir()).await
+    }
+
     /// Runs a command.
     pub async fn cli(&self, arguments: &[&str]) -> Answer {
         let mut command = self.in_place(backstop());

@@ -1,6 +1,7 @@
-//! The Python environment of the emulator, made once under `target/`.
+//! The Python environments of the tests, the emulator's and that of the providers' SDKs, each made once
+//! under `target/`.
 //!
-//! Its directory carries the hash of the pinned requirements, so that a changed pin makes a new one and
+//! An environment's directory carries the hash of the pinned requirements, so that a changed pin makes a new one and
 //! an old branch keeps its own. Tests run in parallel, as threads and as processes: a file lock lets one
 //! build while the others wait. A stamp, written last, says that the build was finished.
 //!
@@ -18,7 +19,29 @@ use sha2::{Digest as _, Sha256};
 use super::process;
 use super::wait::{self, Deadline};
 
-const REQUIREMENTS: &str = include_str!("../requirements.txt");
+/// What one environment holds.
+struct Wanted<'a> {
+    name: &'a str,
+    /// The file that pins it, for whoever has to mend it.
+    file: &'a str,
+    requirements: &'a str,
+    /// Modules that are there when it is complete.
+    modules: &'a [&'a str],
+}
+
+const EMULATOR: Wanted<'static> = Wanted {
+    name: "emulator",
+    file: "tests/it/requirements.txt",
+    requirements: include_str!("../requirements.txt"),
+    modules: &["moto"],
+};
+
+const SDKS: Wanted<'static> = Wanted {
+    name: "sdks",
+    file: "tests/it/gateway/sdk/requirements.txt",
+    requirements: include_str!("../gateway/sdk/requirements.txt"),
+    modules: &["openai", "anthropic"],
+};
 
 /// How long the slowest machine may take to download and unpack; also how long another test waits.
 const BUILD_LIMIT: Duration = Duration::from_secs(600);
@@ -26,33 +49,45 @@ const BUILD_LIMIT: Duration = Duration::from_secs(600);
 /// How long an interpreter may take to say its version.
 const PROBE_LIMIT: Duration = Duration::from_secs(60);
 
-/// The interpreter of the environment, which is built first if it is not there.
+/// The interpreter of the emulator's environment, which is built first if it is not there.
 ///
 /// # Panics
 /// With what the machine lacks, when the environment cannot be built.
 pub async fn python() -> PathBuf {
-    let built = tokio::task::spawn_blocking(|| prepare(Path::new(env!("CARGO_TARGET_TMPDIR")), REQUIREMENTS)).await;
+    built(&EMULATOR).await
+}
+
+/// The interpreter that has the providers' SDKs.
+///
+/// # Panics
+/// Like [`python`].
+pub async fn sdks() -> PathBuf {
+    built(&SDKS).await
+}
+
+async fn built(wanted: &'static Wanted<'static>) -> PathBuf {
+    let built = tokio::task::spawn_blocking(|| prepare(Path::new(env!("CARGO_TARGET_TMPDIR")), wanted)).await;
     match built.expect("the preparation does not panic") {
         Ok(python) => python,
-        Err(why) => panic!("the AWS emulator cannot be set up\n{why}"),
+        Err(why) => panic!("the Python environment {:?} cannot be set up\n{why}", wanted.name),
     }
 }
 
-/// Builds the environment for `requirements` below `base`, or finds it built.
-fn prepare(base: &Path, requirements: &str) -> Result<PathBuf, String> {
-    let hash = hex::encode(Sha256::digest(requirements));
-    let home = base.join(format!("emulator-{}", &hash[..16]));
+/// Builds the environment below `base`, or finds it built.
+fn prepare(base: &Path, wanted: &Wanted<'_>) -> Result<PathBuf, String> {
+    let hash = hex::encode(Sha256::digest(wanted.requirements));
+    let home = base.join(format!("{}-{}", wanted.name, &hash[..16]));
     let python = home.join("bin").join("python");
     let stamp = home.join("complete");
 
     fs::create_dir_all(base).map_err(|error| format!("cannot create {}: {error}", base.display()))?;
-    let lock = lock(&base.join(format!("emulator-{}.lock", &hash[..16])))?;
+    let lock = lock(&base.join(format!("{}-{}.lock", wanted.name, &hash[..16])))?;
     let is_complete = fs::read_to_string(&stamp).is_ok_and(|written| written.trim() == hash);
-    if !(is_complete && works(&python, base)) {
+    if !(is_complete && works(&python, base, wanted.modules)) {
         if home.exists() {
             fs::remove_dir_all(&home).map_err(|error| format!("cannot remove {}: {error}", home.display()))?;
         }
-        build(&home, &python, requirements, base)?;
+        build(&home, &python, wanted, base)?;
         fs::write(&stamp, &hash).map_err(|error| format!("cannot write {}: {error}", stamp.display()))?;
     }
     drop(lock);
@@ -73,13 +108,13 @@ fn lock(path: &Path) -> Result<File, String> {
     }
 }
 
-fn build(home: &Path, python: &Path, requirements: &str, base: &Path) -> Result<(), String> {
+fn build(home: &Path, python: &Path, wanted: &Wanted<'_>, base: &Path) -> Result<(), String> {
     let mut failures = String::new();
     for candidate in interpreters() {
         let mut make = Command::new(&candidate);
         make.args(["-m", "venv"]).arg(home);
         match run("python-venv", make, base, PROBE_LIMIT) {
-            Ok(()) => return install(python, requirements, base),
+            Ok(()) => return install(python, wanted, base),
             Err(why) => failures.push_str(&format!("{} -m venv: {why}\n", candidate.display())),
         }
         let _ = fs::remove_dir_all(home);
@@ -92,24 +127,26 @@ fn build(home: &Path, python: &Path, requirements: &str, base: &Path) -> Result<
     ))
 }
 
-fn install(python: &Path, requirements: &str, base: &Path) -> Result<(), String> {
-    let list = base.join("emulator-requirements.txt");
-    fs::write(&list, requirements).map_err(|error| format!("cannot write {}: {error}", list.display()))?;
+fn install(python: &Path, wanted: &Wanted<'_>, base: &Path) -> Result<(), String> {
+    let list = base.join(format!("{}-requirements.txt", wanted.name));
+    fs::write(&list, wanted.requirements).map_err(|error| format!("cannot write {}: {error}", list.display()))?;
     let mut pip = Command::new(python);
     pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
         .args(["--no-input", "--no-deps", "--requirement"])
         .arg(&list);
-    run("pip-install", pip, base, BUILD_LIMIT)
-        .map_err(|why| format!("{why}\nThe packages of tests/it/requirements.txt come from the Python package index"))
+    run("pip-install", pip, base, BUILD_LIMIT).map_err(|why| {
+        format!(
+            "{why}\nThe packages of {} come from the Python package index",
+            wanted.file
+        )
+    })
 }
 
-fn works(python: &Path, base: &Path) -> bool {
+fn works(python: &Path, base: &Path, modules: &[&str]) -> bool {
     let mut probe = Command::new(python);
-    // Found, not imported: importing it takes as long as starting the emulator.
-    probe.args([
-        "-c",
-        "import sys, importlib.util as u; sys.exit(u.find_spec('moto') is None)",
-    ]);
+    // Found, not imported: importing one takes as long as starting the emulator.
+    let found = "import sys, importlib.util as u; sys.exit(not all(u.find_spec(name) for name in sys.argv[1:]))";
+    probe.args(["-c", found]).args(modules);
     run("python-probe", probe, base, PROBE_LIMIT).is_ok()
 }
 
@@ -159,7 +196,11 @@ mod tests {
     fn a_package_that_does_not_exist_is_named_and_leaves_no_finished_environment() {
         let base = tempfile::tempdir().expect("a temporary directory");
         let list = "backstop-no-such-package==0.0.0\n";
-        let why = prepare(base.path(), list).expect_err("there is no such package");
+        let wanted = Wanted {
+            requirements: list,
+            ..EMULATOR
+        };
+        let why = prepare(base.path(), &wanted).expect_err("there is no such package");
         assert!(why.contains("backstop-no-such-package"), "{why}");
         let hash = hex::encode(Sha256::digest(list));
         let stamp = base.path().join(format!("emulator-{}", &hash[..16])).join("complete");

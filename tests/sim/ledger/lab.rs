@@ -3,8 +3,8 @@
 use std::cell::RefCell;
 use std::future::Future;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use backstop::domain::budget::{Budget, Selector};
@@ -19,7 +19,7 @@ use backstop::ledger::{
     AdmitRejection, AdmitRequest, AdmittedHold, CaptureRequest, Deps, Fatal, Ledger, LedgerSettings, ReportRequest,
     open,
 };
-use backstop::ports::{AuditView, DeadEpochs, Store};
+use backstop::ports::{AuditView, DeadEpochs, Notice, NoticeKind, Notifier, Store};
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
@@ -37,6 +37,22 @@ pub(super) struct Lab {
     started: u32,
 }
 
+/// What people were told.
+#[derive(Debug, Default)]
+pub(super) struct Told(Mutex<Vec<Notice>>);
+
+impl Told {
+    pub(super) fn kinds(&self) -> Vec<NoticeKind> {
+        self.0.lock().unwrap().iter().map(|notice| notice.kind).collect()
+    }
+}
+
+impl Notifier for Told {
+    fn notify(&self, notice: Notice) {
+        self.0.lock().unwrap().push(notice);
+    }
+}
+
 pub(super) struct Bench {
     pub(super) ledger: Ledger,
     pub(super) clock: Arc<SimClock>,
@@ -44,6 +60,7 @@ pub(super) struct Bench {
     pub(super) handle: Handle,
     pub(super) drain: CancellationToken,
     pub(super) dead: DeadEpochs,
+    pub(super) told: Arc<Told>,
     pub(super) group: Group,
     end: Rc<RefCell<Option<Result<(), Fatal>>>>,
 }
@@ -80,10 +97,12 @@ impl Lab {
         ));
         let handle = self.disk.process();
         let store = Arc::new(Faulty::new(Arc::clone(&handle), Arc::clone(&self.exec.time), &rng, 0));
+        let told = Arc::new(Told::default());
         let deps = Deps {
             store: Arc::clone(&store) as Arc<dyn Store>,
             clock: Arc::clone(&clock) as _,
             entropy: Arc::new(SimEntropy::new(rng.fork("entropy"))),
+            notifier: Arc::clone(&told) as _,
         };
         let settings = self.settings;
         let opened = self
@@ -105,6 +124,7 @@ impl Lab {
             handle,
             drain,
             dead,
+            told,
             group,
             end,
         }

@@ -23,6 +23,7 @@ use super::clock::SimClock;
 use super::disk::{Disk, Handle};
 use super::executor::{Executor, Group};
 use super::faulty::{Fate, Faulty, Lie};
+use super::lab::Told;
 use super::model::Model;
 use super::rng::{Rng, SimEntropy};
 
@@ -109,6 +110,7 @@ impl World {
             store: Arc::clone(&store) as Arc<dyn Store>,
             clock: Arc::clone(&clock) as _,
             entropy: Arc::new(SimEntropy::new(rng.fork("entropy"))),
+            notifier: Arc::new(Told::default()),
         };
         let budgets = self.budgets.clone();
         let opened = self

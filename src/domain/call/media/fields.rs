@@ -17,6 +17,13 @@ use crate::domain::id::ModelId;
 use crate::domain::rejection::Rejection;
 use crate::domain::wire::json::{JsonLimits, parse_strict};
 
+/// Images may be in the text itself, which makes it long but neither deep nor of many parts.
+const LIMITS: JsonLimits = JsonLimits {
+    bytes: 64 << 20,
+    depth: 8,
+    values: 10_000,
+};
+
 /// How a field may be given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shape {
@@ -77,8 +84,7 @@ impl Fields {
         list: &'static [(&'static str, Shape)],
         rules: &CallRules,
     ) -> Result<Self, Rejection> {
-        let document =
-            parse_strict(body, &JsonLimits::default()).map_err(|error| Rejection::Malformed(error.to_string()))?;
+        let document = parse_strict(body, &LIMITS).map_err(|error| Rejection::Malformed(error.to_string()))?;
         let Value::Object(values) = document else {
             return Err(Rejection::Malformed("it is not a JSON object".to_owned()));
         };

@@ -151,11 +151,19 @@ fn the_window_caps_the_input_and_is_all_there_is_for_content_from_elsewhere() {
     // Several inputs have a window each.
     let many = format!(r#"{{"model":"m","input":["{text}","b"]}}"#);
     assert_eq!(fixed(Route::Embeddings, &many, &entry()).nanos(), 200_000 * 2_000);
-    // A header can widen it.
+    // A header can widen it, and what is beyond the listed window has a price of its own.
     let mut asked = read_text(Route::Responses, file).expect("a request");
     asked.widened.context = Some(1_000_000);
-    let wide = bound(&asked, &entry(), &CallRules::default()).expect("a bound");
+    let found = bound(&asked, &entry(), &CallRules::default());
+    assert!(matches!(found, Err(Rejection::PriceUnknown { .. })), "{found:?}");
+    let mut listed = entry();
+    listed.bands[1].above = 100_000;
+    let wide = bound(&asked, &listed, &CallRules::default()).expect("a bound");
     assert_eq!(wide.most().nanos(), 1_000_000 * 1_500 + 15_000);
+    // What fits into the listed window has the listed price, header or not.
+    let mut short = read_text(Route::ChatCompletions, &chat(r#","max_tokens":1"#)).expect("a request");
+    short.widened.context = Some(1_000_000);
+    assert!(bound(&short, &entry(), &CallRules::default()).is_ok());
 }
 
 #[test]
@@ -347,7 +355,7 @@ fn case() -> impl Strategy<Value = Case> {
 fn spread(usage: &mut Usage, count: u64, classes: &[TokenClass], at: u64) {
     let parts = classes.len() as u64;
     for (index, class) in classes.iter().enumerate() {
-        let share = if (at + index as u64) % parts == 0 {
+        let share = if (at + index as u64).is_multiple_of(parts) {
             count / 2
         } else {
             count / (2 * parts)

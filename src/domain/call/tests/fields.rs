@@ -74,6 +74,11 @@ fn an_unknown_field_is_refused_by_name_at_any_depth() {
         ),
         (
             Route::Responses,
+            r#"{"model":"m","input":"x","access_programs":{"cyber":"daybreak_red"}}"#,
+            "access_programs.cyber=daybreak_red",
+        ),
+        (
+            Route::Responses,
             r#"{"model":"m","input":[{"type":"dream","id":"x"}]}"#,
             "input.type=dream",
         ),

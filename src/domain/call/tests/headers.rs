@@ -89,10 +89,27 @@ fn features_that_lift_a_models_limits_are_told() {
     let headers = headers.map(|(name, value)| (name.as_str(), value.as_str()));
     let forwarded = forward(Api::Anthropic, headers, &CallRules::default()).expect("known headers");
     let widened = Widened {
-        context: Some(1_048_576),
+        context: Some(1_000_000),
         output: Some(131_072),
     };
     assert_eq!(forwarded.widened, widened);
+}
+
+/// Two readers shall take the body for the same thing.
+#[test]
+fn a_body_has_one_type() {
+    let of = |values: &[&'static str]| {
+        let headers = values.iter().map(|value| ("Content-Type", *value));
+        let forwarded = forward(Api::Openai, headers, &CallRules::default()).expect("known headers");
+        let values = forwarded.headers.into_iter().map(|(_, value)| value);
+        values.collect::<Vec<_>>()
+    };
+    assert_eq!(of(&["Application/JSON; charset=utf-16"]), ["application/json"]);
+    assert_eq!(of(&["application/json", "text/plain"]), ["application/json"]);
+    assert_eq!(
+        of(&["multipart/form-data; boundary=Ab"]),
+        ["multipart/form-data; boundary=Ab"]
+    );
 }
 
 #[test]

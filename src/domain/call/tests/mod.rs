@@ -8,6 +8,7 @@ mod bounds;
 mod drafts;
 mod fields;
 mod headers;
+mod shapes;
 
 use std::sync::LazyLock;
 

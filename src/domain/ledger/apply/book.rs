@@ -5,10 +5,11 @@
 //! opened for a hold which then waits is never created.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
 
 use jiff::Timestamp;
 
-use crate::domain::id::{EpochId, HoldId, PostingId};
+use crate::domain::id::{BudgetId, EpochId, HoldId, PostingId};
 use crate::domain::ledger::batch::{Batch, Delta, LedgerRejection, LedgerRules, Snapshot};
 use crate::domain::ledger::hold::{Hold, HoldState};
 use crate::domain::ledger::line::{Bucket, Line, LineKey, LineSpec};
@@ -95,8 +96,16 @@ impl<'a> Book<'a> {
         self.index.get(key).copied()
     }
 
-    pub(super) fn places(&self) -> std::ops::Range<At> {
-        0..self.slots.len()
+    /// The lines of a budget whose window is not over, behind `after`, in the order of their keys.
+    pub(super) fn live_lines(&self, budget: &BudgetId, after: Option<&LineKey>) -> Vec<At> {
+        let first = LineKey::first_of(budget);
+        let from = after.map_or(Bound::Included(&first), Bound::Excluded);
+        let lines = self.index.range((from, Bound::Unbounded));
+        let lines = lines.take_while(|(key, _)| key.budget == *budget);
+        lines
+            .filter(|(key, _)| !key.window.is_closed(self.now))
+            .map(|(_, &at)| at)
+            .collect()
     }
 
     /// The lines that an operation of this trust class counts on, each once; new ones are opened. A

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::book::{At, Book, Decided, bucket_of};
 use super::judge::Origin;
 use crate::domain::id::BudgetId;
-use crate::domain::ledger::batch::{LedgerRejection, Outcome};
+use crate::domain::ledger::batch::{LedgerRejection, Outcome, RULE_PAGE};
 use crate::domain::ledger::line::{Line, LineKey, LineRule};
 use crate::domain::ledger::posting::Trust;
 use crate::domain::money::Usd;
@@ -15,17 +15,22 @@ impl Book<'_> {
     /// A budget as configured now, on every line of it whose window is not over: yesterday is not judged
     /// by today's limit. Lines of another scope are what is left of an earlier shape of the budget; no
     /// call names them any more, and they stay as they were.
-    pub(super) fn set_rule(&mut self, budget: &BudgetId, rule: &LineRule) -> Decided<Outcome> {
+    ///
+    /// The book has the page that was asked for and the line behind it, and whatever else of the budget the
+    /// batch named. What of that lies within the page was loaded with it, so the first of them all are the
+    /// page, in whatever company.
+    pub(super) fn set_rule(&mut self, budget: &BudgetId, rule: &LineRule, after: Option<&LineKey>) -> Decided<Outcome> {
         if rule.limit.is_negative() {
             return Err(LedgerRejection::Negative);
         }
+        let mut page = self.live_lines(budget, after);
+        let is_last = page.len() <= RULE_PAGE;
+        page.truncate(RULE_PAGE);
+        let last = page.last().map(|&at| self.line(at).key.clone());
         let mut lines = 0;
-        for at in self.places() {
+        for at in page {
             let line = self.line(at);
-            let concerns = line.key.budget == *budget
-                && line.rule.scope == rule.scope
-                && line.rule.rolling.is_some() == rule.rolling.is_some()
-                && !line.key.window.is_closed(self.now);
+            let concerns = line.rule.scope == rule.scope && line.rule.rolling.is_some() == rule.rolling.is_some();
             if concerns && line.rule != *rule {
                 let another_length = line.rule.rolling != rule.rolling;
                 let now = self.now;
@@ -39,7 +44,10 @@ impl Book<'_> {
                 lines += 1;
             }
         }
-        Ok(Outcome::Applied { lines })
+        Ok(Outcome::Applied {
+            lines,
+            more_after: last.filter(|_| !is_last),
+        })
     }
 
     /// Sets (not adds) an operator's raise and the end of a lift, so that a repetition changes nothing.
@@ -57,7 +65,7 @@ impl Book<'_> {
         }
         let line = self.line(at);
         if line.raise == raise && line.lifted_until == lifted_until {
-            return Ok(Outcome::Applied { lines: 0 });
+            return Ok(applied(0));
         }
         let now = self.now;
         self.revise(at, false, |line| {
@@ -67,14 +75,14 @@ impl Book<'_> {
                 line.breached = None;
             }
         });
-        Ok(Outcome::Applied { lines: 1 })
+        Ok(applied(1))
     }
 
     pub(super) fn rearm(&mut self, key: &LineKey) -> Decided<Outcome> {
         let at = self.find(key).ok_or(LedgerRejection::UnknownLine)?;
         self.change(at, Usd::ZERO, |line| line.breached = None);
         self.judge_rule(at);
-        Ok(Outcome::Applied { lines: 1 })
+        Ok(applied(1))
     }
 
     /// Changes a line's rule. Another limit is another revision, which can breach once more; what stands
@@ -95,5 +103,12 @@ impl Book<'_> {
     fn judge_rule(&mut self, at: At) {
         let agent = self.line(at).key.agent.clone();
         self.judge(at, agent.as_ref(), Trust::Operator, Origin::Rule);
+    }
+}
+
+fn applied(lines: u64) -> Outcome {
+    Outcome::Applied {
+        lines,
+        more_after: None,
     }
 }

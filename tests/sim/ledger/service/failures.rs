@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use backstop::domain::ledger::hold::HoldState;
 use backstop::ledger::{AdmitRejection, Fatal, LedgerFailure, Unavailable};
-use backstop::ports::StoreError;
+use backstop::ports::{NoticeKind, StoreError};
 use backstop::store::memory::faults::Fault;
 
 use crate::ledger::faulty::Fate;
@@ -86,6 +86,26 @@ fn a_hold_that_lands_after_its_caller_was_told_no_is_voided() {
     assert_eq!(lab.view().holds[0].state, HoldState::Voided);
     assert_eq!(bench.ledger.status().open_holds, 0);
     lab.audit();
+}
+
+/// **D4**: an outage is told once, also when nobody asks for a while, and the next one again.
+#[test]
+fn every_outage_of_the_store_is_told_once() {
+    let mut lab = Lab::new();
+    let bench = lab.open(vec![budget(1_000)]);
+    lab.seconds(1);
+    for outage in 1..=2 {
+        bench.store.reserve.store(true, Ordering::Relaxed);
+        for _ in 0..3 {
+            let refused = lab.admit(&bench, 5);
+            lab.seconds(90);
+            assert!(matches!(&*refused.borrow(), Some(Err(AdmitRejection::Unavailable(_)))));
+        }
+        assert_eq!(bench.told.kinds(), vec![NoticeKind::StoreDown; outage]);
+        bench.store.reserve.store(false, Ordering::Relaxed);
+        lab.seconds(120);
+        lab.hold(&bench, 5);
+    }
 }
 
 #[test]

@@ -1,15 +1,17 @@
 //! Time, epochs, the drain, the config: what happens around the calls.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use backstop::domain::budget::Budget;
 use backstop::domain::clock::Verdict;
+use backstop::domain::id::TaskId;
 use backstop::domain::ledger::batch::TriggerCause;
 use backstop::domain::ledger::hold::HoldState;
-use backstop::domain::ledger::line::Scope;
+use backstop::domain::ledger::line::{Line, Scope};
 use backstop::domain::money::Usd;
 use backstop::ledger::{AdmitRejection, AdmitRequest, Unavailable};
-use backstop::ports::LineQuery;
+use backstop::ports::{LineQuery, NoticeKind};
 use jiff::SignedDuration;
 
 use crate::ledger::lab::{Lab, budget, capture, hourly, report, spend, usd, wants};
@@ -142,6 +144,23 @@ fn a_jumping_clock_stops_new_spend_until_an_operator_accepts_it() {
     lab.hold(&bench, 1);
 }
 
+/// **D4**: people are told of every jump once, however long it lasts.
+#[test]
+fn every_jump_of_the_clock_is_told_once() {
+    let mut lab = Lab::new();
+    let bench = lab.open(vec![budget(100)]);
+    lab.seconds(10);
+    assert_eq!(bench.told.kinds(), []);
+    for jump in 1..=2 {
+        bench.clock.set_skew(SignedDuration::from_hours(3));
+        lab.seconds(60);
+        assert_eq!(bench.told.kinds(), vec![NoticeKind::ClockJump; jump]);
+        bench.clock.set_skew(SignedDuration::ZERO);
+        lab.seconds(60);
+        assert_eq!(bench.told.kinds().len(), jump, "that it is right again alarms nobody");
+    }
+}
+
 #[test]
 fn the_mark_outlives_the_process_so_time_never_goes_back() {
     let mut lab = Lab::new();
@@ -221,6 +240,61 @@ fn a_raised_limit_lets_waiters_in_and_a_lowered_one_breaches() {
         .expect("triggers");
     assert_eq!(found.len(), 1, "{found:?}");
     lab.audit();
+}
+
+/// As many lines as the agents named tasks: a reload reaches all of them, a page a commit, and holds pass
+/// between the pages. Whoever loads again meanwhile has the last word.
+#[test]
+fn a_rule_reaches_a_thousand_lines_and_the_last_reload_wins() {
+    let mut lab = Lab::new();
+    let tasks = |limit| Budget {
+        scope: Scope::Task,
+        ..budget(limit)
+    };
+    let bench = lab.open(vec![tasks(100)]);
+    let now = bench.ledger.now();
+    let rows: Vec<_> = (0..1_000)
+        .map(|number| {
+            let mut row = report(&format!("r{number}"), 60, now);
+            row.attribution.task = TaskId::new(format!("t{number}")).unwrap();
+            row
+        })
+        .collect();
+    let ledger = bench.ledger.clone();
+    lab.exec
+        .block_on(async move { ledger.report(rows).await })
+        .expect("reported");
+    bench.store.trouble.store(30, Ordering::Relaxed);
+    let (first, second) = (bench.ledger.clone(), bench.ledger.clone());
+    let first = lab.start(async move { first.set_rules(vec![tasks(50)]).await });
+    lab.millis(8);
+    let second = lab.start(async move { second.set_rules(vec![tasks(200)]).await });
+    lab.millis(1);
+    let hold = lab.admit(&bench, 5);
+    lab.seconds(600);
+    bench.store.trouble.store(0, Ordering::Relaxed);
+    lab.seconds(120);
+    assert!(hold.borrow().is_some() && first.borrow().is_some() && second.borrow().is_some());
+    let lines = lab.view().lines;
+    // Those of the reports, and the hold's if the store took it.
+    let all = lines.len();
+    assert!(all >= 1_000, "{all}");
+    let right = |lines: &[Line], limit| lines.iter().filter(|line| line.limit() == usd(limit)).count();
+    assert_eq!(right(&lines, 200), all);
+    lab.audit();
+
+    // Untroubled, who asked is told how many there were.
+    let ledger = bench.ledger.clone();
+    let touched = lab
+        .exec
+        .block_on(async move { ledger.set_rules(vec![tasks(300)]).await });
+    assert_eq!(touched, Ok(all as u64));
+    // A start writes the rules as well, however many lines there are.
+    let another = lab.open(vec![tasks(400)]);
+    lab.seconds(5);
+    drop(another);
+    let lines = lab.view().lines;
+    assert_eq!(right(&lines, 400), all);
 }
 
 #[test]

@@ -168,6 +168,7 @@ fn op_of(step: &Step, second: i64, fresh: &mut u128) -> Op {
             Op::SetRule {
                 budget: spec.key.budget,
                 rule,
+                after: None,
             }
         }
         Step::Override { line, raise, lift } => Op::Override {

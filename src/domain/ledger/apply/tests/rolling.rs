@@ -125,6 +125,7 @@ fn a_shorter_window_drops_and_a_longer_one_does_not_bring_back() {
             rolling: Some((length_s, 10)),
             ..burst.rule.clone()
         },
+        after: None,
     };
     spent(&mut ledger, 5, 1, 4, 5, &burst);
     spent(&mut ledger, 60, 2, 3, 60, &burst);

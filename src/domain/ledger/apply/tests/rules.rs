@@ -8,6 +8,7 @@ fn set_rule(spec: &LineSpec, limit: i64) -> Op {
             limit: usd(limit),
             ..spec.rule.clone()
         },
+        after: None,
     }
 }
 
@@ -24,7 +25,10 @@ fn rearm(spec: &LineSpec) -> Op {
 }
 
 fn applied(lines: u64) -> Outcome {
-    Outcome::Applied { lines }
+    Outcome::Applied {
+        lines,
+        more_after: None,
+    }
 }
 
 /// A line of $10 with $6 posted and $3 held, its alert sent.
@@ -105,6 +109,7 @@ fn only_lines_that_are_live_and_of_the_budget_get_its_rule() {
     let reshaped = Op::SetRule {
         budget: day.key.budget.clone(),
         rule: fleet,
+        after: None,
     };
     assert_eq!(ledger.one(5, reshaped), applied(0));
     ledger.run(6, vec![set_rule(&day, 9)]);
@@ -119,6 +124,7 @@ fn only_lines_that_are_live_and_of_the_budget_get_its_rule() {
             response: Response::Alert,
             ..day.rule.clone()
         },
+        after: None,
     };
     assert_eq!(ledger.one(7, quieter), applied(1));
     assert_eq!(ledger.line(&day).revision, 2, "another response is not another limit");

@@ -1,0 +1,239 @@
+//! What reaches the provider, and what reaches the client: bytes that nobody had reason to change are not
+//! changed, limits are set and told, and neither side sees the other's secrets.
+
+use backstop::domain::money::Usd;
+use serde_json::json;
+
+use super::agent::{CHAT_PATH, chat, message, open_chat, streamed};
+use super::place::{Config, Place, WORKER, total};
+use super::upstream::manner::{Fault, Much};
+use super::upstream::prices::{CHAT, CLAUDE};
+use super::upstream::{ANTHROPIC_KEY, OPENAI_KEY};
+
+#[tokio::test]
+async fn what_needs_no_change_is_forwarded_byte_for_byte() {
+    let place = Place::with(total("100")).await;
+    let daemon = place.start().await;
+    let worker = place.worker(&daemon).await;
+    for body in [
+        r#"{ "max_completion_tokens" : 50,"messages":[{"content":"S\u0061y  ✓","role":"user"}],  "model":"fixture-chat" }"#,
+        "{\n\t\"model\": \"fixture-chat\", \"stream\": true, \"stream_options\": {\"include_usage\": true},\n\
+         \"max_tokens\": 5e1, \"messages\": [{\"role\": \"user\", \"content\": \"x\"}]}\n",
+    ] {
+        let request = worker
+            .posting(CHAT_PATH)
+            .header("content-type", "application/json")
+            .body(body);
+        let answer = worker.send(request).await.expect("an answer");
+        if body.contains("5e1") && answer.status == 400 {
+            // A number that not every parser reads as an integer may be refused, never rewritten.
+            continue;
+        }
+        assert_eq!(answer.status, 200, "{answer:#?}");
+        assert_eq!(String::from_utf8_lossy(&place.upstream.last().body), body);
+    }
+    place.settled(&worker).await;
+    place.close(daemon).await;
+}
+
+#[tokio::test]
+async fn a_limit_is_set_lowered_and_told() {
+    let place = Place::new(&Config {
+        gateway: "max_tokens = 40\ndefault_max_tokens = 30\nleast_tokens = 10".to_owned(),
+        more: total("100"),
+        ..Config::default()
+    })
+    .await;
+    place.upstream.manner(|manner| manner.output = Much::AllThatIsAllowed);
+    let daemon = place.start().await;
+    let worker = place.worker(&daemon).await;
+    let mut old = chat(&CHAT, 20);
+    old["max_tokens"] = old["max_completion_tokens"].take();
+    old.as_object_mut().expect("an object").remove("max_completion_tokens");
+    let mut old_high = old.clone();
+    old_high["max_tokens"] = 1_000.into();
+    // A request, the limit that the provider sees and in which spelling, and what the client is told.
+    let cases = [
+        (chat(&CHAT, 20), "max_completion_tokens", 20, None),
+        (chat(&CHAT, 1_000), "max_completion_tokens", 40, Some("40")),
+        (open_chat(&CHAT), "max_completion_tokens", 30, Some("30")),
+        (old, "max_tokens", 20, None),
+        (old_high, "max_tokens", 40, Some("40")),
+    ];
+    for (request, field, limit, told) in cases {
+        for request in [request.clone(), streamed(request)] {
+            let answer = worker.chat(&request).await.ok();
+            let seen = place.upstream.last().json();
+            assert_eq!(seen[field], limit, "{request} became {seen}");
+            let limits = ["max_tokens", "max_completion_tokens"];
+            let set = limits.iter().filter(|field| !seen[**field].is_null()).count();
+            assert_eq!(set, 1, "one limit, in one spelling: {seen}");
+            assert_eq!(answer.header("x-backstop-max-tokens"), told, "{answer:#?}");
+        }
+    }
+    let answer = worker.messages(&message(&CLAUDE, 1_000)).await.ok();
+    assert_eq!(place.upstream.last().json()["max_tokens"], 40);
+    assert_eq!(answer.header("x-backstop-max-tokens"), Some("40"));
+    let asked = json!({ "model": CHAT.name, "input": "Hi" });
+    worker.post("/openai/v1/responses", &asked).await.ok();
+    assert_eq!(place.upstream.last().json()["max_output_tokens"], 30);
+    let asked = json!({ "model": CHAT.name, "prompt": "Once" });
+    worker.post("/openai/v1/completions", &asked).await.ok();
+    assert_eq!(place.upstream.last().json()["max_tokens"], 30);
+    place.settled(&worker).await;
+    // Answers that ended on the limit are worth a warning and a count.
+    assert!(daemon.log().contains("limit"), "{}", daemon.log());
+    let books = place.close(daemon).await;
+    assert_eq!(
+        (books.posted(), books.unresolved().len()),
+        (place.upstream.count().billed(), 0)
+    );
+}
+
+/// A usage is forced on every stream; the client sees it only if it asked for it.
+#[tokio::test]
+async fn usage_is_forced_and_taken_out_again() {
+    let place = Place::with(total("100")).await;
+    let daemon = place.start().await;
+    let worker = place.worker(&daemon).await;
+    let plain = streamed(chat(&CHAT, 50));
+    let mut wanted = plain.clone();
+    wanted["stream_options"] = json!({ "include_usage": true });
+    let mut unwanted = plain.clone();
+    unwanted["stream_options"] = json!({ "include_usage": false });
+    for (request, is_told) in [(plain, false), (wanted, true), (unwanted, false)] {
+        let answer = worker.chat(&request).await.ok();
+        assert_eq!(place.upstream.last().json()["stream_options"]["include_usage"], true);
+        let events = answer.events();
+        let usages = events.iter().filter(|event| event["usage"].is_object()).count();
+        let empty = events.iter().filter(|event| event["choices"] == json!([])).count();
+        assert_eq!(
+            (usages, empty),
+            (usize::from(is_told), usize::from(is_told)),
+            "{events:#?}"
+        );
+        assert!(answer.body.ends_with("data: [DONE]\n\n"), "{}", answer.body);
+        let text = events
+            .iter()
+            .filter_map(|event| event["choices"][0]["delta"]["content"].as_str());
+        assert_eq!(text.collect::<String>(), "word0 word1 word2 word3 ");
+    }
+    place.settled(&worker).await;
+    let books = place.close(daemon).await;
+    assert_eq!(
+        (books.posted(), books.unresolved().len()),
+        (place.upstream.count().billed(), 0)
+    );
+}
+
+/// Pieces of a stream are there as soon as the provider sends them.
+#[tokio::test]
+async fn a_stream_is_not_held_back() {
+    let place = Place::with(total("100")).await;
+    place.upstream.once(Fault::WaitAfter(3));
+    let daemon = place.start().await;
+    let worker = place.worker(&daemon).await;
+    let request = worker.posting(CHAT_PATH).json(&streamed(chat(&CHAT, 50)));
+    let mut answer = request.send().await.expect("a head");
+    let mut text = String::new();
+    // The first three pieces come while the provider waits for us.
+    while !text.contains("word1") {
+        let piece = answer.chunk().await.expect("a piece").expect("not the end");
+        text.push_str(&String::from_utf8_lossy(&piece));
+    }
+    place.upstream.open_gate();
+    while let Some(piece) = answer.chunk().await.expect("a piece") {
+        text.push_str(&String::from_utf8_lossy(&piece));
+    }
+    assert!(text.ends_with("data: [DONE]\n\n"), "{text}");
+    place.settled(&worker).await;
+    place.close(daemon).await;
+}
+
+/// A provider's error may quote its own key; a client's request may carry what is not the provider's
+/// business. Neither gets through.
+#[tokio::test]
+async fn secrets_stay_on_their_side() {
+    let place = Place::with(total("100")).await;
+    let daemon = place.start().await;
+    let worker = place.worker(&daemon).await;
+    for status in [401, 400, 429, 500] {
+        for (path, body, key) in [
+            (CHAT_PATH, chat(&CHAT, 5), OPENAI_KEY),
+            ("/anthropic/v1/messages", message(&CLAUDE, 5), ANTHROPIC_KEY),
+        ] {
+            place
+                .upstream
+                .once(Fault::Says(status, format!("Incorrect API key provided: {key}.")));
+            let answer = worker.post(path, &body).await;
+            assert!(answer.status >= 400, "{answer:#?}");
+            assert!(!answer.body.contains(key), "{answer:#?}");
+            assert!(!format!("{:?}", answer.headers).contains(key), "{answer:#?}");
+        }
+    }
+    for (name, value) in [
+        ("cookie", "session=1"),
+        ("x-forwarded-for", "10.0.0.1"),
+        ("x-backstop-task", "run-1"),
+        ("openai-organization", "org-of-an-agent"),
+        ("openai-project", "proj-of-an-agent"),
+        ("x-anything", "else"),
+    ] {
+        let request = worker.posting(CHAT_PATH).header(name, value).json(&chat(&CHAT, 5));
+        let answer = worker.send(request).await.expect("an answer");
+        // Dropped or refused by name; `assert_clean` sees what came along.
+        assert!([200, 400].contains(&answer.status), "{name}: {answer:#?}");
+    }
+    // Two credentials could be read differently here and there.
+    let request = worker
+        .posting(CHAT_PATH)
+        .header("x-api-key", worker.key())
+        .json(&chat(&CHAT, 5));
+    worker
+        .send(request)
+        .await
+        .expect("an answer")
+        .refused(400, "two_credentials");
+    place.settled(&worker).await;
+    // Errors that cost nothing are not charged; of the rest nobody can know.
+    let books = place.close(daemon).await;
+    books.assert_covers(place.upstream.count().billed());
+}
+
+/// The agent of the key is the one who pays, whatever the request says; its task is the one it names.
+#[tokio::test]
+async fn spend_is_attributed() {
+    let more = format!("{}\n[[agent]]\nid = \"other\"\n", total("100"));
+    let place = Place::with(more).await;
+    let daemon = place.start().await;
+    let worker = place.worker(&daemon).await;
+    let other = place.agent(&daemon, "other").await;
+    let mut request = chat(&CHAT, 30);
+    request["user"] = WORKER.into();
+    let sent = worker
+        .posting(CHAT_PATH)
+        .header("x-backstop-task", "run-7")
+        .json(&request);
+    worker.send(sent).await.expect("an answer").ok();
+    let sent = other
+        .posting(CHAT_PATH)
+        .header("x-backstop-task", "run-8")
+        .json(&request);
+    let cost = other.send(sent).await.expect("an answer").ok().cost();
+    assert_eq!(cost, Usd::from_nanos(3 * 2_500 + 30 * 10_000));
+    place.settled(&worker).await;
+    place.settled(&other).await;
+    for (by, names) in [
+        ("agent", ["worker", "other"].as_slice()),
+        ("task", &["run-7", "run-8"]),
+        ("model", &["fixture-chat"]),
+        ("service", &["openai"]),
+    ] {
+        let spend = place.site.json(&["spend", "--by", by]).await;
+        for name in names {
+            assert!(spend.to_string().contains(&format!("\"{name}\"")), "by {by}: {spend:#}");
+        }
+        assert_eq!(spend["total_usd"], (cost.saturating_add(cost)).to_string(), "{spend:#}");
+    }
+    place.close(daemon).await;
+}
