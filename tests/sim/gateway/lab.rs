@@ -24,7 +24,7 @@ use backstop::gateway::{
 };
 use backstop::intake::usage::Intake;
 use backstop::ledger::{self, Deps, LedgerSettings};
-use backstop::ports::{AuditView, Clock, Judgement, LineQuery, PostingQuery, Store};
+use backstop::ports::{AuditView, Clock, Judgement, LineQuery, Notice, Notifier, PostingQuery, Store};
 use backstop::store::memory::MemoryStore;
 use bytes::Bytes;
 use http::{HeaderMap, Method};
@@ -37,6 +37,13 @@ use super::time::{SimClock, run};
 use crate::kill::Counting;
 
 pub(super) const AGENT: &str = "a";
+
+/// Nobody listens here.
+struct Quiet;
+
+impl Notifier for Quiet {
+    fn notify(&self, _: Notice) {}
+}
 
 pub(super) struct Lab {
     pub(super) clock: SimClock,
@@ -91,6 +98,7 @@ impl Lab {
             store: Arc::clone(&store) as _,
             clock: Arc::clone(&shared_clock),
             entropy: Arc::new(Counting::default()),
+            notifier: Arc::new(Quiet),
         };
         let opened = ledger::open(deps, LedgerSettings::default(), vec![budget(limit)], "lab").await;
         let (ledger, task, _) = opened.expect("it opens");
