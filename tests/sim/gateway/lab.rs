@@ -22,6 +22,7 @@ use backstop::gateway::{
     AgentRules, CallFailure, CallHead, CallLimits, Failed, Gateway, GatewayDeps, GatewaySettings, Provider, Reply,
     ReplyBody,
 };
+use backstop::hooks::LogNotifier;
 use backstop::intake::usage::Intake;
 use backstop::ledger::{self, Deps, LedgerSettings};
 use backstop::ports::{AuditView, Clock, Judgement, LineQuery, PostingQuery, Store};
@@ -91,6 +92,7 @@ impl Lab {
             store: Arc::clone(&store) as _,
             clock: Arc::clone(&shared_clock),
             entropy: Arc::new(Counting::default()),
+            notifier: Arc::new(LogNotifier),
         };
         let opened = ledger::open(deps, LedgerSettings::default(), vec![budget(limit)], "lab").await;
         let (ledger, task, _) = opened.expect("it opens");
