@@ -344,13 +344,16 @@ impl Flight {
     // --- the agent's answer -----------------------------------------------------------------------
 
     fn answer(&mut self, status: StatusCode, headers: HeaderMap, body: Bytes) {
+        let body = self.target.provider.veiled(body);
         self.give(status, headers, ReplyBody::Whole(body));
     }
 
     pub(super) fn give(&mut self, status: StatusCode, headers: HeaderMap, body: ReplyBody) {
+        let mut headers = passed(headers);
+        self.target.provider.veil(&mut headers);
         let reply = Reply {
             status,
-            headers: passed(headers),
+            headers,
             told: self.told.clone(),
             body,
         };

@@ -39,7 +39,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use serde_json::json;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -75,6 +75,10 @@ const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// What a client is told to wait for a daemon that is being started again.
 const STOPPING_RETRY: Duration = Duration::from_secs(5);
+
+/// Requests whose tokens are counted at once: it is all work, so more of them would only hold up others.
+const COUNTING: usize = 2;
+const COUNTING_WAIT: Duration = Duration::from_secs(10);
 
 /// Between two warnings that an agent's answers end on their limit.
 const WARN_EVERY: Duration = Duration::from_secs(60);
@@ -112,6 +116,8 @@ struct Shared {
     closed: CancellationToken,
     /// What is still under way ends now.
     cut: CancellationToken,
+    /// Requests whose tokens may be counted at once.
+    counting: Semaphore,
     /// When an agent was last warned about, on the monotonic clock.
     warned: Mutex<HashMap<AgentId, Duration>>,
 }
@@ -153,6 +159,7 @@ impl Gateway {
                 flights: TaskTracker::new(),
                 closed: CancellationToken::new(),
                 cut: CancellationToken::new(),
+                counting: Semaphore::new(COUNTING),
                 warned: Mutex::default(),
             }),
         }
@@ -263,9 +270,10 @@ impl Shared {
             }
             Err(refused) => refused,
         };
-        let over_budget = matches!(refused, AdmitRejection::Refused(Refusal::Budget { .. }));
-        if let (true, Some(asked)) = (over_budget, &prepared.asked)
-            && let Some(bound) = price.refined(asked, target).await?
+        if let AdmitRejection::Refused(Refusal::Budget { limit, posted, .. }) = &refused
+            && let Some(asked) = &prepared.asked
+            && let Some(_place) = self.place_to_count().await
+            && let Some(bound) = price.refined(asked, target, limit.saturating_sub(*posted)).await?
         {
             price.bound = bound;
             return match self.ledger.admit(request(bound)).await {
@@ -274,6 +282,15 @@ impl Shared {
             };
         }
         Err(self.not_held(target, price.bound, refused).await)
+    }
+
+    /// A place among those whose tokens are counted, if one is free soon.
+    async fn place_to_count(&self) -> Option<SemaphorePermit<'_>> {
+        tokio::select! {
+            biased;
+            place = self.counting.acquire() => place.ok(),
+            () = self.clock.sleep(COUNTING_WAIT) => None,
+        }
     }
 
     async fn not_held(&self, target: &Target, bound: Bound, refused: AdmitRejection) -> NotHeld {
@@ -296,7 +313,6 @@ impl Shared {
 
     async fn park(&self, target: &Target, bytes: usize, deadline: Duration) -> Result<(), CallFailure> {
         let agent = &target.head.agent;
-        metrics::gauge!("backstop_calls_parked").set(self.lot.calls() as f64 + 1.0);
         let world = (&self.ledger, &self.clock);
         let parking = self.lot.park(world, agent, bytes, target.limits.max_parked, deadline);
         let parked = tokio::select! {
@@ -304,7 +320,6 @@ impl Shared {
             () = self.closed.cancelled() => None,
             parked = parking => Some(parked),
         };
-        metrics::gauge!("backstop_calls_parked").set(self.lot.calls() as f64);
         match parked {
             Some(Parked::GoOn) => Ok(()),
             None => Err(self.stopping()),

@@ -24,14 +24,11 @@ fuzz_target!(|input: &[u8]| {
     let Ok(answer) = read_answer(route, body) else { return };
     assert!(answer.usage.is_none() || answer.fault.is_none());
     assert!(answer.tool_calls.iter().all(|tool| tool.len() <= 256));
-    let value = serde_json::from_slice::<Value>(body).ok();
-    if answer.usage.is_some() || !answer.tool_calls.is_empty() {
-        assert!(value.as_ref().is_some_and(Value::is_object), "what was read is JSON");
-    }
-    // Unless a key repeats where nobody reads, another reader sees the same names.
-    if let Some(value) = &value {
+    // What nobody reads is skipped, so it may hold what another reader refuses; and of a key that repeats
+    // there, another reader takes one.
+    if let Ok(value) = serde_json::from_slice::<Value>(body) {
         for name in answer.tool_calls.iter().chain(&answer.id).chain(&answer.model) {
-            assert!(holds(value, name), "{name:?}");
+            assert!(holds(&value, name), "{name:?}");
         }
     }
 });

@@ -2,8 +2,8 @@
 
 #![no_main]
 
-use backstop_fuzz::domain::call::{CallRules, Route, form, read_form};
 use backstop_fuzz::Steer;
+use backstop_fuzz::domain::call::{CallRules, Route, form, read_form};
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
 
@@ -21,7 +21,10 @@ fuzz_target!(|input: &[u8]| {
     let mut total = 0;
     for part in &parts {
         total += part.bytes.len();
-        assert!(part.bytes.is_empty() || range.contains(&part.bytes.as_ptr()), "a slice, no copy");
+        assert!(
+            part.bytes.is_empty() || range.contains(&part.bytes.as_ptr()),
+            "a slice, no copy"
+        );
     }
     assert!(total <= body.len());
     let _ = read_form(route, &body, &parts, &CallRules::default());

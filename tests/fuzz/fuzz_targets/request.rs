@@ -17,13 +17,17 @@ fuzz_target!(|input: &[u8]| {
         ..CallRules::default()
     };
     let body = Bytes::copy_from_slice(steer.rest);
-    let Ok(mut asked) = read(route, &body, &rules) else { return };
+    let Ok(mut asked) = read(route, &body, &rules) else {
+        return;
+    };
     if flags & 2 != 0
         && let Some(tool) = asked.tools.first().cloned()
     {
         let _ = asked.strip(&[tool].into());
     }
-    if let OutputLimit::Tokens { asked: Some(tokens), .. } = asked.output
+    if let OutputLimit::Tokens {
+        asked: Some(tokens), ..
+    } = asked.output
         && rules.max_tokens.is_some()
     {
         assert!(tokens <= 100, "clamped to the rules");

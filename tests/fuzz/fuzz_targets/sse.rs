@@ -16,7 +16,10 @@ fn read(chunks: Vec<Bytes>, max: usize) -> (Vec<Said>, Vec<u8>, bool) {
     let mut note = |event: &backstop_fuzz::domain::wire::sse::Event| {
         assert!(event.raw.len() <= max);
         let fields = event.fields();
-        let fields = (fields.name.map(<[u8]>::to_vec), fields.data.map(|data| data.into_owned()));
+        let fields = (
+            fields.name.map(<[u8]>::to_vec),
+            fields.data.map(|data| data.into_owned()),
+        );
         if fields != (None, None) {
             said.push(fields);
         }

@@ -43,7 +43,11 @@ fuzz_target!(|input: &[u8]| {
     let gated = flags & 2 != 0;
     let rules = StreamRules {
         strip_usage: flags & 1 != 0,
-        gate: if gated { ToolGate::Only(Arc::new(tools.into())) } else { ToolGate::All },
+        gate: if gated {
+            ToolGate::Only(Arc::new(tools.into()))
+        } else {
+            ToolGate::All
+        },
         output_limit: (flags & 4 != 0).then_some(u64::from(flags >> 4)),
         max_event: None,
     };
@@ -63,6 +67,9 @@ fuzz_target!(|input: &[u8]| {
     assert!(forwarded.len() <= stream.len());
     assert!(answer.usage.is_none() || answer.fault.is_none());
     if gated && fault.is_none() && closes && route != Route::ChatCompletions {
-        assert!(answer.tool_calls.iter().all(|tool| rules.gate.allows(tool)), "{answer:?}");
+        assert!(
+            answer.tool_calls.iter().all(|tool| rules.gate.allows(tool)),
+            "{answer:?}"
+        );
     }
 });

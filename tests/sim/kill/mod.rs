@@ -15,3 +15,5 @@ mod held;
 mod judgement;
 mod scene;
 mod time;
+
+pub use time::Counting;

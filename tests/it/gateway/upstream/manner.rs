@@ -13,6 +13,8 @@ pub enum Much {
 /// What becomes of one request.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Fault {
+    /// None: for the place of a request among others.
+    Answers,
     /// An error in the API's own shape. Whether it is billed all the same is the provider's secret.
     Status { status: u16, bills: bool },
     /// An error with this text as its message.
