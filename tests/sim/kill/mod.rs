@@ -13,5 +13,6 @@ mod faults;
 mod fleet;
 mod held;
 mod judgement;
+mod resets;
 mod scene;
 mod time;
