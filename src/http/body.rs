@@ -214,7 +214,7 @@ mod tests {
         };
         let of_length = |bytes: usize| {
             let mut headers = HeaderMap::new();
-            headers.insert(header::CONTENT_LENGTH, axum::http::HeaderValue::from(bytes));
+            headers.insert(header::CONTENT_LENGTH, http::HeaderValue::from(bytes));
             headers
         };
         assert!(shelf.place(&of_length(60_000), limits).await.unwrap().is_none());

@@ -38,6 +38,8 @@ const MAX_TIMES: u64 = 100_000;
 /// More tokens than any model writes, and few enough that no product of them overflows.
 const MAX_TOKENS: u64 = 1_000_000_000;
 
+const WEB_SEARCH: &str = "web_search";
+
 /// A completion that states no limit has this one, says OpenAI's documentation; more would cost more than
 /// was asked for.
 const COMPLETION_TOKENS: u64 = 16;
@@ -95,9 +97,14 @@ impl Request<'_> {
         self.must_have("messages")?;
         // These models search for every call, whether it asks for it or not.
         if self.text("model").is_some_and(|model| model.contains("-search-")) {
-            walk.server_tool("web_search")?;
+            walk.server_tool(WEB_SEARCH)?;
         }
         let mut found = walk.found;
+        if found.server_tools.contains(WEB_SEARCH) {
+            // It is offered by a field of its own, so it cannot be taken out of a list.
+            found.offer(WEB_SEARCH);
+            found.fixed_tools.insert(WEB_SEARCH.to_owned());
+        }
         let speaks = self.list("modalities").iter().any(|value| value == "audio");
         found.audio |= speaks || self.get("audio").is_some();
         let times = self.times("n")?;

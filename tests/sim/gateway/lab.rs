@@ -22,9 +22,10 @@ use backstop::gateway::{
     AgentRules, CallFailure, CallHead, CallLimits, Failed, Gateway, GatewayDeps, GatewaySettings, Provider, Reply,
     ReplyBody,
 };
+use backstop::hooks::LogNotifier;
 use backstop::intake::usage::Intake;
 use backstop::ledger::{self, Deps, LedgerSettings};
-use backstop::ports::{AuditView, Clock, Judgement, LineQuery, Notice, Notifier, PostingQuery, Store};
+use backstop::ports::{AuditView, Clock, Judgement, LineQuery, PostingQuery, Store};
 use backstop::store::memory::MemoryStore;
 use bytes::Bytes;
 use http::{HeaderMap, Method};
@@ -37,13 +38,6 @@ use super::time::{SimClock, run};
 use crate::kill::Counting;
 
 pub(super) const AGENT: &str = "a";
-
-/// Nobody listens here.
-struct Quiet;
-
-impl Notifier for Quiet {
-    fn notify(&self, _: Notice) {}
-}
 
 pub(super) struct Lab {
     pub(super) clock: SimClock,
@@ -98,7 +92,7 @@ impl Lab {
             store: Arc::clone(&store) as _,
             clock: Arc::clone(&shared_clock),
             entropy: Arc::new(Counting::default()),
-            notifier: Arc::new(Quiet),
+            notifier: Arc::new(LogNotifier),
         };
         let opened = ledger::open(deps, LedgerSettings::default(), vec![budget(limit)], "lab").await;
         let (ledger, task, _) = opened.expect("it opens");

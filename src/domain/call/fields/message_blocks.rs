@@ -6,7 +6,7 @@
 
 use super::super::picture::PictureAt;
 use super::super::schema::Effect::{Elsewhere, Image, Message, Picture};
-use super::super::schema::Rule::{Any, Flag, IfSet, Kinds, Label, List, Marked, Object, Text, TextOr, Tools};
+use super::super::schema::Rule::{Any, Flag, IfSet, Kinds, Label, List, Object, Text, TextOr, Tools};
 use super::super::schema::{self, Field, kind};
 use super::messages::{CACHE_CONTROL, TOOL};
 
@@ -266,7 +266,7 @@ pub(super) const MESSAGE: schema::Kinds = schema::Kinds {
             &[
                 Field("content", TextOr(&List(&Kinds(&SYSTEM_BLOCKS)))),
                 Field("clear_at", Label),
-                Field("output_config", Marked(Message, &Object(&[Field("effort", Label)]))),
+                Field("output_config", Object(&[Field("effort", Label)])),
             ],
         ),
     ],

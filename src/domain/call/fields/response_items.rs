@@ -5,7 +5,7 @@
 
 use super::super::picture::PictureAt;
 use super::super::schema::Effect::{Elsewhere, Image, Message, Picture, Priced};
-use super::super::schema::Rule::{Any, Flag, Kinds, Label, List, Marked, Number, Object, Text, TextOr, Tools};
+use super::super::schema::Rule::{Any, Flag, Kinds, Label, List, Number, Object, Text, TextOr, Tools};
 use super::super::schema::{self, Field, kind};
 use super::chat::BREAKPOINT;
 use super::responses::TOOL;
@@ -322,7 +322,7 @@ pub(super) const ITEM: schema::Kinds = schema::Kinds {
         kind(
             &["program_output"],
             &[Message, Elsewhere],
-            &[Field("result", Marked(Elsewhere, &Text)), CALL_ID, ID, STATUS],
+            &[Field("result", Text), CALL_ID, ID, STATUS],
         ),
     ],
 };

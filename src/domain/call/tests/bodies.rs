@@ -152,7 +152,13 @@ fn tools_are_named() {
     let built_in = ["get_weather", "bash", "str_replace_based_edit_tool"];
     assert_eq!(asked("messages_full", &rules).tools, built_in);
     let prices = priced(&[("web_search", "0.5")]);
-    assert_eq!(asked("messages_web_search", &prices).tools, ["web_search"]);
+    for name in ["messages_web_search", "responses_web_search", "chat_web_search"] {
+        assert_eq!(asked(name, &prices).tools, ["web_search"], "{name}");
+    }
+    // There is no list to take it out of.
+    let names = ["web_search".to_owned()].into();
+    assert!(asked("chat_web_search", &prices).strip(&names).is_err());
+    assert!(asked("messages_web_search", &prices).strip(&names).is_ok());
 }
 
 /// A tool that runs at the provider is paid for once, and what it finds is read.

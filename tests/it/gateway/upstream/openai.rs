@@ -32,6 +32,7 @@ pub(super) fn used(asked: &Value, manner: &Manner, sent: u64, most: u64, times: 
         cache_read: cached,
         output: output - reasoning,
         reasoning,
+        tier: manner.tier,
         ..Used::default()
     }
 }
@@ -136,7 +137,7 @@ fn chat_whole(asked: &Value, manner: &Manner, usage: Option<Value>, times: u64, 
     let choice = |index: u64| json!({ "index": index, "message": message, "logprobs": null, "finish_reason": finish });
     let mut whole = json!({
         "id": manner.id("chatcmpl-"), "object": "chat.completion", "created": 1_700_000_000,
-        "model": asked["model"], "service_tier": "default", "system_fingerprint": "fp_fixture",
+        "model": asked["model"], "service_tier": manner.tier, "system_fingerprint": "fp_fixture",
         "choices": (0..times).map(choice).collect::<Vec<_>>(),
     });
     if let Some(usage) = usage {
@@ -154,7 +155,7 @@ fn chat_events(asked: &Value, manner: &Manner, usage: Option<Value>, times: u64,
     let chunk = |choices: Value| {
         let mut chunk = json!({
             "id": manner.id("chatcmpl-"), "object": "chat.completion.chunk", "created": 1_700_000_000,
-            "model": asked["model"], "service_tier": "default", "system_fingerprint": "fp_fixture",
+            "model": asked["model"], "service_tier": manner.tier, "system_fingerprint": "fp_fixture",
             "choices": choices,
         });
         if tells {

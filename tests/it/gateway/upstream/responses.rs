@@ -35,7 +35,7 @@ pub(super) fn respond(asked: &Value, manner: &Manner, telling: Telling) -> Route
             "instructions": asked["instructions"], "max_output_tokens": asked["max_output_tokens"],
             "metadata": {}, "model": asked["model"], "output": output, "parallel_tool_calls": true,
             "previous_response_id": asked["previous_response_id"], "reasoning": { "effort": null, "summary": null },
-            "service_tier": "default", "store": true, "temperature": 1.0, "text": { "format": { "type": "text" } },
+            "service_tier": manner.tier, "store": true, "temperature": 1.0, "text": { "format": { "type": "text" } },
             "tool_choice": "auto", "tools": [], "top_p": 1.0, "truncation": "disabled", "user": null, "usage": null,
         });
         if let Some(usage) = usage {
