@@ -1,7 +1,9 @@
 //! Usage reports: bytes to rows, rows to postings.
 //!
 //! Every row is judged alone, so that one bad row does not lose a night's good ones, unless the sender
-//! asks for all or nothing. A row is acknowledged only once it is on disk (L5). Whoever sends decides
+//! asks for all or nothing. What can be read of a row is judged before the ledger is asked, and what only
+//! the ledger knows, whether an id was used before with another body, in the commit that posts them all,
+//! if one can: see [`Ledger::report_all`]. A row is acknowledged only once it is on disk (L5). Whoever sends decides
 //! the trust class, not the row (C7): an agent's key speaks for that agent alone, an operator for all.
 //!
 //! What it must never do: post a row at zero because it could not be priced, or answer for a row whose
@@ -24,7 +26,7 @@ use crate::domain::price::Catalogue;
 use crate::domain::rejection::Rejection;
 use crate::domain::report::{self, NameMeter, ReportRow, RowLimits};
 use crate::domain::wire::json::{JsonLimits, parse_strict};
-use crate::ledger::{Ledger, ReportRequest, Reported, Unavailable};
+use crate::ledger::{Ledger, ReportRequest, Reported, ReportedAll, Unavailable};
 use crate::ports::Clock;
 
 /// JSON values in one row at most, on the average of a request.
@@ -114,7 +116,7 @@ pub struct Receipt {
 pub enum IntakeFailure {
     #[error(transparent)]
     Rejected(#[from] Rejection),
-    /// `all_or_nothing` and a bad row: nothing was kept.
+    /// `all_or_nothing` and a bad row, or one whose id was used before with another body: nothing was kept.
     #[error("{rejection}")]
     Refused { rejection: Rejection, receipt: Receipt },
     #[error(transparent)]
@@ -206,7 +208,14 @@ impl Intake {
                 receipt: Receipt { rows: answers, single },
             });
         }
-        let posted = self.ledger.report(requests).await?;
+        let posted = if all_or_nothing {
+            match self.ledger.report_all(requests).await? {
+                ReportedAll::Kept(posted) => posted,
+                ReportedAll::Refused(rejected) => return Err(refuse_all(answers, single, rejected)),
+            }
+        } else {
+            self.ledger.report(requests).await?
+        };
         let mut good = answers.iter_mut().filter(|answer| answer.result.is_ok());
         for result in posted {
             let Some(answer) = good.next() else { break };
@@ -366,6 +375,24 @@ impl Intake {
         } else {
             Err(Rejection::TooManyTasks { limit })
         }
+    }
+}
+
+/// Puts what the ledger found wrong with some rows into their answers: nothing was kept. Every row was good
+/// until then, so that their places are those of the answers.
+fn refuse_all(mut answers: Vec<RowAnswer>, single: bool, rejected: Vec<(usize, LedgerRejection)>) -> IntakeFailure {
+    let rejection = Rejection::BatchRefused {
+        rejected: rejected.len(),
+        rows: answers.len(),
+    };
+    for (row, why) in rejected {
+        if let Some(answer) = answers.get_mut(row) {
+            answer.result = Err(Rejection::Ledger(why));
+        }
+    }
+    IntakeFailure::Refused {
+        rejection,
+        receipt: Receipt { rows: answers, single },
     }
 }
 

@@ -154,7 +154,7 @@ impl Committer {
     }
 
     pub(super) fn enqueue(&mut self, job: Job) {
-        self.queued += job.ops.len();
+        self.queued += job.weight();
         self.queue.push_back(job);
     }
 

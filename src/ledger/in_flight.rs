@@ -16,7 +16,8 @@ use super::requests::{AdmitRejection, AdmittedHold, Unavailable};
 use super::shared::{Grant, Job, Waiting, lock};
 use crate::domain::agent::AgentStatus;
 use crate::domain::id::HoldId;
-use crate::domain::ledger::batch::{Admit, Batch, LedgerRejection, Op, Outcome, Refusal};
+use crate::domain::ledger::batch::{Admit, Batch, LedgerRejection, Op, Outcome, Refusal, Report};
+use crate::domain::ledger::posting::Trust;
 use crate::domain::ledger::waitlist::{Pick, Ticket};
 use crate::domain::money::Usd;
 use crate::ports::{Retry, StoreError};
@@ -58,11 +59,12 @@ impl Committer {
             KEPT_FOR_HOLDS.min(most / 4)
         };
         let mut ops = Vec::new();
+        let mut weight = 0;
         let mut jobs = Vec::new();
         let (mut alone, mut rules) = (false, false);
         while let Some(next) = self.queue.front().filter(|_| holds_now != Some(true)) {
             let wants_alone = next.attempts >= ALONE_AFTER;
-            let fits = ops.len() + next.ops.len() <= most - kept && !wants_alone;
+            let fits = weight + next.weight() <= most - kept && !wants_alone;
             let more_rules = rules && next.writes_rules();
             if alone || more_rules || !(fits || ops.is_empty()) {
                 break;
@@ -72,13 +74,14 @@ impl Committer {
             rules |= job.writes_rules();
             self.renew_rules(&mut job);
             let start = ops.len();
-            self.queued = self.queued.saturating_sub(job.ops.len());
+            weight += job.weight();
+            self.queued = self.queued.saturating_sub(job.weight());
             ops.append(&mut job.ops);
             jobs.push((job, start..ops.len()));
         }
         let mut tickets = Vec::new();
         if !alone && holds_now != Some(false) {
-            let left = most.saturating_sub(ops.len());
+            let left = most.saturating_sub(weight);
             let picks = self.waits.scan(self.shared.clock.monotonic(), &self.mirror, left);
             for Pick { ticket, blocks } in picks {
                 let ttl = self.shared.settings.hold_ttl;
@@ -126,6 +129,7 @@ impl Committer {
                     | Outcome::Ended { posting: Some(_), .. }
                     | Outcome::Refused(Refusal::Budget { .. })
                     | Outcome::Applied { .. }
+                    | Outcome::Together(_)
             );
         }
         let admits = outcomes.len() - flight.tickets.len();
@@ -174,17 +178,31 @@ impl Committer {
             (Op::Capture(capture), outcome) => self.hold_ended(capture.hold, Some(capture.cost), outcome),
             (Op::Void { hold }, outcome) => self.hold_ended(*hold, Some(Usd::ZERO), outcome),
             (Op::Expire { hold, .. }, outcome) => self.hold_ended(*hold, None, outcome),
-            (Op::Report(report), Outcome::Posted { .. }) => {
-                for spec in &report.lines {
-                    if let Some(line) = self.mirror.find(&spec.key) {
-                        self.mirror.posted(line, report.amount);
-                    }
+            (Op::Report(report), outcome) => self.reported(report, outcome),
+            (Op::ReportAll { reports, .. }, Outcome::Together(outcomes)) => {
+                for (report, outcome) in reports.iter().zip(outcomes) {
+                    self.reported(report, outcome);
                 }
             }
             (Op::Resolve(_), Outcome::Ended { .. }) => self.mirror.forget_refusals(),
             (Op::SetRule { budget, .. }, _) => self.mirror.forget_budget(budget),
             (Op::Override { line, .. } | Op::Rearm { line }, _) => self.mirror.forget(line),
             _ => {}
+        }
+    }
+
+    fn reported(&mut self, report: &Report, outcome: &Outcome) {
+        if !matches!(outcome, Outcome::Posted { .. }) {
+            return;
+        }
+        for spec in &report.lines {
+            if let Some(line) = self.mirror.find(&spec.key) {
+                self.mirror.posted(line, report.amount);
+            }
+        }
+        if report.trust > Trust::Agent {
+            // It may have taken a claim back, and made room on whatever lines that stood.
+            self.mirror.forget_refusals();
         }
     }
 
@@ -257,7 +275,12 @@ impl Committer {
                 self.reject(ticket, AdmitRejection::Refused(refusal.clone()));
             }
             Outcome::Rejected(rejection) => self.reject(ticket, AdmitRejection::Invalid(rejection.clone())),
-            Outcome::Unchanged { .. } | Outcome::Ended { .. } | Outcome::Posted { .. } | Outcome::Applied { .. } => {
+            Outcome::Unchanged { .. }
+            | Outcome::Ended { .. }
+            | Outcome::Posted { .. }
+            | Outcome::Together(_)
+            | Outcome::Checked { .. }
+            | Outcome::Applied { .. } => {
                 tracing::error!(?outcome, "the store gave a hold an outcome that is none");
                 // Should it be there all the same, its caller never learns of it.
                 if let Some(waiting) = self.waits.get(ticket) {
@@ -354,7 +377,7 @@ impl Committer {
                 continue;
             }
             job.ops = flight.batch.ops[range].to_vec();
-            self.queued += job.ops.len();
+            self.queued += job.weight();
             if job.attempts >= ALONE_AFTER {
                 suspects.push(job);
             } else {

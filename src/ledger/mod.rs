@@ -36,7 +36,7 @@ mod task;
 mod tend;
 mod view;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -49,8 +49,8 @@ pub use agents::AgentStatuses;
 pub use committer::Fatal;
 use committer::RULES_AT_ONCE;
 pub use requests::{
-    AdmitRejection, AdmitRequest, AdmittedHold, CaptureRequest, LedgerFailure, ReportRequest, Reported, ResolveRequest,
-    Settled, Status, Unavailable,
+    AdmitRejection, AdmitRequest, AdmittedHold, CaptureRequest, LedgerFailure, ReportRequest, Reported, ReportedAll,
+    ResolveRequest, Settled, Status, Unavailable,
 };
 pub use settings::{LedgerSettings, MAX_RETRY_AFTER};
 pub use task::{Deps, LedgerTask, open};
@@ -246,14 +246,55 @@ impl Ledger {
             .collect()
     }
 
+    /// Posts all rows, or none if one of them cannot be posted.
+    ///
+    /// Rows that fit into one commit stand or fall in it. More rows are all looked at first, and then posted
+    /// as [`report`](Self::report) does; so if somebody else takes the id of one of them for another body
+    /// between the two, that row alone is not kept, and its answer says so. An error acknowledges nothing,
+    /// as ever, and sending them again is harmless (L6).
+    pub async fn report_all(&self, rows: Vec<ReportRequest>) -> Result<ReportedAll, Unavailable> {
+        let most = self.shared.settings.batch();
+        let refused = conflicts_among(&rows);
+        if !refused.is_empty() {
+            return Ok(ReportedAll::Refused(refused));
+        }
+        let now = self.shared.read_clock().ledger_now;
+        let check_only = rows.len() > most;
+        let mut refused = Vec::new();
+        for (part, some) in rows.chunks(most).enumerate() {
+            let reports = some.iter().map(|row| self.report_row(row.clone(), now));
+            let reports = reports.collect::<Result<Vec<Report>, Unavailable>>()?;
+            let op = Op::ReportAll { reports, check_only };
+            match self.one(op, false).await? {
+                Outcome::Together(outcomes) if !check_only => {
+                    let reported = outcomes.into_iter().map(|outcome| self.reported(outcome));
+                    return Ok(ReportedAll::Kept(reported.collect::<Result<_, Unavailable>>()?));
+                }
+                Outcome::Checked { rejected } => {
+                    refused.extend(rejected.into_iter().map(|(row, why)| (part * most + row, why)));
+                }
+                outcome => return Err(self.nonsense(&outcome)),
+            }
+        }
+        if refused.is_empty() {
+            self.report(rows).await.map(ReportedAll::Kept)
+        } else {
+            Ok(ReportedAll::Refused(refused))
+        }
+    }
+
     fn piece(&self) -> usize {
         REPORT_PIECE.min(self.shared.settings.batch())
     }
 
     fn report_op(&self, row: ReportRequest, now: Timestamp) -> Result<Op, Unavailable> {
+        self.report_row(row, now).map(Op::Report)
+    }
+
+    fn report_row(&self, row: ReportRequest, now: Timestamp) -> Result<Report, Unavailable> {
         let specs = self.shared.budgets.specs(&row.attribution, row.trust, row.occurred_at);
         let (lines, _) = specs.map_err(|_| self.shared.calendar())?;
-        Ok(Op::Report(Report {
+        Ok(Report {
             posting: self.posting_id(now),
             report: row.report,
             digest: row.digest,
@@ -265,7 +306,7 @@ impl Ledger {
             lines,
             upstream_request: row.upstream_request,
             detail: row.detail,
-        }))
+        })
     }
 
     fn reported(&self, outcome: Outcome) -> Result<Result<Reported, LedgerRejection>, Unavailable> {
@@ -435,4 +476,17 @@ impl Ledger {
     fn posting_id(&self, now: Timestamp) -> PostingId {
         PostingId(self.shared.entropy.id(now))
     }
+}
+
+/// Rows that say something else under the id of an earlier row, by their place.
+fn conflicts_among(rows: &[ReportRequest]) -> Vec<(usize, LedgerRejection)> {
+    let mut first = HashMap::with_capacity(rows.len());
+    let mut conflicts = Vec::new();
+    for (place, row) in rows.iter().enumerate() {
+        let key = (&row.attribution.agent, row.trust > Trust::Agent, &row.report);
+        if *first.entry(key).or_insert(row.digest) != row.digest {
+            conflicts.push((place, LedgerRejection::ReportConflict(row.report.clone())));
+        }
+    }
+    conflicts
 }

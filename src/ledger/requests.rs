@@ -136,6 +136,15 @@ pub enum Reported {
     Known(Option<PostingId>),
 }
 
+/// Reports of which none was to be kept unless all could be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReportedAll {
+    /// They are on disk, row by row.
+    Kept(Vec<Result<Reported, LedgerRejection>>),
+    /// None is: these rows cannot be, by their place.
+    Refused(Vec<(usize, LedgerRejection)>),
+}
+
 /// Evidence of what an unresolved posting or its hold cost.
 #[derive(Debug, Clone)]
 pub struct ResolveRequest {

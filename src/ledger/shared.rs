@@ -207,6 +207,11 @@ impl Job {
         }
     }
 
+    /// For how many operations it counts in a batch.
+    pub(super) fn weight(&self) -> usize {
+        self.ops.iter().map(Op::weight).sum()
+    }
+
     /// Whether it writes rules into lines: up to a page of them for each.
     pub(super) fn writes_rules(&self) -> bool {
         self.ops.iter().any(|op| matches!(op, Op::SetRule { .. }))

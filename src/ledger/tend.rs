@@ -124,7 +124,7 @@ impl Committer {
             }
             job.kept || !late(job)
         });
-        self.queued = self.queue.iter().map(|job| job.ops.len()).sum();
+        self.queued = self.queue.iter().map(Job::weight).sum();
     }
 
     /// Gives waiters their lines anew where a window rolled over or the budgets were loaded again. One

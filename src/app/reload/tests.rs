@@ -11,6 +11,7 @@ use super::*;
 use crate::config::{Environment, Loader};
 use crate::domain::id::TaskId;
 use crate::domain::ledger::posting::Attribution;
+use crate::hooks::LogNotifier;
 use crate::ledger::{self, Deps};
 use crate::ports::Clock;
 use crate::store::memory::MemoryStore;
@@ -51,6 +52,7 @@ impl Bench {
             store: Arc::clone(&store) as Arc<dyn Store>,
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
+            notifier: Arc::new(LogNotifier),
         };
         let opened = ledger::open(deps, settings::ledger(&current, 1), settings::budgets(&current), "test").await;
         let (ledger, task, _) = opened.expect("a store in memory opens");
@@ -63,6 +65,9 @@ impl Bench {
             kill: Arc::new(ArcSwap::from_pointee(settings::kill(&current, None))),
             watch: Arc::new(ArcSwap::from_pointee(settings::watch(&current))),
             tools: Arc::new(ArcSwap::from_pointee(settings::tools(&current))),
+            gateway: Arc::new(ArcSwap::from_pointee(
+                settings::gateway(&current, None).expect("no upstream, so nothing to set up"),
+            )),
             settings: Arc::new(LiveSettings::new(loaded, loader)),
             own_instance: None,
             ledger,

@@ -46,6 +46,11 @@ pub enum Op {
         detail: Option<String>,
     },
     Report(Report),
+    /// Reports that are posted together or not at all. `check_only`: not at all, only what is wrong is said.
+    ReportAll {
+        reports: Vec<Report>,
+        check_only: bool,
+    },
     /// Replaces an unresolved posting by evidence of what it cost.
     Resolve(Resolve),
     /// A budget's rule as configured now, for the next [`RULE_PAGE`] of its live lines: raises the revision
@@ -68,6 +73,16 @@ pub enum Op {
     Rearm {
         line: LineKey,
     },
+}
+
+impl Op {
+    /// For how many operations it counts in a batch.
+    pub fn weight(&self) -> usize {
+        match self {
+            Self::ReportAll { reports, .. } => reports.len().max(1),
+            _ => 1,
+        }
+    }
 }
 
 /// A hold that wants to be admitted on all of its lines, or on none.
@@ -159,6 +174,13 @@ pub enum Outcome {
     Posted {
         posting: PostingId,
     },
+    /// Reports that were posted together, in their order; each is `Posted` or `Unchanged`.
+    Together(Vec<Outcome>),
+    /// None of the reports was posted: which of them cannot be, and why. Nothing is wrong with any where they
+    /// were only to be checked.
+    Checked {
+        rejected: Vec<(usize, LedgerRejection)>,
+    },
     /// The operation is not possible in this state.
     Rejected(LedgerRejection),
     /// A rule, override or rearm was written; the number of lines it touched, and for a rule whether there
@@ -226,9 +248,9 @@ pub struct Snapshot {
     pub holds: HashMap<HoldId, Hold>,
     /// Report ids seen before: the digest, and the posting if one was made.
     pub reports: HashMap<ReportKey, ([u8; 32], Option<PostingId>)>,
-    /// Postings that operations name: targets of `Resolve`, and the postings that ended named holds
-    /// (captured or unresolved; without those of captured ones, a repeated capture is not checked
-    /// against the first).
+    /// Postings that operations name: targets of `Resolve`, those of the report ids below that are the
+    /// other side's, and the postings that ended named holds (captured or unresolved; without those of
+    /// captured ones, a repeated capture is not checked against the first).
     pub postings: HashMap<PostingId, Posting>,
     /// The entries of those postings.
     pub entries: HashMap<PostingId, Vec<Entry>>,
@@ -255,8 +277,8 @@ pub struct Delta {
 
 /// What a report is known by (L6): its id, apart for each agent, and apart for the agent's own word and
 /// for evidence (C7). Else an agent could take the ids of evidence that is still to come, for an amount
-/// of its own choosing, and the evidence would be refused as a conflict. Where both tell of one expense it
-/// counts twice, towards that agent's own limits alone, and the evidence's posting says so.
+/// of its own choosing, and the evidence would be refused as a conflict. Where both tell of one expense
+/// the evidence counts and the claim does not, whichever came first.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReportKey {
     pub agent: AgentId,
@@ -274,13 +296,13 @@ impl ReportKey {
         }
     }
 
-    /// The key that the agent's own claim of the same id has, if this one is not it.
-    pub fn own_claim(&self) -> Option<Self> {
-        let own = Self {
-            evidence: false,
+    /// The key that the other side's word about the same expense has: the agent's claim, or evidence.
+    #[must_use]
+    pub fn other_side(&self) -> Self {
+        Self {
+            evidence: !self.evidence,
             ..self.clone()
-        };
-        self.evidence.then_some(own)
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use super::line::LineKey;
 use crate::domain::id::{
@@ -56,7 +57,7 @@ pub enum PostingKind {
     Capture,
     /// A hold that ended unresolved, at its bound.
     Unresolved,
-    /// The difference that replaces what another posting said; `corrects` names it.
+    /// The difference that replaces what another posting said, or all of it taken back; `corrects` names it.
     Correction,
 }
 
@@ -70,6 +71,20 @@ pub struct Attribution {
     pub tool: Option<ToolName>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<LabelKey, String>,
+}
+
+/// The posting that takes an agent's claim back because evidence tells of the same expense: an id made
+/// from the claim's, so that it is the same one however often that is decided.
+pub fn taking_back(claim: PostingId) -> PostingId {
+    let digest = Sha256::new()
+        .chain_update(b"backstop claim taken back 1\0")
+        .chain_update(claim.0.as_bytes())
+        .finalize();
+    let mut bytes = [0_u8; 16];
+    for (to, from) in bytes.iter_mut().zip(digest) {
+        *to = from;
+    }
+    PostingId(uuid::Builder::from_custom_bytes(bytes).into_uuid())
 }
 
 /// A posting as stored. Nothing edits or deletes one (L1).

@@ -185,7 +185,8 @@ impl Disk {
             PostingKind::Unresolved => i128::from(posting.amount.nanos()),
             PostingKind::Correction => {
                 let target = posting.corrects.and_then(|target| self.posting(target));
-                -target.map_or(0, |target| i128::from(target.amount.nanos()))
+                let open = target.filter(|target| target.kind == PostingKind::Unresolved);
+                -open.map_or(0, |target| i128::from(target.amount.nanos()))
             }
             PostingKind::Report | PostingKind::Capture => 0,
         }

@@ -40,6 +40,7 @@ impl Loader<'_> {
             Op::Capture(capture) => self.hold(capture.hold),
             Op::Void { hold } | Op::Expire { hold, .. } => self.hold(*hold),
             Op::Report(report) => self.report(report),
+            Op::ReportAll { reports, .. } => reports.iter().for_each(|report| self.report(report)),
             Op::Resolve(resolve) => match resolve.target {
                 ResolveTarget::Hold(hold) => self.hold(hold),
                 ResolveTarget::Posting(posting) => self.posting(posting),
@@ -113,10 +114,15 @@ impl Loader<'_> {
         self.specs(&report.lines);
         let agent = &report.attribution.agent;
         let key = ReportKey::of(report);
-        for key in key.own_claim().into_iter().chain([key]) {
-            if let Some(seen) = self.disk.reports.get(&key) {
-                self.snapshot.reports.insert(key, *seen);
+        let other = key.other_side();
+        if let Some(seen) = self.disk.reports.get(&key) {
+            self.snapshot.reports.insert(key, *seen);
+        }
+        if let Some(seen) = self.disk.reports.get(&other) {
+            if let Some(posting) = seen.1 {
+                self.posting(posting);
             }
+            self.snapshot.reports.insert(other, *seen);
         }
         if let Some(request) = &report.upstream_request {
             let key = (agent.clone(), request.clone());

@@ -9,7 +9,7 @@ use super::error::store;
 use super::ledger_rows::{LineReader, RawEntry, RawHold, hold_columns, line_columns, posting, posting_columns};
 use super::rows::Rows;
 use crate::domain::id::{AgentId, BudgetId, HoldId, PostingId};
-use crate::domain::ledger::batch::{Batch, Op, RULE_PAGE, ReportKey, ResolveTarget, Snapshot};
+use crate::domain::ledger::batch::{Batch, Op, RULE_PAGE, Report, ReportKey, ResolveTarget, Snapshot};
 use crate::domain::ledger::hold::HoldState;
 use crate::domain::ledger::line::{Bucket, LineKey};
 use crate::ports::StoreError;
@@ -33,6 +33,8 @@ struct Names<'b> {
     pages: Vec<(&'b BudgetId, Option<&'b LineKey>)>,
     agents: BTreeSet<&'b AgentId>,
     reports: Rows,
+    /// The keys of the reports themselves.
+    sides: HashSet<ReportKey>,
     metered: Rows,
 }
 
@@ -64,18 +66,8 @@ impl<'b> Names<'b> {
             Op::Void { hold } | Op::Expire { hold, .. } => {
                 self.holds.insert(*hold);
             }
-            Op::Report(report) => {
-                let agent = report.attribution.agent.as_str();
-                self.lines.extend(report.lines.iter().map(|spec| &spec.key));
-                let key = ReportKey::of(report);
-                for key in key.own_claim().into_iter().chain([key]) {
-                    let row = self.reports.row().text(agent).int(i64::from(key.evidence));
-                    row.text(key.report.as_str());
-                }
-                if let Some(request) = &report.upstream_request {
-                    self.metered.row().text(agent).text(request);
-                }
-            }
+            Op::Report(report) => self.report(report),
+            Op::ReportAll { reports, .. } => reports.iter().for_each(|report| self.report(report)),
             Op::Resolve(resolve) => match resolve.target {
                 ResolveTarget::Posting(posting) => {
                     self.postings.insert(posting);
@@ -94,6 +86,32 @@ impl<'b> Names<'b> {
     }
 }
 
+impl<'b> Names<'b> {
+    fn report(&mut self, report: &'b Report) {
+        let agent = report.attribution.agent.as_str();
+        self.lines.extend(report.lines.iter().map(|spec| &spec.key));
+        let own = ReportKey::of(report);
+        // The other side's word about the same expense, too.
+        for evidence in [own.evidence, !own.evidence] {
+            let row = self.reports.row().text(agent).int(i64::from(evidence));
+            row.text(report.report.as_str());
+        }
+        if let Some(request) = &report.upstream_request {
+            self.metered.row().text(agent).text(request);
+        }
+        self.sides.insert(own);
+    }
+
+    /// The postings of the other side, which this batch's reports may replace or be replaced by.
+    fn other_sides(&mut self, snapshot: &Snapshot) {
+        for (key, (_, posting)) in &snapshot.reports {
+            if let Some(posting) = posting.filter(|_| self.sides.contains(&key.other_side())) {
+                self.postings.insert(posting);
+            }
+        }
+    }
+}
+
 fn list(ids: impl Iterator<Item = uuid::Uuid>) -> String {
     let mut rows = Rows::new();
     for id in ids {
@@ -103,8 +121,10 @@ fn list(ids: impl Iterator<Item = uuid::Uuid>) -> String {
 }
 
 pub(super) async fn load(db: &mut SqliteConnection, batch: &Batch) -> Result<Loaded, StoreError> {
-    let names = Names::of(batch);
+    let mut names = Names::of(batch);
     let mut loaded = Loaded::default();
+    reports(db, &mut loaded.snapshot, std::mem::take(&mut names.reports)).await?;
+    names.other_sides(&loaded.snapshot);
     let mut line_ids = BTreeSet::new();
 
     let holds = holds(db, &names).await?;
@@ -129,7 +149,6 @@ pub(super) async fn load(db: &mut SqliteConnection, batch: &Batch) -> Result<Loa
         loaded.snapshot.entries.entry(entry.posting).or_default().push(entry);
     }
 
-    reports(db, &mut loaded.snapshot, names.reports).await?;
     metered(db, &mut loaded.snapshot, names.metered).await?;
     agents(db, &mut loaded.snapshot, &names.agents).await?;
     Ok(loaded)

@@ -32,6 +32,14 @@
 //! On a line whose window is closed, what comes within `late_grace` is judged like any other; later, and
 //! for corrections, what would have been a breach is [`TriggerCause::Late`], which only alerts.
 //!
+//! # One expense, told twice
+//! The agent claims it, and evidence (an operator's import, later a provider's bill) tells of it under the
+//! same id. The evidence counts. A claim that was there before is taken back, on every line on which it
+//! stands, by a correction that names it, and the evidence is posted whole on its own lines: those of its
+//! own attribution, time and trust class, a fleet line among them on which no claim ever counts. A claim
+//! that comes after the evidence is known and not posted. Only where the claim was rolled up meanwhile, so
+//! that nobody can tell any more where it stands, do both count, and the evidence says so.
+//!
 //! # Repetition
 //! Every operation is idempotent by its ids, so a batch may be sent again after an unknown commit. (Of
 //! [`Op::Rearm`], which has none, a repetition can trigger again what is still breached.)
@@ -47,6 +55,7 @@ mod book;
 mod correct;
 mod judge;
 mod report;
+mod report_all;
 mod rules;
 mod settle;
 
@@ -74,6 +83,7 @@ impl Book<'_> {
             Op::Void { hold } => self.void(*hold),
             Op::Expire { hold, posting, detail } => self.expire(*hold, *posting, detail.as_ref()),
             Op::Report(report) => self.report(report),
+            Op::ReportAll { reports, check_only } => Ok(self.report_all(reports, *check_only)),
             Op::Resolve(resolve) => self.resolve(resolve),
             Op::SetRule { budget, rule, after } => self.set_rule(budget, rule, after.as_ref()),
             Op::Override {

@@ -153,10 +153,15 @@ fn check_kind(desk: &Desk<'_>, posting: &Posting, findings: &mut Findings) {
     if let Some(target) = posting.corrects {
         match desk.postings.get(&target) {
             Some(target) => {
-                let unresolved = target.kind == PostingKind::Unresolved;
-                findings.check(unresolved, Promise::L3, name, || {
-                    format!("corrects a {:?}", target.kind)
-                });
+                // Evidence replaces a bound, or takes an agent's claim back, all of it.
+                let claim = target.kind == PostingKind::Report && target.trust == Trust::Agent;
+                let whole = claim && nanos(target.amount) == -amount && posting.trust.counts_on_fleet();
+                findings.check(
+                    target.kind == PostingKind::Unresolved || whole,
+                    Promise::L3,
+                    name,
+                    || format!("is {amount} of a {:?} of {}", target.kind, target.amount),
+                );
                 let cost = nanos(target.amount) + amount;
                 findings.check(cost >= 0, Promise::L1, name, || {
                     "makes what it corrects negative".to_owned()
@@ -188,7 +193,8 @@ pub(super) fn check_entries(desk: &Desk<'_>, findings: &mut Findings) {
             PostingKind::Unresolved => nanos(posting.amount),
             PostingKind::Correction => {
                 let target = posting.corrects.and_then(|target| desk.postings.get(&target));
-                -target.map_or(0, |target| nanos(target.amount))
+                let open = target.filter(|target| target.kind == PostingKind::Unresolved);
+                -open.map_or(0, |target| nanos(target.amount))
             }
             PostingKind::Report | PostingKind::Capture => 0,
         };

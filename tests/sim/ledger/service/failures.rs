@@ -95,14 +95,14 @@ fn every_outage_of_the_store_is_told_once() {
     let bench = lab.open(vec![budget(1_000)]);
     lab.seconds(1);
     for outage in 1..=2 {
-        bench.store.trouble.store(100, Ordering::Relaxed);
+        bench.store.reserve.store(true, Ordering::Relaxed);
         for _ in 0..3 {
             let refused = lab.admit(&bench, 5);
             lab.seconds(90);
             assert!(matches!(&*refused.borrow(), Some(Err(AdmitRejection::Unavailable(_)))));
         }
         assert_eq!(bench.told.kinds(), vec![NoticeKind::StoreDown; outage]);
-        bench.store.trouble.store(0, Ordering::Relaxed);
+        bench.store.reserve.store(false, Ordering::Relaxed);
         lab.seconds(120);
         lab.hold(&bench, 5);
     }

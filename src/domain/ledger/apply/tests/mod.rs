@@ -7,6 +7,7 @@ mod reports;
 mod rolling;
 mod rules;
 mod settlement;
+mod told_twice;
 mod triggers;
 
 use std::collections::{BTreeMap, HashMap};

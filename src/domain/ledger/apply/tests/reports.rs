@@ -207,12 +207,9 @@ fn a_claim_never_stands_in_for_evidence() {
     };
     let outcomes = ledger.run(0, vec![Op::Report(claim.clone()), Op::Report(bill.clone())]);
     assert_eq!(outcomes[1], Outcome::Posted { posting: posting_id(2) });
-    assert_eq!(ledger.sums(&day).0, 41);
-    let told = ledger.postings[1].detail.as_deref().unwrap();
-    assert!(
-        told.contains("also_claimed_by_agent") && told.contains("the bill"),
-        "{told}"
-    );
+    assert_eq!(ledger.sums(&day).0, 40);
+    let told = ledger.postings[2].detail.as_deref().unwrap();
+    assert!(told.contains("replaces_claim") && told.contains("the bill"), "{told}");
 
     // Each is known by its own id from then on (L6).
     for again in [&claim, &bill] {
