@@ -13,6 +13,7 @@ mod bad_input;
 mod cli;
 mod containment_aws;
 mod containment_crash;
+mod containment_crowd;
 mod durability;
 mod fuzz_seeds;
 mod gateway;

@@ -14,15 +14,20 @@ use tokio::task::JoinSet;
 
 use super::agent::{Agent, CHAT_PATH, chat, streamed};
 use super::place::{Place, Sums, WORKER, total};
-use super::upstream::manner::Much;
+use super::upstream::manner::{Fault, Much};
 use super::upstream::prices::TWO_CENTS;
 use crate::harness::daemon::Daemon;
 
 const CALLS: usize = 1_000;
 /// How many calls of two cents a dollar pays.
 const FITTING: u64 = 50;
-/// The daemon is killed when the provider has counted so many.
-const DEATHS: [u64; 2] = [10, 25];
+/// The daemon is killed when the provider has counted so many. The provider lets some of those calls wait
+/// for their answers, so that there is something to cut short.
+const DEATHS: [u64; 2] = [11, 27];
+/// Those whose answers wait, by their number.
+const WAIT: [std::ops::Range<u64>; 2] = [10..18, 26..34];
+/// When the provider begins to let them wait for the second death.
+const AGAIN: u64 = 20;
 
 #[derive(Debug, Clone, Copy)]
 struct Case {
@@ -90,6 +95,14 @@ async fn run(case: Case) {
     let place = Arc::new(Place::with(total("1.00")).await);
     // A call costs what its limit allows: its bound to the nano-dollar.
     place.upstream.manner(|manner| manner.output = Much::AllThatIsAllowed);
+    if case.kills {
+        for call in 0..FITTING {
+            let waits = WAIT.iter().any(|range| range.contains(&call));
+            place
+                .upstream
+                .once(if waits { Fault::WaitBeforeHead } else { Fault::Answers });
+        }
+    }
     let mut daemon = place.start().await;
     let worker = place.agent(&daemon, WORKER).await;
     let body = match case.streams {
@@ -108,11 +121,25 @@ async fn run(case: Case) {
         });
     }
     let mut deaths = if case.kills { DEATHS.to_vec() } else { Vec::new() };
-    while let Some(done) = calls.join_next().await {
-        done.unwrap_or_else(|error| panic!("{case:?}: {error}"));
-        if deaths.first().is_some_and(|at| place.upstream.count().calls >= *at) {
-            deaths.remove(0);
-            daemon = die_and_rise(&place, &worker, daemon).await;
+    let mut is_closed = true;
+    loop {
+        let death = deaths.first().copied();
+        tokio::select! {
+            biased;
+            () = place.upstream.has_counted(AGAIN), if death == Some(DEATHS[1]) && !is_closed => {
+                place.upstream.close_gate();
+                is_closed = true;
+            }
+            () = place.upstream.has_counted(death.unwrap_or_default()), if death.is_some() => {
+                deaths.remove(0);
+                daemon = die_and_rise(&place, &worker, daemon).await;
+                place.upstream.open_gate();
+                is_closed = false;
+            }
+            done = calls.join_next() => match done {
+                Some(done) => done.unwrap_or_else(|error| panic!("{case:?}: {error}")),
+                None => break,
+            },
         }
         if calls.len() % 200 == 199 {
             assert_between(&place, &worker).await;
@@ -143,9 +170,10 @@ async fn run(case: Case) {
     let books = Arc::into_inner(place).expect("every call is done").close(daemon).await;
     books.assert_covers(count.billed());
     assert!(books.posted() <= Usd::from_dollars(1), "{case:?}");
-    if !case.kills {
-        // Nobody was refused while there was room.
-        assert_eq!(count.calls, FITTING, "{case:?}: {seen:?}");
+    // Nobody was refused while there was room, and what was cut short stands at its bound.
+    assert_eq!(count.calls, FITTING, "{case:?}: {seen:?}");
+    if case.kills {
+        assert!(books.unresolved().len() >= DEATHS.len(), "{case:?}: {seen:?}");
     }
     if !case.kills && !case.aborts {
         let answered = seen.answered.load(Ordering::SeqCst);

@@ -147,6 +147,30 @@ impl Upstream {
         self.shared.state().count
     }
 
+    /// The content type and the body of its answer to whoever asks it without a gateway; `path` is the
+    /// gateway's.
+    pub async fn directly(&self, path: &str, body: &Value) -> (String, String) {
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .build()
+            .expect("a client can be built");
+        let (upstream, path) = path[1..].split_once('/').expect("an upstream and a path");
+        let url = format!("{}/{path}", self.base_url());
+        let request = match body {
+            Value::Null => client.get(url),
+            body => client.post(url).json(body),
+        };
+        let request = match upstream {
+            "anthropic" => request
+                .header("x-api-key", ANTHROPIC_KEY)
+                .header("anthropic-version", "2023-06-01"),
+            _ => request.bearer_auth(OPENAI_KEY),
+        };
+        let answer = request.send().await.expect("the fixture answers");
+        let kind = answer.headers()[CONTENT_TYPE].to_str().expect("a type").to_owned();
+        (kind, answer.text().await.expect("a body"))
+    }
+
     /// Until so many metered calls have come.
     pub async fn has_counted(&self, calls: u64) {
         let mut counted = self.shared.calls.subscribe();
