@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use backstop::domain::agent::{AgentState, AgentStatus};
 use backstop::domain::id::{BudgetId, HoldId, PostingId};
-use backstop::domain::ledger::batch::{Batch, LedgerRules, Op, ResolveTarget};
+use backstop::domain::ledger::batch::{Batch, LedgerRules, Op, Report, ResolveTarget};
 use backstop::domain::ledger::bound::{Bound, TokenBound};
 use backstop::domain::ledger::line::{LineSpec, Scope};
 use backstop::domain::ledger::posting::{Attribution, Trust};
@@ -230,7 +230,11 @@ impl Work {
         match self.dice.roll(20) {
             0..6 => self.admit(),
             6..10 => self.capture(),
-            10..15 => self.report(),
+            10..14 => Op::Report(self.report()),
+            14 => Op::ReportAll {
+                reports: (0..=self.dice.roll(4)).map(|_| self.report()).collect(),
+                check_only: self.dice.roll(4) == 0,
+            },
             15 => Op::Void {
                 hold: hold_id(self.known()),
             },
@@ -297,7 +301,7 @@ impl Work {
         }
     }
 
-    fn report(&mut self) -> Op {
+    fn report(&mut self) -> Report {
         let who = self.who();
         let lines = self.lines(who.agent.as_str());
         let amount = self.amount();
@@ -317,7 +321,7 @@ impl Work {
         if self.dice.roll(9) == 0 {
             report.digest = [251; 32];
         }
-        Op::Report(report)
+        report
     }
 
     fn resolve(&mut self) -> Op {

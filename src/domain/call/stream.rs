@@ -242,15 +242,10 @@ impl StreamMeter {
     fn judge(&mut self, event: &Event) -> Result<Verdict, StreamFault> {
         let fields = event.fields();
         let Some(data) = fields.data.filter(|data| !data.is_empty()) else {
-            return Ok(Verdict::Pass);
+            return Ok(self.in_its_turn());
         };
         if data.starts_with(b"[DONE]") {
-            match &mut self.reader {
-                Reader::Chat(chat) => chat.done(),
-                Reader::Media(media) => media.done(),
-                Reader::Responses(_) | Reader::Messages(_) => {}
-            }
-            return Ok(Verdict::Pass);
+            return self.done();
         }
         let judged = match &mut self.reader {
             Reader::Chat(chat) => chat.event(&data, &self.rules, &mut self.seen),
@@ -263,6 +258,30 @@ impl StreamMeter {
             Err(StreamFault::Unreadable) if self.rules.gate == ToolGate::All => Ok(Verdict::Pass),
             judged => judged,
         }
+    }
+
+    /// What says nothing passes, but not before what waits.
+    fn in_its_turn(&self) -> Verdict {
+        if self.held.is_empty() {
+            Verdict::Pass
+        } else {
+            Verdict::Hold
+        }
+    }
+
+    /// OpenAI's last word.
+    fn done(&mut self) -> Result<Verdict, StreamFault> {
+        match &mut self.reader {
+            Reader::Chat(chat) => {
+                chat.done();
+                if !self.is_cut {
+                    chat.close()?;
+                }
+            }
+            Reader::Media(media) => media.done(),
+            Reader::Responses(_) | Reader::Messages(_) => {}
+        }
+        Ok(self.in_its_turn())
     }
 
     /// Whether an event cannot be forwarded as it is.
@@ -281,8 +300,8 @@ impl StreamMeter {
         }
         match verdict {
             Verdict::Pass => self.keep(raw, true),
-            Verdict::Hold => self.held.push(raw),
-            Verdict::Strip => {}
+            Verdict::Hold if !self.is_cut => self.held.push(raw),
+            Verdict::Hold | Verdict::Strip => {}
         }
         self.stripped_last = verdict == Verdict::Strip;
         if self.held.iter().map(Bytes::len).sum::<usize>() > self.parser.max() || self.held.len() > MAX_HELD {

@@ -128,9 +128,24 @@ mod tests {
 
     #[test]
     fn what_is_not_all_text_is_not_counted() {
-        let image = r#"{"model": "gpt-4o", "messages": [{"role": "user", "content": [{"type": "image_url",
-                        "image_url": {"url": "https://example.com/a.png"}}]}]}"#;
-        assert!(refine(&chat(image)).is_none());
+        let file = r#"{"model": "gpt-4o", "messages": [{"role": "user", "content": [{"type": "file",
+                        "file": {"file_id": "file-1"}}]}]}"#;
+        assert!(refine(&chat(file)).is_none());
+    }
+
+    /// A picture whose rule is known is on top of the text.
+    #[test]
+    fn a_picture_is_counted_by_its_rule() {
+        let text = "The quick brown fox jumps over the lazy dog. ".repeat(40);
+        let picture = format!(
+            r#"{{"model": "gpt-4o", "messages": [{{"role": "user", "content": [{{"type": "text", "text": "{text}"}},
+                {{"type": "image_url", "image_url": {{"url": "https://example.com/a.png"}}}}]}}]}}"#
+        );
+        let refined = refine(&chat(&picture)).expect("it can be counted");
+        let counted = one("gpt-4o", &text).expect("a listed model");
+        // Documented: 85 tokens, and 170 for each of eight tiles.
+        let picture = 85 + 8 * 170;
+        assert!((counted + picture..counted + picture + 150).contains(&refined.most.input_tokens));
     }
 
     #[test]

@@ -54,6 +54,19 @@ fn the_providers_credential_is_ours_and_the_agents_is_not_forwarded() {
 }
 
 #[test]
+fn a_credential_that_a_provider_quotes_does_not_reach_the_agent() {
+    lab("1", async |lab: Lab| {
+        let quoting = json!({ "error": { "message": "bad key sk-of-the-provider, sk-of-the-provider!" } });
+        let play = Play::json(401, &quoting).header("x-key", "Bearer sk-of-the-provider");
+        lab.provider.play(play);
+        let reply = lab.chat().await.expect("an answer");
+        assert!(!reply.headers.contains_key("x-key"));
+        assert_eq!(read(reply).await, r#"{"error":{"message":"bad key ***, ***!"}}"#);
+        assert_eq!(lab.outcome().await.0, HoldState::Voided);
+    });
+}
+
+#[test]
 fn the_hold_is_durable_before_a_byte_is_sent() {
     lab("1", async |lab: Lab| {
         lab.provider.play(Play::chat(10, 2).after(secs(5)));

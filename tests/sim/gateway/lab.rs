@@ -22,6 +22,7 @@ use backstop::gateway::{
     AgentRules, CallFailure, CallHead, CallLimits, Failed, Gateway, GatewayDeps, GatewaySettings, Provider, Reply,
     ReplyBody,
 };
+use backstop::hooks::LogNotifier;
 use backstop::intake::usage::Intake;
 use backstop::ledger::{self, Deps, LedgerSettings};
 use backstop::ports::{AuditView, Clock, Judgement, LineQuery, PostingQuery, Store};
@@ -91,6 +92,7 @@ impl Lab {
             store: Arc::clone(&store) as _,
             clock: Arc::clone(&shared_clock),
             entropy: Arc::new(Counting::default()),
+            notifier: Arc::new(LogNotifier),
         };
         let opened = ledger::open(deps, LedgerSettings::default(), vec![budget(limit)], "lab").await;
         let (ledger, task, _) = opened.expect("it opens");
@@ -255,14 +257,17 @@ fn settings(provider: &SimProvider, limits: CallLimits, manifest: Option<Arc<Man
         calls: CallRules::default(),
         manifest,
     };
-    let upstream = Provider {
-        name: "openai".into(),
-        api: Api::Openai,
-        service: ServiceId::new("openai").unwrap(),
-        credential: Provider::credential(Api::Openai, "sk-of-the-provider"),
-        ceilings: vec![("/v1/batches".to_owned(), usd("0.10"))],
-        port: Arc::new(provider.clone()),
-    };
+    let service = ServiceId::new("openai").unwrap();
+    let ceilings = vec![("/v1/batches".to_owned(), usd("0.10"))];
+    let port = Arc::new(provider.clone());
+    let upstream = Provider::new(
+        "openai",
+        (Api::Openai, service),
+        Some("sk-of-the-provider"),
+        ceilings,
+        port,
+    );
+    let upstream = upstream.expect("a key that fits in a header");
     GatewaySettings {
         agents: HashMap::from([(agent(), Arc::new(rules))]),
         providers: HashMap::from([("openai".to_owned(), Arc::new(upstream))]),

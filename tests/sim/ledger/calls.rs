@@ -18,7 +18,7 @@ use jiff::SignedDuration;
 
 use super::budgets::MAX_BOUND;
 use super::executor::Time;
-use super::model::{Acked, Heard, KnownHold, Model};
+use super::model::{Acked, Heard, KnownHold, Model, Said};
 use super::rng::Rng;
 
 /// Longer than any answer may take: the wait for room, the wait for a commit, and what is between.
@@ -253,7 +253,7 @@ impl Caller {
         let mut seen = std::collections::BTreeSet::new();
         let rows: Vec<ReportRequest> = (0..count)
             .map(|_| report(&mut rng, self.ledger.now()))
-            .filter(|row| seen.insert((row.attribution.agent.clone(), row.report.clone())))
+            .filter(|row| seen.insert(said(row)))
             .collect();
         let started = self.time.now();
         let answer = self.ledger.report(rows.clone()).await;
@@ -271,7 +271,6 @@ impl Caller {
             model.violate(format!("{} answers for {} reports", answers.len(), rows.len()));
         }
         for (row, answer) in rows.iter().zip(answers) {
-            let agent = &row.attribution.agent;
             match answer {
                 Ok(reported) => {
                     let (posting, known) = match reported {
@@ -284,11 +283,11 @@ impl Caller {
                         posting,
                         new: !known,
                     };
-                    model.acked(agent, &row.report, acked);
+                    model.acked(&said(row), acked);
                     model.counts.add(if known { "report known" } else { "reported" });
                 }
                 Err(LedgerRejection::ReportConflict(_)) => {
-                    let first = model.reports.get(&(agent.clone(), row.report.clone())).copied();
+                    let first = model.reports.get(&said(row)).copied();
                     if first.is_some_and(|first| first.digest == row.digest) {
                         model.violate(format!(
                             "L6: report {} was acknowledged and then a conflict",
@@ -342,7 +341,16 @@ fn any_bound(rng: &mut Rng) -> Bound {
     })
 }
 
-/// A report whose body follows from its id, but for a few that say something else.
+/// Who said it, and under which id.
+fn said(row: &ReportRequest) -> Said {
+    (
+        row.attribution.agent.clone(),
+        row.trust > Trust::Agent,
+        row.report.clone(),
+    )
+}
+
+/// A report whose body follows from its id and who says it, but for a few that say something else.
 fn report(rng: &mut Rng, now: jiff::Timestamp) -> ReportRequest {
     let number = if rng.chance(20) {
         rng.below(50)
@@ -350,7 +358,13 @@ fn report(rng: &mut Rng, now: jiff::Timestamp) -> ReportRequest {
         rng.next() >> 16
     };
     let other = rng.chance(3);
-    let mut body = Rng::new(number).fork(if other { "other" } else { "first" });
+    // Now and then both tell of one expense, and not the same.
+    let evidence = rng.chance(50);
+    let mut body = Rng::new(number).fork(match (evidence, other) {
+        (_, true) => "other",
+        (true, false) => "evidence",
+        (false, false) => "claim",
+    });
     let amount = Usd::from_nanos(body.range(0, 3));
     let mut digest = [u8::from(other); 32];
     digest[..8].copy_from_slice(&number.to_le_bytes());
@@ -363,11 +377,7 @@ fn report(rng: &mut Rng, now: jiff::Timestamp) -> ReportRequest {
         },
         amount,
         basis: Basis::Reported,
-        trust: if number.is_multiple_of(2) {
-            Trust::Agent
-        } else {
-            Trust::Provider
-        },
+        trust: if evidence { Trust::Provider } else { Trust::Agent },
         // Some arrive late, for a window that is over.
         occurred_at: if rng.chance(10) {
             now - SignedDuration::from_secs(rng.range(0, 7_200))

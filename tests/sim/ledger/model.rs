@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use backstop::domain::id::{AgentId, EpochId, HoldId, PostingId, ReportId};
 use backstop::domain::ledger::hold::HoldState;
-use backstop::domain::ledger::posting::{Posting, PostingKind};
+use backstop::domain::ledger::posting::{Posting, PostingKind, Trust};
 use backstop::domain::money::Usd;
 use backstop::ports::AuditView;
 
@@ -19,6 +19,9 @@ pub(super) struct Acked {
     /// Somebody was told that it was posted just now; nobody else may be.
     pub(super) new: bool,
 }
+
+/// Whose report: of which agent, whether it is evidence, and its id.
+pub(super) type Said = (AgentId, bool, ReportId);
 
 /// What a caller last heard about its hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +67,7 @@ impl Counts {
 
 #[derive(Debug, Default)]
 pub(super) struct Model {
-    pub(super) reports: BTreeMap<(AgentId, ReportId), Acked>,
+    pub(super) reports: BTreeMap<Said, Acked>,
     pub(super) holds: BTreeMap<HoldId, KnownHold>,
     /// Frozen agents; the number rises at every change of the state, begun or done.
     pub(super) frozen: BTreeMap<AgentId, (bool, u64)>,
@@ -93,10 +96,11 @@ impl Model {
     }
 
     /// A report was acknowledged. Of two requests with one id at a time, either may be answered first.
-    pub(super) fn acked(&mut self, agent: &AgentId, report: &ReportId, acked: Acked) {
+    pub(super) fn acked(&mut self, said: &Said, acked: Acked) {
+        let report = &said.2;
         let first = self
             .reports
-            .entry((agent.clone(), report.clone()))
+            .entry(said.clone())
             .or_insert(Acked { new: false, ..acked });
         let first_was = *first;
         first.new |= acked.new;
@@ -113,33 +117,39 @@ impl Model {
 
     /// What must hold at any time: everything that was acknowledged is there, and once.
     pub(super) fn check(&mut self, view: &AuditView) {
-        let mut found: HashMap<(&AgentId, &ReportId), Vec<&Posting>> = HashMap::new();
+        let mut found: HashMap<Said, Vec<&Posting>> = HashMap::new();
+        let taken_back: BTreeSet<PostingId> = view.postings.iter().filter_map(|posting| posting.corrects).collect();
         for posting in view
             .postings
             .iter()
             .filter(|posting| posting.kind == PostingKind::Report)
         {
             if let Some(report) = &posting.report {
-                found
-                    .entry((&posting.attribution.agent, report))
-                    .or_default()
-                    .push(posting);
+                let evidence = posting.trust > Trust::Agent;
+                let said = (posting.attribution.agent.clone(), evidence, report.clone());
+                found.entry(said).or_default().push(posting);
             }
         }
         let mut broken = Vec::new();
-        for ((agent, report), postings) in &found {
+        for (said, postings) in &found {
             if postings.len() > 1 {
-                broken.push(format!(
-                    "L6: report {report} of {agent} has {} postings",
-                    postings.len()
-                ));
+                broken.push(format!("L6: report {said:?} has {} postings", postings.len()));
+            }
+            // One expense counts once: a claim stands unless evidence came under its id.
+            let (agent, evidence, report) = said;
+            let proven = found.contains_key(&(agent.clone(), true, report.clone()));
+            for posting in postings {
+                if taken_back.contains(&posting.id) != (!evidence && proven) {
+                    broken.push(format!("L6: report {said:?} (proven: {proven}) stands wrongly"));
+                }
             }
         }
-        for ((agent, report), acked) in &self.reports {
-            match found.get(&(agent, report)).and_then(|postings| postings.first()) {
-                None => broken.push(format!(
-                    "L5: report {report} of {agent} was acknowledged and is not there"
-                )),
+        for (said, acked) in &self.reports {
+            let (agent, evidence, report) = said;
+            match found.get(said).and_then(|postings| postings.first()) {
+                // Evidence was there before the claim, which is known by it.
+                None if !evidence && found.contains_key(&(agent.clone(), true, report.clone())) => {}
+                None => broken.push(format!("L5: report {said:?} was acknowledged and is not there")),
                 Some(posting) if posting.amount != acked.amount => {
                     broken.push(format!(
                         "L5: report {report} said {}, and {} is there",

@@ -335,6 +335,7 @@ fn a_name_in_pieces_is_held_back_until_it_is_whole() {
         (vec![first.clone(), arguments.clone()], "get_"),
         (vec![first.clone(), finish("tool_calls")], "get_"),
         (vec![first.clone()], "get_"),
+        (vec![first.clone(), ": ping\n\n".into(), DONE.into()], "get_"),
         (
             vec![first.clone(), piece("wea"), delta(json!({"content": "x"}))],
             "get_wea",

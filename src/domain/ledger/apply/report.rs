@@ -12,19 +12,18 @@ use crate::domain::money::Usd;
 impl Book<'_> {
     pub(super) fn report(&mut self, report: &Report) -> Decided<Outcome> {
         let agent = &report.attribution.agent;
-        let metered = self.metered(report);
+        let known = self.metered(report).or_else(|| self.proven(report));
         let key = ReportKey::of(report);
         if let Some(&(digest, posting)) = self.snapshot.reports.get(&key) {
             return if digest == report.digest {
                 Ok(Outcome::Unchanged {
-                    posting: posting.or(metered),
+                    posting: posting.or(known),
                 })
             } else {
                 Err(LedgerRejection::ReportConflict(report.report.clone()))
             };
         }
         check_amount(report.amount)?;
-        let known = metered.or_else(|| self.proven(report));
         if known.is_some() {
             self.see(report, None);
             return Ok(Outcome::Unchanged { posting: known });

@@ -10,7 +10,7 @@ use backstop::domain::id::AgentId;
 use backstop::domain::ledger::line::Scope;
 use backstop::domain::money::Usd;
 use backstop::domain::price::Catalogue;
-use backstop::intake::usage::{Encoding, Intake, IntakeSettings, Receipt, Source};
+use backstop::intake::usage::{Encoding, Intake, IntakeFailure, IntakeSettings, Receipt, Source};
 use backstop::ports::Store;
 use globset::{Glob, GlobSetBuilder};
 use jiff::SignedDuration;
@@ -47,6 +47,13 @@ impl Desk {
             intake.report(&source, body.as_bytes(), Encoding::Json, false).await
         };
         lab.exec.block_on(sent).expect("taken in")
+    }
+
+    /// All of it or nothing.
+    fn send_all(&self, lab: &mut Lab, source: Source, rows: &Value) -> Result<Receipt, IntakeFailure> {
+        let (intake, body) = (Arc::clone(&self.intake), rows.to_string());
+        lab.exec
+            .block_on(async move { intake.report(&source, body.as_bytes(), Encoding::Json, true).await })
     }
 
     /// The audit log, once what is due was written.
@@ -154,4 +161,76 @@ fn new_labels_are_counted_like_new_tasks() {
         .find(|line| line.key.value == "team=-")
         .expect("a line");
     assert_eq!(nameless.posted, Usd::from_nanos(100_000_000));
+}
+
+fn row(id: usize, usd: &str) -> Value {
+    json!({ "id": format!("r{id}"), "amount_usd": usd })
+}
+
+/// A conflict that only the ledger can know refuses the whole request too, however long it is.
+#[test]
+fn all_or_nothing_is_nothing_when_one_id_is_taken() {
+    for rows in [3, 1_200] {
+        let mut lab = Lab::new();
+        let bench = lab.open(vec![budget(i64::MAX)]);
+        let desk = Desk::new(&bench);
+        desk.send(&mut lab, &row(rows - 1, "0.5"));
+        let whole = |last: &str| {
+            let rows: Vec<Value> = (0..rows)
+                .map(|id| row(id, if id == rows - 1 { last } else { "1" }))
+                .collect();
+            Value::from(rows)
+        };
+        let refused = desk.send_all(&mut lab, Source::Agent(agent()), &whole("2"));
+        let Err(IntakeFailure::Refused { rejection, receipt }) = refused else {
+            panic!("{rows}: {refused:?}")
+        };
+        assert_eq!(rejection.code(), "batch_refused");
+        let bad: Vec<usize> = receipt
+            .rows
+            .iter()
+            .filter(|row| row.result.is_err())
+            .map(|row| row.row)
+            .collect();
+        assert_eq!(bad, [rows - 1]);
+        assert_eq!(lab.view().postings.len(), 1, "{rows} rows: something was kept");
+
+        let kept = desk
+            .send_all(&mut lab, Source::Agent(agent()), &whole("0.5"))
+            .expect("all good");
+        let known = kept
+            .rows
+            .iter()
+            .filter(|row| row.result.as_ref().is_ok_and(|done| done.duplicate));
+        assert_eq!((known.count(), lab.view().postings.len()), (1, rows));
+        lab.audit();
+    }
+}
+
+/// Two bodies under one id within the request, however far apart.
+#[test]
+fn all_or_nothing_sees_a_conflict_within_the_request() {
+    let mut lab = Lab::new();
+    let bench = lab.open(vec![budget(i64::MAX)]);
+    let desk = Desk::new(&bench);
+    let mut rows: Vec<Value> = (0..700).map(|id| row(id, "1")).collect();
+    rows.push(row(0, "2"));
+    let refused = desk.send_all(&mut lab, Source::Agent(agent()), &Value::from(rows));
+    assert!(matches!(refused, Err(IntakeFailure::Refused { .. })), "{refused:?}");
+    assert!(lab.view().postings.is_empty());
+}
+
+/// What the agent claimed and an operator imports under the same id counts once, as the operator says.
+#[test]
+fn an_import_takes_the_place_of_what_the_agent_claimed() {
+    let mut lab = Lab::new();
+    let bench = lab.open(vec![budget(i64::MAX)]);
+    let desk = Desk::new(&bench);
+    desk.send(&mut lab, &row(1, "5"));
+    let import = Source::Operator { agent: Some(agent()) };
+    desk.send_all(&mut lab, import, &json!([row(1, "3"), row(2, "4")]))
+        .expect("imported");
+    desk.send(&mut lab, &row(2, "9"));
+    assert_eq!(lab.view().lines[0].posted, Usd::from_dollars(7));
+    lab.audit();
 }

@@ -43,6 +43,8 @@ enum Step {
         request: Option<u8>,
         ago: i64,
     },
+    /// (id, amount, lines, trust) of each.
+    Together(Vec<(u128, i64, usize, Trust)>),
     SetRule {
         line: usize,
         limit: i64,
@@ -90,6 +92,7 @@ fn any_step() -> impl Strategy<Value = Step> {
         2 => (hold(), 0_i64..12).prop_map(|(hold, cost)| Step::Resolve { hold, cost }),
         3 => (0_u128..6, -1_i64..9, 0_usize..16, any_trust(), request(), -5_i64..200)
             .prop_map(|(id, amount, lines, trust, request, ago)| Step::Report { id, amount, lines, trust, request, ago }),
+        1 => vec((0_u128..6, -1_i64..9, 0_usize..16, any_trust()), 1..4).prop_map(Step::Together),
         1 => (0_usize..4, 0_i64..60, select(vec![20_u32, 60, 90]))
             .prop_map(|(line, limit, length_s)| Step::SetRule { line, limit, length_s }),
         1 => (0_usize..4, 0_i64..20, option::of(0_i64..60))
@@ -157,6 +160,21 @@ fn op_of(step: &Step, second: i64, fresh: &mut u128) -> Op {
             upstream_request: upstream(request),
             ..report(*id, *amount, &some_lines(*lines, false))
         }),
+        Step::Together(rows) => {
+            let reports = rows.iter().map(|(id, amount, lines, trust)| {
+                *fresh += 1;
+                Report {
+                    posting: posting_id(*fresh),
+                    trust: *trust,
+                    occurred_at: at(second),
+                    ..report(*id, *amount, &some_lines(*lines, false))
+                }
+            });
+            Op::ReportAll {
+                reports: reports.collect(),
+                check_only: false,
+            }
+        }
         Step::SetRule { line, limit, length_s } => {
             let spec = pool()[*line].clone();
             let rolling = spec.rule.rolling.map(|(_, bucket_s)| (*length_s, bucket_s));
@@ -199,7 +217,7 @@ fn up_to(bound: i64, floor: u64) -> Bound {
 fn took_effect(outcome: &Outcome) -> bool {
     !matches!(
         outcome,
-        Outcome::Wait { .. } | Outcome::Refused(_) | Outcome::Rejected(_)
+        Outcome::Wait { .. } | Outcome::Refused(_) | Outcome::Rejected(_) | Outcome::Checked { .. }
     )
 }
 
@@ -234,7 +252,7 @@ proptest! {
                     *cost = (*cost).min(ledger.holds.get(hold).map_or(Usd::ZERO, |hold| hold.bound));
                     true
                 }
-                op => !is_rule(op) && !matches!(op, Op::Report(_)),
+                op => !is_rule(op) && !matches!(op, Op::Report(_) | Op::ReportAll { .. }),
             });
             ledger.commit(second, ops);
             for line in ledger.lines.values() {

@@ -89,6 +89,7 @@ fn a_claim_after_the_evidence_is_known_and_not_posted() {
             posting: Some(posting_id(600_001))
         }
     );
+    assert_eq!(ledger.one(3, Op::Report(claim(1, 5, lines))), outcomes[1], "and again");
     assert_eq!(ledger.sums(&day), (8, 0, 0, 0));
     let other = Report {
         digest: [9; 32],
