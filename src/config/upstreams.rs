@@ -221,9 +221,15 @@ mod tests {
 
     /// The problems of an upstream with these lines in place of the usual ones of the same keys.
     fn problems(lines: &[&str]) -> String {
-        let usual = ["name = \"up\"", "kind = \"openai\"", "base_url = \"https://up.example\""];
+        let usual = [
+            "name = \"up\"",
+            "kind = \"openai\"",
+            "base_url = \"https://up.example\"",
+        ];
         let key = |line: &str| line.split(" =").next().unwrap_or_default().to_owned();
-        let kept = usual.iter().filter(|usual| lines.iter().all(|line| key(line) != key(usual)));
+        let kept = usual
+            .iter()
+            .filter(|usual| lines.iter().all(|line| key(line) != key(usual)));
         let text: Vec<&str> = ["[[upstream]]"].iter().chain(kept).chain(lines).copied().collect();
         let found = loader().parse(None, "config.toml", &text.join("\n"));
         found.err().map(|problems| problems.to_string()).unwrap_or_default()
@@ -259,10 +265,17 @@ service = "bedrock"
         };
         assert_eq!(openai.base_url, "https://api.openai.com");
         assert_eq!((openai.kind, openai.service.as_str()), (Api::Openai, "openai"));
-        assert_eq!(openai.api_key.as_ref().map(|key| key.expose()), Some("sk-1"), "short, and not ours to choose");
+        assert_eq!(
+            openai.api_key.as_ref().map(|key| key.expose()),
+            Some("sk-1"),
+            "short, and not ours to choose"
+        );
         assert_eq!(openai.ceilings["/v1/batches"], Usd::from_nanos(100_000_000));
         assert_eq!((local.kind, local.service.as_str()), (Api::Anthropic, "bedrock"));
-        assert_eq!((local.api_key.as_ref(), local.base_url.as_str()), (None, "http://127.0.0.1:9000/proxy"));
+        assert_eq!(
+            (local.api_key.as_ref(), local.base_url.as_str()),
+            (None, "http://127.0.0.1:9000/proxy")
+        );
         let Gateway {
             max_tokens,
             unlisted_tools,
@@ -274,7 +287,10 @@ service = "bedrock"
         assert_eq!((max_tokens, default_max_tokens), (Some(2_000), 4_096));
         assert_eq!((unlisted_tools, park_wait), (Unlisted::Strip, Duration::from_secs(30)));
         assert_eq!(server_tools["web_search"], Usd::from_nanos(500_000_000));
-        assert!(format!("{:?}", settings.upstreams).contains("***"), "a secret prints as stars");
+        assert!(
+            format!("{:?}", settings.upstreams).contains("***"),
+            "a secret prints as stars"
+        );
     }
 
     #[test]
@@ -289,9 +305,15 @@ service = "bedrock"
             ("base_url = \"http://api.openai.com\"", "plain HTTP to another machine"),
             ("base_url = \"https://api.openai.com/v1\"", "ends in /v1"),
             ("base_url = \"https://api.openai.com/?a=b\"", "has a query"),
-            ("base_url = \"https://api.openai.com/a%2fb\"", "could be read in more than one way"),
+            (
+                "base_url = \"https://api.openai.com/a%2fb\"",
+                "could be read in more than one way",
+            ),
             ("api_key_env = \"NOT_SET\"", "is not set"),
-            ("api_key = \"sk-very-secret\"", "a secret is never written in the config"),
+            (
+                "api_key = \"sk-very-secret\"",
+                "a secret is never written in the config",
+            ),
             ("ceilings = { \"batches\" = \"0.1\" }", "is no path"),
             ("ceilings = { \"/v1/batches\" = \"0\" }", "must be above zero"),
             ("ceilings = { \"/v1/chat/completions\" = \"1\" }", "metered already"),
@@ -302,9 +324,15 @@ service = "bedrock"
             assert!(!found.contains("very-secret"), "{found}");
         }
         let secret = problems(&["base_url = \"https://me:very-secret@up.example\""]);
-        assert!(secret.contains("carries credentials") && !secret.contains("very-secret"), "{secret}");
+        assert!(
+            secret.contains("carries credentials") && !secret.contains("very-secret"),
+            "{secret}"
+        );
         let twice = "[[upstream]]\nname = \"a\"\nkind = \"openai\"\nbase_url = \"https://a.example\"\n".repeat(2);
-        let twice = loader().parse(None, "config.toml", &twice).expect_err("a mistake").to_string();
+        let twice = loader()
+            .parse(None, "config.toml", &twice)
+            .expect_err("a mistake")
+            .to_string();
         assert!(twice.contains("is named twice"), "{twice}");
     }
 
