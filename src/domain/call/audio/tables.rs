@@ -23,6 +23,9 @@ pub(super) fn hostile(bytes: &[u8]) -> Option<u64> {
     let (mut steps, mut packets) = (0_u128, 0_u64);
     for run in words(bytes, b"trun") {
         let [flags, count] = run;
+        // More packets than bytes are none; the reader would count them out all the same.
+        let endless = flags & PER_SAMPLE == 0 && count as usize > bytes.len();
+        steps += if endless { MAX_STEPS } else { 0 };
         packets = packets.saturating_add(u64::from(count));
         let count = u128::from(count);
         // With fields of its own each packet's are summed up from the first; without, they are counted out.
