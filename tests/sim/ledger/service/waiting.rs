@@ -7,7 +7,7 @@ use std::time::Duration;
 use backstop::domain::ledger::batch::{Refusal, TriggerCause};
 use backstop::domain::money::Usd;
 use backstop::ledger::{AdmitRejection, AdmitRequest};
-use backstop::ports::{Store as _, Trigger};
+use backstop::ports::Trigger;
 
 use crate::ledger::lab::{Bench, Lab, budget, capture, report, usd, wants};
 
