@@ -48,7 +48,7 @@ struct Seen {
 }
 
 async fn one_call(agent: &Agent, place: &Place, body: &Value, number: usize, case: Case, seen: &Seen) {
-    if case.aborts && number % 3 == 0 {
+    if case.aborts && number.is_multiple_of(3) {
         // Before anything comes back, or in the midst of it.
         match number / 3 % 3 {
             0 => {
@@ -62,16 +62,22 @@ async fn one_call(agent: &Agent, place: &Place, body: &Value, number: usize, cas
         seen.abandoned.fetch_add(1, Ordering::SeqCst);
         return;
     }
-    let request = agent.posting(CHAT_PATH).json(body);
-    let counter = match agent.send(request).await {
-        Some(answer) if answer.status == 200 => &seen.answered,
-        Some(answer) if answer.status == 402 && answer.code() == "budget_exceeded" => &seen.refused,
-        // While it starts again there is nobody, and what was cut short is nobody's answer.
-        Some(answer) if answer.status == 503 && case.kills => &seen.broken,
-        None if case.kills => &seen.broken,
-        answer => panic!("call {number}: {answer:#?}"),
-    };
-    counter.fetch_add(1, Ordering::SeqCst);
+    loop {
+        let mut moves = agent.moves();
+        let counter = match agent.send(agent.posting(CHAT_PATH).json(body)).await {
+            Some(answer) if answer.status == 200 => &seen.answered,
+            Some(answer) if answer.status == 402 && answer.code() == "budget_exceeded" => &seen.refused,
+            // Cut short, or nobody is there: this agent asks again when somebody is.
+            None if case.kills => {
+                seen.broken.fetch_add(1, Ordering::SeqCst);
+                moves.changed().await.expect("the agent is there");
+                continue;
+            }
+            answer => panic!("call {number}: {answer:#?}"),
+        };
+        counter.fetch_add(1, Ordering::SeqCst);
+        return;
+    }
 }
 
 /// The provider's bill lies between what is settled and what is in the ledger, open holds included. It
@@ -169,11 +175,12 @@ async fn run(case: Case) {
     assert_eq!(place.spend().await, sums.posted);
     let books = Arc::into_inner(place).expect("every call is done").close(daemon).await;
     books.assert_covers(count.billed());
-    assert!(books.posted() <= Usd::from_dollars(1), "{case:?}");
-    // Nobody was refused while there was room, and what was cut short stands at its bound.
-    assert_eq!(count.calls, FITTING, "{case:?}: {seen:?}");
-    if case.kills {
-        assert!(books.unresolved().len() >= DEATHS.len(), "{case:?}: {seen:?}");
+    // Nobody was refused while there was room. What was cut short stands at its bound, also when it had not
+    // gone out yet: nobody knows.
+    assert_eq!(books.posted(), Usd::from_dollars(1), "{case:?}: {seen:?}");
+    match case.kills {
+        true => assert!(books.unresolved().len() >= DEATHS.len(), "{case:?}: {seen:?}"),
+        false => assert_eq!(count.calls, FITTING, "{case:?}: {seen:?}"),
     }
     if !case.kills && !case.aborts {
         let answered = seen.answered.load(Ordering::SeqCst);

@@ -118,7 +118,7 @@ async fn way_07_a_route_goes_around() {
         ("a body of another kind", &["Content-Type: text/plain"]),
         ("two credentials", &["x-api-key: sk-mine"]),
         ("the same credential twice", &["Authorization: Bearer sk-mine"]),
-        ("a beta that nobody weighed", &["OpenAI-Beta: assistants=v2"]),
+        ("a beta that nobody weighed", &["OpenAI-Beta: turbo=v9"]),
     ] {
         send(name, request(line, key, headers, &ok)).await;
     }

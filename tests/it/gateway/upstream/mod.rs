@@ -280,6 +280,9 @@ async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respon
         let mut manner = state.manner.clone();
         let number = state.seen.len();
         manner.id.get_or_insert_with(|| format!("fixture-{number}"));
+        if manner.tool.is_none() && is_offered(&seen.body, "get_weather") {
+            manner.tool = Some(("get_weather".to_owned(), json!({ "city": "Berlin" })));
+        }
         (manner, fault, complaint)
     };
     if let Some(complaint) = complaint {
@@ -392,6 +395,15 @@ async fn route(seen: &Seen, manner: &Manner, telling: Telling) -> Routed {
             }
         }
     }
+}
+
+/// Whether a request offers the model a tool of this name; a provider that sees one it likes calls it.
+fn is_offered(body: &[u8], name: &str) -> bool {
+    let asked: Value = serde_json::from_slice(body).unwrap_or_default();
+    let tools = asked["tools"].as_array().map(Vec::as_slice).unwrap_or_default();
+    tools
+        .iter()
+        .any(|tool| tool["name"] == name || tool["function"]["name"] == name)
 }
 
 fn models(rest: &str) -> Value {

@@ -135,6 +135,8 @@ pub const WHISPER: Model = Model {
 /// Audio by its tokens.
 pub const LISTENER: Model = Model {
     name: "fixture-listener",
+    context: 2_000,
+    max_output: 400,
     input: 2_500,
     input_audio: 6_000,
     output: 10_000,
