@@ -35,8 +35,8 @@
 //! - **D4** A dead store, a full disk, a jumping clock fails closed for new spend.
 //!
 //! # The house
-//! `domain` is pure and knows nobody; `ports` knows `domain`. Adapters (`store`, `cloud`, `system`,
-//! `config`) and services (`ledger`, `intake`, `watch`, `killswitch`, `tools`, `audit`, `hooks`) know both and not
+//! `domain` is pure and knows nobody; `ports` knows `domain`. Adapters (`store`, `cloud`, `upstream`, `system`,
+//! `config`) and services (`ledger`, `intake`, `gateway`, `watch`, `killswitch`, `tools`, `audit`, `hooks`) know both and not
 //! each other, but for the few that `tests/tidy.rs` lists with a reason; the edges (`http`, `cli`) may
 //! know services, and no service knows an edge. Only `app` sees all.
 

@@ -232,6 +232,8 @@ pub struct LineQuery {
 pub struct PostingQuery {
     pub after: Option<PostingId>,
     pub agent: Option<AgentId>,
+    /// Only what was posted for this hold.
+    pub hold: Option<HoldId>,
     /// Only unresolved postings that nothing has replaced.
     pub unresolved: bool,
     pub limit: u32,

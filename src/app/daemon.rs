@@ -23,7 +23,7 @@ use crate::gateway::{Gateway, GatewayDeps};
 use crate::http::admin::{self, AdminApi, AuditPlace, change_lines};
 use crate::http::agent::{self, AgentApi};
 use crate::http::auth::{AdminToken, KeyRing};
-use crate::http::body::Desk;
+use crate::http::body::{Desk, Shelf};
 use crate::http::serve::{Listener, serve};
 use crate::intake::usage::Intake;
 use crate::killswitch::KillSwitch;
@@ -122,14 +122,18 @@ impl Daemon {
             Arc::clone(&notifier),
         );
         let killswitch = Arc::new(killswitch.in_epoch(ledger.epoch()));
-        let poked = Arc::clone(&killswitch);
+        let (poked, told) = (Arc::clone(&killswitch), ledger.clone());
         let watch = Arc::new(Watch::new(
             Arc::clone(&store),
             Arc::clone(&clock),
             Arc::clone(&entropy),
             Arc::clone(&notifier),
             Arc::clone(&watch_settings),
-            Arc::new(move || poked.poke()),
+            Arc::new(move || {
+                poked.poke();
+                // Streams of an agent that was contained are cut now, and not at the next look.
+                told.look_at_agents();
+            }),
         ));
         let stop = supervisor.front().stop.clone();
         let (judge, lines) = (Arc::clone(&watch), ledger.clone());
@@ -226,6 +230,7 @@ impl Daemon {
             clock: Arc::clone(&clock),
             limits,
             desk: Desk::default(),
+            shelf: Shelf::default(),
             allowed_hosts: allowed_hosts.clone(),
         };
         let (reloaded, reload_clock) = (Arc::clone(&live), Arc::clone(&clock));

@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use jiff::SignedDuration;
 
 use crate::cloud::aws::AwsSettings;
+use crate::config::Secret;
 use crate::config::settings::{Agent, Settings, Upstream};
 use crate::domain::budget::Budget;
 use crate::domain::call::CallRules;
@@ -118,25 +119,11 @@ fn provider(upstream: &Upstream) -> anyhow::Result<Provider> {
     let name = &upstream.name;
     let port = HttpUpstream::new(&UpstreamOptions::new(name, &upstream.base_url))
         .with_context(|| format!("the upstream {name} cannot be set up"))?;
-    let credential = match &upstream.api_key {
-        None => None,
-        Some(key) => {
-            let credential = Provider::credential(upstream.kind, key.expose());
-            Some(credential.with_context(|| format!("the key of upstream {name} fits in no header"))?)
-        }
-    };
-    Ok(Provider {
-        name: name.as_str().into(),
-        api: upstream.kind,
-        service: upstream.service.clone(),
-        credential,
-        ceilings: upstream
-            .ceilings
-            .iter()
-            .map(|(path, usd)| (path.clone(), *usd))
-            .collect(),
-        port: Arc::new(port),
-    })
+    let ceilings = upstream.ceilings.iter().map(|(path, usd)| (path.clone(), *usd));
+    let terms = (upstream.kind, upstream.service.clone());
+    let key = upstream.api_key.as_ref().map(Secret::expose);
+    Provider::new(name, terms, key, ceilings.collect(), Arc::new(port))
+        .with_context(|| format!("the key of upstream {name} fits in no header"))
 }
 
 pub(super) fn tools(settings: &Settings) -> ToolSettings {

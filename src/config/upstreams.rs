@@ -198,3 +198,159 @@ fn is_ceiling(item: &Item<'_>, path: &str, kind: Option<Api>) -> bool {
     }
     plain && !metered
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::config::settings::{Gateway, Settings};
+    use crate::config::{Environment, Loader};
+    use crate::domain::call::{Api, Unlisted};
+    use crate::domain::money::Usd;
+
+    fn loader() -> Loader {
+        Loader::for_daemon([("UP_KEY", "sk-1")].into_iter().collect::<Environment>())
+    }
+
+    fn settings(text: &str) -> Settings {
+        match loader().parse(None, "config.toml", text) {
+            Ok(loaded) => loaded.settings,
+            Err(problems) => panic!("{problems}"),
+        }
+    }
+
+    /// The problems of an upstream with these lines in place of the usual ones of the same keys.
+    fn problems(lines: &[&str]) -> String {
+        let usual = [
+            "name = \"up\"",
+            "kind = \"openai\"",
+            "base_url = \"https://up.example\"",
+        ];
+        let key = |line: &str| line.split(" =").next().unwrap_or_default().to_owned();
+        let kept = usual
+            .iter()
+            .filter(|usual| lines.iter().all(|line| key(line) != key(usual)));
+        let text: Vec<&str> = ["[[upstream]]"].iter().chain(kept).chain(lines).copied().collect();
+        let found = loader().parse(None, "config.toml", &text.join("\n"));
+        found.err().map(|problems| problems.to_string()).unwrap_or_default()
+    }
+
+    #[test]
+    fn an_upstream_is_read() {
+        let settings = settings(
+            r#"
+[gateway]
+max_tokens = 2000
+unlisted_tools = "strip"
+free_fields = ["chat/completions:vendor_hint"]
+free_betas = ["context-2m"]
+park_wait = "30s"
+[gateway.server_tools]
+web_search = "0.50"
+[[upstream]]
+name = "openai"
+kind = "openai"
+base_url = "https://api.openai.com/"
+api_key_env = "UP_KEY"
+ceilings = { "/v1/batches" = "0.10", "/v1/files/*" = 0.01 }
+[[upstream]]
+name = "local"
+kind = "anthropic"
+base_url = "http://127.0.0.1:9000/proxy"
+service = "bedrock"
+"#,
+        );
+        let [openai, local] = settings.upstreams.as_slice() else {
+            panic!("two upstreams")
+        };
+        assert_eq!(openai.base_url, "https://api.openai.com");
+        assert_eq!((openai.kind, openai.service.as_str()), (Api::Openai, "openai"));
+        assert_eq!(
+            openai.api_key.as_ref().map(|key| key.expose()),
+            Some("sk-1"),
+            "short, and not ours to choose"
+        );
+        assert_eq!(openai.ceilings["/v1/batches"], Usd::from_nanos(100_000_000));
+        assert_eq!((local.kind, local.service.as_str()), (Api::Anthropic, "bedrock"));
+        assert_eq!(
+            (local.api_key.as_ref(), local.base_url.as_str()),
+            (None, "http://127.0.0.1:9000/proxy")
+        );
+        let Gateway {
+            max_tokens,
+            unlisted_tools,
+            park_wait,
+            server_tools,
+            default_max_tokens,
+            ..
+        } = settings.gateway;
+        assert_eq!((max_tokens, default_max_tokens), (Some(2_000), 4_096));
+        assert_eq!((unlisted_tools, park_wait), (Unlisted::Strip, Duration::from_secs(30)));
+        assert_eq!(server_tools["web_search"], Usd::from_nanos(500_000_000));
+        assert!(
+            format!("{:?}", settings.upstreams).contains("***"),
+            "a secret prints as stars"
+        );
+    }
+
+    #[test]
+    fn mistakes_are_named_with_what_to_do() {
+        assert_eq!(problems(&[]), "");
+        for (line, expected) in [
+            ("name = \"v1\"", "a path of Backstop's own"),
+            ("name = \"a/b\"", "cannot be the first part of a path"),
+            ("kind = \"azure\"", "is not one of"),
+            ("base_url = \"api.openai.com\"", "is not a URL"),
+            ("base_url = \"ftp://api.openai.com\"", "is not an http or https URL"),
+            ("base_url = \"http://api.openai.com\"", "plain HTTP to another machine"),
+            ("base_url = \"https://api.openai.com/v1\"", "ends in /v1"),
+            ("base_url = \"https://api.openai.com/?a=b\"", "has a query"),
+            (
+                "base_url = \"https://api.openai.com/a%2fb\"",
+                "could be read in more than one way",
+            ),
+            ("api_key_env = \"NOT_SET\"", "is not set"),
+            (
+                "api_key = \"sk-very-secret\"",
+                "a secret is never written in the config",
+            ),
+            ("ceilings = { \"batches\" = \"0.1\" }", "is no path"),
+            ("ceilings = { \"/v1/batches\" = \"0\" }", "must be above zero"),
+            ("ceilings = { \"/v1/chat/completions\" = \"1\" }", "metered already"),
+            ("retries = 3", "unknown key"),
+        ] {
+            let found = problems(&[line]);
+            assert!(found.contains(expected), "{line}: {found}");
+            assert!(!found.contains("very-secret"), "{found}");
+        }
+        let secret = problems(&["base_url = \"https://me:very-secret@up.example\""]);
+        assert!(
+            secret.contains("carries credentials") && !secret.contains("very-secret"),
+            "{secret}"
+        );
+        let twice = "[[upstream]]\nname = \"a\"\nkind = \"openai\"\nbase_url = \"https://a.example\"\n".repeat(2);
+        let twice = loader()
+            .parse(None, "config.toml", &twice)
+            .expect_err("a mistake")
+            .to_string();
+        assert!(twice.contains("is named twice"), "{twice}");
+    }
+
+    #[test]
+    fn the_rules_of_calls_are_checked() {
+        for (line, expected) in [
+            ("free_fields = [\"vendor_hint\"]", "names no field of a route"),
+            ("free_fields = [\"no/such/route:hint\"]", "names no field of a route"),
+            ("free_betas = [\"a b\"]", "no value of a beta header"),
+            ("least_tokens = 5000", "is above default_max_tokens"),
+            ("unlisted_tools = \"pass\"", "is not one of"),
+            ("drain = \"2h\"", "the nearest is 1h"),
+            ("server_tools = { web_search = \"-1\" }", "must be above zero"),
+            ("max_token = 5", "did you mean max_tokens?"),
+        ] {
+            let found = loader().parse(None, "config.toml", &format!("[gateway]\n{line}\n"));
+            let found = found.expect_err(line).to_string();
+            assert!(found.contains(expected), "{line}: {found}");
+        }
+    }
+}

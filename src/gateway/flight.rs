@@ -161,10 +161,7 @@ impl Flight {
 
     /// The connection failed. Whether a byte was sent decides about the hold.
     fn broken(&mut self, error: &UpstreamError) {
-        tracing::warn!(
-            upstream = %self.target.provider.name, error = error as &dyn std::error::Error,
-            "a call to an upstream failed"
-        );
+        self.shared.upstream_failed(&self.target, error);
         self.fail(CallFailure::Upstream {
             upstream: error.upstream.clone(),
             fault: error.what,
@@ -309,7 +306,7 @@ impl Flight {
     pub(super) fn unresolved(&mut self, why: &str) {
         match self.hold.take() {
             Some(hold) => {
-                tracing::info!(
+                tracing::debug!(
                     upstream = %self.target.provider.name, call = ?self.told.call, why,
                     "a call is unresolved at its bound"
                 );
@@ -344,13 +341,16 @@ impl Flight {
     // --- the agent's answer -----------------------------------------------------------------------
 
     fn answer(&mut self, status: StatusCode, headers: HeaderMap, body: Bytes) {
+        let body = self.target.provider.veiled(body);
         self.give(status, headers, ReplyBody::Whole(body));
     }
 
     pub(super) fn give(&mut self, status: StatusCode, headers: HeaderMap, body: ReplyBody) {
+        let mut headers = passed(headers);
+        self.target.provider.veil(&mut headers);
         let reply = Reply {
             status,
-            headers: passed(headers),
+            headers,
             told: self.told.clone(),
             body,
         };

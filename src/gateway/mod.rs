@@ -39,7 +39,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use serde_json::json;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -61,7 +61,7 @@ use crate::domain::price::Catalogue;
 use crate::domain::rejection::Rejection;
 use crate::intake::usage::Intake;
 use crate::ledger::{AdmitRejection, AdmitRequest, AdmittedHold, Ledger};
-use crate::ports::{Clock, Store};
+use crate::ports::{Clock, Store, UpstreamError};
 
 use ends::Ends;
 use flight::{Flight, StreamWish};
@@ -76,8 +76,17 @@ const LAST_WORD: Duration = Duration::from_secs(1);
 /// What a client is told to wait for a daemon that is being started again.
 const STOPPING_RETRY: Duration = Duration::from_secs(5);
 
-/// Between two warnings that an agent's answers end on their limit.
+/// Requests whose tokens are counted at once: it is all work, so more of them would only hold up others.
+const COUNTING: usize = 2;
+const COUNTING_WAIT: Duration = Duration::from_secs(10);
+/// What a client is told to wait for a place.
+const BUSY_RETRY_S: u64 = 5;
+
+/// Between two warnings that an agent's answers end on their limit, and that an upstream fails.
 const WARN_EVERY: Duration = Duration::from_secs(60);
+const FAILED_EVERY: Duration = Duration::from_secs(1);
+/// Matters that are remembered at most.
+const MAX_SAID: usize = 20_000;
 
 /// What the gateway stands on.
 pub struct GatewayDeps {
@@ -112,8 +121,17 @@ struct Shared {
     closed: CancellationToken,
     /// What is still under way ends now.
     cut: CancellationToken,
-    /// When an agent was last warned about, on the monotonic clock.
-    warned: Mutex<HashMap<AgentId, Duration>>,
+    /// Requests whose tokens may be counted at once.
+    counting: Semaphore,
+    /// When something was last said of an agent or an upstream, on the monotonic clock.
+    said: Mutex<HashMap<(Matter, String), Duration>>,
+}
+
+/// What a person is told of, now and then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Matter {
+    OnLimit,
+    UpstreamFailed,
 }
 
 /// Why a call has no hold yet.
@@ -153,7 +171,8 @@ impl Gateway {
                 flights: TaskTracker::new(),
                 closed: CancellationToken::new(),
                 cut: CancellationToken::new(),
-                warned: Mutex::default(),
+                counting: Semaphore::new(COUNTING),
+                said: Mutex::default(),
             }),
         }
     }
@@ -187,6 +206,11 @@ impl Gateway {
                 return Err(failure.into());
             }
         };
+        if shared.closed.is_cancelled() {
+            // Nothing was sent, so its hold is given back.
+            drop(held.map(|(hold, _)| OpenHold::new(&shared.ledger, &hold)));
+            return Err(shared.stopping().into());
+        }
         // From here to the task nothing waits: the hold changes hands without a gap.
         let answer = shared.fly(target, prepared, held);
         drop(body);
@@ -249,31 +273,46 @@ impl Shared {
             return Ok((prepared, None));
         };
         self.intake.admits_names(&prepared.attribution)?;
-        let request = |bound| AdmitRequest {
+        // A text has fewer tokens than bytes, and they can be counted: only what that count refuses says
+        // that the budget is as good as spent.
+        let countable = prepared.asked.as_ref().filter(|asked| asked.text.is_some());
+        let request = |bound, tentative| AdmitRequest {
             attribution: prepared.attribution.clone(),
             trust: Trust::Gateway,
             bound,
+            tentative,
             ttl: Some(target.limits.hold_ttl()),
             wait: None,
         };
-        let refused = match self.ledger.admit(request(price.bound)).await {
-            Ok(hold) => {
-                let bound = price.bound;
-                return Ok((prepared, Some((hold, bound))));
-            }
-            Err(refused) => refused,
-        };
-        let over_budget = matches!(refused, AdmitRejection::Refused(Refusal::Budget { .. }));
-        if let (true, Some(asked)) = (over_budget, &prepared.asked)
-            && let Some(bound) = price.refined(asked, target).await?
+        let mut admitted = self.ledger.admit(request(price.bound, countable.is_some())).await;
+        if let Err(AdmitRejection::Refused(Refusal::Budget { limit, posted, .. })) = &admitted
+            && let Some(asked) = countable
         {
-            price.bound = bound;
-            return match self.ledger.admit(request(bound)).await {
-                Ok(hold) => Ok((prepared, Some((hold, bound)))),
-                Err(refused) => Err(self.not_held(target, bound, refused).await),
+            let Some(_place) = self.place_to_count().await else {
+                return Err(Rejection::Held {
+                    retry_after_s: BUSY_RETRY_S,
+                }
+                .into());
             };
+            if let Some(bound) = price.refined(asked, target, limit.saturating_sub(*posted)).await? {
+                price.bound = bound;
+            }
+            admitted = self.ledger.admit(request(price.bound, false)).await;
         }
-        Err(self.not_held(target, price.bound, refused).await)
+        let bound = price.bound;
+        match admitted {
+            Ok(hold) => Ok((prepared, Some((hold, bound)))),
+            Err(refused) => Err(self.not_held(target, bound, refused).await),
+        }
+    }
+
+    /// A place among those whose tokens are counted, if one is free soon.
+    async fn place_to_count(&self) -> Option<SemaphorePermit<'_>> {
+        tokio::select! {
+            biased;
+            place = self.counting.acquire() => place.ok(),
+            () = self.clock.sleep(COUNTING_WAIT) => None,
+        }
     }
 
     async fn not_held(&self, target: &Target, bound: Bound, refused: AdmitRejection) -> NotHeld {
@@ -296,7 +335,6 @@ impl Shared {
 
     async fn park(&self, target: &Target, bytes: usize, deadline: Duration) -> Result<(), CallFailure> {
         let agent = &target.head.agent;
-        metrics::gauge!("backstop_calls_parked").set(self.lot.calls() as f64 + 1.0);
         let world = (&self.ledger, &self.clock);
         let parking = self.lot.park(world, agent, bytes, target.limits.max_parked, deadline);
         let parked = tokio::select! {
@@ -304,7 +342,6 @@ impl Shared {
             () = self.closed.cancelled() => None,
             parked = parking => Some(parked),
         };
-        metrics::gauge!("backstop_calls_parked").set(self.lot.calls() as f64);
         match parked {
             Some(Parked::GoOn) => Ok(()),
             None => Err(self.stopping()),
@@ -458,24 +495,38 @@ impl Shared {
     fn on_limit(&self, target: &Target) {
         let upstream = Arc::clone(&target.provider.name);
         metrics::counter!("backstop_calls_on_limit_total", "upstream" => upstream).increment(1);
-        let (agent, now) = (&target.head.agent, self.clock.monotonic());
-        {
-            let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
-            if warned
-                .get(agent)
-                .is_some_and(|last| now.saturating_sub(*last) < WARN_EVERY)
-            {
-                return;
-            }
-            // Agents come from the config, so there are not many; those that are gone are let go of.
-            if warned.len() > self.settings.load().agents.len() {
-                warned.clear();
-            }
-            warned.insert(agent.clone(), now);
+        let agent = &target.head.agent;
+        if !self.may_say(Matter::OnLimit, agent.as_str(), WARN_EVERY) {
+            return;
         }
         tracing::warn!(
             %agent, upstream = %target.provider.name, route = target.route_name(), task = %target.task,
             "an answer ended on the limit of its output tokens"
         );
+    }
+
+    /// An upstream failed a call. At every call of a provider that is down it would fill the log.
+    fn upstream_failed(&self, target: &Target, error: &UpstreamError) {
+        let upstream = &target.provider.name;
+        metrics::counter!("backstop_upstream_failures_total", "upstream" => Arc::clone(upstream)).increment(1);
+        if self.may_say(Matter::UpstreamFailed, upstream, FAILED_EVERY) {
+            tracing::warn!(%upstream, error = error as &dyn std::error::Error, "a call to an upstream failed");
+        }
+    }
+
+    /// Whether it is so long ago that something was said of this matter.
+    fn may_say(&self, matter: Matter, of: &str, every: Duration) -> bool {
+        let now = self.clock.monotonic();
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (matter, of.to_owned());
+        if said.get(&key).is_some_and(|last| now.saturating_sub(*last) < every) {
+            return false;
+        }
+        // Agents and upstreams come from the config; those that are gone are let go of now and then.
+        if said.len() > MAX_SAID {
+            said.clear();
+        }
+        said.insert(key, now);
+        true
     }
 }

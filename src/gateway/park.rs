@@ -37,14 +37,17 @@ pub(super) enum Parked {
 }
 
 impl Lot {
-    pub(super) fn calls(&self) -> usize {
-        self.calls.load(Ordering::Relaxed)
+    fn show(&self) {
+        // A gauge is a float; no number of calls is too large for one.
+        let calls = u32::try_from(self.calls.load(Ordering::Relaxed)).unwrap_or(u32::MAX);
+        metrics::gauge!("backstop_calls_parked").set(calls);
     }
 
     fn take(&self, bytes: usize, max_calls: usize) -> Option<Place<'_>> {
         let calls = self.calls.fetch_add(1, Ordering::AcqRel) + 1;
         let all = self.bytes.fetch_add(bytes, Ordering::AcqRel).saturating_add(bytes);
         let place = Place { lot: self, bytes };
+        self.show();
         (calls <= max_calls && all <= MAX_BYTES).then_some(place)
     }
 
@@ -77,6 +80,7 @@ impl Drop for Place<'_> {
     fn drop(&mut self) {
         self.lot.calls.fetch_sub(1, Ordering::AcqRel);
         self.lot.bytes.fetch_sub(self.bytes, Ordering::AcqRel);
+        self.lot.show();
     }
 }
 
@@ -89,7 +93,7 @@ mod tests {
         let lot = Lot::default();
         let first = lot.take(10, 1).expect("a place");
         assert!(lot.take(10, 1).is_none());
-        assert_eq!(lot.calls(), 1, "who found none takes none");
+        assert_eq!(lot.calls.load(Ordering::Relaxed), 1, "who found none takes none");
         drop(first);
         assert!(lot.take(MAX_BYTES + 1, 1).is_none());
         let all = lot.take(MAX_BYTES, 2).expect("a place");

@@ -141,21 +141,39 @@ async fn heavy<T: Send + 'static>(
     }
 }
 
+/// No text that is written by people has more bytes to a token than this.
+const BYTES_A_TOKEN: u64 = 16;
+
 impl Price {
-    /// A smaller bound for the same call, by its exact count of tokens, where that can be told. The bound by
-    /// bytes is several times what a text has in tokens, and what it refuses may fit.
-    pub(super) async fn refined(&self, asked: &Asked, target: &Target) -> Result<Option<Bound>, CallFailure> {
-        let Some(entry) = self.entry.clone() else {
+    /// A smaller bound for the same call, by its exact count of tokens, where that can be told and may fit
+    /// into what is `left`. The bound by bytes is several times what a text has in tokens, and what it
+    /// refuses may fit. Counting takes time, so it is not done for a call that cannot fit anyway.
+    pub(super) async fn refined(
+        &self,
+        asked: &Asked,
+        target: &Target,
+        left: Usd,
+    ) -> Result<Option<Bound>, CallFailure> {
+        let (Some(entry), Some(_)) = (self.entry.clone(), &asked.text) else {
             return Ok(None);
         };
-        let (asked, rules) = (asked.clone(), Arc::clone(&target.rules));
-        let least = self.bound.least();
-        let bytes = LARGE + 1;
-        let refined = heavy(bytes, move || match call::refine(&asked) {
-            Some(refined) => call::bound(&refined, &entry, &rules.calls).map(Some),
-            None => Ok(None),
+        let rules = Arc::clone(&target.rules);
+        let mut asked = asked.clone();
+        let by_bytes = asked.most.input_tokens;
+        asked.most.input_tokens = by_bytes / BYTES_A_TOKEN;
+        if call::bound(&asked, &entry, &rules.calls)?.least() > left {
+            return Ok(None);
+        }
+        asked.most.input_tokens = by_bytes;
+        let counted = tokio::task::spawn_blocking(move || {
+            let refined = call::refine(&asked)?;
+            call::bound(&refined, &entry, &rules.calls).ok()
         });
-        Ok(refined.await?.filter(|bound| bound.least() < least))
+        let refined = counted.await.unwrap_or_else(|panicked| {
+            tracing::error!(%panicked, "counting a request's tokens failed");
+            None
+        });
+        Ok(refined.filter(|bound| bound.least() < self.bound.least()))
     }
 }
 

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use memchr::memmem::Finder;
 
 use crate::domain::call::{Api, CallRejection, CallRules, is_plain};
 use crate::domain::id::{AgentId, ServiceId};
@@ -30,27 +32,79 @@ pub struct AgentRules {
 
 /// An upstream as calls see it.
 pub struct Provider {
-    pub name: Arc<str>,
-    pub api: Api,
+    pub(super) name: Arc<str>,
+    pub(super) api: Api,
     /// Whose prices it takes.
-    pub service: ServiceId,
+    pub(super) service: ServiceId,
     /// The header that carries our credential there. It is marked as sensitive.
-    pub credential: Option<(HeaderName, HeaderValue)>,
+    pub(super) credential: Option<(HeaderName, HeaderValue)>,
+    /// Finds that credential in what comes back.
+    secret: Option<Finder<'static>>,
     /// What a call of a route that is not metered is charged; a path that ends in `/*` takes one segment more.
-    pub ceilings: Vec<(String, Usd)>,
-    pub port: Arc<dyn Upstream>,
+    ceilings: Vec<(String, Usd)>,
+    pub(super) port: Arc<dyn Upstream>,
 }
 
+/// The shortest key that is looked for in answers: a shorter one would be found where it is not.
+const MIN_SECRET: usize = 6;
+/// What stands in its place.
+const VEIL: &[u8] = b"***";
+
 impl Provider {
-    /// The header in which this API takes a key.
-    pub fn credential(api: Api, key: &str) -> Option<(HeaderName, HeaderValue)> {
-        let (name, text) = match api {
-            Api::Openai => (http::header::AUTHORIZATION, format!("Bearer {key}")),
-            Api::Anthropic => (HeaderName::from_static("x-api-key"), key.to_owned()),
+    /// `None`: the key fits in no header.
+    pub fn new(
+        name: &str,
+        (api, service): (Api, ServiceId),
+        key: Option<&str>,
+        ceilings: Vec<(String, Usd)>,
+        port: Arc<dyn Upstream>,
+    ) -> Option<Self> {
+        let credential = match key {
+            Some(key) => Some(credential(api, key)?),
+            None => None,
         };
-        let mut value = HeaderValue::from_str(&text).ok()?;
-        value.set_sensitive(true);
-        Some((name, value))
+        let secret = key.filter(|key| key.len() >= MIN_SECRET);
+        Some(Self {
+            name: name.into(),
+            api,
+            service,
+            credential,
+            secret: secret.map(|key| Finder::new(key.as_bytes()).into_owned()),
+            ceilings,
+            port,
+        })
+    }
+
+    /// The same without our credential, which a provider may quote when it does not like it.
+    pub(super) fn veiled(&self, bytes: Bytes) -> Bytes {
+        let Some(secret) = &self.secret else { return bytes };
+        let Some(mut at) = secret.find(&bytes) else {
+            return bytes;
+        };
+        let mut rest: &[u8] = &bytes;
+        let mut veiled = Vec::with_capacity(bytes.len());
+        loop {
+            veiled.extend_from_slice(&rest[..at]);
+            veiled.extend_from_slice(VEIL);
+            rest = &rest[at + secret.needle().len()..];
+            match secret.find(rest) {
+                Some(next) => at = next,
+                None => break,
+            }
+        }
+        veiled.extend_from_slice(rest);
+        veiled.into()
+    }
+
+    /// The same for headers: one that quotes it is dropped.
+    pub(super) fn veil(&self, headers: &mut HeaderMap) {
+        let Some(secret) = &self.secret else { return };
+        let quotes =
+            |(name, value): (&HeaderName, &HeaderValue)| secret.find(value.as_bytes()).is_some().then(|| name.clone());
+        let quoting: Vec<HeaderName> = headers.iter().filter_map(quotes).collect();
+        for name in quoting {
+            headers.remove(name);
+        }
     }
 
     /// What the operator lets a call of this path cost.
@@ -70,6 +124,17 @@ impl Provider {
             .find(|(pattern, _)| matches(pattern))
             .map(|(_, ceiling)| *ceiling))
     }
+}
+
+/// The header in which this API takes a key.
+fn credential(api: Api, key: &str) -> Option<(HeaderName, HeaderValue)> {
+    let (name, text) = match api {
+        Api::Openai => (http::header::AUTHORIZATION, format!("Bearer {key}")),
+        Api::Anthropic => (HeaderName::from_static("x-api-key"), key.to_owned()),
+    };
+    let mut value = HeaderValue::from_str(&text).ok()?;
+    value.set_sensitive(true);
+    Some((name, value))
 }
 
 /// Limits in time and size.

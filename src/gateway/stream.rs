@@ -257,6 +257,7 @@ impl Flight {
         if client.gone || piece.is_empty() {
             return None;
         }
+        let piece = self.target.provider.veiled(piece);
         let piece = match client.pieces.try_send(piece) {
             Ok(()) => return None,
             Err(mpsc::error::TrySendError::Closed(_)) => {

@@ -19,7 +19,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::auth::{KeyRing, check_host};
-use super::body::{self, BodyLimits, Desk, Format};
+use super::body::{self, BodyLimits, Desk, Format, Shelf};
+use super::calls;
 use super::error::Failure;
 use super::gateway;
 use super::path::Path;
@@ -57,6 +58,7 @@ pub struct AgentApi {
     pub refusals: Arc<Refusals>,
     pub limits: BodyLimits,
     pub desk: Desk,
+    pub shelf: Shelf,
     pub allowed_hosts: Vec<String>,
 }
 
@@ -70,6 +72,8 @@ pub fn router(api: Arc<AgentApi>) -> Router {
         .route("/v1/holds/{id}", get(show_hold).delete(void_hold))
         .route("/v1/holds/{id}/capture", post(capture_hold))
         .route("/v1/budget", get(budget))
+        .route("/v1/calls/{id}", get(calls::show))
+        .route("/v1/tasks/{id}/wait", get(calls::wait))
         .route("/v1/tools/authorize", post(tools::authorize))
         .method_not_allowed_fallback(async || Failure::from(Rejection::MethodNotAllowed))
         .layer(middleware::from_fn_with_state(Arc::clone(&api), authenticate))
@@ -261,6 +265,7 @@ async fn place_hold(
         attribution,
         trust: Trust::Agent,
         bound: bound.into(),
+        tentative: false,
         ttl,
         wait,
     };
@@ -314,7 +319,7 @@ pub(super) fn refused(api: &AgentApi, agent: &AgentId, rejection: Rejection, evi
     rejection.into()
 }
 
-fn hold_id(text: &str) -> Result<HoldId, Failure> {
+pub(super) fn hold_id(text: &str) -> Result<HoldId, Failure> {
     let unknown = || Rejection::NotFound {
         what: "hold",
         id: text.chars().take(64).collect(),
@@ -323,7 +328,11 @@ fn hold_id(text: &str) -> Result<HoldId, Failure> {
 }
 
 /// The caller's own hold.
-async fn own_hold(api: &AgentApi, agent: &AgentId, id: HoldId) -> Result<crate::domain::ledger::hold::Hold, Failure> {
+pub(super) async fn own_hold(
+    api: &AgentApi,
+    agent: &AgentId,
+    id: HoldId,
+) -> Result<crate::domain::ledger::hold::Hold, Failure> {
     match api.store.hold(id).await? {
         Some(hold) if hold.attribution.agent == *agent => Ok(hold),
         _ => Err(Rejection::no_hold(id).into()),

@@ -23,6 +23,51 @@ impl Default for Desk {
     }
 }
 
+/// Large bodies of calls that are kept at once, in all, in kilobytes.
+const KEPT_KB: u32 = 512 * 1024;
+/// Smaller ones are not counted: as many as there are connections have room.
+const LARGE_KB: u32 = 64;
+
+/// Bounds the memory that the bodies of calls take while their calls are made.
+#[derive(Debug)]
+pub struct Shelf(Arc<Semaphore>);
+
+impl Default for Shelf {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(KEPT_KB as usize)))
+    }
+}
+
+impl Shelf {
+    /// A place for a body before it is read, by what its head says of its length; a small one needs none.
+    /// One that does not say may be as long as any.
+    pub async fn place(
+        &self,
+        headers: &HeaderMap,
+        limits: BodyLimits,
+    ) -> Result<Option<OwnedSemaphorePermit>, Rejection> {
+        let said = headers
+            .get(header::CONTENT_LENGTH)
+            .and_then(|value| value.to_str().ok()?.parse().ok());
+        let bytes: usize = said.unwrap_or(limits.max_bytes);
+        if bytes > limits.max_bytes {
+            return Err(Rejection::BodyTooLarge {
+                limit: limits.max_bytes,
+            });
+        }
+        let kilobytes = u32::try_from(bytes / 1024 + 1).unwrap_or(KEPT_KB).min(KEPT_KB);
+        if kilobytes <= LARGE_KB {
+            return Ok(None);
+        }
+        let place = Arc::clone(&self.0).acquire_many_owned(kilobytes);
+        match tokio::time::timeout(limits.timeout / 2, place).await {
+            // It is never closed.
+            Ok(place) => Ok(place.ok()),
+            Err(_elapsed) => Err(Rejection::BodyTooSlow),
+        }
+    }
+}
+
 impl Desk {
     /// Waits until there is room to work on this body. The caller's own time limit bounds the wait.
     pub async fn room_for(&self, body: &[u8]) -> Option<OwnedSemaphorePermit> {
@@ -158,6 +203,34 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, content_type.parse().expect("a header value"));
         headers
+    }
+
+    #[tokio::test]
+    async fn only_large_bodies_need_a_place() {
+        let shelf = Shelf(Arc::new(Semaphore::new(100)));
+        let limits = BodyLimits {
+            max_bytes: 80 * 1024,
+            timeout: Duration::from_millis(20),
+        };
+        let of_length = |bytes: usize| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::CONTENT_LENGTH, http::HeaderValue::from(bytes));
+            headers
+        };
+        assert!(shelf.place(&of_length(60_000), limits).await.unwrap().is_none());
+        let large = shelf.place(&of_length(80_000), limits).await.unwrap();
+        assert!(large.is_some());
+        let unsaid = shelf.place(&HeaderMap::new(), limits).await;
+        assert_eq!(
+            unsaid.unwrap_err(),
+            Rejection::BodyTooSlow,
+            "it may be as long as any, and finds no room"
+        );
+        drop(large);
+        assert!(shelf.place(&HeaderMap::new(), limits).await.unwrap().is_some());
+        let limit = limits.max_bytes;
+        let too_large = shelf.place(&of_length(limit + 1), limits).await;
+        assert_eq!(too_large.unwrap_err(), Rejection::BodyTooLarge { limit });
     }
 
     #[test]

@@ -83,6 +83,11 @@ fn identify(api: &AgentApi, headers: &HeaderMap) -> Result<AgentId, Rejection> {
 
 async fn forward(api: &AgentApi, head: CallHead, body: Body) -> Result<Reply, Failed> {
     let target = api.gateway.target(head)?;
+    // Kept until the call is answered, or its stream begins: by then its body has been sent.
+    let _place = match target.body_kind() {
+        BodyKind::None => None,
+        _ => api.shelf.place(target.headers(), api.limits).await?,
+    };
     let bytes = match target.body_kind() {
         BodyKind::None => {
             let limits = body::BodyLimits {

@@ -12,3 +12,6 @@ mod connect;
 mod http;
 
 pub use http::{BuildError, HttpUpstream, UpstreamOptions};
+
+#[cfg(test)]
+mod tests;

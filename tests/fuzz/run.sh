@@ -15,7 +15,8 @@ seconds=$((minutes * 60 / $#))
 failed=0
 for target; do
     mkdir -p "$here/corpus/$target"
-    cargo fuzz run --fuzz-dir "$here" --sanitizer none "$target" "$here/corpus/$target" "$here/seeds/$target" -- \
+    cargo fuzz run --fuzz-dir "$here" --target-dir target/fuzz --sanitizer none \
+        "$target" "$here/corpus/$target" "$here/seeds/$target" -- \
         -max_total_time="$seconds" -max_len=16384 -timeout=10 -rss_limit_mb=1024 -malloc_limit_mb=256 \
         -dict="$here/words.dict" -print_final_stats=1 || failed=1
 done

@@ -1,4 +1,5 @@
 //! Simulations: one thread, virtual time, seeds.
 
+mod gateway;
 mod kill;
 mod ledger;

@@ -389,6 +389,22 @@ async fn an_expired_hold_is_unresolved_until_evidence_comes(f: Fixture) {
         (PostingKind::Correction, Some(posting_id(1)))
     );
     assert_eq!(correction.amount, usd(-3));
+    let of_hold = PostingQuery {
+        hold: correction.hold,
+        limit: 10,
+        ..PostingQuery::default()
+    };
+    let postings = f.store.postings(&of_hold).await.unwrap();
+    assert_eq!(
+        postings.iter().map(|p| p.id).collect::<Vec<_>>(),
+        [posting_id(1), posting_id(11)],
+        "what ended the hold, and what corrected that"
+    );
+    let open_of_hold = PostingQuery {
+        unresolved: true,
+        ..of_hold
+    };
+    assert!(f.store.postings(&open_of_hold).await.unwrap().is_empty());
 }
 
 async fn a_late_answer_corrects_an_expired_hold(f: Fixture) {

@@ -2,7 +2,12 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use backstop::domain::containment::image::{Before, BeforeImage};
+use backstop::domain::containment::observed::InstanceState;
+use backstop::domain::containment::target::{Region, Resource};
+use backstop::domain::id::ContainmentId;
 use backstop::domain::ledger::batch::{Batch, LedgerRules, Op, Outcome};
 use backstop::ports::{PostingQuery, Store, StoreError};
 use backstop::store::sqlite::{OpenError, SqliteOptions, SqliteStore};
@@ -144,6 +149,44 @@ async fn a_newer_schema_is_refused_and_left_alone() {
         "{error:?}"
     );
     assert!(error.to_string().contains("newer"), "{error}");
+}
+
+#[tokio::test]
+async fn a_before_image_that_cannot_be_read_back_is_not_acknowledged() {
+    // C1: something takes the second one out of the file as it is written.
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_sqlite(&dir).await;
+    run(
+        &mut shell(&path(&dir)).await,
+        "CREATE TRIGGER thief AFTER INSERT ON image WHEN NEW.resource LIKE '%i-2' \
+         BEGIN DELETE FROM image WHERE seq = NEW.seq; END",
+    )
+    .await
+    .unwrap();
+    let lease = store.lease("containment/1", "me", now(), Duration::from_secs(60)).await;
+    let lease = lease.unwrap().unwrap();
+    let image = |id: &str| BeforeImage {
+        agent: agent("a"),
+        resource: Resource::Instance {
+            region: Region("eu-west-1".to_owned()),
+            id: id.to_owned(),
+        },
+        before: Before::Instance {
+            state: InstanceState::Running,
+        },
+        containment: ContainmentId(uuid::Uuid::from_u128(1)),
+        account: None,
+        recorded_at: now(),
+        changed_at: None,
+        restored_at: None,
+        outcome: None,
+    };
+    let both = store.record_images(&lease, &[image("i-1"), image("i-2")]).await;
+    assert!(matches!(both, Err(StoreError::Conflict { .. })), "{both:?}");
+    assert_eq!(
+        store.record_images(&lease, &[image("i-1")]).await.unwrap(),
+        [image("i-1")]
+    );
 }
 
 #[tokio::test]

@@ -56,7 +56,8 @@ pub struct Asked {
     pub content: ContentFrom,
     /// Separate inputs, each read by the model on its own: no more than a context window each.
     pub inputs: u64,
-    /// Tokens that templates add to the text at most: for the call, its messages and its tools.
+    /// Tokens that are read beside the text at most: what templates add for the call, its messages and its
+    /// tools, and pictures whose size is known.
     pub overhead: u64,
     pub output: OutputLimit,
     /// What its server-side tools may cost, by the rules, over all that is in `most`.

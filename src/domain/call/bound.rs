@@ -72,8 +72,9 @@ pub fn bound(asked: &Asked, entry: &PriceEntry, rules: &CallRules) -> Result<Bou
             for tier in tiers(most.tier) {
                 rate = rate.max(output_rate(&CallBound { tier, ..most }, entry).map_err(unpriced)?);
             }
-            let caps = [Some(rules.default_max_tokens), rules.max_tokens, longest];
-            let wanted = caps.into_iter().flatten().min().unwrap_or(rules.default_max_tokens);
+            let filled = asked.draft.limit.as_ref().and_then(|limit| limit.most);
+            let caps = [Some(filled.unwrap_or(rules.default_max_tokens)), longest];
+            let wanted = caps.into_iter().flatten().min().unwrap_or(0);
             let tokens = TokenBound {
                 base,
                 nanos_per_million: rate.checked_mul(times).ok_or(CallRejection::Absurd)?,

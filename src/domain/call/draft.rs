@@ -136,7 +136,7 @@ impl Draft {
         let Ok(tool) = serde_json::from_str::<Value>(item) else {
             return false;
         };
-        let names = super::walk::names_of(&tool);
+        let names = super::tools::names_of(&tool);
         !names.is_empty() && names.iter().all(|name| self.stripped.contains(name))
     }
 
@@ -154,7 +154,7 @@ impl Draft {
         match choice {
             Value::Object(object) => object.iter().any(|(key, value)| match value {
                 Value::String(text) if key == "name" || key == "type" => {
-                    self.stripped.contains(text) || self.stripped.contains(super::walk::undated(text))
+                    self.stripped.contains(text) || self.stripped.contains(super::tools::undated(text))
                 }
                 other => self.names_stripped(other),
             }),

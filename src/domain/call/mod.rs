@@ -22,6 +22,8 @@ mod fields;
 pub mod form;
 mod headers;
 mod media;
+mod overhead;
+mod picture;
 mod read;
 mod rejection;
 mod route;
@@ -29,6 +31,7 @@ mod rules;
 mod schema;
 mod stream;
 mod tokenizer;
+mod tools;
 mod walk;
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 //!
 //! Input tokens are bounded by the bytes of the body: a byte-level tokenizer makes no more tokens than
 //! bytes, and escapes only make the body longer than what is read. What templates add is not in the body,
-//! so [`overhead`] is counted on top.
+//! so [`overhead()`] is counted on top.
 
 use bytes::Bytes;
 use serde_json::{Map, Value};
@@ -16,6 +16,7 @@ use super::draft::{Draft, Limit};
 use super::expansion::expansion;
 use super::fields::{chat, messages, plain, responses};
 use super::media;
+use super::overhead::overhead;
 use super::rejection::CallRejection;
 use super::route::{Api, Metering, Route};
 use super::rules::CallRules;
@@ -37,18 +38,11 @@ const MAX_TIMES: u64 = 100_000;
 /// More tokens than any model writes, and few enough that no product of them overflows.
 const MAX_TOKENS: u64 = 1_000_000_000;
 
-/// What templates add at most. OpenAI documents 3 tokens a message, 1 a name and 3 for the answer's start;
-/// Anthropic up to 346 once for tools, and 245 to 735 for each tool of its own making; each is several
-/// times that. The braces and keys of a message alone are more bytes than its template has tokens.
-mod template {
-    pub(super) const CALL: u64 = 64;
-    pub(super) const MESSAGE: u64 = 8;
-    /// Once, if any tool is on offer or the form of the output is set.
-    pub(super) const TOOLS: u64 = 1_024;
-    pub(super) const TOOL: u64 = 32;
-    /// A tool whose definition the provider writes.
-    pub(super) const BUILTIN: u64 = 4_096;
-}
+const WEB_SEARCH: &str = "web_search";
+
+/// A completion that states no limit has this one, says OpenAI's documentation; more would cost more than
+/// was asked for.
+const COMPLETION_TOKENS: u64 = 16;
 
 /// Reads the JSON body of a request.
 ///
@@ -98,18 +92,23 @@ type Read<T> = Result<T, CallRejection>;
 
 impl Request<'_> {
     fn chat(&self) -> Read<Asked> {
-        let mut walk = Walk::new(self.route, self.rules);
+        let mut walk = Walk::new(self.route, self.rules, self.text("model"));
         walk.request(self.fields, chat::FIELDS, chat::READ)?;
         self.must_have("messages")?;
         // These models search for every call, whether it asks for it or not.
         if self.text("model").is_some_and(|model| model.contains("-search-")) {
-            walk.server_tool("web_search")?;
+            walk.server_tool(WEB_SEARCH)?;
         }
         let mut found = walk.found;
+        if found.server_tools.contains(WEB_SEARCH) {
+            // It is offered by a field of its own, so it cannot be taken out of a list.
+            found.offer(WEB_SEARCH);
+            found.fixed_tools.insert(WEB_SEARCH.to_owned());
+        }
         let speaks = self.list("modalities").iter().any(|value| value == "audio");
         found.audio |= speaks || self.get("audio").is_some();
         let times = self.times("n")?;
-        let limit = self.limit(&["max_completion_tokens", "max_tokens"], 1)?;
+        let limit = self.limit(&["max_completion_tokens", "max_tokens"], 1, None)?;
         let mut asked = self.asked(found, limit, times)?;
         if let Some(prediction) = self.get("prediction") {
             // What of it the model did not write is billed as output too; and the limit has its old name there.
@@ -122,7 +121,7 @@ impl Request<'_> {
     }
 
     fn completions(&self) -> Read<Asked> {
-        let mut walk = Walk::new(self.route, self.rules);
+        let mut walk = Walk::new(self.route, self.rules, self.text("model"));
         walk.request(self.fields, plain::COMPLETIONS, &[])?;
         let mut found = walk.found;
         let prompts = self.inputs("prompt", &mut found)?.max(1);
@@ -132,7 +131,7 @@ impl Request<'_> {
         }
         let each = self.times("n")?.max(self.times("best_of")?);
         let times = each.checked_mul(prompts).ok_or(CallRejection::Absurd)?;
-        let limit = self.limit(&["max_tokens"], 0)?;
+        let limit = self.limit(&["max_tokens"], 0, Some(COMPLETION_TOKENS))?;
         let mut asked = self.asked(found, limit, times)?;
         asked.inputs = prompts;
         self.force_usage(&mut asked);
@@ -140,14 +139,14 @@ impl Request<'_> {
     }
 
     fn responses(&self) -> Read<Asked> {
-        let mut walk = Walk::new(self.route, self.rules);
+        let mut walk = Walk::new(self.route, self.rules, self.text("model"));
         walk.request(self.fields, responses::FIELDS, responses::READ)?;
-        let limit = self.limit(&["max_output_tokens"], 1)?;
+        let limit = self.limit(&["max_output_tokens"], 1, None)?;
         self.asked(walk.found, limit, 1)
     }
 
     fn embeddings(&self) -> Read<Asked> {
-        let mut walk = Walk::new(self.route, self.rules);
+        let mut walk = Walk::new(self.route, self.rules, self.text("model"));
         walk.request(self.fields, plain::EMBEDDINGS, &[])?;
         let mut found = walk.found;
         self.must_have("input")?;
@@ -159,10 +158,10 @@ impl Request<'_> {
     }
 
     fn messages(&self) -> Read<Asked> {
-        let mut walk = Walk::new(self.route, self.rules);
+        let mut walk = Walk::new(self.route, self.rules, self.text("model"));
         walk.request(self.fields, messages::FIELDS, messages::READ)?;
         self.must_have("messages")?;
-        let limit = self.limit(&["max_tokens"], 0)?;
+        let limit = self.limit(&["max_tokens"], 0, None)?;
         self.thinking(limit.as_ref())?;
         let mut asked = self.asked(walk.found, limit, 1)?;
         asked.most.fast = self.text("speed") == Some("fast");
@@ -186,9 +185,10 @@ impl Request<'_> {
         let mut asked = self.bare(Some(self.model()?));
         let forms = ["response_format", "text", "output_config", "output_format"];
         let has_form = forms.iter().any(|field| self.get(field).is_some());
-        asked.overhead = overhead(&found, has_form);
+        asked.overhead = overhead(&found, has_form).saturating_add(found.picture_tokens);
         asked.most = CallBound {
             input_tokens: bytes(self.raw.len())
+                .saturating_sub(found.picture_bytes)
                 .saturating_add(self.growth())
                 .saturating_add(asked.overhead),
             requests: 1,
@@ -307,7 +307,8 @@ impl Request<'_> {
     }
 
     /// The limit on the output, which any of these fields may state, the first one being how it is filled in.
-    fn limit(&self, names: &[&'static str], least: u64) -> Read<Option<Limit>> {
+    /// `usual` is what the provider documents that it takes where none is stated.
+    fn limit(&self, names: &[&'static str], least: u64, usual: Option<u64>) -> Read<Option<Limit>> {
         let mut own = None;
         for name in names {
             let stated = self.whole(name, least, MAX_TOKENS)?;
@@ -317,17 +318,13 @@ impl Request<'_> {
             }
             own = own.or(stated);
         }
-        let filled = self
-            .rules
-            .max_tokens
-            .unwrap_or(u64::MAX)
-            .min(self.rules.default_max_tokens);
+        let filled = [Some(self.rules.default_max_tokens), self.rules.max_tokens, usual];
         Ok(Some(Limit {
             names: names.to_vec(),
             own,
             most: match own {
                 Some(_) => self.rules.max_tokens,
-                None => Some(filled),
+                None => filled.into_iter().flatten().min(),
             },
         }))
     }
@@ -420,19 +417,4 @@ fn bytes(len: usize) -> u64 {
 
 fn bytes_of(value: &Value) -> u64 {
     bytes(value.to_string().len())
-}
-
-/// Tokens that templates add at most.
-fn overhead(found: &Found, has_form: bool) -> u64 {
-    let tools = found.definitions.saturating_mul(template::TOOL);
-    let once = if has_form || found.definitions > 0 || !found.tools.is_empty() {
-        template::TOOLS
-    } else {
-        0
-    };
-    template::CALL
-        .saturating_add(found.messages.saturating_mul(template::MESSAGE))
-        .saturating_add(tools)
-        .saturating_add(found.builtin.saturating_mul(template::BUILTIN))
-        .saturating_add(once)
 }

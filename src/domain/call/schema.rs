@@ -5,6 +5,8 @@
 //! what is in no list is refused by name. A value that could have a price of its own (a mode, a time to
 //! live, a tier) is listed by value: [`Rule::Only`].
 
+use super::picture::PictureAt;
+
 /// What may be at a place.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Rule {
@@ -69,6 +71,8 @@ pub(super) enum Effect {
     Elsewhere,
     /// Elsewhere, and images are among it.
     Image,
+    /// A picture: bounded if its rule is known, else elsewhere.
+    Picture(PictureAt),
     /// Elsewhere, and sound is among it.
     Audio,
     /// A message or an item of a conversation: its template adds some tokens.

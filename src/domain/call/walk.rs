@@ -5,10 +5,12 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
+use super::picture::{PictureAt, picture};
 use super::rejection::CallRejection;
 use super::route::Route;
 use super::rules::CallRules;
 use super::schema::{Effect, Field, Kind, Kinds, NameAt, Rule};
+use super::tools::{names_at, priced_as, runs_at_the_provider, undated};
 use crate::domain::money::Usd;
 
 /// What a walk found.
@@ -31,6 +33,9 @@ pub(super) struct Found {
     pub(super) server_tools: BTreeSet<String>,
     pub(super) fees: Usd,
     pub(super) texts: Vec<String>,
+    /// Tokens of the pictures whose rule is known, and the bytes that they are.
+    pub(super) picture_tokens: u64,
+    pub(super) picture_bytes: u64,
     /// Some of what is read is tokens already: their number is bounded by their digits, but there is no
     /// text to count.
     pub(super) tokens: bool,
@@ -48,6 +53,8 @@ pub(super) struct Walk<'v> {
     route: Route,
     rules: &'v CallRules,
     path: Vec<&'v str>,
+    /// As the request names it, if it does.
+    model: &'v str,
     /// Whether the model reads what is being walked.
     reads: bool,
     /// Objects and lists that are open, the outermost one left out.
@@ -63,11 +70,12 @@ pub(super) fn shown(text: &str) -> String {
 }
 
 impl<'v> Walk<'v> {
-    pub(super) fn new(route: Route, rules: &'v CallRules) -> Self {
+    pub(super) fn new(route: Route, rules: &'v CallRules, model: Option<&'v str>) -> Self {
         Self {
             route,
             rules,
             path: Vec::new(),
+            model: model.unwrap_or_default(),
             reads: false,
             nested: 0,
             found: Found::default(),
@@ -104,22 +112,41 @@ impl<'v> Walk<'v> {
 
     /// Whether config declares this field, or this value of it, to bear no cost.
     fn admit(&self, value: Option<&str>) -> Result<(), CallRejection> {
-        let mut field = self.path.join(".");
-        if let Some(value) = value {
-            field.push('=');
-            field.push_str(value);
-        }
-        if self
-            .rules
-            .free_fields
-            .contains(&format!("{}:{field}", self.route.name()))
-        {
+        let field = self.named(value);
+        if self.is_declared_free(&field) {
             return Ok(());
         }
         Err(CallRejection::FieldUnknown {
             route: self.route.name(),
             field: shown(&field),
         })
+    }
+
+    fn is_declared_free(&self, field: &str) -> bool {
+        let free = &self.rules.free_fields;
+        !free.is_empty() && free.contains(&format!("{}:{field}", self.route.name()))
+    }
+
+    /// Where the walk is, as config names it.
+    fn named(&self, value: Option<&str>) -> String {
+        let mut field = self.path.join(".");
+        if let Some(value) = value {
+            field.push('=');
+            field.push_str(value);
+        }
+        field
+    }
+
+    /// Whether config declares what is known to bring content from elsewhere to bring no more than its bytes.
+    fn is_bounded_by_declaration(&self, effect: Effect, kind: Option<(&str, &str)>) -> bool {
+        if effect != Effect::Elsewhere || self.rules.free_fields.is_empty() {
+            return false;
+        }
+        let field = self.named(None);
+        match kind {
+            Some((tag, name)) => self.is_declared_free(&format!("{field}.{tag}={name}")),
+            None => self.is_declared_free(&field),
+        }
     }
 
     fn wrong(&self, problem: &str) -> CallRejection {
@@ -162,7 +189,9 @@ impl<'v> Walk<'v> {
                 }
             }
             Rule::Marked(effect, rule) => {
-                self.effect(*effect)?;
+                if !self.is_bounded_by_declaration(*effect, None) {
+                    self.effect(*effect)?;
+                }
                 self.value(rule, value)?;
             }
             Rule::IfSet(effect) => match value.as_bool() {
@@ -253,6 +282,8 @@ impl<'v> Walk<'v> {
         for effect in kind.effects {
             match effect {
                 Effect::Tool(at) => self.client_tool(*at, name, object)?,
+                Effect::Picture(at) => self.picture(*at, object),
+                effect if self.is_bounded_by_declaration(*effect, Some((tag, name))) => {}
                 other => self.effect(*other)?,
             }
         }
@@ -277,10 +308,21 @@ impl<'v> Walk<'v> {
             }
             Effect::Message => self.found.messages += 1,
             Effect::Priced(name) => self.server_tool(name)?,
-            // Only kinds of tools have it, and they are seen to where their object is at hand.
-            Effect::Tool(_) => {}
+            // Only kinds have these, and they are seen to where their object is at hand.
+            Effect::Tool(_) | Effect::Picture(_) => {}
         }
         Ok(())
+    }
+
+    fn picture(&mut self, at: PictureAt, part: &Map<String, Value>) {
+        self.found.image = true;
+        match picture(self.route.api(), self.model, at, part) {
+            Some(picture) => {
+                self.found.picture_tokens = self.found.picture_tokens.saturating_add(picture.tokens);
+                self.found.picture_bytes = self.found.picture_bytes.saturating_add(picture.bytes);
+            }
+            None => self.found.elsewhere = true,
+        }
     }
 
     fn tool(&mut self, kinds: &'static Kinds, value: &'v Value) -> Result<(), CallRejection> {
@@ -326,8 +368,7 @@ impl<'v> Walk<'v> {
 
     /// Something that runs at the provider, by its name in config.
     pub(super) fn server_tool(&mut self, name: &str) -> Result<(), CallRejection> {
-        let priced = PRICED_AS.iter().find(|(alias, _)| *alias == name);
-        let name = priced.map_or(name, |(_, name)| name);
+        let name = priced_as(name);
         let Some(fee) = self.rules.server_tools.get(name) else {
             return Err(CallRejection::ServerTool { tool: shown(name) });
         };
@@ -341,83 +382,6 @@ impl<'v> Walk<'v> {
     }
 }
 
-/// Names of one and the same tool.
-const PRICED_AS: &[(&str, &str)] = &[
-    ("web_search_preview", "web_search"),
-    ("mcp_toolset", "mcp"),
-    ("tool_search_tool_bm25", "tool_search"),
-    ("tool_search_tool_regex", "tool_search"),
-];
-
 fn known(kinds: &'static Kinds, name: &str) -> Option<&'static Kind> {
     kinds.known.iter().find(|kind| kind.names.contains(&name))
-}
-
-fn names_at(at: NameAt, kind: &str, object: &Map<String, Value>) -> Option<Vec<String>> {
-    let name_in = |object: &Map<String, Value>| object.get("name").and_then(Value::as_str).map(str::to_owned);
-    match at {
-        NameAt::Here => Some(vec![name_in(object)?]),
-        NameAt::In(field) => Some(vec![object.get(field).and_then(Value::as_object).and_then(name_in)?]),
-        NameAt::Kind => Some(vec![name_in(object).unwrap_or_else(|| undated(kind).to_owned())]),
-        NameAt::Each => {
-            let tools = object.get("tools")?.as_array()?;
-            tools.iter().map(|tool| tool.as_object().and_then(name_in)).collect()
-        }
-    }
-}
-
-/// The names under which a tool, of whatever API, is offered.
-pub(super) fn names_of(tool: &Value) -> Vec<String> {
-    let Some(object) = tool.as_object() else {
-        return Vec::new();
-    };
-    let kind = object.get("type").and_then(Value::as_str).unwrap_or_default();
-    let at = match kind {
-        "function" | "custom" if object.contains_key(kind) => {
-            return [NameAt::In("function"), NameAt::In("custom")]
-                .into_iter()
-                .find_map(|at| names_at(at, kind, object))
-                .unwrap_or_default();
-        }
-        "function" | "custom" | "" => NameAt::Here,
-        "namespace" => NameAt::Each,
-        _ => NameAt::Kind,
-    };
-    names_at(at, kind, object).unwrap_or_default()
-}
-
-/// Some tools run at the client or at the provider, as they are set.
-fn runs_at_the_provider(kind: &str, tool: &Map<String, Value>) -> bool {
-    match kind {
-        "shell" => {
-            let environment = tool.get("environment").and_then(|value| value.get("type"));
-            environment.and_then(Value::as_str) != Some("local")
-        }
-        "tool_search" => tool.get("execution").and_then(Value::as_str) != Some("client"),
-        _ => false,
-    }
-}
-
-/// A type without its date: `web_search_20250305` and `web_search_2025_08_26` are `web_search`.
-pub(super) fn undated(name: &str) -> &str {
-    let bytes = name.as_bytes();
-    let ends_like = |shape: &[u8]| {
-        bytes.len() > shape.len()
-            && bytes[bytes.len() - shape.len()..]
-                .iter()
-                .zip(shape)
-                .all(|(byte, like)| {
-                    if *like == b'#' {
-                        byte.is_ascii_digit()
-                    } else {
-                        byte == like
-                    }
-                })
-    };
-    for shape in [b"_####_##_##".as_slice(), b"_########".as_slice()] {
-        if ends_like(shape) {
-            return &name[..name.len() - shape.len()];
-        }
-    }
-    name
 }

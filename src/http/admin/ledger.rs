@@ -78,6 +78,7 @@ pub(super) async fn unresolved(
         agent: parameters.agent,
         unresolved: true,
         limit,
+        ..PostingQuery::default()
     };
     let postings = api.store.postings(&page).await?;
     let rows: Vec<Value> = postings

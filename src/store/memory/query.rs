@@ -42,6 +42,7 @@ impl Disk {
                 .agent
                 .as_ref()
                 .is_none_or(|agent| posting.attribution.agent == *agent)
+                && query.hold.is_none_or(|hold| posting.hold == Some(hold))
                 && (!query.unresolved || open)
         });
         Ok(postings.take(entries(query.limit)).cloned().collect())

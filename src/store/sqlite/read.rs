@@ -89,7 +89,7 @@ pub(super) async fn expiring_holds(
         .collect()
 }
 
-/// The rest of both statements of [`postings`].
+/// The rest of the statements of [`postings`].
 macro_rules! posting_page {
     ($condition:literal) => {
         concat!(
@@ -114,15 +114,26 @@ pub(super) async fn postings(readers: &SqlitePool, query: &PostingQuery) -> Resu
                 what: "the posting to go on after",
             })?,
     };
-    let sql = if query.unresolved {
-        posting_page!(" AND p.kind = 2 AND NOT EXISTS (SELECT 1 FROM posting c WHERE c.corrects = p.id)")
-    } else {
-        posting_page!("")
+    // A hold has its own statements, so that its index is used.
+    let sql = match (query.hold, query.unresolved) {
+        (None, false) => posting_page!(" AND ?4 IS NULL"),
+        (None, true) => {
+            posting_page!(
+                " AND ?4 IS NULL AND p.kind = 2 AND NOT EXISTS (SELECT 1 FROM posting c WHERE c.corrects = p.id)"
+            )
+        }
+        (Some(_), false) => posting_page!(" AND p.hold = ?4"),
+        (Some(_), true) => {
+            posting_page!(
+                " AND p.hold = ?4 AND p.kind = 2 AND NOT EXISTS (SELECT 1 FROM posting c WHERE c.corrects = p.id)"
+            )
+        }
     };
     let rows = sqlx::query(sql)
         .bind(after)
         .bind(query.agent.as_ref().map(AgentId::as_str))
         .bind(i64::from(query.limit))
+        .bind(query.hold.map(|hold| hold.0.as_bytes().to_vec()))
         .fetch_all(readers)
         .await
         .map_err(store("reading postings"))?;

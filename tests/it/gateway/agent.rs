@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use backstop::domain::money::Usd;
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::place::Sums;
@@ -20,7 +20,7 @@ const LIMIT: Duration = Duration::from_secs(180);
 #[derive(Debug, Clone)]
 pub struct Agent {
     http: reqwest::Client,
-    address: Arc<ArcSwap<String>>,
+    address: watch::Sender<String>,
     key: String,
 }
 
@@ -88,7 +88,7 @@ impl Agent {
             .expect("a client without settings can be built");
         Self {
             http,
-            address: Arc::new(ArcSwap::from_pointee(daemon.agent_url(""))),
+            address: watch::Sender::new(daemon.agent_url("")),
             key: key.to_owned(),
         }
     }
@@ -99,7 +99,7 @@ impl Agent {
 
     /// From now on this agent, and every clone of it, talks to that daemon.
     pub fn move_to(&self, daemon: &Daemon) {
-        self.address.store(Arc::new(daemon.agent_url("")));
+        self.address.send_replace(daemon.agent_url(""));
     }
 
     /// The same agent, at another daemon.
@@ -107,8 +107,13 @@ impl Agent {
         Self::new(daemon, &self.key)
     }
 
+    /// Who tells of moves from now on.
+    pub fn moves(&self) -> watch::Receiver<String> {
+        self.address.subscribe()
+    }
+
     pub fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
-        let url = format!("{}{path}", self.address.load());
+        let url = format!("{}{path}", *self.address.borrow());
         self.http.request(method, url).bearer_auth(&self.key)
     }
 

@@ -4,13 +4,13 @@
 
 use backstop::domain::ledger::hold::HoldState;
 use backstop::domain::money::Usd;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use super::agent::{Agent, CHAT_PATH, MESSAGES_PATH, Reply, chat, message, streamed};
 use super::place::{Config, Place, Sums, total};
 use super::upstream::manner::{Fault, Much};
-use super::upstream::prices::{CHAT, CLAUDE_TWO_CENTS, TWO_CENTS};
+use super::upstream::prices::{CHAT, CLAUDE_TWO_CENTS, TIERED, TWO_CENTS};
 use crate::harness::wait;
 
 /// The bound of a call of these tests, and what its usual answer costs.
@@ -292,4 +292,51 @@ async fn a_provider_that_repeats_its_ids_is_paid_for_each_call() {
     assert_eq!(sums.posted, Usd::from_nanos(8 * COST.nanos()));
     let books = place.close(daemon).await;
     assert_eq!(books.posted(), place.upstream.count().billed());
+}
+
+/// A tier is settled at its own rates, by what the answer says; what is held covers the dearest that the
+/// provider may choose.
+#[tokio::test]
+async fn tiers_settle_at_their_own_rates() {
+    let place = new_place("").await;
+    let daemon = place.start().await;
+    let worker = place.worker(&daemon).await;
+    let usual = 3 * 2_500 + 30 * 10_000;
+    let respond = json!({ "model": TIERED.name, "input": "Say something.", "max_output_tokens": 50 });
+    let mut posted = Usd::ZERO;
+    for (asked, served, cost) in [
+        (None, "default", usual),
+        (Some("default"), "default", usual),
+        (Some("flex"), "flex", usual / 2),
+        // Out of room in its tier, it is served in the usual one.
+        (Some("flex"), "default", usual),
+        (Some("auto"), "priority", usual * 2),
+        (Some("priority"), "priority", usual * 2),
+        (None, "priority", usual * 2),
+    ] {
+        place.upstream.manner(|manner| manner.tier = served);
+        for (path, mut body) in [
+            (CHAT_PATH, chat(&TIERED, 50)),
+            ("/openai/v1/responses", respond.clone()),
+        ] {
+            if let Some(tier) = asked {
+                body["service_tier"] = tier.into();
+            }
+            for body in [body.clone(), streamed(body)] {
+                worker.post(path, &body).await.ok();
+                posted = posted.saturating_add(Usd::from_nanos(cost));
+                let sums = place.settled(&worker).await;
+                assert_eq!(
+                    (sums.posted, sums.overage),
+                    (posted, Usd::ZERO),
+                    "{asked:?} served {served}: {body}"
+                );
+            }
+        }
+    }
+    let books = place.close(daemon).await;
+    assert_eq!(
+        (books.posted(), books.unresolved().len()),
+        (place.upstream.count().billed(), 0)
+    );
 }

@@ -48,6 +48,8 @@ pub struct CrashPoint {
     crashed: Notify,
     /// Places for calls, and how long each keeps its place: as a pool of connections has it.
     lanes: Option<(Arc<VirtualClock>, Duration, Semaphore)>,
+    /// The store acknowledges before-images and keeps only the first of each call.
+    forgets_images: bool,
 }
 
 impl CrashPoint {
@@ -58,6 +60,7 @@ impl CrashPoint {
             made: AtomicUsize::new(0),
             crashed: Notify::new(),
             lanes: None,
+            forgets_images: false,
         })
     }
 
@@ -69,6 +72,19 @@ impl CrashPoint {
             made: AtomicUsize::new(0),
             crashed: Notify::new(),
             lanes: Some((clock, each, Semaphore::new(1))),
+            forgets_images: false,
+        })
+    }
+
+    /// Never crashes, but its store is a liar.
+    pub fn forgetful() -> Arc<Self> {
+        Arc::new(Self {
+            at: usize::MAX,
+            when: When::BeforeCall,
+            made: AtomicUsize::new(0),
+            crashed: Notify::new(),
+            lanes: None,
+            forgets_images: true,
         })
     }
 
@@ -239,7 +255,12 @@ impl Store for CrashStore {
         self.1.pass(self.0.release(lease)).await
     }
     async fn record_images(&self, lease: &Lease, images: &[BeforeImage]) -> Answer<Vec<BeforeImage>> {
-        self.1.pass(self.0.record_images(lease, images)).await
+        let kept = if self.1.forgets_images {
+            &images[..images.len().min(1)]
+        } else {
+            images
+        };
+        self.1.pass(self.0.record_images(lease, kept)).await
     }
     async fn images(&self, agent: &AgentId) -> Answer<Vec<BeforeImage>> {
         self.1.pass(self.0.images(agent)).await

@@ -13,11 +13,12 @@ use backstop::domain::containment::observed::{InstanceState, SpotKind};
 use backstop::domain::containment::state::{Containment, Mode, Phase};
 use backstop::domain::containment::target::Region;
 use backstop::domain::judgement::reset::ResetOptions;
-use backstop::killswitch::Next;
+use backstop::killswitch::{Next, PassError};
 use backstop::ports::{Clock as _, NoticeKind};
 use futures_util::future::{Either, select};
 use tokio_util::sync::CancellationToken;
 
+use super::crash::CrashPoint;
 use super::fleet::small;
 use super::scene::{PROFILE, Scene, TAG, agent, is_closed, is_contained, role, targets};
 
@@ -259,6 +260,20 @@ fn a_driver_whose_lease_passed_on_can_write_nothing() {
         scene.cloud.calls().iter().all(|call| !call.changes),
         "and nothing was touched"
     );
+}
+
+#[test]
+fn nothing_is_changed_whose_before_image_is_not_read_back() {
+    // C1: the store says that it has them all, and has the first of each call alone.
+    let scene = scene();
+    let first = scene.cloud.snapshot();
+    scene.contain(Mode::Contain);
+    let switch = scene.switch_that(&CrashPoint::forgetful());
+    let id = scene.last_now().id;
+    let failed = scene.run(switch.pass(id)).unwrap_err();
+    assert!(matches!(failed, PassError::ImageMissing { .. }), "{failed}");
+    assert_eq!(scene.cloud.snapshot(), first);
+    assert!(scene.cloud.calls().iter().all(|call| !call.changes));
 }
 
 #[test]

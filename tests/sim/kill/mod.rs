@@ -13,5 +13,8 @@ mod faults;
 mod fleet;
 mod held;
 mod judgement;
+mod resets;
 mod scene;
 mod time;
+
+pub use time::Counting;

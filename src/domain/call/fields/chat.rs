@@ -1,6 +1,7 @@
 //! `POST /v1/chat/completions`: `CompletionCreateParams` of the `openai` SDK 3.51.0.
 
-use super::super::schema::Effect::{Audio, Image, Message, Priced, Tool};
+use super::super::picture::PictureAt;
+use super::super::schema::Effect::{Audio, Image, Message, Picture, Priced, Tool};
 use super::super::schema::NameAt::{Here, In};
 use super::super::schema::Rule::{Any, Flag, Kinds, Label, List, Marked, Number, Object, Only, Text, TextOr, Tools};
 use super::super::schema::{self, Field, kind};
@@ -132,7 +133,7 @@ const PARTS: schema::Kinds = schema::Kinds {
         TEXT_PART,
         kind(
             &["image_url"],
-            &[Image],
+            &[Picture(PictureAt::Nested)],
             &[
                 Field("image_url", Object(&[Field("url", Label), Field("detail", Label)])),
                 BREAKPOINT,

@@ -4,8 +4,9 @@
 //! whatever is encrypted or only named, is bounded by the context window: a block of thinking, for one,
 //! shows a summary and carries what was really thought in its signature.
 
-use super::super::schema::Effect::{Elsewhere, Image, Message};
-use super::super::schema::Rule::{Any, Flag, IfSet, Kinds, Label, List, Marked, Object, Text, TextOr, Tools};
+use super::super::picture::PictureAt;
+use super::super::schema::Effect::{Elsewhere, Image, Message, Picture};
+use super::super::schema::Rule::{Any, Flag, IfSet, Kinds, Label, List, Object, Text, TextOr, Tools};
 use super::super::schema::{self, Field, kind};
 use super::messages::{CACHE_CONTROL, TOOL};
 
@@ -17,8 +18,21 @@ const TEXT: schema::Kind = kind(
 
 const IMAGE: schema::Kind = kind(
     &["image"],
-    &[Image],
-    &[Field("source", Any), Field("transformations", Any), CACHE_CONTROL],
+    &[Picture(PictureAt::Source)],
+    &[
+        Field(
+            "source",
+            Object(&[
+                Field("type", Label),
+                Field("media_type", Label),
+                Field("data", Label),
+                Field("url", Label),
+                Field("file_id", Label),
+            ]),
+        ),
+        Field("transformations", Any),
+        CACHE_CONTROL,
+    ],
 );
 
 /// A text that may be cited is read in numbered pieces, which is longer than the text.
@@ -252,7 +266,7 @@ pub(super) const MESSAGE: schema::Kinds = schema::Kinds {
             &[
                 Field("content", TextOr(&List(&Kinds(&SYSTEM_BLOCKS)))),
                 Field("clear_at", Label),
-                Field("output_config", Marked(Message, &Object(&[Field("effort", Label)]))),
+                Field("output_config", Object(&[Field("effort", Label)])),
             ],
         ),
     ],

@@ -3,8 +3,9 @@
 //! Clients send back what the provider answered, item by item. Whatever a tool of the provider did, and
 //! whatever is encrypted or only named by an id, is bounded by the context window.
 
-use super::super::schema::Effect::{Elsewhere, Image, Message, Priced};
-use super::super::schema::Rule::{Any, Flag, Kinds, Label, List, Marked, Number, Object, Text, TextOr, Tools};
+use super::super::picture::PictureAt;
+use super::super::schema::Effect::{Elsewhere, Image, Message, Picture, Priced};
+use super::super::schema::Rule::{Any, Flag, Kinds, Label, List, Number, Object, Text, TextOr, Tools};
 use super::super::schema::{self, Field, kind};
 use super::chat::BREAKPOINT;
 use super::responses::TOOL;
@@ -27,7 +28,7 @@ const PARTS: schema::Kinds = schema::Kinds {
         kind(&["refusal"], &[], &[Field("refusal", Text)]),
         kind(
             &["input_image"],
-            &[Image],
+            &[Picture(PictureAt::Flat)],
             &[
                 Field("image_url", Label),
                 Field("file_id", Label),
@@ -321,7 +322,7 @@ pub(super) const ITEM: schema::Kinds = schema::Kinds {
         kind(
             &["program_output"],
             &[Message, Elsewhere],
-            &[Field("result", Marked(Elsewhere, &Text)), CALL_ID, ID, STATUS],
+            &[Field("result", Text), CALL_ID, ID, STATUS],
         ),
     ],
 };

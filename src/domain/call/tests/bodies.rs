@@ -41,7 +41,6 @@ fn every_request_of_the_sdks_is_understood_or_refused_by_name() {
 fn content_from_elsewhere_is_told() {
     let rules = CallRules::default();
     let elsewhere = [
-        "chat_image",
         "chat_audio_in",
         "responses_echo",
         "responses_previous",
@@ -153,7 +152,13 @@ fn tools_are_named() {
     let built_in = ["get_weather", "bash", "str_replace_based_edit_tool"];
     assert_eq!(asked("messages_full", &rules).tools, built_in);
     let prices = priced(&[("web_search", "0.5")]);
-    assert_eq!(asked("messages_web_search", &prices).tools, ["web_search"]);
+    for name in ["messages_web_search", "responses_web_search", "chat_web_search"] {
+        assert_eq!(asked(name, &prices).tools, ["web_search"], "{name}");
+    }
+    // There is no list to take it out of.
+    let names = ["web_search".to_owned()].into();
+    assert!(asked("chat_web_search", &prices).strip(&names).is_err());
+    assert!(asked("messages_web_search", &prices).strip(&names).is_ok());
 }
 
 /// A tool that runs at the provider is paid for once, and what it finds is read.
@@ -196,4 +201,37 @@ fn a_stream_must_report_its_usage() {
         assert_eq!(asked.strip_usage, strip, "{name}");
     }
     assert!(!asked("chat", &rules).stream);
+}
+
+/// A picture is bounded by its pixels where the provider says how, not by the bytes that it takes.
+#[test]
+fn a_picture_of_a_known_size_is_not_a_window() {
+    use base64::Engine;
+    let mut png = b"\x89PNG\r\n\x1a\n\0\0\0\x0DIHDR\0\0\x03\xE8\0\0\x03\xE8\x08\x06\0\0\0".to_vec();
+    png.resize(900_000, 0);
+    let data = base64::engine::general_purpose::STANDARD.encode(png);
+    let block = format!(r#"{{"type":"image","source":{{"type":"base64","media_type":"image/png","data":"{data}"}}}}"#);
+    for content in [
+        format!(r#"[{block},{{"type":"text","text":"?"}}]"#),
+        format!(r#"[{{"type":"tool_result","tool_use_id":"t","content":[{block}]}}]"#),
+    ] {
+        let body = format!(r#"{{"model":"m","max_tokens":9,"messages":[{{"role":"user","content":{content}}}]}}"#);
+        let asked = read_text(Route::Messages, &body).expect("a request");
+        assert_eq!(asked.content, ContentFrom::Request);
+        assert!(asked.most.image);
+        assert!(
+            (1_334..2_500).contains(&asked.most.input_tokens),
+            "{}",
+            asked.most.input_tokens
+        );
+        assert!(asked.overhead >= 1_334, "a tokenizer does not see it");
+    }
+    let link = r#"{"model":"gpt-4o","input":[{"role":"user","content":[
+        {"type":"input_image","image_url":"https://example.com/a.png","detail":"high"}]}]}"#;
+    let asked = read_text(Route::Responses, link).expect("a request");
+    assert_eq!(asked.content, ContentFrom::Request);
+    assert!(asked.most.input_tokens >= 1_445 + link.len() as u64);
+    let other = link.replace("gpt-4o", "gpt-99");
+    let asked = read_text(Route::Responses, &other).expect("a request");
+    assert_eq!(asked.content, ContentFrom::Elsewhere);
 }

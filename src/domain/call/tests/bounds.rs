@@ -103,6 +103,11 @@ fn a_missing_limit_follows_what_is_left() {
         panic!("it has no limit");
     };
     assert_eq!((low.wanted, low.least), (100, 100));
+    let completion = r#"{"model":"m","prompt":["a","b"]}"#;
+    let Ok(Bound::Tokens(usual)) = of(Route::Completions, completion, &entry(), &CallRules::default()) else {
+        panic!("it has no limit");
+    };
+    assert_eq!((usual.wanted, usual.least), (16, 16));
     let short = PriceEntry {
         max_output: Some(1_000),
         ..entry()

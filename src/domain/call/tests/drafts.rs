@@ -45,7 +45,6 @@ fn a_missing_limit_is_filled_in_by_the_name_that_the_route_has() {
     for (name, field) in [
         ("chat", "max_completion_tokens"),
         ("chat_prediction", "max_tokens"),
-        ("completions_tokens", "max_tokens"),
         ("responses", "max_output_tokens"),
     ] {
         let asked = asked(name, &rules);
@@ -58,6 +57,10 @@ fn a_missing_limit_is_filled_in_by_the_name_that_the_route_has() {
         // Without a word from the hold it is the default, not nothing.
         assert_eq!(value(&asked, None)[field], json!(4096), "{name}");
     }
+    // The provider takes 16 there, so no more is asked for.
+    let completion = super::asked("completions_tokens", &rules);
+    assert_eq!(value(&completion, Some(777))["max_tokens"], json!(16));
+    assert_eq!(value(&completion, Some(7))["max_tokens"], json!(7));
     let body = r#"{"model":"claude-haiku-4-5","messages":[]}"#;
     let asked = read_text(Route::Messages, body).expect("a request");
     assert_eq!(value(&asked, Some(9))["max_tokens"], json!(9));

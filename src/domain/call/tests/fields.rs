@@ -120,6 +120,40 @@ fn an_admitted_kind_of_content_is_bounded_by_the_window() {
     assert_eq!(asked.content, ContentFrom::Elsewhere);
 }
 
+/// The operator may know better what a block of thinking, or an earlier response, can bring.
+#[test]
+fn config_can_bound_what_is_elsewhere_by_its_bytes() {
+    let free = |fields: &[&str]| CallRules {
+        free_fields: fields.iter().map(|field| (*field).to_owned()).collect(),
+        ..CallRules::default()
+    };
+    for (name, field) in [
+        ("messages_echo", "messages:messages.content.type=thinking"),
+        ("responses_echo", "responses:input.type=reasoning"),
+        ("responses_previous", "responses:previous_response_id"),
+    ] {
+        assert_eq!(
+            asked(name, &CallRules::default()).content,
+            ContentFrom::Elsewhere,
+            "{name}"
+        );
+        assert_eq!(
+            asked(name, &free(&["messages:thread"])).content,
+            ContentFrom::Elsewhere,
+            "{name}"
+        );
+        assert_eq!(asked(name, &free(&[field])).content, ContentFrom::Request, "{name}");
+    }
+    // A tool that runs at the provider needs a price all the same.
+    let rules = free(&[
+        "responses:prompt",
+        "messages:mcp_servers",
+        "responses:tools.type=web_search",
+    ]);
+    assert!(sent("responses_web_search").read(&rules).is_err());
+    assert!(sent("messages_mcp").read(&rules).is_err());
+}
+
 /// A null is as good as nothing, as the SDKs send it.
 #[test]
 fn null_is_no_value() {

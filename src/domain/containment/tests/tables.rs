@@ -63,6 +63,23 @@ fn what_cannot_be_stopped_is_left_and_said() {
 }
 
 #[test]
+fn a_principal_of_the_guard_is_never_denied_whatever_is_declared() {
+    // C5: under another path and another case than the declaration has.
+    let mut world = World::new(vec![instance("eu-west-1", "i-1", "a")]);
+    world.guard.principals = vec!["arn:aws:sts::123456789012:assumed-role/AGENT/i-0abc".to_owned()];
+    world.contain();
+    assert_eq!(world.principals[&role()].deny_document, None);
+    assert!(world.principals[&user()].deny_document.is_some());
+    assert!(
+        !world.touched.iter().any(|id| id.contains("role")),
+        "{:?}",
+        world.touched
+    );
+    assert!(why(&world, "role/agents/agent").contains("the guard's own"));
+    assert_eq!(state(&world, "i-1"), InstanceState::Stopped);
+}
+
+#[test]
 fn what_can_only_be_destroyed_is_destroyed_by_an_explicit_setting() {
     let mut one_time = instance("eu-west-1", "i-onetime", "a");
     one_time.spot = Some(SpotKind::OneTime);

@@ -1,6 +1,6 @@
 """Calls by the real openai SDK, unmodified. Prints one JSON line a call: its name, and what came of it.
 
-Arguments: base URL, key, names of the calls (all without them).
+Arguments: base URL, key.
 """
 
 import base64
@@ -241,14 +241,14 @@ CALLS = [
     chat, chat_old_limit, chat_no_limit, chat_raw, chat_stream, chat_stream_usage, chat_stream_no_usage,
     chat_stream_helper, structured, responses, responses_stream, responses_helper, completions, embeddings,
     transcription, transcription_verbose, transcription_text, transcription_tokens, transcription_stream,
-    translation, speech, images, image_edit, moderations, models,
+    translation, speech, images, image_edit, moderations, models, tools, tools_stream,
+    responses_tools,
 ]
-WITH_TOOLS = [tools, tools_stream, responses_tools]
 
 
-def main(base_url, key, *names):
+def main(base_url, key):
     client = openai.OpenAI(base_url=base_url, api_key=key)
-    for call in [c for c in CALLS + WITH_TOOLS if c.__name__ in names] or CALLS:
+    for call in CALLS:
         try:
             line = {"call": call.__name__, "got": call(client)}
         except Exception as error:  # noqa: BLE001: whatever it is, the test wants to see it

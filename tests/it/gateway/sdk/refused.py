@@ -1,7 +1,7 @@
 """Calls that are refused, by the real SDKs with their own ways of retrying.
 
-Arguments: openai or anthropic, base URL, key, names of the calls. Prints one JSON line a call: the type of
-the exception, its status and code, and how many requests the SDK sent for it.
+The argument is a JSON list of `[api, base URL, key, [call, ...]]`; `call=0` sets the SDK's retries. Prints one
+JSON line a call: the type of the exception, its status and code, and how many requests the SDK sent for it.
 """
 
 import json
@@ -32,7 +32,7 @@ def openai_calls(client):
         ),
         "file": lambda: client.files.create(file=("a.jsonl", b"{}"), purpose="batch"),
         "responses": lambda: client.responses.create(model="fixture-chat", input="Hi", max_output_tokens=50),
-        "embeddings": lambda: client.embeddings.create(model="fixture-embed", input="a text"),
+        "embeddings": lambda: client.embeddings.create(model="fixture-embed", input="a longer text"),
         "transcription": lambda: client.audio.transcriptions.create(model="fixture-whisper", file=("a.wav", b"RIFF")),
     }
 
@@ -52,7 +52,7 @@ def anthropic_calls(client):
     }
 
 
-def main(api, base_url, key, *names):
+def run(api, base_url, key, names):
     sent = []
     hooks = {"request": [lambda request: sent.append(request)]}
     client_options = {"base_url": base_url, "api_key": key}
@@ -89,4 +89,5 @@ def main(api, base_url, key, *names):
         print(json.dumps(line), flush=True)
 
 
-main(*sys.argv[1:])
+for group in json.loads(sys.argv[1]):
+    run(*group)

@@ -7,15 +7,18 @@ use crate::harness::raw::exchange;
 
 /// A request as it stands on the wire.
 fn request(line: &str, key: &str, headers: &[&str], body: &str) -> Vec<u8> {
-    let mut text = format!(
-        "{line} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: Bearer {key}\r\n\
-         Content-Type: application/json\r\n"
-    );
-    if !headers
-        .iter()
-        .any(|header| header.to_ascii_lowercase().starts_with("transfer-encoding"))
-    {
+    let mut text =
+        format!("{line} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: Bearer {key}\r\n");
+    let has = |name: &str| {
+        headers
+            .iter()
+            .any(|header| header.to_ascii_lowercase().starts_with(name))
+    };
+    if !has("transfer-encoding") {
         text.push_str(&format!("Content-Length: {}\r\n", body.len()));
+    }
+    if !has("content-type") {
+        text.push_str("Content-Type: application/json\r\n");
     }
     for header in headers {
         text.push_str(header);
@@ -63,6 +66,8 @@ async fn way_07_a_route_goes_around() {
             ("/v1/chat/completions", ok.as_bytes()),
             "{name}"
         );
+        let kinds: Vec<_> = seen.headers.get_all("content-type").iter().collect();
+        assert_eq!(kinds, ["application/json"], "{name}");
     };
     for line in [
         "POST /openai/v1/chat/completions/".to_owned(),
@@ -113,7 +118,7 @@ async fn way_07_a_route_goes_around() {
         ("a body of another kind", &["Content-Type: text/plain"]),
         ("two credentials", &["x-api-key: sk-mine"]),
         ("the same credential twice", &["Authorization: Bearer sk-mine"]),
-        ("a beta that nobody weighed", &["OpenAI-Beta: assistants=v2"]),
+        ("a beta that nobody weighed", &["OpenAI-Beta: turbo=v9"]),
     ] {
         send(name, request(line, key, headers, &ok)).await;
     }
@@ -126,6 +131,10 @@ async fn way_07_a_route_goes_around() {
         (
             "another path",
             &["X-Original-URL: /v1/batches", "X-Rewrite-URL: /v1/batches"],
+        ),
+        (
+            "two kinds of body",
+            &["Content-Type: application/json", "Content-Type: text/plain"],
         ),
         ("an upgrade", &["Connection: Upgrade", "Upgrade: websocket"]),
         (

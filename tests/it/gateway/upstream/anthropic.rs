@@ -63,12 +63,21 @@ fn frame(asked: &Value, manner: &Manner, content: Value, stop: Value) -> Value {
         "content": content, "stop_reason": stop, "stop_sequence": null })
 }
 
-fn stop(manner: &Manner) -> &'static str {
-    if manner.tool.is_some() { "tool_use" } else { "end_turn" }
+fn stop(asked: &Value, manner: &Manner, used: &Used) -> &'static str {
+    match asked["max_tokens"].as_u64() == Some(used.output) {
+        true => "max_tokens",
+        false if manner.tool.is_some() => "tool_use",
+        false => "end_turn",
+    }
 }
 
 fn whole(asked: &Value, manner: &Manner, used: &Used, tells: bool) -> Value {
-    let mut whole = frame(asked, manner, json!([content(manner)]), stop(manner).into());
+    let mut whole = frame(
+        asked,
+        manner,
+        json!([content(manner)]),
+        stop(asked, manner, used).into(),
+    );
     if tells {
         whole["usage"] = usage_of(used);
     }
@@ -80,7 +89,7 @@ fn events(asked: &Value, manner: &Manner, used: &Used, tells: bool) -> Vec<Strin
     // The start tells what went in, and a token or two of what comes.
     let mut start = usage_of(used);
     start["output_tokens"] = 1.min(used.output).into();
-    let mut delta = json!({ "type": "message_delta", "delta": { "stop_reason": stop(manner), "stop_sequence": null } });
+    let mut delta = json!({ "type": "message_delta", "delta": { "stop_reason": stop(asked, manner, used), "stop_sequence": null } });
     if tells {
         begun["usage"] = start;
         delta["usage"] = json!({ "output_tokens": used.output });

@@ -13,6 +13,8 @@ pub enum Much {
 /// What becomes of one request.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Fault {
+    /// None: for the place of a request among others.
+    Answers,
     /// An error in the API's own shape. Whether it is billed all the same is the provider's secret.
     Status { status: u16, bills: bool },
     /// An error with this text as its message.
@@ -66,6 +68,8 @@ pub struct Manner {
     pub pieces: usize,
     /// A tool that the model calls, with its arguments.
     pub tool: Option<(String, Value)>,
+    /// The tier that OpenAI's answers say they were served in.
+    pub tier: &'static str,
     /// What tells an answer from any other; one of its own unless it is given.
     pub id: Option<String>,
     /// The text of a transcript.
@@ -91,6 +95,7 @@ impl Default for Manner {
             reasoned: 0,
             pieces: 4,
             tool: None,
+            tier: "default",
             id: None,
             transcript: "what was said".to_owned(),
             millis: 2_000,

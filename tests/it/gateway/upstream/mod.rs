@@ -147,6 +147,30 @@ impl Upstream {
         self.shared.state().count
     }
 
+    /// The content type and the body of its answer to whoever asks it without a gateway; `path` is the
+    /// gateway's.
+    pub async fn directly(&self, path: &str, body: &Value) -> (String, String) {
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .build()
+            .expect("a client can be built");
+        let (upstream, path) = path[1..].split_once('/').expect("an upstream and a path");
+        let url = format!("{}/{path}", self.base_url());
+        let request = match body {
+            Value::Null => client.get(url),
+            body => client.post(url).json(body),
+        };
+        let request = match upstream {
+            "anthropic" => request
+                .header("x-api-key", ANTHROPIC_KEY)
+                .header("anthropic-version", "2023-06-01"),
+            _ => request.bearer_auth(OPENAI_KEY),
+        };
+        let answer = request.send().await.expect("the fixture answers");
+        let kind = answer.headers()[CONTENT_TYPE].to_str().expect("a type").to_owned();
+        (kind, answer.text().await.expect("a body"))
+    }
+
     /// Until so many metered calls have come.
     pub async fn has_counted(&self, calls: u64) {
         let mut counted = self.shared.calls.subscribe();
@@ -256,6 +280,9 @@ async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respon
         let mut manner = state.manner.clone();
         let number = state.seen.len();
         manner.id.get_or_insert_with(|| format!("fixture-{number}"));
+        if manner.tool.is_none() && is_offered(&seen.body, "get_weather") {
+            manner.tool = Some(("get_weather".to_owned(), json!({ "city": "Berlin" })));
+        }
         (manner, fault, complaint)
     };
     if let Some(complaint) = complaint {
@@ -368,6 +395,15 @@ async fn route(seen: &Seen, manner: &Manner, telling: Telling) -> Routed {
             }
         }
     }
+}
+
+/// Whether a request offers the model a tool of this name; a provider that sees one it likes calls it.
+fn is_offered(body: &[u8], name: &str) -> bool {
+    let asked: Value = serde_json::from_slice(body).unwrap_or_default();
+    let tools = asked["tools"].as_array().map(Vec::as_slice).unwrap_or_default();
+    tools
+        .iter()
+        .any(|tool| tool["name"] == name || tool["function"]["name"] == name)
 }
 
 fn models(rest: &str) -> Value {

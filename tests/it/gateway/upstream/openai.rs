@@ -15,12 +15,14 @@ struct Times {
     outputs: u64,
 }
 
+fn limit_of(asked: &Value) -> Option<u64> {
+    let fields = ["max_completion_tokens", "max_tokens", "max_output_tokens"];
+    fields.iter().find_map(|field| asked[field].as_u64())
+}
+
 /// A chat's or a completion's usage; `sent` bytes are in the request.
 pub(super) fn used(asked: &Value, manner: &Manner, sent: u64, most: u64, times: u64) -> Used {
-    let limit = ["max_completion_tokens", "max_tokens", "max_output_tokens"]
-        .iter()
-        .find_map(|field| asked[field].as_u64())
-        .unwrap_or(most);
+    let limit = limit_of(asked).unwrap_or(most);
     let output = much(manner.output, limit).min(limit) * times;
     let reasoning = manner.reasoned.min(output);
     let prompt = much(manner.prompt, sent);
@@ -30,6 +32,7 @@ pub(super) fn used(asked: &Value, manner: &Manner, sent: u64, most: u64, times: 
         cache_read: cached,
         output: output - reasoning,
         reasoning,
+        tier: manner.tier,
         ..Used::default()
     }
 }
@@ -47,6 +50,12 @@ pub(super) fn filling(manner: &Manner) -> Manner {
         prompt: Much::AllThatIsAllowed,
         ..manner.clone()
     }
+}
+
+/// Whether each output ended because its limit was reached.
+pub(super) fn is_on_limit(asked: &Value, used: &Used, times: u64) -> bool {
+    let made = used.output + used.reasoning;
+    limit_of(asked).is_some_and(|limit| limit * times == made)
 }
 
 /// `usage` as a chat reports it: details are parts of their totals.
@@ -101,9 +110,14 @@ pub(super) fn chat(asked: &Value, manner: &Manner, telling: Telling) -> Routed {
         used.input -= used.input_audio;
     }
     let usage = told(telling, &used, chat_usage);
+    let finish = match is_on_limit(asked, &used, times) {
+        true => "length",
+        false if manner.tool.is_some() => "tool_calls",
+        false => "stop",
+    };
     let reply = match asked["stream"].as_bool() {
-        Some(true) => Reply::Events(chat_events(asked, manner, usage, times)),
-        _ => Reply::Json(chat_whole(asked, manner, usage, times)),
+        Some(true) => Reply::Events(chat_events(asked, manner, usage, times, finish)),
+        _ => Reply::Json(chat_whole(asked, manner, usage, times, finish)),
     };
     Routed::Call(Box::new(Answered { model, used, reply }))
 }
@@ -115,16 +129,15 @@ fn tool_calls(manner: &Manner) -> Option<Value> {
     Some(json!([call]))
 }
 
-fn chat_whole(asked: &Value, manner: &Manner, usage: Option<Value>, times: u64) -> Value {
+fn chat_whole(asked: &Value, manner: &Manner, usage: Option<Value>, times: u64, finish: &str) -> Value {
     let message = match tool_calls(manner) {
         Some(calls) => json!({ "role": "assistant", "content": null, "refusal": null, "tool_calls": calls }),
         None => json!({ "role": "assistant", "content": words(manner.pieces).concat(), "refusal": null }),
     };
-    let finish = if manner.tool.is_some() { "tool_calls" } else { "stop" };
     let choice = |index: u64| json!({ "index": index, "message": message, "logprobs": null, "finish_reason": finish });
     let mut whole = json!({
         "id": manner.id("chatcmpl-"), "object": "chat.completion", "created": 1_700_000_000,
-        "model": asked["model"], "service_tier": "default", "system_fingerprint": "fp_fixture",
+        "model": asked["model"], "service_tier": manner.tier, "system_fingerprint": "fp_fixture",
         "choices": (0..times).map(choice).collect::<Vec<_>>(),
     });
     if let Some(usage) = usage {
@@ -137,12 +150,12 @@ pub(super) fn event(data: &Value) -> String {
     format!("data: {data}\n\n")
 }
 
-fn chat_events(asked: &Value, manner: &Manner, usage: Option<Value>, times: u64) -> Vec<String> {
+fn chat_events(asked: &Value, manner: &Manner, usage: Option<Value>, times: u64, finish: &str) -> Vec<String> {
     let tells = asked["stream_options"]["include_usage"] == true;
     let chunk = |choices: Value| {
         let mut chunk = json!({
             "id": manner.id("chatcmpl-"), "object": "chat.completion.chunk", "created": 1_700_000_000,
-            "model": asked["model"], "service_tier": "default", "system_fingerprint": "fp_fixture",
+            "model": asked["model"], "service_tier": manner.tier, "system_fingerprint": "fp_fixture",
             "choices": choices,
         });
         if tells {
@@ -159,12 +172,12 @@ fn chat_events(asked: &Value, manner: &Manner, usage: Option<Value>, times: u64)
         )));
         if let Some(calls) = tool_calls(manner) {
             events.push(chunk(choice(json!({ "tool_calls": calls }), Value::Null)));
-            events.push(chunk(choice(json!({}), "tool_calls".into())));
+            events.push(chunk(choice(json!({}), finish.into())));
         } else {
             for word in words(manner.pieces) {
                 events.push(chunk(choice(json!({ "content": word }), Value::Null)));
             }
-            events.push(chunk(choice(json!({}), "stop".into())));
+            events.push(chunk(choice(json!({}), finish.into())));
         }
     }
     if let (true, Some(usage)) = (tells, usage) {
@@ -199,6 +212,10 @@ pub(super) fn complete(asked: &Value, manner: &Manner, telling: Telling) -> Rout
     let most = model.map_or(0, |model| model.max_output);
     let sent = bytes_of(&asked["prompt"]);
     let used = used(asked, manner, sent, most, times.prompts * times.outputs);
+    let finish = match is_on_limit(asked, &used, times.prompts * times.outputs) {
+        true => "length",
+        false => "stop",
+    };
     let usage = told(telling, &used, chat_usage);
     let frame = |choices: Value| {
         json!({ "id": manner.id("cmpl-"), "object": "text_completion", "created": 1_700_000_000,
@@ -220,7 +237,7 @@ pub(super) fn complete(asked: &Value, manner: &Manner, telling: Telling) -> Rout
         events.push("data: [DONE]\n\n".to_owned());
         Reply::Events(events)
     } else {
-        let mut whole = frame(choice(&words(manner.pieces).concat(), "stop".into()));
+        let mut whole = frame(choice(&words(manner.pieces).concat(), finish.into()));
         if let Some(usage) = usage {
             whole["usage"] = usage;
         }

@@ -26,6 +26,8 @@ pub struct Model {
     pub request: i64,
     /// Above so many input tokens every rate of a token is this many times as high.
     pub long: Option<(u64, i64)>,
+    /// Sold at half the price to those who wait, and at twice to those who do not.
+    pub tiers: bool,
     pub context: u64,
     pub max_output: u64,
 }
@@ -45,6 +47,7 @@ const FREE: Model = Model {
     image: 0,
     request: 0,
     long: None,
+    tiers: false,
     context: 100_000,
     max_output: 16_384,
 };
@@ -109,6 +112,13 @@ pub const LONG: Model = Model {
     ..FREE
 };
 
+/// One that is sold in tiers.
+pub const TIERED: Model = Model {
+    name: "fixture-tiered",
+    tiers: true,
+    ..CHAT
+};
+
 pub const EMBED: Model = Model {
     name: "fixture-embed",
     input: 20_000,
@@ -125,6 +135,8 @@ pub const WHISPER: Model = Model {
 /// Audio by its tokens.
 pub const LISTENER: Model = Model {
     name: "fixture-listener",
+    context: 2_000,
+    max_output: 400,
     input: 2_500,
     input_audio: 6_000,
     output: 10_000,
@@ -179,7 +191,7 @@ pub const UNLISTED: Model = Model {
 };
 
 /// Those with a price. The moderator is free, and one is not listed.
-pub const PRICED: [Model; 14] = [
+pub const PRICED: [Model; 15] = [
     CHAT,
     TWO_CENTS,
     FEE,
@@ -187,6 +199,7 @@ pub const PRICED: [Model; 14] = [
     CLAUDE_PROMPT,
     BOUNDLESS,
     LONG,
+    TIERED,
     EMBED,
     WHISPER,
     LISTENER,
@@ -195,6 +208,26 @@ pub const PRICED: [Model; 14] = [
     CLAUDE,
     CLAUDE_TWO_CENTS,
 ];
+
+/// By what a price is multiplied, and divided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Factor(i64, i64);
+
+const ONCE: Factor = Factor(1, 1);
+
+impl Factor {
+    fn of(self, nanos: i64) -> i64 {
+        nanos * self.0 / self.1
+    }
+}
+
+fn tier_factor(tier: &str) -> Factor {
+    match tier {
+        "flex" => Factor(1, 2),
+        "priority" => Factor(2, 1),
+        _ => ONCE,
+    }
+}
 
 /// Dollars a million, as price pages print them.
 fn a_million(nanos: i64) -> String {
@@ -211,11 +244,12 @@ impl Model {
         self.second + self.character + self.image == 0
     }
 
-    fn band(&self, above: u64, times: i64) -> Value {
+    fn band(&self, above: u64, factor: Factor) -> Value {
+        let rate = |nanos: i64| a_million(factor.of(nanos));
         let mut band = json!({
-            "input": a_million(self.input * times),
-            "output": a_million(self.output * times),
-            "reasoning": a_million(self.reasoning * times),
+            "input": rate(self.input),
+            "output": rate(self.output),
+            "reasoning": rate(self.reasoning),
         });
         let more = [
             ("cache_read", self.cache_read),
@@ -223,8 +257,8 @@ impl Model {
             ("cache_write_1h", self.cache_write_1h),
             ("input_audio", self.input_audio),
         ];
-        for (class, rate) in more.into_iter().filter(|(_, rate)| *rate > 0) {
-            band[class] = a_million(rate * times).into();
+        for (class, nanos) in more.into_iter().filter(|(_, nanos)| *nanos > 0) {
+            band[class] = rate(nanos).into();
         }
         if above > 0 {
             band["above"] = above.into();
@@ -244,8 +278,13 @@ impl Model {
             price["context"] = self.context.into();
         }
         if self.has_tokens() {
-            let mut bands = vec![self.band(0, 1)];
-            bands.extend(self.long.map(|(above, times)| self.band(above, times)));
+            let mut bands = vec![self.band(0, ONCE)];
+            bands.extend(self.long.map(|(above, times)| self.band(above, Factor(times, 1))));
+            for tier in ["flex", "priority"].iter().filter(|_| self.tiers) {
+                let mut band = self.band(0, tier_factor(tier));
+                band["tier"] = (*tier).into();
+                bands.push(band);
+            }
             price["bands"] = bands.into();
         }
         let units = [
@@ -291,6 +330,8 @@ pub struct Used {
     pub millis: u64,
     pub characters: u64,
     pub images: u64,
+    /// In which the call was served; "" is the usual one.
+    pub tier: &'static str,
 }
 
 impl Used {
@@ -317,7 +358,7 @@ pub fn bill(model: &Model, used: &Used) -> i64 {
     ];
     let amount = |(count, rate): (u64, i64)| i64::try_from(count).expect("a small count") * rate;
     let tokens: i64 = tokens.into_iter().map(amount).sum();
-    tokens * times
+    tier_factor(used.tier).of(tokens * times)
         + amount((used.millis, model.second)) / 1_000
         + amount((used.characters, model.character))
         + amount((used.images, model.image))

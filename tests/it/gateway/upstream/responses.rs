@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::manner::Manner;
-use super::openai::{bytes_of, filling, is_elsewhere, told, used};
+use super::openai::{bytes_of, filling, is_elsewhere, is_on_limit, told, used};
 use super::prices::Used;
 use super::{Answered, Reply, Routed, Telling, model_of, words};
 
@@ -35,7 +35,7 @@ pub(super) fn respond(asked: &Value, manner: &Manner, telling: Telling) -> Route
             "instructions": asked["instructions"], "max_output_tokens": asked["max_output_tokens"],
             "metadata": {}, "model": asked["model"], "output": output, "parallel_tool_calls": true,
             "previous_response_id": asked["previous_response_id"], "reasoning": { "effort": null, "summary": null },
-            "service_tier": "default", "store": true, "temperature": 1.0, "text": { "format": { "type": "text" } },
+            "service_tier": manner.tier, "store": true, "temperature": 1.0, "text": { "format": { "type": "text" } },
             "tool_choice": "auto", "tools": [], "top_p": 1.0, "truncation": "disabled", "user": null, "usage": null,
         });
         if let Some(usage) = usage {
@@ -51,7 +51,15 @@ pub(super) fn respond(asked: &Value, manner: &Manner, telling: Telling) -> Route
         None => json!({ "type": "message", "id": "msg_1", "role": "assistant", "status": status, "content": content }),
     };
     let output = json!([item("completed", json!([part(&text)]))]);
-    let done = whole("completed", output, usage);
+    let on_limit = is_on_limit(asked, &used, 1);
+    let done = match on_limit {
+        false => whole("completed", output, usage),
+        true => {
+            let mut cut = whole("incomplete", output, usage);
+            cut["incomplete_details"] = json!({ "reason": "max_output_tokens" });
+            cut
+        }
+    };
     if asked["stream"] != true {
         let reply = Reply::Json(done);
         return Routed::Call(Box::new(Answered { model, used, reply }));
@@ -83,7 +91,12 @@ pub(super) fn respond(asked: &Value, manner: &Manner, telling: Telling) -> Route
     }
     let finished = item("completed", json!([part(&text)]));
     events.push(json!({ "type": "response.output_item.done", "output_index": 0, "item": finished }));
-    events.push(json!({ "type": "response.completed", "response": done }));
+    let last = if on_limit {
+        "response.incomplete"
+    } else {
+        "response.completed"
+    };
+    events.push(json!({ "type": last, "response": done }));
     let numbered = events.iter_mut().enumerate().map(|(number, event)| {
         event["sequence_number"] = number.into();
         let kind = event["type"].as_str().unwrap_or_default();

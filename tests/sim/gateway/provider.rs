@@ -1,0 +1,233 @@
+//! A provider that does what it is told: answers, waits, breaks, never answers.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use backstop::domain::money::Usd;
+use backstop::ports::{Clock, Upstream, UpstreamError, UpstreamFault, UpstreamRequest, UpstreamResponse};
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::stream;
+use http::{HeaderMap, StatusCode};
+use serde_json::{Value, json};
+
+use super::time::SimClock;
+
+/// One answer.
+#[derive(Debug, Clone)]
+pub(super) struct Play {
+    pub(super) after: Duration,
+    pub(super) head: Result<u16, UpstreamFault>,
+    pub(super) headers: Vec<(&'static str, &'static str)>,
+    pub(super) steps: Vec<Step>,
+    /// What is on the provider's bill for it.
+    pub(super) bill: Usd,
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Step {
+    Wait(Duration),
+    Piece(Bytes),
+    Break(UpstreamFault),
+    Panic,
+}
+
+impl Play {
+    pub(super) fn fault(what: UpstreamFault) -> Self {
+        Self {
+            head: Err(what),
+            ..Self::raw(200, "application/json", b"")
+        }
+    }
+
+    pub(super) fn raw(status: u16, content_type: &'static str, body: &[u8]) -> Self {
+        Self {
+            after: Duration::ZERO,
+            head: Ok(status),
+            headers: vec![("content-type", content_type)],
+            steps: vec![Step::Piece(Bytes::copy_from_slice(body))],
+            bill: Usd::ZERO,
+        }
+    }
+
+    pub(super) fn json(status: u16, body: &Value) -> Self {
+        Self::raw(status, "application/json", body.to_string().as_bytes())
+    }
+
+    /// A chat completion of this usage.
+    pub(super) fn chat(prompt: u64, completion: u64) -> Self {
+        Self::json(200, &completion_of(prompt, completion))
+    }
+
+    /// The same as a stream, a piece a word, with a wait before each event.
+    pub(super) fn stream(wait: Duration, words: usize, usage: Option<(u64, u64)>) -> Self {
+        let chunk = |delta: Value, finish: Value| {
+            json!({
+                "id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "gpt-5-mini",
+                "choices": [{ "index": 0, "delta": delta, "finish_reason": finish }],
+            })
+        };
+        let mut events: Vec<Value> = (0..words)
+            .map(|_| chunk(json!({ "content": "word " }), Value::Null))
+            .collect();
+        events.push(chunk(json!({}), json!("stop")));
+        if let Some((prompt, completion)) = usage {
+            let mut last = chunk(json!({}), Value::Null);
+            last["choices"] = json!([]);
+            last["usage"] = usage_of(prompt, completion);
+            events.push(last);
+        }
+        let mut play = Self {
+            after: wait,
+            ..Self::raw(200, "text/event-stream", b"")
+        };
+        play.steps.clear();
+        for event in events {
+            play.steps.push(Step::Wait(wait));
+            play.steps.push(Step::Piece(format!("data: {event}\n\n").into()));
+        }
+        play.steps.push(Step::Piece(Bytes::from_static(b"data: [DONE]\n\n")));
+        play
+    }
+
+    pub(super) fn after(mut self, wait: Duration) -> Self {
+        self.after = wait;
+        self
+    }
+
+    pub(super) fn header(mut self, name: &'static str, value: &'static str) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    pub(super) fn billed(mut self, bill: Usd) -> Self {
+        self.bill = bill;
+        self
+    }
+
+    /// Goes so far and then does this.
+    pub(super) fn then(mut self, steps: usize, then: Step) -> Self {
+        self.steps.truncate(steps);
+        self.steps.push(then);
+        self
+    }
+}
+
+fn usage_of(prompt: u64, completion: u64) -> Value {
+    json!({
+        "prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion,
+    })
+}
+
+pub(super) fn completion_of(prompt: u64, completion: u64) -> Value {
+    json!({
+        "id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "gpt-5-mini",
+        "choices": [{
+            "index": 0, "message": { "role": "assistant", "content": "Hello" }, "finish_reason": "stop",
+        }],
+        "usage": usage_of(prompt, completion),
+    })
+}
+
+/// The refusal of a provider in its own form.
+pub(super) fn error_body() -> Value {
+    json!({ "error": { "message": "no", "type": "invalid_request_error", "param": null, "code": null } })
+}
+
+#[derive(Clone)]
+pub(super) struct SimProvider {
+    clock: SimClock,
+    plays: Arc<Mutex<VecDeque<Play>>>,
+    pub(super) seen: Arc<Mutex<Vec<UpstreamRequest>>>,
+    /// Answers whose reading has ended, by whoever.
+    pub(super) closed: Arc<AtomicUsize>,
+    bill: Arc<Mutex<Usd>>,
+}
+
+impl SimProvider {
+    pub(super) fn new(clock: &SimClock) -> Self {
+        Self {
+            clock: clock.clone(),
+            plays: Arc::default(),
+            seen: Arc::default(),
+            closed: Arc::default(),
+            bill: Arc::new(Mutex::new(Usd::ZERO)),
+        }
+    }
+
+    pub(super) fn play(&self, play: Play) {
+        self.plays.lock().unwrap().push_back(play);
+    }
+
+    pub(super) fn calls(&self) -> usize {
+        self.seen.lock().unwrap().len()
+    }
+
+    /// The sum of its bills.
+    pub(super) fn billed(&self) -> Usd {
+        *self.bill.lock().unwrap()
+    }
+
+    fn error(what: UpstreamFault) -> UpstreamError {
+        UpstreamError {
+            upstream: "openai".to_owned(),
+            what,
+            source: None,
+        }
+    }
+}
+
+/// Counts when it is dropped.
+struct Closing(Arc<AtomicUsize>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[async_trait]
+impl Upstream for SimProvider {
+    async fn call(&self, request: UpstreamRequest) -> Result<UpstreamResponse, UpstreamError> {
+        self.seen.lock().unwrap().push(request);
+        let play = self
+            .plays
+            .lock()
+            .unwrap()
+            .pop_front()
+            .expect("a call that was expected");
+        {
+            let mut bill = self.bill.lock().unwrap();
+            *bill = bill.saturating_add(play.bill);
+        }
+        self.clock.sleep(play.after).await;
+        let status = StatusCode::from_u16(play.head.map_err(Self::error)?).unwrap();
+        let mut headers = HeaderMap::new();
+        for (name, value) in play.headers {
+            headers.append(name, value.parse().unwrap());
+        }
+        let state = (
+            self.clock.clone(),
+            play.steps.into_iter(),
+            Closing(Arc::clone(&self.closed)),
+        );
+        let body = stream::unfold(state, async |(clock, mut steps, closing)| {
+            loop {
+                match steps.next()? {
+                    Step::Wait(wait) => clock.sleep(wait).await,
+                    Step::Piece(piece) => return Some((Ok(piece), (clock, steps, closing))),
+                    Step::Break(what) => return Some((Err(Self::error(what)), (clock, steps, closing))),
+                    Step::Panic => panic!("the provider's adapter panics, as it was told"),
+                }
+            }
+        });
+        Ok(UpstreamResponse {
+            status,
+            headers,
+            body: body.boxed(),
+        })
+    }
+}

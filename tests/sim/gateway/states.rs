@@ -1,0 +1,193 @@
+//! Agents that are paused, resumed, contained, and a daemon that stops.
+
+use std::sync::atomic::Ordering;
+
+use backstop::domain::agent::AgentStatus;
+use backstop::domain::ledger::hold::HoldState;
+use backstop::gateway::CallLimits;
+use backstop::ports::Clock;
+use tokio::task::JoinSet;
+
+use super::lab::{Lab, chat_body, code, lab, read, secs, usd};
+use super::provider::Play;
+
+/// D2: a pause loses nothing.
+#[test]
+fn the_calls_of_a_paused_agent_wait_and_go_on() {
+    lab("1", async |lab: Lab| {
+        lab.set_status(AgentStatus::Paused).await;
+        let mut calls = JoinSet::from_iter((0..10).map(|_| lab.chat()));
+        lab.pass(secs(300)).await;
+        assert_eq!(
+            (lab.provider.calls(), lab.holds().await.len()),
+            (0, 0),
+            "they hold nothing"
+        );
+        (0..10).for_each(|_| lab.provider.play(Play::chat(10, 2)));
+        lab.set_status(AgentStatus::Active).await;
+        while let Some(answered) = calls.join_next().await {
+            answered.expect("no panic").expect("an answer");
+        }
+        lab.pass(secs(1)).await;
+        assert_eq!(lab.line().await.posted, usd("0.000065"));
+    });
+}
+
+#[test]
+fn a_wait_has_an_end_and_the_places_have_one() {
+    lab("1", async |lab: Lab| {
+        lab.limits(CallLimits {
+            max_parked: 3,
+            ..CallLimits::default()
+        });
+        lab.set_status(AgentStatus::Paused).await;
+        lab.pass(secs(1)).await;
+        let start = lab.clock.monotonic();
+        let mut calls = JoinSet::from_iter((0..5).map(|_| lab.chat()));
+        for at in [0, 0, 600, 600, 600] {
+            let answered = calls.join_next().await.expect("a call").expect("no panic");
+            assert_eq!(code(answered), "agent_paused");
+            assert_eq!((lab.clock.monotonic() - start).as_secs(), at);
+        }
+        assert_eq!(lab.provider.calls(), 0);
+    });
+}
+
+#[test]
+fn a_call_that_waited_goes_on_by_the_rules_of_then() {
+    lab("1", async |lab: Lab| {
+        lab.set_status(AgentStatus::Paused).await;
+        let mut body = chat_body(false);
+        body["tools"] = serde_json::json!([{ "type": "function", "function": { "name": "delete" } }]);
+        let mut call = JoinSet::from_iter([lab.call("/v1/chat/completions", body)]);
+        lab.pass(secs(30)).await;
+        lab.manifest("search");
+        lab.set_status(AgentStatus::Active).await;
+        let answered = call.join_next().await.expect("a call").expect("no panic");
+        assert_eq!(code(answered), "tool_not_in_manifest");
+        assert_eq!(lab.provider.calls(), 0);
+    });
+}
+
+#[test]
+fn a_paused_agent_that_is_contained_is_told_so() {
+    lab("1", async |lab: Lab| {
+        lab.set_status(AgentStatus::Paused).await;
+        let mut call = JoinSet::from_iter([lab.chat()]);
+        lab.pass(secs(30)).await;
+        lab.set_status(AgentStatus::Contained).await;
+        let answered = call.join_next().await.expect("a call").expect("no panic");
+        assert_eq!(code(answered), "agent_contained");
+    });
+}
+
+#[test]
+fn a_contained_agent_calls_nothing_free_routes_included() {
+    lab("1", async |lab: Lab| {
+        lab.set_status(AgentStatus::Contained).await;
+        lab.pass(secs(1)).await;
+        assert_eq!(code(lab.chat().await), "agent_contained");
+        assert_eq!(
+            code(lab.call("/v1/models", serde_json::Value::Null).await),
+            "agent_contained"
+        );
+        assert_eq!(lab.provider.calls(), 0);
+    });
+}
+
+/// The state that counts is the one that the hold's own commit reads.
+#[test]
+fn a_containment_that_nobody_here_has_heard_of_yet_binds_the_next_call() {
+    lab("1", async |lab: Lab| {
+        lab.set_status(AgentStatus::Contained).await;
+        assert_eq!(code(lab.chat().await), "agent_contained");
+        assert_eq!(lab.provider.calls(), 0);
+    });
+}
+
+#[test]
+fn a_stream_is_cut_at_containment_and_accounted() {
+    lab("1", async |lab: Lab| {
+        lab.provider.play(Play::stream(secs(1), 100, Some((10, 2))));
+        let reply = lab.chat_stream().await.expect("an answer");
+        let mut reading = JoinSet::from_iter([read(reply)]);
+        lab.pass(secs(10)).await;
+        lab.set_status(AgentStatus::Contained).await;
+        lab.pass(secs(2)).await;
+        assert_eq!(
+            lab.provider.closed.load(Ordering::SeqCst),
+            1,
+            "so that the provider stops writing"
+        );
+        let text = reading.join_next().await.expect("one").expect("no panic");
+        assert!(
+            text.contains("agent_contained") && text.matches("word").count() < 15,
+            "{text}"
+        );
+        let (state, posted) = lab.outcome().await;
+        assert_eq!((state, posted), (HoldState::Unresolved, lab.bound().await));
+    });
+}
+
+#[test]
+fn an_answer_under_way_does_not_reach_an_agent_that_was_contained() {
+    lab("1", async |lab: Lab| {
+        lab.provider.play(Play::chat(10, 2).after(secs(20)));
+        let mut call = JoinSet::from_iter([lab.chat()]);
+        lab.pass(secs(5)).await;
+        lab.set_status(AgentStatus::Contained).await;
+        let answered = call.join_next().await.expect("a call").expect("no panic");
+        assert_eq!(code(answered), "agent_contained");
+        lab.pass(secs(20)).await;
+        assert_eq!(
+            lab.outcome().await,
+            (HoldState::Captured, usd("0.0000065")),
+            "still accounted"
+        );
+    });
+}
+
+#[test]
+fn a_pause_lets_what_is_under_way_end() {
+    lab("1", async |lab: Lab| {
+        lab.provider.play(Play::stream(secs(1), 10, Some((10, 2))));
+        let reply = lab.chat_stream().await.expect("an answer");
+        lab.set_status(AgentStatus::Paused).await;
+        assert!(read(reply).await.ends_with("data: [DONE]\n\n"));
+        assert_eq!(lab.outcome().await.0, HoldState::Captured);
+    });
+}
+
+#[test]
+fn a_daemon_that_stops_drains_and_then_cuts() {
+    lab("1", async |lab: Lab| {
+        lab.provider.play(Play::stream(secs(1), 5, Some((10, 2))));
+        lab.provider.play(Play::stream(secs(1), 5_000, Some((10, 2))));
+        let (short, long) = (lab.chat_stream().await, lab.chat_stream().await);
+        let mut short = JoinSet::from_iter([read(short.expect("an answer"))]);
+        let mut long = JoinSet::from_iter([read(long.expect("an answer"))]);
+        lab.set_status(AgentStatus::Paused).await;
+        lab.pass(secs(1)).await;
+        let mut parked = JoinSet::from_iter([lab.chat()]);
+        lab.pass(secs(1)).await;
+        lab.stop.cancel();
+        assert_eq!(
+            code(parked.join_next().await.expect("one").expect("no panic")),
+            "stopping"
+        );
+        assert_eq!(code(lab.chat().await), "stopping");
+        assert!(
+            short
+                .join_next()
+                .await
+                .expect("one")
+                .expect("no panic")
+                .ends_with("data: [DONE]\n\n")
+        );
+        let text = long.join_next().await.expect("one").expect("no panic");
+        assert!(text.contains("stopping"), "{text}");
+        lab.pass(secs(1)).await;
+        let states: Vec<HoldState> = lab.holds().await.iter().map(|hold| hold.state).collect();
+        assert_eq!(states, [HoldState::Captured, HoldState::Unresolved]);
+    });
+}
