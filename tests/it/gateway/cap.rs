@@ -48,7 +48,7 @@ struct Seen {
 }
 
 async fn one_call(agent: &Agent, place: &Place, body: &Value, number: usize, case: Case, seen: &Seen) {
-    if case.aborts && number % 3 == 0 {
+    if case.aborts && number.is_multiple_of(3) {
         // Before anything comes back, or in the midst of it.
         match number / 3 % 3 {
             0 => {
