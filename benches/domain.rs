@@ -93,6 +93,7 @@ fn admits(budgets: &[Budget]) -> Batch {
             lines: lines(n, budgets),
             expires_at: now(),
             blocks: false,
+            tentative: false,
         })
     };
     batch((0..CALLS).map(admit).collect())

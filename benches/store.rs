@@ -187,6 +187,7 @@ impl Bench {
             lines: lines("hot")?,
             expires_at: self.now + SignedDuration::from_secs(60),
             blocks: false,
+            tentative: false,
         }))
     }
 

@@ -79,6 +79,8 @@ const STOPPING_RETRY: Duration = Duration::from_secs(5);
 /// Requests whose tokens are counted at once: it is all work, so more of them would only hold up others.
 const COUNTING: usize = 2;
 const COUNTING_WAIT: Duration = Duration::from_secs(10);
+/// What a client is told to wait for a place.
+const BUSY_RETRY_S: u64 = 5;
 
 /// Between two warnings that an agent's answers end on their limit, and that an upstream fails.
 const WARN_EVERY: Duration = Duration::from_secs(60);
@@ -271,32 +273,37 @@ impl Shared {
             return Ok((prepared, None));
         };
         self.intake.admits_names(&prepared.attribution)?;
-        let request = |bound| AdmitRequest {
+        // A text has fewer tokens than bytes, and they can be counted: only what that count refuses says
+        // that the budget is as good as spent.
+        let countable = prepared.asked.as_ref().filter(|asked| asked.text.is_some());
+        let request = |bound, tentative| AdmitRequest {
             attribution: prepared.attribution.clone(),
             trust: Trust::Gateway,
             bound,
+            tentative,
             ttl: Some(target.limits.hold_ttl()),
             wait: None,
         };
-        let refused = match self.ledger.admit(request(price.bound)).await {
-            Ok(hold) => {
-                let bound = price.bound;
-                return Ok((prepared, Some((hold, bound))));
-            }
-            Err(refused) => refused,
-        };
-        if let AdmitRejection::Refused(Refusal::Budget { limit, posted, .. }) = &refused
-            && let Some(asked) = &prepared.asked
-            && let Some(_place) = self.place_to_count().await
-            && let Some(bound) = price.refined(asked, target, limit.saturating_sub(*posted)).await?
+        let mut admitted = self.ledger.admit(request(price.bound, countable.is_some())).await;
+        if let Err(AdmitRejection::Refused(Refusal::Budget { limit, posted, .. })) = &admitted
+            && let Some(asked) = countable
         {
-            price.bound = bound;
-            return match self.ledger.admit(request(bound)).await {
-                Ok(hold) => Ok((prepared, Some((hold, bound)))),
-                Err(refused) => Err(self.not_held(target, bound, refused).await),
+            let Some(_place) = self.place_to_count().await else {
+                return Err(Rejection::Held {
+                    retry_after_s: BUSY_RETRY_S,
+                }
+                .into());
             };
+            if let Some(bound) = price.refined(asked, target, limit.saturating_sub(*posted)).await? {
+                price.bound = bound;
+            }
+            admitted = self.ledger.admit(request(price.bound, false)).await;
         }
-        Err(self.not_held(target, price.bound, refused).await)
+        let bound = price.bound;
+        match admitted {
+            Ok(hold) => Ok((prepared, Some((hold, bound)))),
+            Err(refused) => Err(self.not_held(target, bound, refused).await),
+        }
     }
 
     /// A place among those whose tokens are counted, if one is free soon.

@@ -265,6 +265,7 @@ async fn place_hold(
         attribution,
         trust: Trust::Agent,
         bound: bound.into(),
+        tentative: false,
         ttl,
         wait,
     };

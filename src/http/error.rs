@@ -295,3 +295,35 @@ impl Failure {
         response
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn when_to_ask_again_is_said_exactly_and_never_beyond_a_minute() {
+        let header = |retry_after_s: u64| {
+            let rejection = CallRejection::ToolRate {
+                tool: "search".to_owned(),
+                requests: 1,
+                per_seconds: 3_600,
+                retry_after_s,
+            };
+            let response = Failure::from(Rejection::Call(rejection)).into_response();
+            assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
+            assert!(!response.headers().contains_key(SHOULD_RETRY), "a repetition can help");
+            response.headers().get(header::RETRY_AFTER).cloned()
+        };
+        for (wait, told) in [(1, 1), (7, 7), (60, 60), (61, 60), (3_600, 60), (0, 1)] {
+            assert_eq!(header(wait), Some(HeaderValue::from(told)), "{wait} s");
+        }
+        let unlisted = CallRejection::ToolNotInManifest("shell".to_owned());
+        let response = Failure::from(Rejection::Call(unlisted)).into_response();
+        assert_eq!(response.status(), StatusCode::FORBIDDEN);
+        assert_eq!(
+            response.headers().get(SHOULD_RETRY),
+            Some(&HeaderValue::from_static("false"))
+        );
+        assert!(!response.headers().contains_key(header::RETRY_AFTER));
+    }
+}

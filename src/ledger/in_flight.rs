@@ -267,7 +267,10 @@ impl Committer {
                     posted,
                     held,
                 } = refusal
+                    && !self.waits.get(ticket).is_some_and(|waiting| waiting.request.tentative)
                 {
+                    // A tentative one has breached nothing, so it answers for no other: whoever means it is
+                    // to be judged by the store.
                     let now = self.shared.clock.monotonic();
                     self.mirror.refused(line, *limit, *posted, *held, now);
                 }
@@ -432,6 +435,7 @@ impl Waiting {
             lines: self.specs.clone(),
             expires_at: self.expires_at,
             blocks,
+            tentative: self.request.tentative,
         }
     }
 }

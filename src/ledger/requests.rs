@@ -19,6 +19,9 @@ pub struct AdmitRequest {
     pub trust: Trust,
     /// The call's worst case; one that follows what is left is reckoned again whenever it is considered.
     pub bound: Bound,
+    /// The bound is a rough one, and its caller comes back with a finer one should it be refused for good:
+    /// that refusal breaches nothing.
+    pub tentative: bool,
     /// How long it may be open; the setting if it is not said.
     pub ttl: Option<Duration>,
     /// How long to wait for room; the setting if it is not said, and never longer than the setting.

@@ -67,18 +67,8 @@ impl Uses {
     }
 
     fn log(&mut self, agent: &AgentId, tool: &ToolName) -> &mut RateLog {
-        // By reference first: the names are copied at the first use only.
-        if self.logs.get(agent).is_none_or(|tools| !tools.contains_key(tool)) {
-            self.logs
-                .entry(agent.clone())
-                .or_default()
-                .entry(tool.clone())
-                .or_default();
-        }
-        self.logs
-            .get_mut(agent)
-            .and_then(|tools| tools.get_mut(tool))
-            .expect("it was put there a line above")
+        let tools = self.logs.entry(agent.clone()).or_default();
+        tools.entry(tool.clone()).or_default()
     }
 }
 

@@ -128,6 +128,7 @@ pub fn admit(n: u128, of: Attribution, bound: Usd, lines: Vec<LineSpec>) -> Op {
         lines,
         expires_at: later(60),
         blocks: false,
+        tentative: false,
     })
 }
 

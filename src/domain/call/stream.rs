@@ -148,25 +148,30 @@ impl StreamMeter {
     /// Takes what the upstream sent and gives what the client gets now. After a fault, [`passed`](Self::passed)
     /// has what goes before the error, and from then on nothing is forwarded.
     pub fn feed(&mut self, chunk: Bytes) -> Result<Vec<Bytes>, StreamFault> {
+        // What the parser still has in parts comes first, and is no slice of this chunk.
+        let mut partial = self.parser.pending();
         let mut run = Run {
-            // What the parser still has in parts comes first, and is no slice of this chunk.
             at: 0,
             from: 0,
             chunk: chunk.clone(),
         };
-        let mut partial = self.parser.pending();
-        self.parser.feed(chunk);
+        if let Some(end_of_last) = self.parser.feed(chunk) {
+            (run.at, run.from) = (end_of_last.len(), end_of_last.len());
+            if !self.stripped_last {
+                self.keep(end_of_last, false);
+            }
+        }
         loop {
             let event = match self.parser.next_event() {
                 Ok(Some(event)) => event,
                 Ok(None) => break,
                 Err(fault) => return self.cut(&mut run, fault.into()),
             };
-            let in_chunk = (partial == 0).then_some(event.raw.len());
+            let is_in_chunk = partial == 0;
             let end = run.at + (event.raw.len() - partial);
             partial = 0;
             match self.judge(&event) {
-                Ok(Verdict::Pass) if in_chunk.is_some() && self.held.is_empty() && !self.is_odd(&event) => {
+                Ok(Verdict::Pass) if is_in_chunk && self.held.is_empty() => {
                     run.at = end;
                     self.stripped_last = false;
                 }
@@ -284,23 +289,10 @@ impl StreamMeter {
         Ok(self.in_its_turn())
     }
 
-    /// Whether an event cannot be forwarded as it is.
-    const fn is_odd(&self, event: &Event) -> bool {
-        event.late_lf && self.stripped_last
-    }
-
     fn apply(&mut self, event: Event, verdict: Verdict) -> Result<(), StreamFault> {
-        let (mut raw, mut end_of_last) = (event.raw, Bytes::new());
-        if event.late_lf {
-            // It belongs to the event before, and shares its fate.
-            end_of_last = raw.split_to(1);
-        }
-        if !self.stripped_last {
-            self.keep(end_of_last, false);
-        }
         match verdict {
-            Verdict::Pass => self.keep(raw, true),
-            Verdict::Hold if !self.is_cut => self.held.push(raw),
+            Verdict::Pass => self.keep(event.raw, true),
+            Verdict::Hold if !self.is_cut => self.held.push(event.raw),
             Verdict::Hold | Verdict::Strip => {}
         }
         self.stripped_last = verdict == Verdict::Strip;

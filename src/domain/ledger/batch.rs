@@ -98,6 +98,10 @@ pub struct Admit {
     /// A waiter that was overtaken too often: if it still does not fit, its short lines admit nothing
     /// behind it in this batch.
     pub blocks: bool,
+    /// The bound is a rough one and a finer one is asked for next, should it not fit: a refusal of this
+    /// one is no sign that the line is as good as spent, and breaches nothing.
+    #[serde(default)]
+    pub tentative: bool,
 }
 
 /// The end of a hold at its cost. A hold that had expired is corrected (section 6.4).

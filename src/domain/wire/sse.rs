@@ -23,8 +23,6 @@ pub struct Event {
     pub raw: Bytes,
     /// It is the stream's first, where a byte order mark is no part of the first line.
     first: bool,
-    /// Its first byte is the LF of a CRLF whose CR ended the event before, in an earlier chunk.
-    pub late_lf: bool,
 }
 
 /// What an event says.
@@ -40,9 +38,6 @@ impl Event {
     /// Reads the fields that matter to a relay. `id` and `retry` are for whoever reconnects.
     pub fn fields(&self) -> Fields<'_> {
         let mut text: &[u8] = &self.raw;
-        if self.late_lf {
-            text = text.get(1..).unwrap_or_default();
-        }
         if self.first {
             text = text.strip_prefix(BOM).unwrap_or(text);
         }
@@ -105,7 +100,6 @@ pub struct SseParser {
     /// The last byte seen was a CR, so that an LF now belongs to it.
     after_cr: bool,
     first: bool,
-    late_lf: bool,
     /// The bound was passed: what follows cannot be told apart any more.
     lost: bool,
 }
@@ -120,7 +114,6 @@ impl SseParser {
             at_line_start: true,
             after_cr: false,
             first: true,
-            late_lf: false,
             lost: false,
         }
     }
@@ -135,8 +128,17 @@ impl SseParser {
         self.partial.len()
     }
 
-    /// Takes the next bytes; call [`next_event`](Self::next_event) until it has none.
-    pub fn feed(&mut self, chunk: Bytes) {
+    /// Takes the next bytes; call [`next_event`](Self::next_event) until it has none. An event does not wait
+    /// for the LF of a CRLF that ends it: one that comes late is given back here, as the last bytes of the
+    /// last event.
+    #[must_use]
+    pub fn feed(&mut self, mut chunk: Bytes) -> Option<Bytes> {
+        let is_between = self.partial.is_empty() && self.chunk.is_empty() && !self.lost;
+        let mut late = None;
+        if is_between && self.after_cr && chunk.first() == Some(&b'\n') {
+            self.after_cr = false;
+            late = Some(chunk.split_to(1));
+        }
         if self.chunk.is_empty() {
             self.chunk = chunk;
         } else {
@@ -145,6 +147,7 @@ impl SseParser {
             both.extend_from_slice(&chunk);
             self.chunk = both.freeze();
         }
+        late
     }
 
     /// The next event that has ended.
@@ -175,7 +178,6 @@ impl SseParser {
         let event = Event {
             raw,
             first: std::mem::take(&mut self.first),
-            late_lf: std::mem::take(&mut self.late_lf),
         };
         Ok(Some(event))
     }
@@ -187,8 +189,6 @@ impl SseParser {
         let mut at = 0;
         while at < chunk.len() {
             if std::mem::take(&mut self.after_cr) && chunk[at] == b'\n' {
-                // At the very start of an event it is what the last chunk held back.
-                self.late_lf |= at == 0 && self.partial.is_empty();
                 at += 1;
                 continue;
             }
@@ -218,7 +218,6 @@ impl SseParser {
         (!raw.is_empty()).then(|| Event {
             raw,
             first: std::mem::take(&mut self.first),
-            late_lf: std::mem::take(&mut self.late_lf),
         })
     }
 }
@@ -234,16 +233,16 @@ mod tests {
     /// The fields of all events, and all raw bytes.
     fn read(chunks: &[&[u8]]) -> (Read, Vec<u8>) {
         let mut parser = SseParser::new(1 << 20);
-        let mut events = Vec::new();
+        let (mut events, mut raw) = (Vec::new(), Vec::new());
         for chunk in chunks {
-            parser.feed(Bytes::copy_from_slice(chunk));
+            raw.extend(parser.feed(Bytes::copy_from_slice(chunk)).unwrap_or_default());
             while let Some(event) = parser.next_event().expect("within the bound") {
+                raw.extend_from_slice(&event.raw);
                 events.push(event);
             }
         }
-        events.extend(parser.rest());
+        events.extend(parser.rest().inspect(|event| raw.extend_from_slice(&event.raw)));
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let raw = events.iter().flat_map(|event| event.raw.to_vec()).collect();
         let read = events.iter().map(|event| {
             let fields = event.fields();
             (fields.name.map(text), fields.data.as_deref().map(text))
@@ -299,7 +298,7 @@ mod tests {
     fn an_event_within_a_chunk_is_a_slice_of_it() {
         let chunk = Bytes::from_static(b"data: one\n\ndata: two\n\nda");
         let mut parser = SseParser::new(100);
-        parser.feed(chunk.clone());
+        assert_eq!(parser.feed(chunk.clone()), None);
         let mut at = chunk.as_ptr();
         for _ in 0..2 {
             let event = parser.next_event().expect("short").expect("an event");
@@ -307,7 +306,7 @@ mod tests {
             at = at.wrapping_add(event.raw.len());
         }
         assert_eq!(parser.next_event(), Ok(None));
-        parser.feed(Bytes::from_static(b"ta: three\n\n"));
+        assert_eq!(parser.feed(Bytes::from_static(b"ta: three\n\n")), None);
         let event = parser.next_event().expect("short").expect("an event");
         assert_eq!(event.raw, "data: three\n\n");
     }
@@ -316,17 +315,15 @@ mod tests {
     #[test]
     fn an_event_does_not_wait_for_the_end_of_its_line_end() {
         let mut parser = SseParser::new(100);
-        parser.feed(Bytes::from_static(b"data: a\r\n\r"));
+        assert_eq!(parser.feed(Bytes::from_static(b"data: a\r\n\r")), None);
         let event = parser.next_event().expect("short").expect("an event");
-        assert_eq!(
-            (event.raw, event.late_lf),
-            (Bytes::from_static(b"data: a\r\n\r"), false)
-        );
-        parser.feed(Bytes::from_static(b"\ndata: b\r\n\r\n"));
+        assert_eq!(event.raw, "data: a\r\n\r");
+        let late = parser.feed(Bytes::from_static(b"\ndata: b\r\n\r\n"));
+        assert_eq!(late, Some(Bytes::from_static(b"\n")));
         let event = parser.next_event().expect("short").expect("an event");
-        assert!(event.late_lf);
+        assert_eq!(event.raw, "data: b\r\n\r\n");
         assert_eq!(event.fields().data.as_deref(), Some(&b"b"[..]));
-        assert_eq!(parser.rest(), None);
+        assert_eq!(parser.feed(Bytes::from_static(b"\n")), None, "its CRLF is whole");
     }
 
     #[test]
@@ -336,7 +333,7 @@ mod tests {
             let mut fed = 0;
             let mut refused = false;
             for len in chunks {
-                parser.feed(Bytes::from(vec![b'x'; len]));
+                assert_eq!(parser.feed(Bytes::from(vec![b'x'; len])), None);
                 fed += len;
                 let next = parser.next_event();
                 assert_eq!(next.is_err(), fed > 10, "{fed}");
@@ -346,11 +343,11 @@ mod tests {
             assert!(refused);
         }
         let mut parser = SseParser::new(10);
-        parser.feed(Bytes::from_static(b"data: 12\n\n"));
+        assert_eq!(parser.feed(Bytes::from_static(b"data: 12\n\n")), None);
         assert!(parser.next_event().is_ok_and(|event| event.is_some()), "ten bytes");
-        parser.feed(Bytes::from_static(b"data: 123\n\n"));
+        assert_eq!(parser.feed(Bytes::from_static(b"data: 123\n\n")), None);
         assert_eq!(parser.next_event(), Err(EventTooLong { max: 10 }));
-        parser.feed(Bytes::from_static(b"data: 1\n\n"));
+        assert_eq!(parser.feed(Bytes::from_static(b"data: 1\n\n")), None);
         assert_eq!(
             parser.next_event(),
             Err(EventTooLong { max: 10 }),

@@ -85,6 +85,7 @@ fn admit(n: u128) -> Op {
         lines: vec![line()],
         expires_at: at(1_000),
         blocks: false,
+        tentative: false,
     })
 }
 

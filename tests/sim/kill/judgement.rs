@@ -96,6 +96,7 @@ impl<'a> Book<'a> {
                 .checked_add(jiff::SignedDuration::from_mins(15))
                 .unwrap(),
             blocks: false,
+            tentative: false,
         });
         let batch = Batch {
             epoch,

@@ -57,6 +57,7 @@ impl Caller {
             attribution: attribution(&mut rng),
             trust,
             bound,
+            tentative: false,
             ttl: Some(Duration::from_secs(rng.below(60) + 2)),
             wait: None,
         };
@@ -112,6 +113,7 @@ impl Caller {
             attribution: attribution(&mut rng),
             trust: Trust::Gateway,
             bound: Usd::from_nanos(1).into(),
+            tentative: false,
             ttl: None,
             wait: None,
         };

@@ -213,6 +213,7 @@ pub(super) fn wants(bound: i64) -> AdmitRequest {
         attribution: spend(),
         trust: Trust::Gateway,
         bound: usd(bound).into(),
+        tentative: false,
         ttl: None,
         wait: None,
     }

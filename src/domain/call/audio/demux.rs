@@ -14,8 +14,9 @@ use super::Found;
 use super::packet::{Nanos, Rule};
 use super::stream::tag_len;
 
-/// Packets that are looked at, at most: a day of sound at 20 ms.
-const MAX_PACKETS: usize = 4_400_000;
+/// Packets that are looked at, at most: five hours of sound at 20 ms. A packet has a byte at least, so a small
+/// file has fewer.
+const MAX_PACKETS: usize = 1_000_000;
 /// Tracks of one stream, and streams of one file.
 const MAX_TRACKS: usize = 64;
 const MAX_STREAMS: usize = 4_096;
@@ -167,9 +168,10 @@ fn read_all(bytes: &[u8]) -> Option<Found> {
     let mut streams = vec![begin(&*reader)];
     let mut whole = reader.tracks().len() <= MAX_TRACKS;
     let (mut packets, mut payload, mut around) = (0_usize, 0_u64, described(&*reader));
+    let most = MAX_PACKETS.min(bytes.len());
     loop {
         let packet = match reader.next_packet() {
-            Ok(Some(packet)) if packets < MAX_PACKETS => packet,
+            Ok(Some(packet)) if packets < most => packet,
             Ok(None) => break,
             Err(symphonia::core::errors::Error::ResetRequired) if streams.len() < MAX_STREAMS => {
                 streams.push(begin(&*reader));

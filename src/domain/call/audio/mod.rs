@@ -14,11 +14,13 @@
 //!
 //! What it must never do: panic, wait, or take more memory or time than the file's size warrants. A table
 //! in a file of some kilobytes can point a million times to the same bytes; the reader has a budget of
-//! bytes and packets for that, and a file that exhausts it is not readable.
+//! bytes and packets for that, a look at the tables comes before it ([`tables`]), and a file that exceeds
+//! either is not readable.
 
 mod demux;
 mod packet;
 mod stream;
+mod tables;
 
 /// Four kilobits: see the module.
 pub const LOWEST_BYTES_PER_SECOND: u64 = 500;
@@ -57,6 +59,12 @@ struct Found {
 /// The length of the recording in these bytes. The bound is never zero.
 pub fn measure(bytes: &[u8]) -> Length {
     let by_bytes = micros_of(bytes.len() as u64);
+    if let Some(announced) = tables::hostile(bytes) {
+        return Length {
+            bound_micros: by_bytes.max(announced),
+            measured_micros: None,
+        };
+    }
     let mut found = demux::read(bytes);
     if let Some(found) = &mut found {
         // These two have no container: their frames are walked here, since the reader takes neither a change

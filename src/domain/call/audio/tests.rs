@@ -239,6 +239,21 @@ fn a_table_that_points_to_the_same_bytes_over_and_over_ends() {
     assert!(length.bound_micros >= TRUE_MICROS);
 }
 
+#[test]
+fn a_table_that_announces_packets_without_end_is_not_counted_out() {
+    let mut file = recording("fragments.mp4");
+    patch(&mut file, b"trun", 0, &[0, 0, 0, 1]);
+    patch(&mut file, b"trun", 4, &u32::MAX.to_be_bytes());
+    let length = measure(&file);
+    assert_eq!(length.measured_micros, None);
+    // Whatever decodes them would find no more than it announces.
+    assert!(length.bound_micros >= u64::from(u32::MAX) * 128_000, "{length:?}");
+    // Two million packets with a length each, which are summed up again for every one.
+    let mut file = recording("fragments.mp4");
+    patch(&mut file, b"trun", 4, &2_000_000_u32.to_be_bytes());
+    assert_eq!(measure(&file).measured_micros, None);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 

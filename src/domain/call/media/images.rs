@@ -4,9 +4,6 @@
 //! once for each. What an image may be in tokens is [`image_tokens`](super::image_tokens)' to say. A drawing
 //! (`svg`) is written by a second model at a price of its own, which this bound does not cover, so it is
 //! refused by name.
-//!
-//! An image that is sold apiece is settled by what was asked for when the answer brings no usage; one that
-//! is sold by tokens is not, since only the provider knows them.
 
 use bytes::Bytes;
 
@@ -18,7 +15,7 @@ use crate::domain::call::form::FormPart;
 use crate::domain::call::rejection::CallRejection;
 use crate::domain::call::route::Route;
 use crate::domain::call::rules::CallRules;
-use crate::domain::price::{CallBound, PriceEntry, Usage};
+use crate::domain::price::{CallBound, PriceEntry};
 use crate::domain::rejection::Rejection;
 
 /// What images are billed by.
@@ -215,13 +212,5 @@ impl Images {
             });
         }
         Ok(shapes)
-    }
-
-    pub(super) fn unreported(&self, entry: &PriceEntry) -> Option<Usage> {
-        let apiece = entry.bands.is_empty() && entry.units.image.is_some() && self.frames == 1;
-        apiece.then(|| Usage {
-            images: self.number,
-            ..Usage::one_call()
-        })
     }
 }

@@ -6,8 +6,7 @@
 //! bounded: seconds where the price is by the second, tokens where it is by the token, and the dearer of
 //! the two where a list has both, since which of them the provider reports is known only afterwards.
 //!
-//! Some answers carry no usage: plain text and subtitles, sound, images that are sold apiece. Where the
-//! request alone decides what is billed, [`Media::unreported`] says it; where it does not, the call stays
+//! Some answers carry no usage: plain text and subtitles, sound. Where the request alone decides what is billed, [`Media::unreported`] says it; where it does not, the call stays
 //! unresolved at its bound (**L3**, **L7**).
 
 mod fields;
@@ -55,9 +54,10 @@ impl Media {
     /// the answer leave no doubt. `None` leaves the call unresolved at its bound.
     pub fn unreported(&self, entry: &PriceEntry, answer: &[u8]) -> Option<Usage> {
         match self {
-            Self::Transcription(asked) => asked.unreported(entry),
+            Self::Transcription(asked) => asked.unreported(entry, answer),
             Self::Speech(asked) => asked.unreported(entry, answer),
-            Self::Images(asked) => asked.unreported(entry),
+            // Those that are sold apiece are counted in the answer; tokens only the provider can count.
+            Self::Images(_) => None,
         }
     }
 }

@@ -337,13 +337,30 @@ fn images_that_are_read_cost_too() {
 }
 
 #[test]
-fn an_image_that_is_sold_apiece_is_settled_by_the_number_asked_for() {
+fn an_image_that_is_sold_apiece_is_bounded_by_the_number_asked_for() {
     let mut price = entry("gpt-image-1");
     price.bands.clear();
     price.units.image = price::Rate::per_unit("0.04").ok();
     let body = r#"{"model": "dall-e-3", "prompt": "a crab", "n": 3}"#;
     let asked = json(Route::ImageGenerations, body).expect("understood");
     assert_eq!(worst_case(&asked, &price), Some(Ok(usd("0.12"))));
-    let usage = asked.media.and_then(|media| media.unreported(&price, b"{}"));
-    assert_eq!(settle(&usage.expect("certain"), &price), Ok(usd("0.12")));
+    // Its answer says how many there are; one that does not is no answer.
+    assert_eq!(asked.media.and_then(|media| media.unreported(&price, b"{}")), None);
+}
+
+#[test]
+fn a_json_answer_without_a_usage_must_be_a_transcription() {
+    let price = entry("whisper-1");
+    let media = transcription(&[]).expect("understood").media.expect("media");
+    let settled = |answer: &[u8]| media.unreported(&price, answer).map(|usage| usage.micros);
+    assert_eq!(settled(br#"{"text": ""}"#), Some(4_000_000));
+    for answer in [
+        &b""[..],
+        b"{}",
+        b"<html></html>",
+        br#"{"error": {"message": "no"}}"#,
+        b"[]",
+    ] {
+        assert_eq!(settled(answer), None);
+    }
 }

@@ -4,11 +4,13 @@
 //! The length is read from the file ([`audio`](crate::domain::call::audio)), never from what the client
 //! says about it. Where nothing can be read it is bounded by the file's bytes.
 //!
-//! A response in `text`, `srt` or `vtt` carries no usage. It is settled at the length that was read,
-//! rounded up to whole seconds as the provider bills, if the model is sold by the second and the file
-//! could be read; else the call stays unresolved at its bound (**L7**).
+//! A response in `text`, `srt` or `vtt` carries no usage, and neither does the `json` of many a server that
+//! copies the API. It is settled at the length that was read, rounded up to whole seconds as the provider
+//! bills, if the model is sold by the second and the file could be read; else the call stays unresolved at
+//! its bound (**L7**). So does one whose answer is no transcription.
 
 use bytes::Bytes;
+use serde::Deserialize;
 
 use super::fields::{Fields, Shape};
 use super::{Media, one_call, understood};
@@ -32,6 +34,8 @@ pub struct Transcription {
     pub prompt_bytes: u64,
     /// It may be cut into pieces, each of which is a call of the model.
     pub chunked: bool,
+    /// The answer is text or subtitles, which have no place for a usage.
+    pub plain: bool,
 }
 
 const TRANSCRIPTIONS: &[(&str, Shape)] = &[
@@ -85,7 +89,7 @@ pub(super) fn read(route: Route, raw: &Bytes, parts: &[FormPart], rules: &CallRu
     };
     let fields = Fields::form(route, parts, list, rules)?;
     let model = fields.required_model()?;
-    fields.one_of("response_format", FORMATS)?;
+    let format = fields.one_of("response_format", FORMATS)?;
     fields.only_keys(
         "chunking_strategy",
         &["type", "prefix_padding_ms", "silence_duration_ms", "threshold"],
@@ -108,6 +112,7 @@ pub(super) fn read(route: Route, raw: &Bytes, parts: &[FormPart], rules: &CallRu
         measured: length.measured_micros.map(whole_seconds),
         prompt_bytes,
         chunked: fields.has("chunking_strategy") || !fields.keys("chunking_strategy").is_empty(),
+        plain: matches!(format, Some("text" | "srt" | "vtt")),
     };
     let most = CallBound {
         micros: media.bound_micros,
@@ -122,6 +127,13 @@ pub(super) fn read(route: Route, raw: &Bytes, parts: &[FormPart], rules: &CallRu
         most,
         Media::Transcription(media),
     ))
+}
+
+/// A transcription, of which only that it is one matters.
+#[derive(Deserialize)]
+struct Transcribed {
+    #[serde(rename = "text")]
+    _text: String,
 }
 
 /// Rounded up to whole seconds.
@@ -171,7 +183,11 @@ impl Transcription {
         shapes
     }
 
-    pub(super) fn unreported(&self, entry: &PriceEntry) -> Option<Usage> {
+    pub(super) fn unreported(&self, entry: &PriceEntry, answer: &[u8]) -> Option<Usage> {
+        // Servers that speak this API in part say no usage; that they have transcribed is to be seen.
+        if !self.plain && serde_json::from_slice::<Transcribed>(answer).is_err() {
+            return None;
+        }
         // A model with token rates is billed by tokens, which only the provider can count.
         let by_time_alone = entry.bands.is_empty() && entry.units.second.is_some();
         let micros = self.measured.filter(|_| by_time_alone)?;

@@ -54,7 +54,8 @@ impl Book<'_> {
     }
 
     /// Judges a line that refused a call for good: a line that is full for a call as small as this one
-    /// is as good as spent. What is unresolved refuses calls but contains nobody (L3).
+    /// is as good as spent, unless a finer bound of it is still to come. What is unresolved refuses calls but
+    /// contains nobody (L3).
     pub(super) fn judge_refusal(&mut self, at: At, admit: &Admit) {
         let (agent, bound) = (&admit.attribution.agent, admit.bound.least());
         self.judge(at, Some(agent), admit.trust, Origin::Spend);
@@ -63,7 +64,12 @@ impl Book<'_> {
         let limit = line.limit();
         let spent = wide(line.settled()) + wide(bound) > wide(limit);
         let small = limit.is_zero() || bound <= limit.percent(self.rules.breach_bound_percent);
-        if spent && small && line.breached != Some(line.revision) && !self.is_late(at, Origin::Spend) {
+        if !admit.tentative
+            && spent
+            && small
+            && line.breached != Some(line.revision)
+            && !self.is_late(at, Origin::Spend)
+        {
             self.breach(at, Some(agent), admit.trust, TriggerCause::RefusedForGood { bound });
         }
     }

@@ -4,9 +4,10 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use backstop::domain::ledger::batch::Refusal;
+use backstop::domain::ledger::batch::{Refusal, TriggerCause};
 use backstop::domain::money::Usd;
 use backstop::ledger::{AdmitRejection, AdmitRequest};
+use backstop::ports::Trigger;
 
 use crate::ledger::lab::{Bench, Lab, budget, capture, report, usd, wants};
 
@@ -240,4 +241,34 @@ fn a_large_call_is_not_starved_by_small_ones() {
     let large = lab.admit(&bench, 95);
     lab.seconds(10);
     assert!(matches!(&*large.borrow(), Some(Ok(_))), "{:?}", large.borrow());
+}
+
+#[test]
+fn a_refused_rough_bound_breaches_nothing_and_answers_for_no_finer_one() {
+    let mut lab = Lab::new();
+    let bench = lab.open(vec![budget(100)]);
+    let (ledger, now) = (bench.ledger.clone(), bench.ledger.now());
+    lab.exec
+        .block_on(async move { ledger.report(vec![report("a", 95, now)]).await })
+        .expect("reported");
+    let breaches = |lab: &mut Lab| {
+        let store = lab.disk.world();
+        let pending = lab.exec.block_on(async move { store.pending_triggers(100).await });
+        let refused = |trigger: &Trigger| matches!(trigger.trigger.cause, TriggerCause::RefusedForGood { .. });
+        pending.expect("read").iter().filter(|trigger| refused(trigger)).count()
+    };
+    let ledger = bench.ledger.clone();
+    let rough = AdmitRequest {
+        tentative: true,
+        ..wants(8)
+    };
+    let answer = lab.exec.block_on(async move { ledger.admit(rough).await });
+    assert!(
+        matches!(answer, Err(AdmitRejection::Refused(Refusal::Budget { .. }))),
+        "{answer:?}"
+    );
+    assert_eq!(breaches(&mut lab), 0);
+    // Within the same moment: what the store said of the rough one must not stand for this one.
+    assert!(refused(&mut lab, &bench, 7));
+    assert_eq!(breaches(&mut lab), 1);
 }

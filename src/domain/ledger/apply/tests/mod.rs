@@ -107,6 +107,7 @@ pub(super) fn admit(hold: u128, bound: i64, lines: &[LineSpec]) -> Admit {
         lines: lines.to_vec(),
         expires_at: at(600),
         blocks: false,
+        tentative: false,
     }
 }
 

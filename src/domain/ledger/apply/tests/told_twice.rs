@@ -70,7 +70,7 @@ fn a_claim_is_taken_back_where_it_stands_and_the_evidence_stands_where_it_says()
     ledger.run(0, vec![Op::Report(claim(1, 5, &[here.clone(), rolled.clone()]))]);
     assert_eq!(ledger.sums(&rolled).0, 5);
     // By then the bucket has left its window, and took the claim with it.
-    ledger.run(90, vec![Op::Report(evidence(1, 8, &[there.clone()]))]);
+    ledger.run(90, vec![Op::Report(evidence(1, 8, std::slice::from_ref(&there)))]);
     assert_eq!((ledger.sums(&here).0, ledger.sums(&there).0), (0, 8));
     assert!(ledger.line(&rolled).posted <= usd(5) && !ledger.line(&rolled).posted.is_negative());
 }

@@ -92,6 +92,21 @@ fn a_small_call_that_is_refused_for_good_is_a_breach() {
 }
 
 #[test]
+fn a_rough_bound_that_is_refused_is_no_breach_and_the_finer_one_is() {
+    let (mut ledger, day) = (Ledger::default(), line("day", 100));
+    let lines = std::slice::from_ref(&day);
+    spent(&mut ledger, 0, 1, 95, &day);
+    let rough = Admit {
+        tentative: true,
+        ..admit(1, 8, lines)
+    };
+    ledger.run(0, vec![Op::Admit(rough)]);
+    assert_eq!(ledger.fired(), [], "the same call may fit by its finer bound");
+    ledger.run(0, vec![Op::Admit(admit(1, 7, lines))]);
+    assert_eq!(ledger.fired(), [TriggerCause::RefusedForGood { bound: usd(7) }]);
+}
+
+#[test]
 fn a_line_of_zero_breaches_with_the_first_call_or_dollar() {
     let (mut ledger, none) = (Ledger::default(), line("none", 0));
     let lines = std::slice::from_ref(&none);
