@@ -216,6 +216,8 @@ pub struct Upstream {
     pub api_key: Option<Secret>,
     /// Whose prices it takes.
     pub service: ServiceId,
+    /// Whether it knows `max_tokens` alone for the limit of a chat completion.
+    pub old_limit: bool,
     /// By path, what one call of a route that is not metered is charged at.
     pub ceilings: BTreeMap<String, Usd>,
 }

@@ -66,6 +66,10 @@ fn upstream<'a>(
         (None, Some(kind)) => ServiceId::new(kind.name()).ok(),
         (None, None) => None,
     };
+    let old_limit = match table.get("limit_field") {
+        Some(item) => item.word(&[("max_completion_tokens", false), ("max_tokens", true)]),
+        None => Some(false),
+    };
     let ceilings = match table.get("ceilings") {
         Some(item) => item
             .table()
@@ -79,6 +83,7 @@ fn upstream<'a>(
         base_url: base_url?,
         api_key: api_key?,
         service: service?,
+        old_limit: old_limit?,
         ceilings: ceilings?,
     })
 }
@@ -258,6 +263,7 @@ name = "local"
 kind = "anthropic"
 base_url = "http://127.0.0.1:9000/proxy"
 service = "bedrock"
+limit_field = "max_tokens"
 "#,
         );
         let [openai, local] = settings.upstreams.as_slice() else {
@@ -270,6 +276,7 @@ service = "bedrock"
             Some("sk-1"),
             "short, and not ours to choose"
         );
+        assert_eq!((openai.old_limit, local.old_limit), (false, true));
         assert_eq!(openai.ceilings["/v1/batches"], Usd::from_nanos(100_000_000));
         assert_eq!((local.kind, local.service.as_str()), (Api::Anthropic, "bedrock"));
         assert_eq!(
@@ -317,6 +324,7 @@ service = "bedrock"
             ("ceilings = { \"batches\" = \"0.1\" }", "is no path"),
             ("ceilings = { \"/v1/batches\" = \"0\" }", "must be above zero"),
             ("ceilings = { \"/v1/chat/completions\" = \"1\" }", "metered already"),
+            ("limit_field = \"max\"", "is not one of"),
             ("retries = 3", "unknown key"),
         ] {
             let found = problems(&[line]);
@@ -346,7 +354,7 @@ service = "bedrock"
             ("unlisted_tools = \"pass\"", "is not one of"),
             ("drain = \"2h\"", "the nearest is 1h"),
             ("server_tools = { web_search = \"-1\" }", "must be above zero"),
-            ("max_token = 5", "did you mean max_tokens?"),
+            ("max_tokns = 5", "did you mean max_tokens?"),
         ] {
             let found = loader().parse(None, "config.toml", &format!("[gateway]\n{line}\n"));
             let found = found.expect_err(line).to_string();

@@ -38,6 +38,23 @@ pub(super) struct Flight {
     /// Gone when the agent has its answer.
     pub(super) reply: Option<oneshot::Sender<Result<Reply, Failed>>>,
     pub(super) stream: StreamWish,
+    pub(super) _under_way: UnderWay,
+}
+
+/// A call that is under way, as the metrics count it.
+pub(super) struct UnderWay(());
+
+impl UnderWay {
+    pub(super) fn new() -> Self {
+        metrics::gauge!("backstop_calls_under_way").increment(1);
+        Self(())
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        metrics::gauge!("backstop_calls_under_way").decrement(1);
+    }
 }
 
 /// What the request says of its stream.

@@ -64,7 +64,7 @@ use crate::ledger::{AdmitRejection, AdmitRequest, AdmittedHold, Ledger};
 use crate::ports::{Clock, Store, UpstreamError};
 
 use ends::Ends;
-use flight::{Flight, StreamWish};
+use flight::{Flight, StreamWish, UnderWay};
 use hold::OpenHold;
 use park::{Lot, Parked};
 use prepare::{Prepared, prepare, tokens_covered};
@@ -420,6 +420,7 @@ impl Shared {
             ends,
             reply: Some(reply),
             stream,
+            _under_way: UnderWay::new(),
         };
         self.flights.spawn(flight.run(request));
         let here = gone.drop_guard();

@@ -68,6 +68,9 @@ pub(super) async fn prepare(target: &Target, body: &Bytes, catalogue: &Catalogue
     }
     let mut asked = read(target, route, body).await?;
     asked.widened = target.widened;
+    if target.provider.old_limit && route == Route::ChatCompletions {
+        asked.spell_limit("max_tokens");
+    }
     let rules = &target.rules;
     if let Some(manifest) = &rules.manifest {
         if let Some(model) = &asked.model {

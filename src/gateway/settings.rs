@@ -42,6 +42,8 @@ pub struct Provider {
     secret: Option<Finder<'static>>,
     /// What a call of a route that is not metered is charged; a path that ends in `/*` takes one segment more.
     ceilings: Vec<(String, Usd)>,
+    /// It knows `max_tokens` alone for the limit of a chat completion.
+    pub(super) old_limit: bool,
     pub(super) port: Arc<dyn Upstream>,
 }
 
@@ -71,8 +73,15 @@ impl Provider {
             credential,
             secret: secret.map(|key| Finder::new(key.as_bytes()).into_owned()),
             ceilings,
+            old_limit: false,
             port,
         })
+    }
+
+    /// The same for a provider that knows `max_tokens` alone for the limit of a chat completion.
+    #[must_use]
+    pub fn with_old_limit(self, old_limit: bool) -> Self {
+        Self { old_limit, ..self }
     }
 
     /// The same without our credential, which a provider may quote when it does not like it.

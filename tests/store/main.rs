@@ -14,6 +14,7 @@ mod ledger;
 mod lines;
 mod make;
 mod reports;
+mod pages;
 mod rollup;
 mod spend;
 mod sqlite;
