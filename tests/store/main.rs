@@ -13,6 +13,7 @@ mod fixture;
 mod ledger;
 mod lines;
 mod make;
+mod reports;
 mod pages;
 mod rollup;
 mod spend;
