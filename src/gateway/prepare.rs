@@ -68,6 +68,7 @@ pub(super) async fn prepare(target: &Target, body: &Bytes, catalogue: &Catalogue
     }
     let mut asked = read(target, route, body).await?;
     asked.widened = target.widened;
+    asked.service = Some(target.provider.service.clone());
     if target.provider.old_limit && route == Route::ChatCompletions {
         asked.spell_limit("max_tokens");
     }

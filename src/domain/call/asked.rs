@@ -8,7 +8,7 @@ use super::draft::Draft;
 use super::media::Media;
 use super::rejection::CallRejection;
 use super::route::Route;
-use crate::domain::id::ModelId;
+use crate::domain::id::{ModelId, ServiceId};
 use crate::domain::money::Usd;
 use crate::domain::price::CallBound;
 
@@ -46,6 +46,9 @@ pub struct Widened {
 #[derive(Debug, Clone)]
 pub struct Asked {
     pub route: Route,
+    /// Whose models answer, as the upstream is configured. What only one provider promises is taken for
+    /// nothing until it is known to be that one.
+    pub service: Option<ServiceId>,
     /// As the request names it. Routes without a model have none.
     pub model: Option<ModelId>,
     pub stream: bool,

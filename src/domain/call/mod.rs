@@ -48,4 +48,4 @@ pub use rejection::CallRejection;
 pub use route::{Api, Metering, Route, is_plain};
 pub use rules::{CallRules, Unlisted};
 pub use stream::{StreamFault, StreamMeter, StreamRules, error_event};
-pub use tokenizer::refine;
+pub use tokenizer::{is_countable, refine};

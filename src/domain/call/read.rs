@@ -226,6 +226,7 @@ impl Request<'_> {
     fn bare(&self, model: Option<ModelId>) -> Asked {
         Asked {
             route: self.route,
+            service: None,
             model,
             stream: self.flag("stream"),
             most: CallBound::default(),

@@ -137,6 +137,7 @@ fn one_call() -> CallBound {
 fn understood(route: Route, raw: &Bytes, model: Option<ModelId>, stream: bool, most: CallBound, media: Media) -> Asked {
     Asked {
         route,
+        service: None,
         model,
         stream,
         most,
