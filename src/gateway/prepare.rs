@@ -69,9 +69,7 @@ pub(super) async fn prepare(target: &Target, body: &Bytes, catalogue: &Catalogue
     let mut asked = read(target, route, body).await?;
     asked.widened = target.widened;
     asked.service = Some(target.provider.service.clone());
-    if target.provider.old_limit && route == Route::ChatCompletions {
-        asked.spell_limit("max_tokens");
-    }
+    asked.spell_limit(target.provider.limit_field);
     let rules = &target.rules;
     if let Some(manifest) = &rules.manifest {
         if let Some(model) = &asked.model {
@@ -99,6 +97,7 @@ pub(super) async fn prepare(target: &Target, body: &Bytes, catalogue: &Catalogue
     let quote = catalogue.quote(service, model).map_err(|_| Rejection::PriceUnknown {
         what: format!("model {model:?} of {service}"),
     })?;
+    asked.fit(&quote.entry)?;
     let bound = call::bound(&asked, &quote.entry, &rules.calls)?;
     Ok(Prepared {
         asked: Some(asked),

@@ -5,7 +5,7 @@
 //! request states is paid in full, for each output; a missing one is left open to be filled in by what the
 //! lines have left. The rates are the highest that could apply (see [`worst_case`]).
 
-use super::asked::{Asked, ContentFrom, OutputLimit};
+use super::asked::{Asked, ContentFrom, OutputLimit, Widened};
 use super::media;
 use super::rejection::CallRejection;
 use super::route::Metering;
@@ -52,8 +52,7 @@ pub fn bound(asked: &Asked, entry: &PriceEntry, rules: &CallRules) -> Result<Bou
         }
         Ok(dearest)
     };
-    // The model writes no more than it can, unless a header lets it.
-    let longest = entry.max_output.map(|most| most.max(asked.widened.output.unwrap_or(0)));
+    let longest = longest(entry, asked.widened);
     match asked.output {
         OutputLimit::None => costs(most.output_tokens).map(Bound::Fixed),
         OutputLimit::Tokens {
@@ -86,6 +85,11 @@ pub fn bound(asked: &Asked, entry: &PriceEntry, rules: &CallRules) -> Result<Bou
             Ok(bound)
         }
     }
+}
+
+/// The model writes no more than it can, unless a header lets it.
+pub(super) fn longest(entry: &PriceEntry, widened: Widened) -> Option<u64> {
+    entry.max_output.map(|most| most.max(widened.output.unwrap_or(0)))
 }
 
 /// The input tokens at most.

@@ -87,7 +87,10 @@ pub fn refine(asked: &Asked) -> Option<Asked> {
 type Tokenizer = fn() -> &'static CoreBPE;
 
 fn tokenizer(asked: &Asked) -> Option<Tokenizer> {
-    let is_theirs = asked.service.as_ref().is_some_and(|service| service.as_str() == SERVICE);
+    let is_theirs = asked
+        .service
+        .as_ref()
+        .is_some_and(|service| service.as_str() == SERVICE);
     if !is_theirs || asked.content != ContentFrom::Request {
         return None;
     }

@@ -151,6 +151,7 @@ fn understood(route: Route, raw: &Bytes, model: Option<ModelId>, stream: bool, m
         strip_usage: false,
         clamped: None,
         widened: Widened::default(),
+        thinking_budget: None,
         media: Some(media),
         draft: Draft {
             raw: raw.clone(),

@@ -129,6 +129,46 @@ fn the_model_writes_no_more_than_it_can_unless_a_header_lets_it() {
     assert_eq!(wide.most().nanos(), input(&body, 1_000) + 20_000 * 10_000);
 }
 
+/// The list may be out of date, and the model write more by now: what is forwarded is what was bounded.
+#[test]
+fn a_limit_above_what_the_model_writes_is_forwarded_as_it_was_bounded() {
+    let told = |asked: &Asked| -> serde_json::Value { serde_json::from_slice(&asked.body(None)).expect("JSON") };
+    let body = chat(r#","max_tokens":1000000"#);
+    let mut asked = read_text(Route::ChatCompletions, &body).expect("a request");
+    let bounded = bound(&asked, &entry(), &CallRules::default());
+    asked.fit(&entry()).expect("it can be lowered");
+    assert_eq!(bound(&asked, &entry(), &CallRules::default()), bounded);
+    let lowered = OutputLimit::Tokens {
+        asked: Some(8_000),
+        times: 1,
+    };
+    assert_eq!((asked.output, asked.clamped), (lowered, Some(8_000)));
+    assert_eq!(told(&asked)["max_tokens"], 8_000);
+    // A header that lets it write more, a limit within, and a list that says nothing leave it as it is.
+    let unknown = PriceEntry {
+        max_output: None,
+        ..entry()
+    };
+    for (limit, widened, entry) in [
+        (20_000, Some(20_000), entry()),
+        (8_000, None, entry()),
+        (9_000, None, unknown),
+    ] {
+        let body = chat(&format!(r#","max_tokens":{limit}"#));
+        let mut asked = read_text(Route::ChatCompletions, &body).expect("a request");
+        asked.widened.output = widened;
+        asked.fit(&entry).expect("it fits");
+        assert_eq!((asked.clamped, asked.body(None)), (None, Bytes::from(body)));
+    }
+    // A budget for thinking that no longer fits is refused by name.
+    let body = r#"{"model":"m","messages":[],"max_tokens":20000,"thinking":{"type":"enabled","budget_tokens":8000}}"#;
+    let mut asked = read_text(Route::Messages, body).expect("a request");
+    let Err(CallRejection::Field { field, .. }) = asked.fit(&entry()) else {
+        panic!("it does not fit");
+    };
+    assert_eq!(field, "thinking.budget_tokens");
+}
+
 #[test]
 fn the_window_caps_the_input_and_is_all_there_is_for_content_from_elsewhere() {
     let text = "x".repeat(300_000);

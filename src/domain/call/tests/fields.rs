@@ -239,6 +239,17 @@ fn a_value_of_another_type_is_refused_with_its_field() {
             r#"{"model":"m","messages":[],"thinking":{"type":"enabled","budget_tokens":2048}}"#,
             "max_tokens",
         ),
+        // Thoughts that are interleaved with tools would have the whole window.
+        (
+            Route::Messages,
+            r#"{"model":"m","messages":[],"max_tokens":2048,"thinking":{"type":"enabled","budget_tokens":2048}}"#,
+            "thinking.budget_tokens",
+        ),
+        (
+            Route::Messages,
+            r#"{"model":"m","messages":[],"max_tokens":1,"thinking":{"type":"enabled","budget_tokens":150000}}"#,
+            "thinking.budget_tokens",
+        ),
         (
             Route::Messages,
             r#"{"model":"m","messages":[],"max_tokens":9,"thinking":{"type":"enabled","budget_tokens":-5}}"#,
