@@ -62,6 +62,9 @@ pub struct Asked {
     /// beyond the limit.
     pub most: CallBound,
     pub content: ContentFrom,
+    /// Blocks of what a model thought for earlier answers, which its text does not show: each is no longer than
+    /// an answer, and counts beside all else that is read.
+    pub thoughts: u64,
     /// Separate inputs, each read by the model on its own: no more than a context window each.
     pub inputs: u64,
     /// Tokens that are read beside the text at most: what templates add for the call, its messages and its

@@ -216,6 +216,7 @@ impl Request<'_> {
         });
         asked.fees = found.fees;
         asked.tools = found.tools;
+        asked.thoughts = found.thoughts;
         if found.elsewhere {
             asked.content = ContentFrom::Elsewhere;
         } else if !found.tokens {
@@ -235,6 +236,7 @@ impl Request<'_> {
             stream: self.flag("stream"),
             most: CallBound::default(),
             content: ContentFrom::Request,
+            thoughts: 0,
             inputs: 1,
             overhead: 0,
             output: OutputLimit::None,

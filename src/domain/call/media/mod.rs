@@ -142,6 +142,7 @@ fn understood(route: Route, raw: &Bytes, model: Option<ModelId>, stream: bool, m
         stream,
         most,
         content: ContentFrom::Request,
+        thoughts: 0,
         inputs: 1,
         overhead: 0,
         output: OutputLimit::None,

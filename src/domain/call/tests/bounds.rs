@@ -211,6 +211,47 @@ fn the_window_caps_the_input_and_is_all_there_is_for_content_from_elsewhere() {
     assert!(bound(&short, &entry(), &CallRules::default()).is_ok());
 }
 
+/// A block of thinking came of one answer, so it is no longer than the longest answer.
+#[test]
+fn a_thought_that_is_sent_back_is_as_long_as_an_answer() {
+    let wide = |max_output| PriceEntry {
+        bands: entry().bands.into_iter().filter(|band| band.above == 0).collect(),
+        context: Some(1_000_000),
+        max_output,
+        ..entry()
+    };
+    let block = r#"{"type":"thinking","thinking":"hm","signature":"c2ln"}"#;
+    let redacted = r#"{"type":"redacted_thinking","data":"c2ln"}"#;
+    let messages = |content: &str| {
+        format!(
+            r#"{{"model":"m","max_tokens":1,"service_tier":"standard_only","messages":[{{"role":"assistant","content":[{content}]}}]}}"#
+        )
+    };
+    let tokens = |route, body: &str, entry: &PriceEntry| (fixed(route, body, entry).nanos() - 10_000) / 1_000;
+    let bytes = |body: &str| i64::try_from(body.len()).expect("short") + 64 + 8;
+    let one = messages(block);
+    let found = tokens(Route::Messages, &one, &wide(Some(128_000)));
+    assert_eq!(found, bytes(&one) + 128_000);
+    let two = messages(&format!("{block},{redacted}"));
+    let found = tokens(Route::Messages, &two, &wide(Some(200_000)));
+    assert_eq!(found, bytes(&two) + 400_000);
+    // Another model may have thought it.
+    let found = tokens(Route::Messages, &one, &wide(Some(8_000)));
+    assert_eq!(found, bytes(&one) + 128_000);
+    let many = messages(&vec![block; 20].join(","));
+    assert_eq!(tokens(Route::Messages, &many, &wide(Some(128_000))), 1_000_000);
+    // It is not known how long its answers are.
+    assert_eq!(tokens(Route::Messages, &one, &wide(None)), 1_000_000);
+
+    let item = r#"{"model":"m","max_output_tokens":1,"service_tier":"default","input":[
+        {"type":"reasoning","id":"rs_1","summary":[],"encrypted_content":"c2ln"}]}"#;
+    let found = tokens(Route::Responses, item, &wide(Some(128_000)));
+    assert_eq!(found, bytes(item) + 128_000);
+    // What is elsewhere is as long as the window all the same.
+    let other = item.replace(r#""input""#, r#""previous_response_id":"r","input""#);
+    assert_eq!(tokens(Route::Responses, &other, &wide(Some(128_000))), 1_000_000);
+}
+
 #[test]
 fn a_tier_that_is_certain_is_reckoned_alone_and_any_other_at_the_dearest() {
     let of_tier = |tier: &str| {

@@ -127,11 +127,21 @@ fn config_can_bound_what_is_elsewhere_by_its_bytes() {
         free_fields: fields.iter().map(|field| (*field).to_owned()).collect(),
         ..CallRules::default()
     };
-    for (name, field) in [
-        ("messages_echo", "messages:messages.content.type=thinking"),
-        ("responses_echo", "responses:input.type=reasoning"),
-        ("responses_previous", "responses:previous_response_id"),
+    for (name, fields) in [
+        (
+            "messages_echo",
+            &[
+                "messages:messages.content.type=thinking",
+                "messages:messages.content.type=redacted_thinking",
+            ][..],
+        ),
+        ("responses_echo", &["responses:input.type=reasoning"]),
     ] {
+        assert!(asked(name, &CallRules::default()).thoughts > 0, "{name}");
+        assert!(asked(name, &free(&["messages:thread"])).thoughts > 0, "{name}");
+        assert_eq!(asked(name, &free(fields)).thoughts, 0, "{name}");
+    }
+    for (name, field) in [("responses_previous", "responses:previous_response_id")] {
         assert_eq!(
             asked(name, &CallRules::default()).content,
             ContentFrom::Elsewhere,
