@@ -66,7 +66,8 @@ const TRANSLATIONS: &[(&str, Shape)] = &[
 const FORMATS: &[&str] = &["json", "text", "srt", "verbose_json", "vtt", "diarized_json"];
 
 /// Audio tokens of a second of sound, at most. Documented for OpenAI's realtime models is one in 100 ms of
-/// what a user says; what the models sold by the minute imply is 17 a second.
+/// what a user says; for these models nothing is, so it is twice that. Where a price by the second is listed
+/// beside the tokens, the bound is the higher of both.
 const TOKENS_PER_SECOND: u64 = 20;
 
 /// Text tokens that a second of speech becomes, at most. Nobody speaks more than some ten a second; a model
