@@ -100,7 +100,11 @@ pub(super) fn read(route: Route, raw: &Bytes, parts: &[FormPart], rules: &CallRu
     if speakers > MAX_SPEAKERS {
         return fields.refuse("known_speaker_references", format!("at most {MAX_SPEAKERS} are known"));
     }
-    let length = audio::measure(fields.required_file("file")?);
+    let file = fields.required_file("file")?;
+    if let Some(reason) = audio::unbounded(file) {
+        return fields.refuse("file", reason.to_owned());
+    }
+    let length = audio::measure(file);
     let speakers = SPEAKER_MICROS * speakers as u64;
     let prompt_bytes = ["prompt", "keywords", "languages", "language", "known_speaker_names"]
         .map(|name| fields.text_bytes(name))
