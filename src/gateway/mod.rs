@@ -31,6 +31,7 @@ mod settings;
 mod settle;
 mod stream;
 mod target;
+mod turned_away;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
