@@ -33,6 +33,7 @@ mod settle;
 mod stream;
 mod target;
 mod tell;
+mod turned_away;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
