@@ -309,6 +309,7 @@ pub(super) fn paths_and_hosts(cases: &mut Cases, key: &str) {
         "/V1/usage",
         "/v1/usage%00",
         "/v1/usage;x=1",
+        "/api/v1/budgets",
         "/metrics",
         "/v1/holds/",
         "/v1/holds/%ff%fe/capture",
