@@ -324,7 +324,7 @@ fn a_route_with_a_ceiling_is_charged_its_ceiling() {
             .call("/v1/batches", json!({ "anything": 1 }))
             .await
             .expect("an answer");
-        assert!(matches!(reply.body, ReplyBody::Pieces { .. }));
+        assert!(matches!(reply.body, ReplyBody::Pieces(_)));
         read(reply).await;
         assert_eq!(lab.outcome().await, (HoldState::Captured, usd("0.10")));
         lab.provider.play(Play::json(400, &error_body()));
