@@ -10,12 +10,10 @@ use super::secret::Secret;
 use super::settings::Upstream;
 use super::tree::Origin;
 use super::values;
-use crate::domain::call::{Api, LimitField, Route, is_plain};
+use crate::domain::call::{Api, LimitField, Route, is_plain, is_upstream_name};
 use crate::domain::id::ServiceId;
 
 const MAX_UPSTREAMS: usize = 100;
-/// First segments of paths that are, or will be, Backstop's own.
-const RESERVED: [&str; 8] = ["v1", "api", "mcp", "sns", "healthz", "readyz", "metrics", "dashboard"];
 
 pub(super) fn upstreams(
     item: Option<Item<'_>>,
@@ -107,16 +105,11 @@ fn limit_field(stated: Option<LimitField>, service: &ServiceId) -> LimitField {
 
 fn name<'a>(item: &Item<'a>, seen: &mut BTreeMap<String, &'a Origin>) -> Option<String> {
     let text = item.text()?;
-    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
-    if text.is_empty() || text.len() > 64 || !text.bytes().all(plain) {
+    if !is_upstream_name(text) {
         item.error(
-            &format!("{} cannot be the first part of a path", values::shown(text)),
-            "small letters, digits, - and _, such as \"openai\"",
+            &format!("{} cannot be the first part of an upstream's path", values::shown(text)),
+            "small letters, digits, - and _, and none of Backstop's own such as v1, such as \"openai\"",
         );
-        return None;
-    }
-    if RESERVED.contains(&text) {
-        item.error(&format!("{text} is a path of Backstop's own"), "such as \"openai\"");
         return None;
     }
     if let Some(first) = seen.insert(text.to_owned(), item.origin()) {
@@ -340,8 +333,8 @@ limit_field = "max_tokens"
     fn mistakes_are_named_with_what_to_do() {
         assert_eq!(problems(&[]), "");
         for (line, expected) in [
-            ("name = \"v1\"", "a path of Backstop's own"),
-            ("name = \"a/b\"", "cannot be the first part of a path"),
+            ("name = \"v1\"", "cannot be the first part"),
+            ("name = \"a/b\"", "cannot be the first part"),
             ("kind = \"azure\"", "is not one of"),
             ("base_url = \"api.openai.com\"", "is not a URL"),
             ("base_url = \"ftp://api.openai.com\"", "is not an http or https URL"),
