@@ -144,7 +144,7 @@ impl Tables<'_> {
 
     /// The tables themselves are compressed, as QuickTime once did, and nobody can say what they announce.
     pub(super) fn are_hidden(&self) -> bool {
-        memmem::find_iter(&*self.boxes, b"cmov").any(|at| self.boxes.get(at + 8..at + 12) == Some(&b"dcom"[..]))
+        memmem::find_iter(&self.boxes, b"cmov").any(|at| self.boxes.get(at + 8..at + 12) == Some(&b"dcom"[..]))
     }
 }
 
