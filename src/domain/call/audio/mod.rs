@@ -35,6 +35,10 @@ pub const LOWEST_BYTES_PER_SECOND: u64 = 500;
 /// rounding of timestamps.
 const AGREE_MICROS: u64 = 1_000_000;
 
+/// Thirty years: no file is taken to be longer, so that sums of lengths and prices stay numbers. No budget that
+/// is one has room for it.
+const ENDLESS_MICROS: u64 = 1_000_000_000_000_000;
+
 /// The length of a recording.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Length {
@@ -79,7 +83,11 @@ pub fn measure(bytes: &[u8]) -> Length {
     } else {
         as_read(bytes, &tables)
     };
-    tables.edited(plain)
+    let length = tables.edited(plain);
+    Length {
+        bound_micros: length.bound_micros.min(ENDLESS_MICROS),
+        ..length
+    }
 }
 
 /// Why no length can be said to bound this recording, if so.
