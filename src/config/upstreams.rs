@@ -1,6 +1,6 @@
 //! `[[upstream]]`: the providers that agents reach through the gateway.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::agents::place;
 use super::gateway::amounts;
@@ -12,8 +12,12 @@ use super::tree::Origin;
 use super::values;
 use crate::domain::call::{Api, Route, is_plain};
 use crate::domain::id::ServiceId;
+use crate::domain::price::Region;
 
 const MAX_UPSTREAMS: usize = 100;
+/// Names of fields of a usage, and bytes of one: what is longer is shown cut, so it would match nothing.
+const MAX_FIELDS: usize = 100;
+const MAX_FIELD: usize = 64;
 /// First segments of paths that are, or will be, Backstop's own.
 const RESERVED: [&str; 8] = ["v1", "api", "mcp", "sns", "healthz", "readyz", "metrics", "dashboard"];
 
@@ -70,6 +74,14 @@ fn upstream<'a>(
         Some(item) => item.word(&[("max_completion_tokens", false), ("max_tokens", true)]),
         None => Some(false),
     };
+    let region = match table.get("region") {
+        Some(item) => item.word(&[("global", Region::Global), ("eu", Region::Eu), ("us", Region::Us)]),
+        None => Some(base_url.as_deref().map_or(Region::Global, region_of)),
+    };
+    let free_usage_fields = match table.get("free_usage_fields") {
+        Some(item) => item.texts(MAX_FIELDS, usage_field),
+        None => Some(Vec::new()),
+    };
     let ceilings = match table.get("ceilings") {
         Some(item) => item
             .table()
@@ -84,6 +96,8 @@ fn upstream<'a>(
         api_key: api_key?,
         service: service?,
         old_limit: old_limit?,
+        region: region?,
+        free_usage_fields: free_usage_fields?.into_iter().collect::<BTreeSet<_>>(),
         ceilings: ceilings?,
     })
 }
@@ -163,6 +177,28 @@ fn base_url(item: &Item<'_>, insecure: Option<bool>) -> Option<String> {
     Some(url.as_str().trim_end_matches('/').to_owned())
 }
 
+/// The region of a host whose provider has one for each and says so in no answer.
+fn region_of(base_url: &str) -> Region {
+    let host = reqwest::Url::parse(base_url).ok();
+    match host.as_ref().and_then(reqwest::Url::host_str) {
+        Some("eu.api.openai.com") => Region::Eu,
+        Some("us.api.openai.com") => Region::Us,
+        _ => Region::Global,
+    }
+}
+
+fn usage_field(item: &Item<'_>, name: &str) -> Option<String> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    let sound = !name.is_empty() && name.len() <= MAX_FIELD && name.bytes().all(plain);
+    if !sound {
+        item.error(
+            &format!("{} is no name of a field", values::shown(name)),
+            "its name alone, such as \"vendor_latency\"",
+        );
+    }
+    sound.then(|| name.to_owned())
+}
+
 /// `Some(None)` for an upstream that wants no credential.
 fn api_key(table: &Table<'_>, references: &References<'_>) -> Option<Option<Secret>> {
     let named = |key| {
@@ -212,6 +248,7 @@ mod tests {
     use crate::config::{Environment, Loader};
     use crate::domain::call::{Api, Unlisted};
     use crate::domain::money::Usd;
+    use crate::domain::price::Region;
 
     fn loader() -> Loader {
         Loader::for_daemon([("UP_KEY", "sk-1")].into_iter().collect::<Environment>())
@@ -264,10 +301,16 @@ kind = "anthropic"
 base_url = "http://127.0.0.1:9000/proxy"
 service = "bedrock"
 limit_field = "max_tokens"
+region = "us"
+free_usage_fields = ["vendor_latency"]
+[[upstream]]
+name = "europe"
+kind = "openai"
+base_url = "https://eu.api.openai.com"
 "#,
         );
-        let [openai, local] = settings.upstreams.as_slice() else {
-            panic!("two upstreams")
+        let [openai, local, europe] = settings.upstreams.as_slice() else {
+            panic!("three upstreams")
         };
         assert_eq!(openai.base_url, "https://api.openai.com");
         assert_eq!((openai.kind, openai.service.as_str()), (Api::Openai, "openai"));
@@ -277,6 +320,9 @@ limit_field = "max_tokens"
             "short, and not ours to choose"
         );
         assert_eq!((openai.old_limit, local.old_limit), (false, true));
+        let regions = [openai, local, europe].map(|upstream| upstream.region);
+        assert_eq!(regions, [Region::Global, Region::Us, Region::Eu]);
+        assert!(local.free_usage_fields.contains("vendor_latency") && openai.free_usage_fields.is_empty());
         assert_eq!(openai.ceilings["/v1/batches"], Usd::from_nanos(100_000_000));
         assert_eq!((local.kind, local.service.as_str()), (Api::Anthropic, "bedrock"));
         assert_eq!(
@@ -325,6 +371,8 @@ limit_field = "max_tokens"
             ("ceilings = { \"/v1/batches\" = \"0\" }", "must be above zero"),
             ("ceilings = { \"/v1/chat/completions\" = \"1\" }", "metered already"),
             ("limit_field = \"max\"", "is not one of"),
+            ("region = \"mars\"", "is not one of"),
+            ("free_usage_fields = [\"a b\"]", "no name of a field"),
             ("retries = 3", "unknown key"),
         ] {
             let found = problems(&[line]);

@@ -32,6 +32,7 @@ mod settle;
 mod stream;
 mod target;
 mod turned_away;
+mod veil;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -52,7 +53,7 @@ pub use target::{BodyKind, CallHead, Target};
 use crate::audit::Refusals;
 use crate::domain::agent::AgentStatus;
 use crate::domain::audit::NewAudit;
-use crate::domain::call::{Api, OutputLimit};
+use crate::domain::call::{Api, Fees, OutputLimit};
 use crate::domain::id::AgentId;
 use crate::domain::ledger::batch::Refusal;
 use crate::domain::ledger::bound::Bound;
@@ -86,6 +87,7 @@ const BUSY_RETRY_S: u64 = 5;
 /// Between two warnings that an agent's answers end on their limit, and that an upstream fails.
 const WARN_EVERY: Duration = Duration::from_secs(60);
 const FAILED_EVERY: Duration = Duration::from_secs(1);
+const CREDENTIAL_EVERY: Duration = Duration::from_secs(10);
 /// Matters that are remembered at most.
 const MAX_SAID: usize = 20_000;
 
@@ -133,6 +135,8 @@ struct Shared {
 enum Matter {
     OnLimit,
     UpstreamFailed,
+    CredentialRefused,
+    UsageUnknown,
 }
 
 /// Why a call has no hold yet.
@@ -386,7 +390,10 @@ impl Shared {
                 Some(entry) => Terms::Metered {
                     model: asked.as_ref().and_then(|asked| asked.model.clone()),
                     entry,
-                    fees: asked.as_ref().map_or(Usd::ZERO, |asked| asked.fees),
+                    fees: asked
+                        .as_ref()
+                        .map(|asked| Fees::new(asked, &target.rules.calls))
+                        .unwrap_or_default(),
                     media: asked.as_ref().and_then(|asked| asked.media.clone()),
                 },
             },
@@ -394,6 +401,7 @@ impl Shared {
         let bill = Bill {
             route: target.route_name(),
             service: target.provider.service.clone(),
+            region: target.provider.region,
             terms,
         };
         let told = Told {

@@ -12,7 +12,7 @@ use crate::domain::call::{self, Asked, CallRejection, Route};
 use crate::domain::ledger::bound::Bound;
 use crate::domain::ledger::posting::Attribution;
 use crate::domain::money::Usd;
-use crate::domain::price::{Catalogue, PriceEntry};
+use crate::domain::price::{Catalogue, PriceEntry, Region};
 use crate::domain::rejection::Rejection;
 
 /// A body that is read elsewhere than on a worker of the runtime, in bytes: it takes milliseconds.
@@ -68,6 +68,10 @@ pub(super) async fn prepare(target: &Target, body: &Bytes, catalogue: &Catalogue
     }
     let mut asked = read(target, route, body).await?;
     asked.widened = target.widened;
+    if target.provider.region != Region::Global {
+        // Whatever the request says of it, it is charged as that region's.
+        asked.most.region = None;
+    }
     if target.provider.old_limit && route == Route::ChatCompletions {
         asked.spell_limit("max_tokens");
     }
@@ -98,6 +102,7 @@ pub(super) async fn prepare(target: &Target, body: &Bytes, catalogue: &Catalogue
     let quote = catalogue.quote(service, model).map_err(|_| Rejection::PriceUnknown {
         what: format!("model {model:?} of {service}"),
     })?;
+    call::check_searches(&asked, &quote.entry, &rules.calls)?;
     let bound = call::bound(&asked, &quote.entry, &rules.calls)?;
     Ok(Prepared {
         asked: Some(asked),

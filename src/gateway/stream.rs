@@ -6,6 +6,8 @@
 //! would break a promise (a tool that was not declared, more output than the hold covers, a containment):
 //! the upstream's connection is closed, so that it stops writing, and nobody learns what it used.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use http::{HeaderMap, StatusCode};
@@ -14,6 +16,7 @@ use tokio::sync::mpsc;
 use super::ends::End;
 use super::flight::{Flight, Pieces};
 use super::reply::ReplyBody;
+use super::veil::Veil;
 use crate::domain::call::{Answer, Route, StreamFault, StreamMeter, StreamRules};
 use crate::domain::rejection::Rejection;
 
@@ -50,6 +53,7 @@ enum Passing {
     /// Not read, but kept, where the whole of it can be measured.
     Opaque {
         kept: Option<Vec<Bytes>>,
+        veil: Veil,
     },
 }
 
@@ -74,14 +78,14 @@ impl Passing {
                 Ok(pieces) => (pieces, None),
                 Err(fault) => (meter.passed(), Some(fault.into())),
             },
-            Self::Opaque { kept } => {
+            Self::Opaque { kept, veil } => {
                 if let Some(pieces) = kept {
                     pieces.push(chunk.clone());
                     if pieces.iter().map(Bytes::len).sum::<usize>() > MAX_KEPT {
                         *kept = None;
                     }
                 }
-                (vec![chunk], None)
+                (vec![veil.pass(chunk)], None)
             }
         }
     }
@@ -93,7 +97,7 @@ impl Passing {
                 Ok(pieces) => (pieces, None),
                 Err(fault) => (meter.passed(), Some(fault.into())),
             },
-            Self::Opaque { .. } => (Vec::new(), None),
+            Self::Opaque { veil, .. } => (vec![veil.rest()], None),
         }
     }
 }
@@ -110,6 +114,7 @@ impl Flight {
                 strip_usage: self.stream.strip_usage,
                 gate: self.gate(),
                 output_limit: self.stream.output_limit,
+                free_usage: Arc::clone(&self.target.provider.free_usage),
                 max_event: None,
             },
         );
@@ -146,6 +151,7 @@ impl Flight {
         let measured = plain && charged.is_none() && self.bill.is_measured();
         let mut passing = Passing::Opaque {
             kept: measured.then(Vec::new),
+            veil: Veil::new(&self.target.provider),
         };
         let read = self.pass(body, &mut client, &mut passing).await;
         if charged.is_some() {
@@ -154,7 +160,7 @@ impl Flight {
         drop(client);
         match (read, passing) {
             (Read::Broken(cut) | Read::Cut(cut), _) => self.unresolved(&cut.why),
-            (Read::ToItsEnd, Passing::Opaque { kept: Some(pieces) }) => self.measure(pieces).await,
+            (Read::ToItsEnd, Passing::Opaque { kept: Some(pieces), .. }) => self.measure(pieces).await,
             (Read::ToItsEnd, _) if plain => self.unresolved("the answer does not say what it used"),
             (Read::ToItsEnd, _) => self.unresolved("the answer is encoded, so that its usage cannot be read"),
         }

@@ -131,6 +131,17 @@ fn is_there(object: &Map<String, Value>, field: &str) -> bool {
     object.get(field).is_some_and(|value| !value.is_null())
 }
 
+/// The code of an error, or else its type, for the log. Nothing else of it: the message may quote a credential.
+pub(super) fn code_of(body: &[u8]) -> Option<String> {
+    let Ok(Value::Object(body)) = parse_strict(body, &LIMITS) else {
+        return None;
+    };
+    let error = body.get("error")?;
+    let is_code = |text: &&str| text.len() <= 64 && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+    let text = |field: &str| error.get(field).and_then(Value::as_str).filter(is_code);
+    text("code").or_else(|| text("type")).map(str::to_owned)
+}
+
 /// Whether an error in OpenAI's form was told before the model ran.
 fn is_checked_before(error: &Map<String, Value>, tools: bool) -> bool {
     let says_more = |(name, value): (&String, &Value)| !value.is_null() && !ERROR_FIELDS.contains(&name.as_str());
@@ -138,7 +149,10 @@ fn is_checked_before(error: &Map<String, Value>, tools: bool) -> bool {
         return false;
     }
     let text = |field| error.get(field).and_then(Value::as_str).unwrap_or_default();
-    if text("message").to_ascii_lowercase().contains("could not finish the message") {
+    if text("message")
+        .to_ascii_lowercase()
+        .contains("could not finish the message")
+    {
         return false;
     }
     let codes = ["code", "type"].map(|field| text(field).to_ascii_lowercase());
@@ -179,7 +193,11 @@ mod tests {
             (Api::Openai, 400, "<html>bad gateway</html>"),
             (Api::Openai, 400, ""),
             (Api::Openai, 429, r#"{"error":"quota"}"#),
-            (Api::Openai, 429, r#"{"error":{"message":"slow"},"usage":{"total_tokens":9}}"#),
+            (
+                Api::Openai,
+                429,
+                r#"{"error":{"message":"slow"},"usage":{"total_tokens":9}}"#,
+            ),
             (Api::Openai, 401, r#"{"error":{"message":"a"},"error":{"message":"b"}}"#),
             (Api::Openai, 400, r#"{"choices":[],"usage":{}}"#),
             (Api::Anthropic, 400, &named),
@@ -211,15 +229,21 @@ mod tests {
             error(json!(400), Value::Null),
             openai(json!({"message": finished, "type": "invalid_request_error", "param": null, "code": null})),
             openai(json!({"message": finished, "type": "invalid_request_error", "param": "max_tokens", "code": null})),
-            openai(json!({"message": "Failed to generate JSON.", "type": "invalid_request_error",
-                          "code": "json_validate_failed", "failed_generation": "{"})),
+            openai(
+                json!({"message": "Failed to generate JSON.", "type": "invalid_request_error",
+                          "code": "json_validate_failed", "failed_generation": "{"}),
+            ),
             openai(json!({"message": "no", "param": "tools", "code": null, "failed_generation": "<function"})),
             error(json!("tool_use_failed"), json!("tools")),
-            openai(json!({"message": "filtered", "type": null, "param": "prompt", "code": "content_filter",
-                          "innererror": {"code": "ResponsibleAIPolicyViolation"}})),
+            openai(
+                json!({"message": "filtered", "type": null, "param": "prompt", "code": "content_filter",
+                          "innererror": {"code": "ResponsibleAIPolicyViolation"}}),
+            ),
             error(json!("content_filter"), json!("prompt")),
-            openai(json!({"message": "no", "type": "image_generation_user_error", "param": null,
-                          "code": "moderation_blocked"})),
+            openai(
+                json!({"message": "no", "type": "image_generation_user_error", "param": null,
+                          "code": "moderation_blocked"}),
+            ),
             error(json!("invalid_prompt"), json!("input")),
         ] {
             assert!(!turned_away(Api::Openai, 400, &charged), "{charged}");
@@ -230,7 +254,17 @@ mod tests {
     #[test]
     fn the_context_may_fill_while_tools_run() {
         let body = openai(json!({"message": "too long", "param": "input", "code": "context_length_exceeded"}));
-        assert!(is_turned_away(Api::Openai, StatusCode::BAD_REQUEST, body.as_bytes(), false));
-        assert!(!is_turned_away(Api::Openai, StatusCode::BAD_REQUEST, body.as_bytes(), true));
+        assert!(is_turned_away(
+            Api::Openai,
+            StatusCode::BAD_REQUEST,
+            body.as_bytes(),
+            false
+        ));
+        assert!(!is_turned_away(
+            Api::Openai,
+            StatusCode::BAD_REQUEST,
+            body.as_bytes(),
+            true
+        ));
     }
 }
