@@ -14,6 +14,7 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, StatusCode};
 use tokio::sync::oneshot;
 
+use super::Shared;
 use super::ends::{End, Ends};
 use super::failure::{CallFailure, Failed};
 use super::hold::OpenHold;
@@ -21,7 +22,6 @@ use super::reply::{Reply, ReplyBody, Told, passed};
 use super::settle::{Bill, Cost, Terms};
 use super::target::{Target, Way};
 use super::turned_away::{code_of, is_turned_away};
-use super::{CREDENTIAL_EVERY, Matter, Shared, WARN_EVERY};
 use crate::domain::call::{Answer, CallRejection, Route, ToolGate, UsageFault, read_answer_with};
 use crate::domain::wire::UsageRejection;
 use crate::ports::{UpstreamError, UpstreamFault, UpstreamRequest, UpstreamResponse};
@@ -263,18 +263,8 @@ impl Flight {
     async fn refused_credential(mut self, status: StatusCode, body: Pieces, plain: bool) {
         let upstream = self.target.provider.name.to_string();
         let Some(body) = self.read(body).await else { return };
-        if self
-            .shared
-            .may_say(Matter::CredentialRefused, &upstream, CREDENTIAL_EVERY)
-        {
-            let code = code_of(&body).unwrap_or_default();
-            tracing::error!(
-                upstream,
-                status = status.as_u16(),
-                code,
-                "an upstream refused the credential that is set for it; its calls fail until that is mended"
-            );
-        }
+        self.shared
+            .credential_refused(&self.target, status, code_of(&body).as_deref());
         if plain && is_turned_away(self.target.api(), status, &body, self.bill.runs_tools()) {
             self.told.cost = self.hold.is_some().then_some(crate::domain::money::Usd::ZERO);
             self.voided();
@@ -346,7 +336,10 @@ impl Flight {
         if answer.on_limit {
             self.shared.on_limit(&self.target);
         }
-        self.note_unknown_field(answer);
+        if let (Some(UsageFault::Usage(UsageRejection::UnknownField { field })), Some(_)) = (&answer.fault, &self.hold)
+        {
+            self.shared.usage_unknown(&self.target, field);
+        }
         match self.bill.cost(answer, body, &self.shared.catalogue.load()) {
             Cost::Known {
                 usd,
@@ -365,22 +358,6 @@ impl Flight {
                 self.count(Ended::Captured);
             }
             Cost::Unknown(why) => self.unresolved(&why),
-        }
-    }
-
-    /// A usage with a field that nobody knows leaves every call of its upstream unresolved: a person should
-    /// know which it is.
-    fn note_unknown_field(&self, answer: &Answer) {
-        let Some(UsageFault::Usage(UsageRejection::UnknownField { field })) = &answer.fault else {
-            return;
-        };
-        let upstream = &self.target.provider.name;
-        if self.hold.is_some() && self.shared.may_say(Matter::UsageUnknown, upstream, WARN_EVERY) {
-            tracing::warn!(
-                %upstream, field,
-                "an answer's usage has a field that is not known, so its call is unresolved at its bound; \
-                 if it bears no cost, name it in the upstream's free_usage_fields"
-            );
         }
     }
 

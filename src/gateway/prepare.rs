@@ -72,9 +72,8 @@ pub(super) async fn prepare(target: &Target, body: &Bytes, catalogue: &Catalogue
         // Whatever the request says of it, it is charged as that region's.
         asked.most.region = None;
     }
-    if target.provider.old_limit && route == Route::ChatCompletions {
-        asked.spell_limit("max_tokens");
-    }
+    asked.service = Some(target.provider.service.clone());
+    asked.spell_limit(target.provider.limit_field);
     let rules = &target.rules;
     if let Some(manifest) = &rules.manifest {
         if let Some(model) = &asked.model {
@@ -102,7 +101,7 @@ pub(super) async fn prepare(target: &Target, body: &Bytes, catalogue: &Catalogue
     let quote = catalogue.quote(service, model).map_err(|_| Rejection::PriceUnknown {
         what: format!("model {model:?} of {service}"),
     })?;
-    call::check_searches(&asked, &quote.entry, &rules.calls)?;
+    asked.fit(&quote.entry)?;
     let bound = call::bound(&asked, &quote.entry, &rules.calls)?;
     Ok(Prepared {
         asked: Some(asked),
