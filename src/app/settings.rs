@@ -124,7 +124,12 @@ fn provider(upstream: &Upstream) -> anyhow::Result<Provider> {
     let terms = (upstream.kind, upstream.service.clone());
     let key = upstream.api_key.as_ref().map(Secret::expose);
     Provider::new(name, terms, key, ceilings.collect(), Arc::new(port))
-        .map(|provider| provider.with_limit_field(upstream.limit_field))
+        .map(|provider| {
+            provider
+                .with_limit_field(upstream.limit_field)
+                .with_region(upstream.region)
+        })
+        .map(|provider| provider.with_free_usage(upstream.free_usage_fields.clone()))
         .with_context(|| format!("the key of upstream {name} fits in no header"))
 }
 

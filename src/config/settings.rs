@@ -20,6 +20,7 @@ use crate::domain::id::{AgentId, BudgetId, ServiceId};
 use crate::domain::ledger::batch::LedgerRules;
 use crate::domain::manifest::{Manifest, Rate};
 use crate::domain::money::Usd;
+use crate::domain::price;
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
@@ -219,6 +220,10 @@ pub struct Upstream {
     pub service: ServiceId,
     /// Where it heeds the limit of a chat completion.
     pub limit_field: LimitField,
+    /// Where it works, as far as it moves the price.
+    pub region: price::Region,
+    /// Fields of its usage that cost nothing, beyond those that are known.
+    pub free_usage_fields: BTreeSet<String>,
     /// By path, what one call of a route that is not metered is charged at.
     pub ceilings: BTreeMap<String, Usd>,
 }

@@ -1,6 +1,6 @@
 //! `[[upstream]]`: the providers that agents reach through the gateway.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::agents::place;
 use super::gateway::amounts;
@@ -12,8 +12,12 @@ use super::tree::Origin;
 use super::values;
 use crate::domain::call::{Api, LimitField, Route, is_plain, is_upstream_name};
 use crate::domain::id::ServiceId;
+use crate::domain::price::Region;
 
 const MAX_UPSTREAMS: usize = 100;
+/// Names of fields of a usage, and bytes of one: what is longer is shown cut, so it would match nothing.
+const MAX_FIELDS: usize = 100;
+const MAX_FIELD: usize = 64;
 
 pub(super) fn upstreams(
     item: Option<Item<'_>>,
@@ -76,6 +80,14 @@ fn upstream<'a>(
     let limit_field = stated
         .zip(service.as_ref())
         .map(|(stated, service)| limit_field(stated, service));
+    let region = match table.get("region") {
+        Some(item) => item.word(&[("global", Region::Global), ("eu", Region::Eu), ("us", Region::Us)]),
+        None => Some(base_url.as_deref().map_or(Region::Global, region_of)),
+    };
+    let free_usage_fields = match table.get("free_usage_fields") {
+        Some(item) => item.texts(MAX_FIELDS, usage_field),
+        None => Some(Vec::new()),
+    };
     let ceilings = match table.get("ceilings") {
         Some(item) => item
             .table()
@@ -90,6 +102,8 @@ fn upstream<'a>(
         api_key: api_key?,
         service: service?,
         limit_field: limit_field?,
+        region: region?,
+        free_usage_fields: free_usage_fields?.into_iter().collect::<BTreeSet<_>>(),
         ceilings: ceilings?,
     })
 }
@@ -173,6 +187,28 @@ fn base_url(item: &Item<'_>, insecure: Option<bool>) -> Option<String> {
     Some(url.as_str().trim_end_matches('/').to_owned())
 }
 
+/// The region of a host whose provider has one for each and says so in no answer.
+fn region_of(base_url: &str) -> Region {
+    let host = reqwest::Url::parse(base_url).ok();
+    match host.as_ref().and_then(reqwest::Url::host_str) {
+        Some("eu.api.openai.com") => Region::Eu,
+        Some("us.api.openai.com") => Region::Us,
+        _ => Region::Global,
+    }
+}
+
+fn usage_field(item: &Item<'_>, name: &str) -> Option<String> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    let sound = !name.is_empty() && name.len() <= MAX_FIELD && name.bytes().all(plain);
+    if !sound {
+        item.error(
+            &format!("{} is no name of a field", values::shown(name)),
+            "its name alone, such as \"vendor_latency\"",
+        );
+    }
+    sound.then(|| name.to_owned())
+}
+
 /// `Some(None)` for an upstream that wants no credential.
 fn api_key(table: &Table<'_>, references: &References<'_>) -> Option<Option<Secret>> {
     let named = |key| {
@@ -223,6 +259,7 @@ mod tests {
     use crate::config::{Environment, Loader};
     use crate::domain::call::{Api, LimitField, Unlisted};
     use crate::domain::money::Usd;
+    use crate::domain::price::Region;
 
     fn loader() -> Loader {
         Loader::for_daemon([("UP_KEY", "sk-1")].into_iter().collect::<Environment>())
@@ -286,10 +323,16 @@ name = "vllm"
 kind = "openai"
 base_url = "http://127.0.0.1:9001"
 limit_field = "max_tokens"
+region = "us"
+free_usage_fields = ["vendor_latency"]
+[[upstream]]
+name = "europe"
+kind = "openai"
+base_url = "https://eu.api.openai.com"
 "#,
         );
-        let [openai, local, groq, vllm] = settings.upstreams.as_slice() else {
-            panic!("four upstreams")
+        let [openai, local, groq, vllm, europe] = settings.upstreams.as_slice() else {
+            panic!("five upstreams")
         };
         assert_eq!(openai.base_url, "https://api.openai.com");
         assert_eq!((openai.kind, openai.service.as_str()), (Api::Openai, "openai"));
@@ -301,6 +344,9 @@ limit_field = "max_tokens"
         let fields = [openai, local, groq, vllm].map(|upstream| upstream.limit_field);
         let expected = [LimitField::Either, LimitField::Old, LimitField::New, LimitField::Old];
         assert_eq!(fields, expected);
+        let regions = [openai, vllm, europe].map(|upstream| upstream.region);
+        assert_eq!(regions, [Region::Global, Region::Us, Region::Eu]);
+        assert!(vllm.free_usage_fields.contains("vendor_latency") && openai.free_usage_fields.is_empty());
         assert_eq!(openai.ceilings["/v1/batches"], Usd::from_nanos(100_000_000));
         assert_eq!(
             groq.ceilings["/v1/moderations"],
@@ -355,6 +401,8 @@ limit_field = "max_tokens"
             ("ceilings = { \"/v1/chat/completions\" = \"1\" }", "metered already"),
             ("ceilings = { \"/v1/moderations\" = \"1\" }", "metered already"),
             ("limit_field = \"max\"", "is not one of"),
+            ("region = \"mars\"", "is not one of"),
+            ("free_usage_fields = [\"a b\"]", "no name of a field"),
             ("retries = 3", "unknown key"),
         ] {
             let found = problems(&[line]);

@@ -22,8 +22,9 @@ use super::reply::{Reply, ReplyBody, Told, passed};
 use super::settle::{Bill, Cost, Terms};
 use super::shares::Share;
 use super::target::{Target, Way};
-use super::turned_away::is_turned_away;
-use crate::domain::call::{Answer, CallRejection, Route, ToolGate, read_answer};
+use super::turned_away::{code_of, is_turned_away};
+use crate::domain::call::{Answer, CallRejection, Route, ToolGate, UsageFault, read_answer_with};
+use crate::domain::wire::UsageRejection;
 use crate::ports::{UpstreamError, UpstreamFault, UpstreamRequest, UpstreamResponse};
 
 pub(super) type Pieces = BoxStream<'static, Result<Bytes, UpstreamError>>;
@@ -108,6 +109,11 @@ impl Flight {
             Way::Ceiling(_) => None,
         };
         let plain = is_plain(&headers);
+        let is_refusal = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&status);
+        if is_refusal && self.target.provider.credential.is_some() {
+            self.refused_credential(status, body, plain).await;
+            return;
+        }
         match route {
             Some(route) if status.is_success() && plain && has_type(&headers, "text/event-stream") => {
                 self.stream(route, status, headers, body).await;
@@ -115,6 +121,8 @@ impl Flight {
             // An error is short, and whether it is one decides about the hold.
             _ if !status.is_success() && plain => self.turned_down(status, headers, body).await,
             Some(route) if plain && !is_opaque(route, &headers) => self.whole(route, status, headers, body).await,
+            // What is encoded cannot be read, so it cannot be gated.
+            Some(route) if !plain && route != Route::Speech && self.gate() != ToolGate::All => self.withhold(),
             _ => self.opaque(status, headers, body, plain).await,
         }
     }
@@ -262,10 +270,32 @@ impl Flight {
         self.answer(status, headers, body);
     }
 
+    /// The provider does not take our credential. What it says is for our operator, and may quote it.
+    async fn refused_credential(mut self, status: StatusCode, body: Pieces, plain: bool) {
+        let upstream = self.target.provider.name.to_string();
+        let Some(body) = self.read(body).await else { return };
+        self.shared
+            .credential_refused(&self.target, status, code_of(&body).as_deref());
+        if plain && is_turned_away(self.target.api(), status, &body, self.bill.runs_tools()) {
+            self.told.cost = self.hold.is_some().then_some(crate::domain::money::Usd::ZERO);
+            self.voided();
+        } else {
+            self.unresolved(&format!("the upstream answered {}", status.as_u16()));
+        }
+        self.fail(CallFailure::RefusedCredential { upstream });
+    }
+
+    /// An answer that nobody can read is not passed on.
+    fn withhold(mut self) {
+        self.unresolved("the answer is encoded, so that its usage cannot be read");
+        let upstream = self.target.provider.name.to_string();
+        self.fail(CallFailure::Unreadable { upstream });
+    }
+
     /// A whole answer that can be read.
     async fn whole(mut self, route: Route, status: StatusCode, headers: HeaderMap, body: Pieces) {
         let Some(body) = self.read(body).await else { return };
-        let read = match read_answer(route, &body) {
+        let read = match read_answer_with(route, &body, &self.target.provider.free_usage) {
             Ok(read) => read,
             Err(unreadable) => {
                 self.unresolved(&unreadable.to_string());
@@ -294,9 +324,15 @@ impl Flight {
     /// Why an answer is withheld: it calls a tool that the agent has not declared.
     fn forbidden(&self, answer: &Answer) -> Option<CallRejection> {
         let gate = self.gate();
-        let called = answer.tool_calls.iter().find(|tool| !gate.allows(tool))?;
         let manifest = self.target.rules.manifest.as_ref()?;
-        manifest.tool(called).err()
+        match answer.tool_calls.iter().find(|tool| !gate.allows(tool)) {
+            Some(called) => manifest.tool(called).err(),
+            // Nothing is listed under no name, and what was not kept was not looked for.
+            None if answer.calls_others && gate != ToolGate::All => Some(CallRejection::ToolNotInManifest(
+                "without a name, or one of too many".to_owned(),
+            )),
+            None => None,
+        }
     }
 
     pub(super) fn gate(&self) -> ToolGate {
@@ -310,6 +346,10 @@ impl Flight {
     pub(super) fn settle(&mut self, answer: &Answer, body: &[u8]) {
         if answer.on_limit {
             self.shared.on_limit(&self.target);
+        }
+        if let (Some(UsageFault::Usage(UsageRejection::UnknownField { field })), Some(_)) = (&answer.fault, &self.hold)
+        {
+            self.shared.usage_unknown(&self.target, field);
         }
         match self.bill.cost(answer, body, &self.shared.catalogue.load()) {
             Cost::Known {

@@ -35,6 +35,7 @@ mod stream;
 mod target;
 mod tell;
 mod turned_away;
+mod veil;
 mod work;
 
 use std::collections::HashMap;
@@ -56,12 +57,11 @@ pub use target::{BodyKind, CallHead, Target};
 
 use crate::audit::Refusals;
 use crate::domain::agent::AgentStatus;
-use crate::domain::call::{Api, Asked, OutputLimit};
+use crate::domain::call::{Api, Asked, Fees, OutputLimit};
 use crate::domain::id::AgentId;
 use crate::domain::ledger::batch::Refusal;
 use crate::domain::ledger::bound::Bound;
 use crate::domain::ledger::posting::Trust;
-use crate::domain::money::Usd;
 use crate::domain::price::Catalogue;
 use crate::domain::rejection::Rejection;
 use crate::intake::usage::Intake;
@@ -431,7 +431,10 @@ impl Shared {
                 Some(entry) => Terms::Metered {
                     model: asked.as_ref().and_then(|asked| asked.model.clone()),
                     entry,
-                    fees: asked.as_ref().map_or(Usd::ZERO, |asked| asked.fees),
+                    fees: asked
+                        .as_ref()
+                        .map(|asked| Fees::new(asked, &target.rules.calls))
+                        .unwrap_or_default(),
                     media: asked.as_ref().and_then(|asked| asked.media.clone()),
                 },
             },
@@ -439,6 +442,7 @@ impl Shared {
         let bill = Bill {
             route: target.route_name(),
             service: target.provider.service.clone(),
+            region: target.provider.region,
             terms,
         };
         let told = Told {

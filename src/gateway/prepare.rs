@@ -14,7 +14,7 @@ use crate::domain::call::{self, Asked, CallRejection, Route};
 use crate::domain::ledger::bound::Bound;
 use crate::domain::ledger::posting::Attribution;
 use crate::domain::money::Usd;
-use crate::domain::price::{Catalogue, PriceEntry};
+use crate::domain::price::{Catalogue, PriceEntry, Region};
 use crate::domain::rejection::Rejection;
 
 /// A call that may be made, if its hold is admitted.
@@ -72,6 +72,10 @@ pub(super) async fn prepare(
     }
     let mut asked = read(target, route, body, work).await?;
     asked.widened = target.widened;
+    if target.provider.region != Region::Global {
+        // Whatever the request says of it, it is charged as that region's.
+        asked.most.region = None;
+    }
     asked.service = Some(target.provider.service.clone());
     asked.spell_limit(target.provider.limit_field);
     let rules = &target.rules;

@@ -1,6 +1,6 @@
 //! What the gateway follows of the config: replaced as a whole, read once for each call.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use crate::domain::call::{Api, CallRejection, CallRules, LimitField, is_plain};
 use crate::domain::id::{AgentId, ServiceId};
 use crate::domain::manifest::Manifest;
 use crate::domain::money::Usd;
+use crate::domain::price::Region;
 use crate::ports::Upstream;
 
 /// The rules of every call.
@@ -44,6 +45,10 @@ pub struct Provider {
     ceilings: Vec<(String, Usd)>,
     /// Where it heeds the limit of a chat completion.
     pub(super) limit_field: LimitField,
+    /// Where it works, whatever its answers leave out of it.
+    pub(super) region: Region,
+    /// Fields of its usage that cost nothing, beyond those that are known.
+    pub(super) free_usage: Arc<BTreeSet<String>>,
     pub(super) port: Arc<dyn Upstream>,
 }
 
@@ -74,6 +79,8 @@ impl Provider {
             secret: secret.map(|key| Finder::new(key.as_bytes()).into_owned()),
             ceilings,
             limit_field: LimitField::default(),
+            region: Region::Global,
+            free_usage: Arc::default(),
             port,
         })
     }
@@ -82,6 +89,30 @@ impl Provider {
     #[must_use]
     pub fn with_limit_field(self, limit_field: LimitField) -> Self {
         Self { limit_field, ..self }
+    }
+
+    /// The same for a provider that works in one region.
+    #[must_use]
+    pub fn with_region(self, region: Region) -> Self {
+        Self { region, ..self }
+    }
+
+    /// The same for one whose usage has fields of these names, which cost nothing.
+    #[must_use]
+    pub fn with_free_usage(self, fields: BTreeSet<String>) -> Self {
+        let free_usage = Arc::new(fields);
+        Self { free_usage, ..self }
+    }
+
+    /// How many bytes at the end of these may be the beginning of our credential.
+    pub(super) fn secret_begun(&self, bytes: &[u8]) -> usize {
+        let Some(secret) = &self.secret else { return 0 };
+        let secret = secret.needle();
+        let longest = bytes.len().min(secret.len() - 1);
+        (1..=longest)
+            .rev()
+            .find(|&begun| bytes.ends_with(&secret[..begun]))
+            .unwrap_or(0)
     }
 
     /// The same without our credential, which a provider may quote when it does not like it.

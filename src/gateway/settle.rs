@@ -7,15 +7,17 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use crate::domain::call::{Answer, Media};
+use crate::domain::call::{Answer, Fees, Media};
 use crate::domain::id::{ModelId, ServiceId};
 use crate::domain::money::Usd;
-use crate::domain::price::{Catalogue, PriceEntry, SettleRejection, Usage, settle};
+use crate::domain::price::{Catalogue, PriceEntry, Region, SettleRejection, Usage, settle};
 
 /// By what a call is settled.
 pub(super) struct Bill {
     pub(super) route: &'static str,
     pub(super) service: ServiceId,
+    /// Where the call was processed, if its answer does not say.
+    pub(super) region: Region,
     pub(super) terms: Terms,
 }
 
@@ -27,8 +29,8 @@ pub(super) enum Terms {
     Metered {
         model: Option<ModelId>,
         entry: Arc<PriceEntry>,
-        /// What tools at the provider may have cost: nobody says how much they did.
-        fees: Usd,
+        /// What tools at the provider may have cost.
+        fees: Fees,
         /// What a call that is no conversation is billed by.
         media: Option<Media>,
     },
@@ -54,7 +56,7 @@ impl Cost {
 impl Bill {
     /// Whether the provider may have run tools of its own, and its model between them.
     pub(super) fn runs_tools(&self) -> bool {
-        matches!(&self.terms, Terms::Metered { fees, .. } if *fees > Usd::ZERO)
+        matches!(&self.terms, Terms::Metered { fees, .. } if fees.any())
     }
 
     /// Whether an answer that says nothing may be measured itself.
@@ -73,10 +75,10 @@ impl Bill {
                 entry,
                 fees,
                 media,
-            } => (model, entry, *fees, media),
+            } => (model, entry, fees, media),
         };
         let unreported = || media.as_ref()?.unreported(entry, body);
-        let usage = match (&answer.usage, &answer.fault) {
+        let mut usage = match (&answer.usage, &answer.fault) {
             (Some(usage), None) => *usage,
             (_, Some(fault)) => return Cost::unknown(fault),
             (None, None) => match unreported() {
@@ -84,12 +86,17 @@ impl Bill {
                 None => return Cost::unknown("the answer does not say what it used"),
             },
         };
+        if usage.region == Region::Global {
+            usage.region = self.region;
+        }
+        let reported = usage;
+        let owed = fees.owed(answer, &mut usage, entry);
         let asked = model.as_ref().map(ModelId::as_str);
         let answered = answer.model.as_deref().filter(|&answered| Some(answered) != asked);
         match self.charge(&usage, entry, answered, catalogue) {
             Ok(usd) => {
-                let detail = detail(self.route, &usage, asked, answered);
-                self.known(usd.saturating_add(fees), answer, Some(detail))
+                let detail = detail(self.route, &reported, asked, answered);
+                self.known(usd.saturating_add(owed), answer, Some(detail))
             }
             Err(why) => Cost::unknown(why),
         }
@@ -146,4 +153,50 @@ fn detail(route: &str, usage: &Usage, asked: Option<&str>, answered: Option<&str
     }
     detail.insert("tier".to_owned(), usage.tier.name().into());
     Value::Object(detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::price::TokenClass;
+
+    /// Its provider has a host for each region and says in no answer which it was.
+    #[test]
+    fn a_region_that_no_answer_names_is_charged_all_the_same() {
+        let catalogue = Catalogue::builtin();
+        let service: ServiceId = "openai".parse().unwrap();
+        let (model, entry) = crate::domain::price::builtin()
+            .iter()
+            .find(|entry| entry.service == service && entry.uplifts.eu.is_some() && !entry.model.contains('#'))
+            .map(|entry| (entry.model.parse::<ModelId>().unwrap(), Arc::new(entry.clone())))
+            .expect("a model with a price of its own in the EU");
+        let cost = |region, said| {
+            let bill = Bill {
+                route: "chat/completions",
+                service: service.clone(),
+                region,
+                terms: Terms::Metered {
+                    model: Some(model.clone()),
+                    entry: Arc::clone(&entry),
+                    fees: Fees::default(),
+                    media: None,
+                },
+            };
+            let answer = Answer {
+                usage: Some(Usage {
+                    region: said,
+                    ..Usage::one_call().token(TokenClass::Input, 1_000_000)
+                }),
+                ..Answer::default()
+            };
+            match bill.cost(&answer, &[], &catalogue) {
+                Cost::Known { usd, .. } => usd,
+                Cost::Unknown(why) => panic!("{why}"),
+            }
+        };
+        let eu = cost(Region::Global, Region::Eu);
+        assert!(eu > cost(Region::Global, Region::Global));
+        assert_eq!(cost(Region::Eu, Region::Global), eu);
+        assert_eq!(cost(Region::Us, Region::Eu), eu, "what the answer says counts");
+    }
 }

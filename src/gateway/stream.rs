@@ -8,6 +8,8 @@
 //! sees that its answer is not whole, by an event where there are any, and always by a connection that ends
 //! without the answer's end.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use http::{HeaderMap, StatusCode};
@@ -16,6 +18,7 @@ use tokio::sync::mpsc;
 use super::ends::End;
 use super::flight::{Flight, Pieces};
 use super::reply::{self, ReplyBody, Sink};
+use super::veil::Veil;
 use crate::domain::call::{Answer, Route, StreamFault, StreamMeter, StreamRules};
 use crate::domain::rejection::Rejection;
 
@@ -52,6 +55,7 @@ enum Passing {
     /// Not read, but kept, where the whole of it can be measured.
     Opaque {
         kept: Option<Vec<Bytes>>,
+        veil: Veil,
     },
 }
 
@@ -85,14 +89,14 @@ impl Passing {
                 Ok(pieces) => (pieces, None),
                 Err(fault) => (meter.passed(), Some(fault.into())),
             },
-            Self::Opaque { kept } => {
+            Self::Opaque { kept, veil } => {
                 if let Some(pieces) = kept {
                     pieces.push(chunk.clone());
                     if pieces.iter().map(Bytes::len).sum::<usize>() > MAX_KEPT {
                         *kept = None;
                     }
                 }
-                (vec![chunk], None)
+                (vec![veil.pass(chunk)], None)
             }
         }
     }
@@ -104,7 +108,7 @@ impl Passing {
                 Ok(pieces) => (pieces, None),
                 Err(fault) => (meter.passed(), Some(fault.into())),
             },
-            Self::Opaque { .. } => (Vec::new(), None),
+            Self::Opaque { veil, .. } => (vec![veil.rest()], None),
         }
     }
 }
@@ -121,6 +125,7 @@ impl Flight {
                 strip_usage: self.stream.strip_usage,
                 gate: self.gate(),
                 output_limit: self.stream.output_limit,
+                free_usage: Arc::clone(&self.target.provider.free_usage),
                 max_event: None,
             },
         );
@@ -157,6 +162,7 @@ impl Flight {
         let measured = plain && charged.is_none() && self.bill.is_measured();
         let mut passing = Passing::Opaque {
             kept: measured.then(Vec::new),
+            veil: Veil::new(&self.target.provider),
         };
         let read = self.pass(body, &mut client, &mut passing).await;
         if charged.is_some() {
@@ -165,7 +171,7 @@ impl Flight {
         drop(client);
         match (read, passing) {
             (Read::Broken(cut) | Read::Cut(cut), _) => self.unresolved(&cut.why),
-            (Read::ToItsEnd, Passing::Opaque { kept: Some(pieces) }) => self.measure(pieces).await,
+            (Read::ToItsEnd, Passing::Opaque { kept: Some(pieces), .. }) => self.measure(pieces).await,
             (Read::ToItsEnd, _) if plain => self.unresolved("the answer does not say what it used"),
             (Read::ToItsEnd, _) => self.unresolved("the answer is encoded, so that its usage cannot be read"),
         }

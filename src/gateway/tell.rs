@@ -4,6 +4,7 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use http::StatusCode;
 use serde_json::json;
 
 use super::Shared;
@@ -18,6 +19,7 @@ use crate::ports::UpstreamError;
 /// Between two warnings that an agent's answers end on their limit, and that an upstream fails.
 const WARN_EVERY: Duration = Duration::from_secs(60);
 const FAILED_EVERY: Duration = Duration::from_secs(1);
+const CREDENTIAL_EVERY: Duration = Duration::from_secs(10);
 /// Matters that are remembered at most.
 const MAX_SAID: usize = 20_000;
 
@@ -26,9 +28,35 @@ const MAX_SAID: usize = 20_000;
 pub(super) enum Matter {
     OnLimit,
     UpstreamFailed,
+    CredentialRefused,
+    UsageUnknown,
 }
 
 impl Shared {
+    /// An upstream does not take our credential. Of what it says only its code is told: the rest may quote it.
+    pub(super) fn credential_refused(&self, target: &Target, status: StatusCode, code: Option<&str>) {
+        let upstream = &target.provider.name;
+        if self.may_say(Matter::CredentialRefused, upstream, CREDENTIAL_EVERY) {
+            tracing::error!(
+                %upstream, status = status.as_u16(), code = code.unwrap_or("none"),
+                "an upstream refused the credential that is set for it; its calls fail until that is mended"
+            );
+        }
+    }
+
+    /// A usage with a field that nobody knows leaves every call of its upstream unresolved: a person should
+    /// know which it is.
+    pub(super) fn usage_unknown(&self, target: &Target, field: &str) {
+        let upstream = &target.provider.name;
+        if self.may_say(Matter::UsageUnknown, upstream, WARN_EVERY) {
+            tracing::warn!(
+                %upstream, field,
+                "an answer's usage has a field that is not known, so its call is unresolved at its bound; \
+                 if it bears no cost, name it in the upstream's free_usage_fields"
+            );
+        }
+    }
+
     pub(super) fn note_failure(&self, agent: &AgentId, failure: &CallFailure) {
         match failure {
             CallFailure::Rejected(rejection) => self.note_refusal(agent, rejection, None),

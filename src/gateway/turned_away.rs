@@ -131,6 +131,17 @@ fn is_there(object: &Map<String, Value>, field: &str) -> bool {
     object.get(field).is_some_and(|value| !value.is_null())
 }
 
+/// The code of an error, or else its type, for the log. Nothing else of it: the message may quote a credential.
+pub(super) fn code_of(body: &[u8]) -> Option<String> {
+    let Ok(Value::Object(body)) = parse_strict(body, &LIMITS) else {
+        return None;
+    };
+    let error = body.get("error")?;
+    let is_code = |text: &&str| text.len() <= 64 && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+    let text = |field: &str| error.get(field).and_then(Value::as_str).filter(is_code);
+    text("code").or_else(|| text("type")).map(str::to_owned)
+}
+
 /// Whether an error in OpenAI's form was told before the model ran.
 fn is_checked_before(error: &Map<String, Value>, tools: bool) -> bool {
     let says_more = |(name, value): (&String, &Value)| !value.is_null() && !ERROR_FIELDS.contains(&name.as_str());

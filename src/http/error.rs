@@ -44,6 +44,8 @@ pub enum Failure {
         status: StatusCode,
         code: &'static str,
         message: String,
+        /// Whether a repetition may end otherwise.
+        may_repeat: bool,
     },
     #[error("an internal error; the log of the daemon has it")]
     Internal,
@@ -284,7 +286,7 @@ impl Failure {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
             }
             // Whether that helps is for the client's own rules, as it would be without us.
-            (None, Self::Upstream { .. }) => {}
+            (None, Self::Upstream { may_repeat: true, .. }) => {}
             (None, _) => {
                 headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
             }

@@ -164,15 +164,21 @@ fn failure(failure: CallFailure) -> Failure {
                 status,
                 code,
                 message: format!("the upstream {upstream} {fault}"),
+                // What is too large would be again, and each time it is paid for.
+                may_repeat: fault != UpstreamFault::TooLarge,
             }
         }
-        failure @ (CallFailure::Redirected { .. } | CallFailure::Unreadable { .. }) => Failure::Upstream {
+        failure @ (CallFailure::Redirected { .. }
+        | CallFailure::Unreadable { .. }
+        | CallFailure::RefusedCredential { .. }) => Failure::Upstream {
             status: StatusCode::BAD_GATEWAY,
             code: match failure {
                 CallFailure::Redirected { .. } => "upstream_redirected",
+                CallFailure::RefusedCredential { .. } => "upstream_refused_credential",
                 _ => "upstream_unreadable",
             },
             message: failure.to_string(),
+            may_repeat: false,
         },
         CallFailure::Stopping { retry_after } => Failure::Unavailable {
             code: "stopping",
@@ -267,5 +273,27 @@ mod tests {
         let response = refuse(Some(Api::Openai), &super::failure(broken), &Told::default());
         assert_eq!(response.status(), StatusCode::BAD_GATEWAY);
         assert!(!response.headers().contains_key("x-should-retry"));
+        let upstream = || "openai".to_owned();
+        for (lasting, code) in [
+            (CallFailure::Redirected { upstream: upstream() }, "upstream_redirected"),
+            (CallFailure::Unreadable { upstream: upstream() }, "upstream_unreadable"),
+            (
+                CallFailure::RefusedCredential { upstream: upstream() },
+                "upstream_refused_credential",
+            ),
+            (
+                CallFailure::Upstream {
+                    upstream: upstream(),
+                    fault: UpstreamFault::TooLarge,
+                },
+                "upstream_too_large",
+            ),
+        ] {
+            let failure = super::failure(lasting);
+            assert_eq!(failure.code(), code);
+            let response = refuse(Some(Api::Openai), &failure, &Told::default());
+            assert_eq!(response.status(), StatusCode::BAD_GATEWAY);
+            assert_eq!(response.headers()["x-should-retry"], "false", "{code}");
+        }
     }
 }

@@ -20,8 +20,8 @@ use crate::domain::wire::UsageRejection;
 use crate::domain::wire::answer::Text;
 use crate::domain::wire::json::JsonRejection;
 
-pub use read::read_answer;
 pub(super) use read::{merged_usage, response, strict, usage_of};
+pub use read::{read_answer, read_answer_with};
 
 /// Which tools a model may call.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -80,6 +80,9 @@ pub struct Answer {
     pub on_limit: bool,
     /// Tools that the model called, in order, each name once: the client's and the provider's own.
     pub tool_calls: Vec<String>,
+    /// It calls tools beyond these: without a name, by one that is too long, or more than are kept. A gate
+    /// lets none of them pass.
+    pub calls_others: bool,
 }
 
 /// Why a usage that an answer gives cannot be settled by.
@@ -100,7 +103,7 @@ pub enum AnswerRejection {
     Unreadable,
 }
 
-/// More names than any answer calls; a manifest's gate looks at every call all the same.
+/// More names than any answer calls.
 const MAX_TOOL_CALLS: usize = 1_000;
 /// A longer name, model or id is none.
 const MAX_NAME: usize = 256;
@@ -116,8 +119,12 @@ impl Answer {
     }
 
     pub(super) fn calls(&mut self, tool: &str) {
-        let known = self.tool_calls.iter().any(|name| name == tool);
-        if !known && !tool.is_empty() && tool.len() <= MAX_NAME && self.tool_calls.len() < MAX_TOOL_CALLS {
+        if self.tool_calls.iter().any(|name| name == tool) {
+            return;
+        }
+        if tool.is_empty() || tool.len() > MAX_NAME || self.tool_calls.len() == MAX_TOOL_CALLS {
+            self.calls_others = true;
+        } else {
             self.tool_calls.push(tool.to_owned());
         }
     }

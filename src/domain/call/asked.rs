@@ -73,6 +73,10 @@ pub struct Asked {
     pub output: OutputLimit,
     /// What its server-side tools may cost, by the rules, over all that is in `most`.
     pub fees: Usd,
+    /// The server-side tools that they are for, each once.
+    pub server_tools: BTreeSet<String>,
+    /// Web searches that the request allows at most, where it says so.
+    pub searches: Option<u64>,
     /// Names of the tools that it offers to the model, each once.
     pub tools: Vec<String>,
     /// The text that the model will read, if that is all it reads: a tokenizer can count it, when the

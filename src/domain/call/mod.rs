@@ -18,6 +18,7 @@ pub mod audio;
 mod bound;
 mod draft;
 mod expansion;
+mod fees;
 mod fields;
 pub mod form;
 mod headers;
@@ -38,9 +39,10 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
-pub use answer::{Answer, AnswerRejection, ToolGate, UsageFault, read_answer};
+pub use answer::{Answer, AnswerRejection, ToolGate, UsageFault, read_answer, read_answer_with};
 pub use asked::{Asked, ContentFrom, OutputLimit, Widened};
 pub use bound::bound;
+pub use fees::{Fees, check_searches};
 pub use form::FormPart;
 pub use headers::{Forwarded, forward, query};
 pub use limit::LimitField;

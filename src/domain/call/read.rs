@@ -8,12 +8,15 @@
 //! bytes, and escapes only make the body longer than what is read. What templates add is not in the body,
 //! so [`overhead()`] is counted on top.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
 use super::asked::{Asked, ContentFrom, OutputLimit, THINKING_BUDGET, Widened};
 use super::draft::Draft;
 use super::expansion::expansion;
+use super::fees;
 use super::fields::{chat, messages, plain, responses};
 use super::limit::{self, Limit};
 use super::media;
@@ -215,6 +218,8 @@ impl Request<'_> {
             self.rules.max_tokens.filter(|&most| most < own)
         });
         asked.fees = found.fees;
+        asked.searches = fees::allowed_searches(self.route, self.fields, &found.fixed_tools);
+        asked.server_tools = found.server_tools;
         asked.tools = found.tools;
         asked.thoughts = found.thoughts;
         asked.uncounted = found.uncounted;
@@ -242,6 +247,8 @@ impl Request<'_> {
             overhead: 0,
             output: OutputLimit::None,
             fees: crate::domain::money::Usd::ZERO,
+            server_tools: BTreeSet::new(),
+            searches: None,
             tools: Vec::new(),
             text: None,
             uncounted: 0,

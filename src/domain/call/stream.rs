@@ -20,6 +20,9 @@ mod seen;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use self::chat::ChatStream;
@@ -50,6 +53,8 @@ pub struct StreamRules {
     pub gate: ToolGate,
     /// Output tokens that the hold covers, those of all choices together.
     pub output_limit: Option<u64>,
+    /// Fields of its usage that its operator declares to bear no cost.
+    pub free_usage: Arc<BTreeSet<String>>,
     /// Bytes of one event; `None` is the route's own bound.
     pub max_event: Option<usize>,
 }
@@ -221,10 +226,11 @@ impl StreamMeter {
 
     /// What the answer has said, however it ended.
     pub fn end(mut self) -> Answer {
+        let free = &*self.rules.free_usage;
         let usage = match &mut self.reader {
-            Reader::Chat(chat) => chat.usage(&mut self.seen),
-            Reader::Messages(messages) => messages.usage(),
-            Reader::Media(media) => media.usage(&self.seen),
+            Reader::Chat(chat) => chat.usage(&mut self.seen, free),
+            Reader::Messages(messages) => messages.usage(free),
+            Reader::Media(media) => media.usage(&self.seen, free),
             Reader::Responses(responses) => {
                 responses.tell(&mut self.seen.answer);
                 return self.seen.answer;

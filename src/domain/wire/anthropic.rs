@@ -7,8 +7,6 @@
 //! cache is given in all and, by newer versions, by how long it is kept; what was written for a time that
 //! is not given is charged at the dearest. Thinking is part of the output and has no price of its own.
 
-use serde_json::Value;
-
 use super::quantity::{Fields, UsageRejection};
 use crate::domain::price::{Region, ServiceTier, TokenClass, Tokens, Usage};
 
@@ -68,7 +66,7 @@ fn iterations(fields: Fields<'_>, tokens: &mut Tokens) -> Result<(), UsageReject
     for item in fields.list("iterations")? {
         let item = item
             .as_object()
-            .map(|_| Fields::of(item))
+            .map(|_| fields.within(item))
             .ok_or(UsageRejection::WrongType {
                 field: "iterations",
                 expected: "a list of objects",
@@ -121,8 +119,7 @@ pub(super) fn tier(name: &str) -> Result<ServiceTier, UsageRejection> {
 }
 
 /// `usage` of a message.
-pub(super) fn messages(usage: &Value) -> Result<Usage, UsageRejection> {
-    let fields = Fields::of(usage)?;
+pub(super) fn messages(fields: Fields<'_>) -> Result<Usage, UsageRejection> {
     let mut known = TOKEN_FIELDS.to_vec();
     known.extend([
         "iterations",

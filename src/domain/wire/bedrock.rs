@@ -7,8 +7,6 @@
 //! InvokeModel returns each maker's own body: Anthropic's messages, Amazon's Nova (as Converse) and Titan,
 //! Meta's Llama; a stream ends with `amazon-bedrock-invocationMetrics`, whose names are its own.
 
-use serde_json::Value;
-
 use super::anthropic;
 use super::quantity::{Fields, UsageRejection};
 use crate::domain::price::{ServiceTier, TokenClass, Usage};
@@ -34,7 +32,7 @@ fn written(fields: Fields<'_>, total: u64, usage: &mut Usage) -> Result<(), Usag
     for item in fields.list("cacheDetails")? {
         let item = item
             .as_object()
-            .map(|_| Fields::of(item))
+            .map(|_| fields.within(item))
             .ok_or(UsageRejection::WrongType {
                 field: "cacheDetails",
                 expected: "a list of objects",
@@ -54,8 +52,7 @@ fn written(fields: Fields<'_>, total: u64, usage: &mut Usage) -> Result<(), Usag
 }
 
 /// `usage` of a Converse response.
-pub(super) fn converse(usage: &Value) -> Result<Usage, UsageRejection> {
-    let fields = Fields::of(usage)?;
+pub(super) fn converse(fields: Fields<'_>) -> Result<Usage, UsageRejection> {
     fields.only(&[
         "inputTokens",
         "outputTokens",
@@ -93,10 +90,9 @@ pub(super) fn converse(usage: &Value) -> Result<Usage, UsageRejection> {
 }
 
 /// The usage of an InvokeModel response: the part of its body that counts.
-pub(super) fn invoke(usage: &Value) -> Result<Usage, UsageRejection> {
-    let fields = Fields::of(usage)?;
+pub(super) fn invoke(fields: Fields<'_>) -> Result<Usage, UsageRejection> {
     if fields.has("inputTokens") || fields.has("outputTokens") {
-        return converse(usage);
+        return converse(fields);
     }
     let mut counted = Usage::one_call();
     if fields.has("inputTextTokenCount") {
@@ -108,7 +104,7 @@ pub(super) fn invoke(usage: &Value) -> Result<Usage, UsageRejection> {
         for item in fields.list("results")? {
             let item = item
                 .as_object()
-                .map(|_| Fields::of(item))
+                .map(|_| fields.within(item))
                 .ok_or(UsageRejection::WrongType {
                     field: "results",
                     expected: "a list of objects",
@@ -160,5 +156,5 @@ pub(super) fn invoke(usage: &Value) -> Result<Usage, UsageRejection> {
             .add(TokenClass::Output, fields.count("outputTokenCount")?);
         return Ok(counted);
     }
-    anthropic::messages(usage)
+    anthropic::messages(fields)
 }

@@ -489,3 +489,66 @@ proptest! {
         }
     }
 }
+
+/// What others that copy OpenAI's form say beside the counts: names as their documentation has them.
+#[test]
+fn what_only_describes_a_call_does_not_make_it_unresolved() {
+    let deepseek = json!({
+        "prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120,
+        "prompt_cache_hit_tokens": 64, "prompt_cache_miss_tokens": 36
+    });
+    let usage = read(Api::OpenaiChat, &deepseek);
+    assert_eq!(counted(&usage), [(C::Input, 36), (C::CacheRead, 64), (C::Output, 20)]);
+    let mut both = deepseek.clone();
+    both["prompt_tokens_details"] = json!({"cached_tokens": 10});
+    assert_eq!(
+        read(Api::OpenaiChat, &both).tokens.get(C::CacheRead),
+        10,
+        "what costs more"
+    );
+    for (field, odd) in [("prompt_cache_hit_tokens", 65), ("prompt_cache_miss_tokens", 35)] {
+        let mut odd_one = deepseek.clone();
+        odd_one[field] = json!(odd);
+        assert_eq!(no(Api::OpenaiChat, odd_one), No::PartsDiffer { total: "prompt_tokens" });
+    }
+
+    let groq = json!({
+        "queue_time": 0.02, "prompt_tokens": 10, "prompt_time": 0.001, "completion_tokens": 5,
+        "completion_time": 0.1, "total_tokens": 15, "total_time": 0.101
+    });
+    assert_eq!(counted(&read(Api::OpenaiChat, &groq)), [(C::Input, 10), (C::Output, 5)]);
+
+    let openrouter = json!({
+        "prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15, "cost": 0.00014, "is_byok": false,
+        "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0, "video_tokens": 0},
+        "cost_details": {"upstream_inference_cost": null, "upstream_inference_prompt_cost": 0.0001},
+        "completion_tokens_details": {"reasoning_tokens": 0, "image_tokens": 0}
+    });
+    assert_eq!(
+        counted(&read(Api::OpenaiChat, &openrouter)),
+        [(C::Input, 10), (C::Output, 5)]
+    );
+
+    // The reasoning is beside the completion, as the grand total tells.
+    let xai = json!({
+        "prompt_tokens": 32, "completion_tokens": 9, "total_tokens": 135, "num_sources_used": 0,
+        "prompt_tokens_details": {"text_tokens": 32, "audio_tokens": 0, "image_tokens": 0, "cached_tokens": 6},
+        "completion_tokens_details": {"reasoning_tokens": 94, "audio_tokens": 0}
+    });
+    assert_eq!(
+        counted(&read(Api::OpenaiChat, &xai)),
+        [(C::Input, 26), (C::CacheRead, 6), (C::Output, 9), (C::Reasoning, 94)]
+    );
+    let mut silent = xai.clone();
+    silent["total_tokens"] = json!(41);
+    assert!(matches!(no(Api::OpenaiChat, silent), No::SubsetLarger { .. }));
+    // Its searches are billed by the source.
+    let mut searched = xai;
+    searched["num_sources_used"] = json!(3);
+    assert_eq!(
+        no(Api::OpenaiChat, searched),
+        No::UnknownField {
+            field: "num_sources_used".into()
+        }
+    );
+}

@@ -15,6 +15,7 @@ mod openai;
 mod quantity;
 pub mod sse;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -22,6 +23,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use quantity::{MAX_SECONDS, MAX_TOKENS, UsageRejection};
+
+use quantity::Fields;
 
 use crate::domain::price::{ServiceTier, Usage};
 
@@ -108,6 +111,16 @@ impl FromStr for UsageApi {
 
 /// Reads a usage object of this API.
 pub fn usage_from(api: UsageApi, usage: &Value) -> Result<Usage, UsageRejection> {
+    read(api, Fields::of(usage)?)
+}
+
+/// The same, where fields of these names bear no cost: the operator's word for those that nobody here knows.
+/// It takes nothing away from fields that are known.
+pub fn usage_with(api: UsageApi, usage: &Value, free: &BTreeSet<String>) -> Result<Usage, UsageRejection> {
+    read(api, Fields::with(usage, free)?)
+}
+
+fn read(api: UsageApi, usage: Fields<'_>) -> Result<Usage, UsageRejection> {
     match api {
         UsageApi::OpenaiChat => openai::chat(usage),
         UsageApi::OpenaiResponses => openai::responses(usage),

@@ -169,6 +169,35 @@ fn start(fields: Fields<'_>) -> Result<Usage, UsageRejection> {
     Ok(usage)
 }
 
+/// What those that copy the form say beside the counts, and what costs nothing by itself: how long it took
+/// (Groq), what the provider makes of the counts in money (OpenRouter, xAI), and the parts of the prompt by
+/// the cache (DeepSeek), which are read apart. The searches of xAI (`num_sources_used`) are billed, so they
+/// are not among these; none, which is zero, passes.
+const DESCRIPTIVE: [&str; 10] = [
+    "prompt_cache_hit_tokens",
+    "prompt_cache_miss_tokens",
+    "queue_time",
+    "prompt_time",
+    "completion_time",
+    "total_time",
+    "cost",
+    "is_byok",
+    "cost_details",
+    "cost_in_usd_ticks",
+];
+
+/// The part of a prompt that DeepSeek had in its cache; with the part that it had not, it is all of it.
+fn cache_hit(fields: Fields<'_>, sent: u64, name: &'static str) -> Result<Option<u64>, UsageRejection> {
+    let Some(hit) = fields.maybe("prompt_cache_hit_tokens")? else {
+        return Ok(None);
+    };
+    let missed = fields.maybe("prompt_cache_miss_tokens")?;
+    match missed.unwrap_or(sent.saturating_sub(hit)).checked_add(hit) {
+        Some(all) if all == sent => Ok(Some(hit)),
+        _ => Err(UsageRejection::PartsDiffer { total: name }),
+    }
+}
+
 /// What an API calls the two counts and their details.
 struct Names {
     sent: &'static str,
@@ -193,44 +222,54 @@ const RESPONSES: Names = Names {
 
 impl Names {
     /// Reads the totals of a usage object that has these fields and no others.
-    fn read<'a>(&self, usage: &'a Value) -> Result<(Fields<'a>, Usage, u64, u64), UsageRejection> {
-        let fields = Fields::of(usage)?;
-        let details = [self.sent_details, self.made_details];
-        fields.only(&[
-            self.sent,
-            self.made,
-            details[0],
-            details[1],
-            "total_tokens",
-            "service_tier",
-        ])?;
-        let usage = start(fields)?;
-        Ok((fields, usage, fields.count(self.sent)?, fields.count(self.made)?))
+    fn read(&self, fields: Fields<'_>) -> Result<(Usage, u64, u64), UsageRejection> {
+        let mut known = DESCRIPTIVE.to_vec();
+        known.extend([self.sent, self.made, self.sent_details, self.made_details]);
+        known.extend(["total_tokens", "service_tier"]);
+        fields.only(&known)?;
+        Ok((start(fields)?, fields.count(self.sent)?, fields.count(self.made)?))
     }
 
     /// What a model read and wrote.
-    fn conversation(&self, usage: &Value) -> Result<Usage, UsageRejection> {
-        let (fields, mut usage, sent, made) = self.read(usage)?;
-        prompt(sent, self.sent, fields.object(self.sent_details)?)?.classes(&mut usage);
-        completion(made, self.made, fields.object(self.made_details)?, &mut usage)?;
+    fn conversation(&self, fields: Fields<'_>) -> Result<Usage, UsageRejection> {
+        let (mut usage, sent, mut made) = self.read(fields)?;
+        let details = fields.object(self.sent_details)?;
+        let mut read = prompt(sent, self.sent, details)?;
+        if let Some(hit) = cache_hit(fields, sent, self.sent)? {
+            // Where both are told, what costs more is believed.
+            read.cached = match details.is_some_and(|details| details.has("cached_tokens")) {
+                true => hit.min(read.cached),
+                false => hit,
+            };
+        }
+        read.classes(&mut usage);
+        let details = fields.object(self.made_details)?;
+        let reasoning = details.map(|details| details.maybe("reasoning_tokens")).transpose()?;
+        // xAI counts the reasoning beside the completion; the grand total tells.
+        if let Some(beside) = reasoning.flatten()
+            && fields.maybe("total_tokens")? == Some(sent + made + beside)
+        {
+            made += beside;
+        }
+        completion(made, self.made, details, &mut usage)?;
         total(fields, sent + made, TokenClass::Reasoning, &mut usage)?;
         Ok(usage)
     }
 }
 
 /// `usage` of a chat completion or a completion.
-pub(super) fn chat(usage: &Value) -> Result<Usage, UsageRejection> {
-    CHAT.conversation(usage)
+pub(super) fn chat(fields: Fields<'_>) -> Result<Usage, UsageRejection> {
+    CHAT.conversation(fields)
 }
 
 /// `usage` of a response of the Responses API.
-pub(super) fn responses(usage: &Value) -> Result<Usage, UsageRejection> {
-    RESPONSES.conversation(usage)
+pub(super) fn responses(fields: Fields<'_>) -> Result<Usage, UsageRejection> {
+    RESPONSES.conversation(fields)
 }
 
 /// `usage` at the end of a stream of speech: all that is made is audio.
-pub(super) fn speech(usage: &Value) -> Result<Usage, UsageRejection> {
-    let (fields, mut usage, sent, made) = RESPONSES.read(usage)?;
+pub(super) fn speech(fields: Fields<'_>) -> Result<Usage, UsageRejection> {
+    let (mut usage, sent, made) = RESPONSES.read(fields)?;
     prompt(sent, RESPONSES.sent, fields.object(RESPONSES.sent_details)?)?.classes(&mut usage);
     if let Some(details) = fields.object(RESPONSES.made_details)? {
         details.only(&["audio_tokens"])?;
@@ -260,8 +299,7 @@ pub(super) fn searches(tool_usage: &Value) -> Result<u64, UsageRejection> {
 }
 
 /// `usage` of an embeddings response.
-pub(super) fn embeddings(usage: &Value) -> Result<Usage, UsageRejection> {
-    let fields = Fields::of(usage)?;
+pub(super) fn embeddings(fields: Fields<'_>) -> Result<Usage, UsageRejection> {
     fields.only(&["prompt_tokens", "total_tokens", "service_tier"])?;
     let mut usage = start(fields)?;
     let sent = fields.count("prompt_tokens")?;
@@ -272,8 +310,7 @@ pub(super) fn embeddings(usage: &Value) -> Result<Usage, UsageRejection> {
 
 /// `usage` of a transcription or translation, by tokens or by duration; or a verbose response's
 /// `duration`, from before there was a usage object.
-pub(super) fn transcription(usage: &Value) -> Result<Usage, UsageRejection> {
-    let fields = Fields::of(usage)?;
+pub(super) fn transcription(fields: Fields<'_>) -> Result<Usage, UsageRejection> {
     let kind = fields.text("type")?;
     if kind == Some("tokens") || kind.is_none() && fields.has("input_tokens") {
         return transcription_tokens(fields);
@@ -319,8 +356,8 @@ fn transcription_tokens(fields: Fields<'_>) -> Result<Usage, UsageRejection> {
 }
 
 /// `usage` of an image that was made or edited.
-pub(super) fn images(usage: &Value) -> Result<Usage, UsageRejection> {
-    let (fields, mut usage, sent, made) = RESPONSES.read(usage)?;
+pub(super) fn images(fields: Fields<'_>) -> Result<Usage, UsageRejection> {
+    let (mut usage, sent, made) = RESPONSES.read(fields)?;
     let details = fields.object("input_tokens_details")?;
     let mut parts = prompt(sent, "input_tokens", details)?;
     let text = match details {

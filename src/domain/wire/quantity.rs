@@ -1,5 +1,7 @@
 //! Reading counts, and why a usage object is refused.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Number, Value};
 
 use crate::domain::price::MICROS_PER_SECOND;
@@ -58,16 +60,32 @@ pub(super) fn shown(text: &str) -> String {
 
 /// A JSON object of a usage report, read field by field.
 #[derive(Clone, Copy)]
-pub(super) struct Fields<'a>(&'a Map<String, Value>);
+pub(super) struct Fields<'a> {
+    fields: &'a Map<String, Value>,
+    /// Names that its operator declares to bear no cost, where nobody here knows them.
+    free: &'a BTreeSet<String>,
+}
+
+static NONE: BTreeSet<String> = BTreeSet::new();
 
 impl<'a> Fields<'a> {
     pub(super) fn of(value: &'a Value) -> Result<Self, UsageRejection> {
-        value.as_object().map(Self).ok_or(UsageRejection::NotAnObject)
+        Self::with(value, &NONE)
+    }
+
+    pub(super) fn with(value: &'a Value, free: &'a BTreeSet<String>) -> Result<Self, UsageRejection> {
+        let fields = value.as_object().ok_or(UsageRejection::NotAnObject)?;
+        Ok(Self { fields, free })
+    }
+
+    /// An object within this one.
+    pub(super) fn within(self, value: &'a Value) -> Result<Self, UsageRejection> {
+        Self::with(value, self.free)
     }
 
     /// The value of a field that is there and not null.
     pub(super) fn get(self, field: &str) -> Option<&'a Value> {
-        self.0.get(field).filter(|value| !value.is_null())
+        self.fields.get(field).filter(|value| !value.is_null())
     }
 
     pub(super) fn has(self, field: &str) -> bool {
@@ -78,7 +96,7 @@ impl<'a> Fields<'a> {
     pub(super) fn object(self, field: &'static str) -> Result<Option<Self>, UsageRejection> {
         self.get(field)
             .map(|value| {
-                value.as_object().map(Self).ok_or(UsageRejection::WrongType {
+                self.within(value).map_err(|_| UsageRejection::WrongType {
                     field,
                     expected: "an object",
                 })
@@ -155,9 +173,10 @@ impl<'a> Fields<'a> {
     /// null or zero says that nothing was used, whatever it is.
     pub(super) fn only(self, known: &[&str]) -> Result<(), UsageRejection> {
         let unknown = self
-            .0
+            .fields
             .iter()
-            .find(|(name, value)| !known.contains(&name.as_str()) && !says_nothing(value));
+            .filter(|(name, _)| !known.contains(&name.as_str()) && !self.free.contains(name.as_str()))
+            .find(|(_, value)| !says_nothing(value));
         match unknown {
             Some((name, _)) => Err(UsageRejection::UnknownField { field: shown(name) }),
             None => Ok(()),

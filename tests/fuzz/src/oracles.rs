@@ -220,6 +220,7 @@ pub fn stream(input: &[u8]) {
         },
         output_limit: (flags & 4 != 0).then_some(u64::from(flags >> 4)),
         max_event: None,
+        ..StreamRules::default()
     };
     let (closes, stream) = (flags & 8 == 0, steer.rest);
     let one = meter(route, rules.clone(), vec![Bytes::copy_from_slice(stream)], closes);

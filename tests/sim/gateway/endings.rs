@@ -57,12 +57,65 @@ fn the_providers_credential_is_ours_and_the_agents_is_not_forwarded() {
 fn a_credential_that_a_provider_quotes_does_not_reach_the_agent() {
     lab("1", async |lab: Lab| {
         let quoting = json!({ "error": { "message": "bad key sk-of-the-provider, sk-of-the-provider!" } });
-        let play = Play::json(401, &quoting).header("x-key", "Bearer sk-of-the-provider");
+        let play = Play::json(404, &quoting).header("x-key", "Bearer sk-of-the-provider");
         lab.provider.play(play);
         let reply = lab.chat().await.expect("an answer");
         assert!(!reply.headers.contains_key("x-key"));
         assert_eq!(read(reply).await, r#"{"error":{"message":"bad key ***, ***!"}}"#);
         assert_eq!(lab.outcome().await.0, HoldState::Voided);
+    });
+    // In pieces of a body that is not read.
+    lab("1", async |lab: Lab| {
+        let pieces = [
+            "a sk-of-",
+            "the-",
+            "provider b",
+            " sk-of-the-provider sk-of-the",
+            "-end sk-",
+        ];
+        lab.provider.play(Play {
+            steps: pieces.map(|piece| Step::Piece(piece.into())).into(),
+            ..Play::raw(200, "text/plain", b"")
+        });
+        let reply = lab.call("/v1/batches", json!({})).await.expect("an answer");
+        assert_eq!(read(reply).await, "a *** b *** sk-of-the-end sk-");
+    });
+}
+
+/// What it says may show a part of the credential, so the agent learns no more than that it was refused.
+#[test]
+fn a_credential_that_is_refused_is_for_the_operator() {
+    for (status, body, state) in [
+        (401, error_body().to_string(), HoldState::Voided),
+        (403, error_body().to_string(), HoldState::Voided),
+        (403, "<html>sk-of-the-pro*****</html>".to_owned(), HoldState::Unresolved),
+    ] {
+        lab("1", async |lab: Lab| {
+            let play = Play::raw(status, "application/json", body.as_bytes());
+            lab.provider.play(play);
+            let failed = lab.chat().await.map(|reply| reply.status).expect_err("no answer");
+            let said = failed.failure.to_string();
+            assert!(
+                said.contains("refused the credential") && !said.contains("sk-"),
+                "{said}"
+            );
+            let voided = state == HoldState::Voided;
+            assert_eq!(failed.told.cost, voided.then_some(Usd::ZERO), "{status}");
+            assert_eq!(lab.outcome().await.0, state, "{status}");
+        });
+    }
+}
+
+#[test]
+fn an_encoded_answer_does_not_go_round_the_gate() {
+    lab("1", async |lab: Lab| {
+        lab.manifest("search");
+        for play in [Play::chat(10, 2), Play::stream(secs(1), 2, Some((10, 2)))] {
+            lab.provider.play(play.header("content-encoding", "gzip"));
+            assert_eq!(code(lab.chat().await), "unreadable");
+            lab.pass(secs(1)).await;
+        }
+        assert!(lab.holds().await.iter().all(|hold| hold.state == HoldState::Unresolved));
     });
 }
 
@@ -172,7 +225,7 @@ fn what_breaks_after_it_was_sent_is_unresolved_and_what_was_never_sent_is_void()
 
 #[test]
 fn a_documented_refusal_by_the_provider_costs_nothing_and_passes_through() {
-    for status in [400, 401, 403, 404, 413, 422, 429] {
+    for status in [400, 404, 413, 422, 429] {
         lab("1", async |lab: Lab| {
             lab.provider.play(Play::json(status, &error_body()));
             let reply = lab.chat().await.expect("an answer");

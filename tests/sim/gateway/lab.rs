@@ -319,6 +319,7 @@ pub(super) fn code(answered: Result<Reply, Failed>) -> &'static str {
         CallFailure::Upstream { .. } => "upstream",
         CallFailure::Redirected { .. } => "redirected",
         CallFailure::Unreadable { .. } => "unreadable",
+        CallFailure::RefusedCredential { .. } => "refused_credential",
         CallFailure::Stopping { .. } => "stopping",
         CallFailure::Overloaded => "overloaded",
         CallFailure::Internal => "internal",

@@ -1,5 +1,7 @@
 //! What is used by answers that are no conversation.
 
+use std::collections::BTreeSet;
+
 use serde_json::json;
 
 use super::UsageFault;
@@ -11,13 +13,13 @@ use crate::domain::wire::answer::says_something;
 use crate::domain::wire::{UsageApi, UsageRejection, usage_from};
 
 /// What a whole answer on this route says was used.
-pub(super) fn usage(route: Route, media: &Media<'_>) -> Result<Option<Usage>, UsageFault> {
+pub(super) fn usage(route: Route, media: &Media<'_>, free: &BTreeSet<String>) -> Result<Option<Usage>, UsageFault> {
     if says_something(media.svg_usage) {
         let field = "svg_usage";
         return Err(UsageRejection::OtherModel { field }.into());
     }
     if let Some(raw) = media.usage.filter(|raw| says_something(Some(raw))) {
-        return usage_of(route, raw.get(), None).map(Some);
+        return usage_of(route, raw.get(), None, free).map(Some);
     }
     match route {
         Route::Transcriptions | Route::Translations => of_duration(media),

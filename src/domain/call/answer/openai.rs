@@ -5,17 +5,22 @@ use serde_json::value::RawValue;
 use super::UsageFault;
 use super::read::strict;
 use crate::domain::price::Usage;
-use crate::domain::wire::answer::chat::{Said, ToolCall};
+use crate::domain::wire::answer::chat::{Function, Said, ToolCall};
 use crate::domain::wire::answer::responses::Item;
 use crate::domain::wire::answer::says_something;
 use crate::domain::wire::searches_from;
 
-/// The names of the tools that a message calls. A call has one, or another for a custom tool.
+/// The names of the tools that a message calls, empty where one has none. A call has one, or another for a
+/// custom tool.
 pub(super) fn tools_of<'a>(said: &'a Said<'_>) -> impl Iterator<Item = &'a str> {
-    let of_call = |call: &'a ToolCall<'_>| [call.function.0.as_ref(), call.custom.0.as_ref()];
-    let legacy = [said.function_call.0.as_ref()].into_iter();
-    let functions = said.tool_calls.0.iter().flat_map(of_call).chain(legacy);
-    functions.flatten().filter_map(|function| function.name.get())
+    let name = |function: &'a Function<'_>| function.name.get().unwrap_or_default();
+    let of_call = move |call: &'a ToolCall<'_>| {
+        let named = [call.function.0.as_ref(), call.custom.0.as_ref()];
+        let nameless = named.iter().all(Option::is_none).then_some("");
+        named.into_iter().flatten().map(name).chain(nameless)
+    };
+    let legacy = said.function_call.0.as_ref().map(name);
+    said.tool_calls.0.iter().flat_map(of_call).chain(legacy)
 }
 
 /// Adds what hosted tools used. Where their uses are not counted, the calls in the output are.

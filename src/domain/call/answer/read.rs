@@ -1,5 +1,7 @@
 //! Reading a whole answer.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::{Answer, AnswerRejection, UsageFault, media, openai};
@@ -11,7 +13,7 @@ use crate::domain::wire::answer::messages::Message;
 use crate::domain::wire::answer::responses::Response;
 use crate::domain::wire::answer::{Unreadable, read, says_something};
 use crate::domain::wire::json::{JsonLimits, parse_strict};
-use crate::domain::wire::{UsageApi, tier_from, usage_from};
+use crate::domain::wire::{UsageApi, tier_from, usage_with};
 
 /// A usage is small: the longest has an entry for each turn of a loop at the provider.
 const USAGE_LIMITS: JsonLimits = JsonLimits {
@@ -30,12 +32,17 @@ impl From<Unreadable> for AnswerRejection {
 /// file: they say nothing of what they used. Elsewhere what is no JSON is rejected, and whoever has a
 /// gate must not pass it on.
 pub fn read_answer(route: Route, body: &[u8]) -> Result<Answer, AnswerRejection> {
+    read_answer_with(route, body, &BTreeSet::new())
+}
+
+/// The same, where fields of these names of its usage bear no cost.
+pub fn read_answer_with(route: Route, body: &[u8], free: &BTreeSet<String>) -> Result<Answer, AnswerRejection> {
     match route {
-        Route::ChatCompletions | Route::Completions => Ok(chat(route, &read(body)?)),
-        Route::Responses => Ok(response(&read(body)?)),
-        Route::Messages => Ok(message(&read(body)?)),
+        Route::ChatCompletions | Route::Completions => Ok(chat(route, &read(body)?, free)),
+        Route::Responses => Ok(response(&read(body)?, free)),
+        Route::Messages => Ok(message(&read(body)?, free)),
         Route::Transcriptions | Route::Translations | Route::Speech => {
-            Ok(read(body).map(|answer| other(route, &answer)).unwrap_or_default())
+            Ok(read(body).map(|answer| other(route, &answer, free)).unwrap_or_default())
         }
         Route::Embeddings
         | Route::ImageGenerations
@@ -44,11 +51,11 @@ pub fn read_answer(route: Route, body: &[u8]) -> Result<Answer, AnswerRejection>
         | Route::Moderations
         | Route::OpenaiModels
         | Route::CountTokens
-        | Route::AnthropicModels => Ok(other(route, &read(body)?)),
+        | Route::AnthropicModels => Ok(other(route, &read(body)?, free)),
     }
 }
 
-fn chat(route: Route, chat: &Chat<'_>) -> Answer {
+fn chat(route: Route, chat: &Chat<'_>, free: &BTreeSet<String>) -> Answer {
     let mut answer = Answer::default();
     answer.says(&chat.id, &chat.model);
     for choice in &chat.choices.0 {
@@ -59,11 +66,11 @@ fn chat(route: Route, chat: &Chat<'_>) -> Answer {
     }
     let usage = chat.usage.filter(|raw| says_something(Some(raw)));
     let tier = chat.service_tier.get();
-    answer.settle_by(usage.map(|raw| usage_of(route, raw.get(), tier)).transpose());
+    answer.settle_by(usage.map(|raw| usage_of(route, raw.get(), tier, free)).transpose());
     answer
 }
 
-pub(in crate::domain::call) fn response(response: &Response<'_>) -> Answer {
+pub(in crate::domain::call) fn response(response: &Response<'_>, free: &BTreeSet<String>) -> Answer {
     let mut answer = Answer::default();
     answer.says(&response.id, &response.model);
     answer.on_limit = response.is_on_limit();
@@ -74,7 +81,7 @@ pub(in crate::domain::call) fn response(response: &Response<'_>) -> Answer {
     let usage = response.usage.filter(|raw| says_something(Some(raw)));
     let usage = usage.filter(|_| response.is_over() || response.status.get().is_none());
     let usage = usage.map(|raw| {
-        let mut usage = usage_of(Route::Responses, raw.get(), response.service_tier.get())?;
+        let mut usage = usage_of(Route::Responses, raw.get(), response.service_tier.get(), free)?;
         openai::hosted_tools(&mut usage, response.tool_usage, &response.output.0)?;
         Ok(usage)
     });
@@ -82,7 +89,7 @@ pub(in crate::domain::call) fn response(response: &Response<'_>) -> Answer {
     answer
 }
 
-fn message(message: &Message<'_>) -> Answer {
+fn message(message: &Message<'_>, free: &BTreeSet<String>) -> Answer {
     let mut answer = Answer::default();
     answer.says(&message.id, &message.model);
     answer.on_limit = message.stop_reason.get() == Some("max_tokens");
@@ -90,14 +97,15 @@ fn message(message: &Message<'_>) -> Answer {
         answer.calls(tool);
     }
     let usage = message.usage.filter(|raw| says_something(Some(raw)));
-    answer.settle_by(usage.map(|raw| usage_of(Route::Messages, raw.get(), None)).transpose());
+    let usage = usage.map(|raw| usage_of(Route::Messages, raw.get(), None, free));
+    answer.settle_by(usage.transpose());
     answer
 }
 
-fn other(route: Route, media: &Media<'_>) -> Answer {
+fn other(route: Route, media: &Media<'_>, free: &BTreeSet<String>) -> Answer {
     let mut answer = Answer::default();
     answer.says(&media.id, &media.model);
-    answer.settle_by(media::usage(route, media));
+    answer.settle_by(media::usage(route, media, free));
     answer
 }
 
@@ -119,8 +127,13 @@ pub(in crate::domain::call) fn strict(raw: &str) -> Result<Value, UsageFault> {
 }
 
 /// Reads a usage, and the tier that the answer names beside it.
-pub(in crate::domain::call) fn usage_of(route: Route, raw: &str, tier: Option<&str>) -> Result<Usage, UsageFault> {
-    merged_usage(route, &strict(raw)?, tier)
+pub(in crate::domain::call) fn usage_of(
+    route: Route,
+    raw: &str,
+    tier: Option<&str>,
+    free: &BTreeSet<String>,
+) -> Result<Usage, UsageFault> {
+    merged_usage(route, &strict(raw)?, tier, free)
 }
 
 /// The same of one that was put together from parts.
@@ -128,9 +141,10 @@ pub(in crate::domain::call) fn merged_usage(
     route: Route,
     usage: &Value,
     tier: Option<&str>,
+    free: &BTreeSet<String>,
 ) -> Result<Usage, UsageFault> {
     let api = api_of(route);
-    let mut usage = usage_from(api, usage)?;
+    let mut usage = usage_with(api, usage, free)?;
     if let Some(tier) = tier {
         usage.tier = tier_from(api, tier)?;
     }

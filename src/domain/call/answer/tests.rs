@@ -19,6 +19,59 @@ fn counted(answer: &Answer) -> Vec<(C, u64)> {
     usage.tokens.iter().collect()
 }
 
+/// A gate that looks at the names must hear of those that are not kept.
+#[test]
+fn a_call_under_no_name_or_beyond_the_last_is_told() {
+    let others = |route, body: Value| read(route, &body).calls_others;
+    let call = |name: Value| json!({"type": "function", "id": "c", "function": {"name": name, "arguments": "{}"}});
+    let of = |calls: Vec<Value>| chat(json!({"role": "assistant", "tool_calls": calls}), "tool_calls");
+    assert!(!others(Route::ChatCompletions, of(vec![call(json!("search"))])));
+    for odd in [
+        call(json!("")),
+        call(json!(3)),
+        call(json!("x".repeat(257))),
+        json!({"type": "function", "id": "c"}),
+        json!({"type": "function", "id": "c", "function": {"arguments": "{}"}}),
+    ] {
+        assert!(
+            others(Route::ChatCompletions, of(vec![call(json!("search")), odd.clone()])),
+            "{odd}"
+        );
+    }
+    let many = |count: usize| (0..count).map(|n| call(json!(format!("t{n}")))).collect();
+    assert!(!others(Route::ChatCompletions, of(many(1_000))));
+    assert!(others(Route::ChatCompletions, of(many(1_001))));
+    let message = |name: &str| json!({"type": "message", "content": [{"type": "tool_use", "name": name}]});
+    assert!(others(Route::Messages, message("")) && !others(Route::Messages, message("search")));
+}
+
+/// The operator's word counts for what nobody here knows, and for nothing else.
+#[test]
+fn a_field_of_the_usage_may_be_declared_free() {
+    let mut body = chat(json!({"role": "assistant", "content": "Hi"}), "stop");
+    body["usage"]["vendor_latency"] = json!(0.7);
+    body["usage"]["prompt_tokens_details"]["vendor_hint"] = json!("x");
+    let free = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<BTreeSet<_>>();
+    let read = |names: &[&str]| {
+        let read = read_answer_with(Route::ChatCompletions, body.to_string().as_bytes(), &free(names));
+        read.expect("it is JSON")
+    };
+    assert!(read(&[]).fault.is_some() && read(&["vendor_latency"]).fault.is_some());
+    let known = [
+        "prompt_tokens",
+        "completion_tokens",
+        "total_tokens",
+        "reasoning_tokens",
+        "service_tier",
+    ];
+    let both = read(&[&["vendor_latency", "vendor_hint"][..], &known].concat());
+    assert_eq!(
+        counted(&both),
+        [(C::Input, 15), (C::CacheRead, 4), (C::Output, 7), (C::Reasoning, 3)]
+    );
+    assert_eq!(both.usage.map(|usage| usage.tier), Some(ServiceTier::Flex));
+}
+
 fn chat(message: Value, reason: &str) -> Value {
     json!({
         "id": "chatcmpl-1", "object": "chat.completion", "created": 1_795_000_000, "model": "gpt-5-mini-2025-08-07",

@@ -15,6 +15,8 @@ mod images;
 mod speech;
 mod transcription;
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 
 use super::asked::{Asked, ContentFrom, OutputLimit, Widened};
@@ -147,6 +149,8 @@ fn understood(route: Route, raw: &Bytes, model: Option<ModelId>, stream: bool, m
         overhead: 0,
         output: OutputLimit::None,
         fees: Usd::ZERO,
+        server_tools: BTreeSet::new(),
+        searches: None,
         tools: Vec::new(),
         text: None,
         uncounted: 0,

@@ -4,6 +4,8 @@
 //! where the client did not. Others that copy the form put it into the last delta, or into every one, as
 //! it grows; then the last counts, if nothing was written after it.
 
+use std::collections::BTreeSet;
+
 use serde::Deserialize;
 
 use super::calls::{Calls, LEGACY, Piece};
@@ -175,13 +177,13 @@ impl ChatStream {
     }
 
     /// What was used, if the last word on it was heard.
-    pub(super) fn usage(&self, seen: &mut Seen) -> Result<Option<Usage>, UsageFault> {
+    pub(super) fn usage(&self, seen: &mut Seen, free: &BTreeSet<String>) -> Result<Option<Usage>, UsageFault> {
         self.calls.tell(&mut seen.answer);
         let all_ended = !self.choices.is_empty() && self.choices.iter().all(|(_, ended)| *ended);
         let is_over = self.is_done || self.was_alone || seen.is_closed && all_ended;
         let usage = self.usage.as_deref().filter(|_| self.is_last_word && is_over);
         usage
-            .map(|raw| usage_of(self.route, raw, self.tier.as_deref()))
+            .map(|raw| usage_of(self.route, raw, self.tier.as_deref(), free))
             .transpose()
     }
 }

@@ -1,5 +1,7 @@
 //! Streams of transcriptions, speech and images: their last event has the usage.
 
+use std::collections::BTreeSet;
+
 use super::StreamFault;
 use super::seen::{Seen, Verdict};
 use crate::domain::call::answer::{UsageFault, usage_of};
@@ -42,13 +44,13 @@ impl MediaStream {
     }
 
     /// Each of several images may bring a usage of its own, so theirs counts when no more can come.
-    pub(super) fn usage(&self, seen: &Seen) -> Result<Option<Usage>, UsageFault> {
+    pub(super) fn usage(&self, seen: &Seen, free: &BTreeSet<String>) -> Result<Option<Usage>, UsageFault> {
         if self.has_several {
             return Err(UsageFault::Several);
         }
         let may_go_on = matches!(self.route, Route::ImageGenerations | Route::ImageEdits);
         let is_over = !may_go_on || self.is_done || seen.is_closed;
         let usage = self.usage.as_deref().filter(|_| is_over);
-        usage.map(|raw| usage_of(self.route, raw, None)).transpose()
+        usage.map(|raw| usage_of(self.route, raw, None, free)).transpose()
     }
 }

@@ -5,6 +5,8 @@
 //! that is missing or null leaves it: so does the provider's own SDK. A message that was broken off before
 //! it gave its reason to stop has written more than it says, so its usage is unknown.
 
+use std::collections::BTreeSet;
+
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
@@ -80,7 +82,7 @@ impl MessagesStream {
         }
     }
 
-    pub(super) fn usage(&mut self) -> Result<Option<Usage>, UsageFault> {
+    pub(super) fn usage(&mut self, free: &BTreeSet<String>) -> Result<Option<Usage>, UsageFault> {
         if !self.is_over {
             return Ok(None);
         }
@@ -91,6 +93,6 @@ impl MessagesStream {
         if usage.is_empty() {
             return Ok(None);
         }
-        merged_usage(Route::Messages, &Value::Object(usage), None).map(Some)
+        merged_usage(Route::Messages, &Value::Object(usage), None, free).map(Some)
     }
 }

@@ -54,7 +54,7 @@ impl ResponsesStream {
     fn response(&mut self, whole: &Response<'_>, rules: &StreamRules, seen: &mut Seen) -> Result<(), StreamFault> {
         seen.answer.says(&whole.id, &whole.model);
         if whole.is_over() {
-            self.last = Some(response(whole));
+            self.last = Some(response(whole, &rules.free_usage));
         }
         for tool in whole.output.0.iter().filter_map(|item| item.tool()) {
             seen.called(&tool, &rules.gate)?;

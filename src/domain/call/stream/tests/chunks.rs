@@ -83,6 +83,7 @@ proptest! {
             gate: if gated { gate(&["read"]) } else { ToolGate::All },
             output_limit: limit,
             max_event: None,
+            ..StreamRules::default()
         };
         let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(stream.len() + 1)).collect();
         cuts.extend([0, stream.len()]);
