@@ -124,7 +124,7 @@ fn provider(upstream: &Upstream) -> anyhow::Result<Provider> {
     let terms = (upstream.kind, upstream.service.clone());
     let key = upstream.api_key.as_ref().map(Secret::expose);
     Provider::new(name, terms, key, ceilings.collect(), Arc::new(port))
-        .map(|provider| provider.with_old_limit(upstream.old_limit))
+        .map(|provider| provider.with_limit_field(upstream.limit_field))
         .with_context(|| format!("the key of upstream {name} fits in no header"))
 }
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use super::secret::Secret;
 use crate::domain::budget::Budget;
-use crate::domain::call::{Api, Unlisted};
+use crate::domain::call::{Api, LimitField, Unlisted};
 use crate::domain::containment::target::{CloudTargets, Guard, Region};
 use crate::domain::id::{AgentId, BudgetId, ServiceId};
 use crate::domain::ledger::batch::LedgerRules;
@@ -217,8 +217,8 @@ pub struct Upstream {
     pub api_key: Option<Secret>,
     /// Whose prices it takes.
     pub service: ServiceId,
-    /// Whether it knows `max_tokens` alone for the limit of a chat completion.
-    pub old_limit: bool,
+    /// Where it heeds the limit of a chat completion.
+    pub limit_field: LimitField,
     /// By path, what one call of a route that is not metered is charged at.
     pub ceilings: BTreeMap<String, Usd>,
 }

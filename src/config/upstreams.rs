@@ -10,12 +10,10 @@ use super::secret::Secret;
 use super::settings::Upstream;
 use super::tree::Origin;
 use super::values;
-use crate::domain::call::{Api, Route, is_plain};
+use crate::domain::call::{Api, LimitField, Route, is_plain, is_upstream_name};
 use crate::domain::id::ServiceId;
 
 const MAX_UPSTREAMS: usize = 100;
-/// First segments of paths that are, or will be, Backstop's own.
-const RESERVED: [&str; 8] = ["v1", "api", "mcp", "sns", "healthz", "readyz", "metrics", "dashboard"];
 
 pub(super) fn upstreams(
     item: Option<Item<'_>>,
@@ -66,10 +64,18 @@ fn upstream<'a>(
         (None, Some(kind)) => ServiceId::new(kind.name()).ok(),
         (None, None) => None,
     };
-    let old_limit = match table.get("limit_field") {
-        Some(item) => item.word(&[("max_completion_tokens", false), ("max_tokens", true)]),
-        None => Some(false),
+    let stated = match table.get("limit_field") {
+        Some(item) => item
+            .word(&[
+                ("max_completion_tokens", LimitField::New),
+                ("max_tokens", LimitField::Old),
+            ])
+            .map(Some),
+        None => Some(None),
     };
+    let limit_field = stated
+        .zip(service.as_ref())
+        .map(|(stated, service)| limit_field(stated, service));
     let ceilings = match table.get("ceilings") {
         Some(item) => item
             .table()
@@ -83,23 +89,27 @@ fn upstream<'a>(
         base_url: base_url?,
         api_key: api_key?,
         service: service?,
-        old_limit: old_limit?,
+        limit_field: limit_field?,
         ceilings: ceilings?,
     })
 }
 
+/// OpenAI itself heeds both. Of another provider it is not known that it heeds the newer one.
+fn limit_field(stated: Option<LimitField>, service: &ServiceId) -> LimitField {
+    match stated {
+        Some(LimitField::New) | None if service.as_str() == Api::Openai.name() => LimitField::Either,
+        Some(stated) => stated,
+        None => LimitField::Old,
+    }
+}
+
 fn name<'a>(item: &Item<'a>, seen: &mut BTreeMap<String, &'a Origin>) -> Option<String> {
     let text = item.text()?;
-    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
-    if text.is_empty() || text.len() > 64 || !text.bytes().all(plain) {
+    if !is_upstream_name(text) {
         item.error(
-            &format!("{} cannot be the first part of a path", values::shown(text)),
-            "small letters, digits, - and _, such as \"openai\"",
+            &format!("{} cannot be the first part of an upstream's path", values::shown(text)),
+            "small letters, digits, - and _, and none of Backstop's own such as v1, such as \"openai\"",
         );
-        return None;
-    }
-    if RESERVED.contains(&text) {
-        item.error(&format!("{text} is a path of Backstop's own"), "such as \"openai\"");
         return None;
     }
     if let Some(first) = seen.insert(text.to_owned(), item.origin()) {
@@ -210,7 +220,7 @@ mod tests {
 
     use crate::config::settings::{Gateway, Settings};
     use crate::config::{Environment, Loader};
-    use crate::domain::call::{Api, Unlisted};
+    use crate::domain::call::{Api, LimitField, Unlisted};
     use crate::domain::money::Usd;
 
     fn loader() -> Loader {
@@ -263,11 +273,21 @@ name = "local"
 kind = "anthropic"
 base_url = "http://127.0.0.1:9000/proxy"
 service = "bedrock"
+[[upstream]]
+name = "groq"
+kind = "openai"
+base_url = "https://api.groq.com/openai"
+service = "groq"
+limit_field = "max_completion_tokens"
+[[upstream]]
+name = "vllm"
+kind = "openai"
+base_url = "http://127.0.0.1:9001"
 limit_field = "max_tokens"
 "#,
         );
-        let [openai, local] = settings.upstreams.as_slice() else {
-            panic!("two upstreams")
+        let [openai, local, groq, vllm] = settings.upstreams.as_slice() else {
+            panic!("four upstreams")
         };
         assert_eq!(openai.base_url, "https://api.openai.com");
         assert_eq!((openai.kind, openai.service.as_str()), (Api::Openai, "openai"));
@@ -276,7 +296,9 @@ limit_field = "max_tokens"
             Some("sk-1"),
             "short, and not ours to choose"
         );
-        assert_eq!((openai.old_limit, local.old_limit), (false, true));
+        let fields = [openai, local, groq, vllm].map(|upstream| upstream.limit_field);
+        let expected = [LimitField::Either, LimitField::Old, LimitField::New, LimitField::Old];
+        assert_eq!(fields, expected);
         assert_eq!(openai.ceilings["/v1/batches"], Usd::from_nanos(100_000_000));
         assert_eq!((local.kind, local.service.as_str()), (Api::Anthropic, "bedrock"));
         assert_eq!(
@@ -304,8 +326,8 @@ limit_field = "max_tokens"
     fn mistakes_are_named_with_what_to_do() {
         assert_eq!(problems(&[]), "");
         for (line, expected) in [
-            ("name = \"v1\"", "a path of Backstop's own"),
-            ("name = \"a/b\"", "cannot be the first part of a path"),
+            ("name = \"v1\"", "cannot be the first part"),
+            ("name = \"a/b\"", "cannot be the first part"),
             ("kind = \"azure\"", "is not one of"),
             ("base_url = \"api.openai.com\"", "is not a URL"),
             ("base_url = \"ftp://api.openai.com\"", "is not an http or https URL"),

@@ -19,9 +19,10 @@ use super::ends::{End, Ends};
 use super::failure::{CallFailure, Failed};
 use super::hold::OpenHold;
 use super::reply::{Reply, ReplyBody, Told, passed};
-use super::settle::{Bill, Cost, Terms, is_turned_away};
+use super::settle::{Bill, Cost, Terms};
 use super::shares::Share;
 use super::target::{Target, Way};
+use super::turned_away::is_turned_away;
 use crate::domain::call::{Answer, CallRejection, Route, ToolGate, read_answer};
 use crate::ports::{UpstreamError, UpstreamFault, UpstreamRequest, UpstreamResponse};
 
@@ -252,7 +253,7 @@ impl Flight {
     /// An answer that is no success.
     async fn turned_down(mut self, status: StatusCode, headers: HeaderMap, body: Pieces) {
         let Some(body) = self.read(body).await else { return };
-        if is_turned_away(self.target.api(), status, &body) {
+        if is_turned_away(self.target.api(), status, &body, self.bill.runs_tools()) {
             self.told.cost = self.hold.is_some().then_some(crate::domain::money::Usd::ZERO);
             self.voided();
         } else {

@@ -10,6 +10,7 @@
 //! - here: the agent's state, the hold, the wait while the agent is paused ([`park`]).
 //! - [`flight`]: a task of its own, which outlives its client: the request, the answer, the settlement
 //!   ([`settle`]); [`stream`] for answers that come in pieces; [`ends`] for what may end a call early.
+//! - [`tell`]: what is logged, counted and put on record.
 //! - [`hold`]: the hold in hand, which ends once whatever happens.
 //!
 //! A call reads the settings and the prices once, when it starts or goes on after a pause. On its way it
@@ -32,16 +33,17 @@ mod settle;
 mod shares;
 mod stream;
 mod target;
+mod tell;
+mod turned_away;
 mod work;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::HeaderMap;
-use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -54,8 +56,7 @@ pub use target::{BodyKind, CallHead, Target};
 
 use crate::audit::Refusals;
 use crate::domain::agent::AgentStatus;
-use crate::domain::audit::NewAudit;
-use crate::domain::call::{Api, Asked, OutputLimit};
+use crate::domain::call::{self, Api, Asked, OutputLimit};
 use crate::domain::id::AgentId;
 use crate::domain::ledger::batch::Refusal;
 use crate::domain::ledger::bound::Bound;
@@ -65,7 +66,7 @@ use crate::domain::price::Catalogue;
 use crate::domain::rejection::Rejection;
 use crate::intake::usage::Intake;
 use crate::ledger::{AdmitRejection, AdmitRequest, AdmittedHold, Ledger};
-use crate::ports::{Clock, Store, UpstreamError};
+use crate::ports::{Clock, Store};
 
 use ends::Ends;
 use flight::{Flight, StreamWish, UnderWay};
@@ -73,6 +74,7 @@ use hold::OpenHold;
 use park::{Lot, Parked};
 use prepare::{Prepared, Short, prepare, tokens_covered};
 use settle::{Bill, Terms};
+use tell::Matter;
 use work::Work;
 
 /// How long the last word of a cut stream may take to find a client that reads slowly.
@@ -86,12 +88,6 @@ const COUNTING: usize = 2;
 const COUNTING_WAIT: Duration = Duration::from_secs(10);
 /// What a client is told to wait for a place.
 const BUSY_RETRY_S: u64 = 5;
-
-/// Between two warnings that an agent's answers end on their limit, and that an upstream fails.
-const WARN_EVERY: Duration = Duration::from_secs(60);
-const FAILED_EVERY: Duration = Duration::from_secs(1);
-/// Matters that are remembered at most.
-const MAX_SAID: usize = 20_000;
 
 /// What the gateway stands on.
 pub struct GatewayDeps {
@@ -138,13 +134,6 @@ struct Shared {
     counting: Arc<Semaphore>,
     /// When something was last said of an agent or an upstream, on the monotonic clock.
     said: Mutex<HashMap<(Matter, String), Duration>>,
-}
-
-/// What a person is told of, now and then.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Matter {
-    OnLimit,
-    UpstreamFailed,
 }
 
 /// Why a call has no hold yet.
@@ -316,7 +305,7 @@ impl Shared {
         };
         // A text has fewer tokens than bytes, and they can be counted. So what its bytes do not fit into says
         // neither that the budget is as good as spent, nor that the call must wait for other holds to end.
-        let countable = prepared.asked.as_ref().filter(|asked| asked.text.is_some());
+        let countable = prepared.asked.as_ref().filter(|asked| call::is_countable(asked));
         let mut admitted = self.ledger.admit(request(price.bound, countable.is_some())).await;
         if let Some(asked) = countable
             && let Some(short) = short_of(&admitted)
@@ -533,74 +522,5 @@ impl Shared {
         CallFailure::Stopping {
             retry_after: STOPPING_RETRY,
         }
-    }
-
-    fn note_failure(&self, agent: &AgentId, failure: &CallFailure) {
-        match failure {
-            CallFailure::Rejected(rejection) => self.note_refusal(agent, rejection, None),
-            failure => tracing::debug!(%agent, %failure, "a call was not made"),
-        }
-    }
-
-    /// A refusal is a decision: it goes into the audit log, folded with others of its kind (D3).
-    fn note_refusal(&self, agent: &AgentId, rejection: &Rejection, cost: Option<Usd>) {
-        let code = rejection.code();
-        metrics::counter!("backstop_calls_refused_total", "code" => code).increment(1);
-        let entry = NewAudit {
-            at: self.clock.now(),
-            actor: "backstop".to_owned(),
-            action: "refused".to_owned(),
-            agent: Some(agent.clone()),
-            reason: rejection.to_string(),
-            evidence: json!({ "code": code, "cost_usd": cost.map(|usd| usd.to_string()) }).to_string(),
-        };
-        self.refusals.note(code, entry);
-    }
-
-    fn count(&self, target: &Target, ended: &'static str) {
-        metrics::counter!(
-            "backstop_calls_total",
-            "upstream" => Arc::clone(&target.provider.name), "route" => target.route_name(), "ended" => ended
-        )
-        .increment(1);
-    }
-
-    /// An answer ended because its tokens were used up: a person should know, but not at every call.
-    fn on_limit(&self, target: &Target) {
-        let upstream = Arc::clone(&target.provider.name);
-        metrics::counter!("backstop_calls_on_limit_total", "upstream" => upstream).increment(1);
-        let agent = &target.head.agent;
-        if !self.may_say(Matter::OnLimit, agent.as_str(), WARN_EVERY) {
-            return;
-        }
-        tracing::warn!(
-            %agent, upstream = %target.provider.name, route = target.route_name(), task = %target.task,
-            "an answer ended on the limit of its output tokens"
-        );
-    }
-
-    /// An upstream failed a call. At every call of a provider that is down it would fill the log.
-    fn upstream_failed(&self, target: &Target, error: &UpstreamError) {
-        let upstream = &target.provider.name;
-        metrics::counter!("backstop_upstream_failures_total", "upstream" => Arc::clone(upstream)).increment(1);
-        if self.may_say(Matter::UpstreamFailed, upstream, FAILED_EVERY) {
-            tracing::warn!(%upstream, error = error as &dyn std::error::Error, "a call to an upstream failed");
-        }
-    }
-
-    /// Whether it is so long ago that something was said of this matter.
-    fn may_say(&self, matter: Matter, of: &str, every: Duration) -> bool {
-        let now = self.clock.monotonic();
-        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (matter, of.to_owned());
-        if said.get(&key).is_some_and(|last| now.saturating_sub(*last) < every) {
-            return false;
-        }
-        // Agents and upstreams come from the config; those that are gone are let go of now and then.
-        if said.len() > MAX_SAID {
-            said.clear();
-        }
-        said.insert(key, now);
-        true
     }
 }

@@ -72,9 +72,8 @@ pub(super) async fn prepare(
     }
     let mut asked = read(target, route, body, work).await?;
     asked.widened = target.widened;
-    if target.provider.old_limit && route == Route::ChatCompletions {
-        asked.spell_limit("max_tokens");
-    }
+    asked.service = Some(target.provider.service.clone());
+    asked.spell_limit(target.provider.limit_field);
     let rules = &target.rules;
     if let Some(manifest) = &rules.manifest {
         if let Some(model) = &asked.model {
@@ -102,6 +101,7 @@ pub(super) async fn prepare(
     let quote = catalogue.quote(service, model).map_err(|_| Rejection::PriceUnknown {
         what: format!("model {model:?} of {service}"),
     })?;
+    asked.fit(&quote.entry)?;
     let bound = call::bound(&asked, &quote.entry, &rules.calls)?;
     Ok(Prepared {
         asked: Some(asked),

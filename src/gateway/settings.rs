@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use memchr::memmem::Finder;
 
-use crate::domain::call::{Api, CallRejection, CallRules, is_plain};
+use crate::domain::call::{Api, CallRejection, CallRules, LimitField, is_plain};
 use crate::domain::id::{AgentId, ServiceId};
 use crate::domain::manifest::Manifest;
 use crate::domain::money::Usd;
@@ -42,8 +42,8 @@ pub struct Provider {
     secret: Option<Finder<'static>>,
     /// What a call of a route that is not metered is charged; a path that ends in `/*` takes one segment more.
     ceilings: Vec<(String, Usd)>,
-    /// It knows `max_tokens` alone for the limit of a chat completion.
-    pub(super) old_limit: bool,
+    /// Where it heeds the limit of a chat completion.
+    pub(super) limit_field: LimitField,
     pub(super) port: Arc<dyn Upstream>,
 }
 
@@ -73,15 +73,15 @@ impl Provider {
             credential,
             secret: secret.map(|key| Finder::new(key.as_bytes()).into_owned()),
             ceilings,
-            old_limit: false,
+            limit_field: LimitField::default(),
             port,
         })
     }
 
-    /// The same for a provider that knows `max_tokens` alone for the limit of a chat completion.
+    /// The same for a provider that heeds the limit of a chat completion in this field.
     #[must_use]
-    pub fn with_old_limit(self, old_limit: bool) -> Self {
-        Self { old_limit, ..self }
+    pub fn with_limit_field(self, limit_field: LimitField) -> Self {
+        Self { limit_field, ..self }
     }
 
     /// The same without our credential, which a provider may quote when it does not like it.

@@ -1,17 +1,13 @@
 //! What a call cost, by what its provider says was used.
 //!
-//! Only a usage that was understood settles a call; anything else leaves it at its bound (**L7**). A refusal
-//! by the provider is free only where its documentation says that such are not billed *and* the answer is
-//! one of its error bodies: a status alone may come from anything on the way.
+//! Only a usage that was understood settles a call; anything else leaves it at its bound (**L7**). Which
+//! refusals of a provider cost nothing is said in [`turned_away`](super::turned_away).
 
 use std::sync::Arc;
 
-use http::StatusCode;
-use serde::Deserialize;
-use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
 
-use crate::domain::call::{Answer, Api, Media};
+use crate::domain::call::{Answer, Media};
 use crate::domain::id::{ModelId, ServiceId};
 use crate::domain::money::Usd;
 use crate::domain::price::{Catalogue, PriceEntry, SettleRejection, Usage, settle};
@@ -56,6 +52,11 @@ impl Cost {
 }
 
 impl Bill {
+    /// Whether the provider may have run tools of its own, and its model between them.
+    pub(super) fn runs_tools(&self) -> bool {
+        matches!(&self.terms, Terms::Metered { fees, .. } if *fees > Usd::ZERO)
+    }
+
     /// Whether an answer that says nothing may be measured itself.
     pub(super) fn is_measured(&self) -> bool {
         matches!(&self.terms, Terms::Metered { media: Some(_), .. })
@@ -145,72 +146,4 @@ fn detail(route: &str, usage: &Usage, asked: Option<&str>, answered: Option<&str
     }
     detail.insert("tier".to_owned(), usage.tier.name().into());
     Value::Object(detail)
-}
-
-/// The statuses of requests that a provider turned away before it did anything; both document that only
-/// answered requests are billed.
-const TURNED_AWAY: [StatusCode; 7] = [
-    StatusCode::BAD_REQUEST,
-    StatusCode::UNAUTHORIZED,
-    StatusCode::FORBIDDEN,
-    StatusCode::NOT_FOUND,
-    StatusCode::PAYLOAD_TOO_LARGE,
-    StatusCode::UNPROCESSABLE_ENTITY,
-    StatusCode::TOO_MANY_REQUESTS,
-];
-
-/// Whether this answer proves that the call cost nothing.
-pub(super) fn is_turned_away(api: Api, status: StatusCode, body: &[u8]) -> bool {
-    #[derive(Deserialize)]
-    struct Openai {
-        #[expect(dead_code, reason = "that it is there, and an object with a message, is what counts")]
-        error: Message,
-    }
-    #[derive(Deserialize)]
-    struct Anthropic {
-        r#type: String,
-        #[expect(dead_code, reason = "that it is there, and an object with a message, is what counts")]
-        error: Message,
-    }
-    #[derive(Deserialize)]
-    struct Message {
-        #[expect(dead_code, reason = "that it is there is what counts")]
-        message: IgnoredAny,
-    }
-    TURNED_AWAY.contains(&status)
-        && match api {
-            Api::Openai => serde_json::from_slice::<Openai>(body).is_ok(),
-            Api::Anthropic => serde_json::from_slice::<Anthropic>(body).is_ok_and(|body| body.r#type == "error"),
-        }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_documented_refusal_in_the_apis_own_form_is_free() {
-        let openai = br#"{"error":{"message":"no","type":"invalid_request_error","param":null,"code":null}}"#;
-        let anthropic = br#"{"type":"error","error":{"type":"invalid_request_error","message":"no"}}"#;
-        for status in [400, 401, 403, 404, 413, 422, 429] {
-            let status = StatusCode::from_u16(status).unwrap();
-            assert!(is_turned_away(Api::Openai, status, openai), "{status}");
-            assert!(is_turned_away(Api::Anthropic, status, anthropic), "{status}");
-        }
-        for (api, status, body) in [
-            (Api::Openai, 500, openai.as_slice()),
-            (Api::Openai, 408, openai),
-            (Api::Openai, 409, openai),
-            (Api::Openai, 200, openai),
-            (Api::Openai, 400, b"<html>bad gateway</html>"),
-            (Api::Openai, 400, b""),
-            (Api::Openai, 429, br#"{"error":"quota"}"#),
-            (Api::Openai, 400, br#"{"choices":[],"usage":{}}"#),
-            (Api::Anthropic, 400, openai),
-            (Api::Anthropic, 529, anthropic),
-        ] {
-            let status = StatusCode::from_u16(status).unwrap();
-            assert!(!is_turned_away(api, status, body), "{status}");
-        }
-    }
 }

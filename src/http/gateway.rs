@@ -18,7 +18,7 @@ use super::agent::AgentApi;
 use super::auth::check_host;
 use super::body;
 use super::error::Failure;
-use crate::domain::call::{Api, CallRejection};
+use crate::domain::call::{Api, CallRejection, is_upstream_name};
 use crate::domain::id::AgentId;
 use crate::domain::rejection::Rejection;
 use crate::gateway::{BodyKind, CallFailure, CallHead, Failed, Reply, ReplyBody, Told};
@@ -49,11 +49,11 @@ pub(super) async fn call(State(api): State<Arc<AgentApi>>, request: Request) -> 
         Err(rejection) => return refuse(known, &rejection.into(), &Told::default()),
     };
     let Some(known) = known else {
-        // The agent side's own paths are nobody's upstream.
-        let rejection = if name == "v1" || rest.len() < 2 {
-            Rejection::NoSuchPath
+        // Nobody's upstream can be there, so a config line for it is no advice.
+        let rejection = if is_upstream_name(name) && rest.len() > 1 {
+            CallRejection::UnknownUpstream(name.to_owned()).into()
         } else {
-            CallRejection::UnknownUpstream(name.chars().take(64).collect()).into()
+            Rejection::NoSuchPath
         };
         return Failure::from(rejection).into_response();
     };

@@ -4,13 +4,15 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
+use super::bound::longest;
 use super::draft::Draft;
+use super::limit::LimitField;
 use super::media::Media;
 use super::rejection::CallRejection;
 use super::route::Route;
-use crate::domain::id::ModelId;
+use crate::domain::id::{ModelId, ServiceId};
 use crate::domain::money::Usd;
-use crate::domain::price::CallBound;
+use crate::domain::price::{CallBound, PriceEntry};
 
 /// Whether all that the model will read is in the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -33,6 +35,9 @@ pub enum OutputLimit {
     Tokens { asked: Option<u64>, times: u64 },
 }
 
+/// The field that says how much of the limit is for thinking.
+pub(super) const THINKING_BUDGET: &str = "thinking.budget_tokens";
+
 /// What a header widens for this call, whatever the price list says of the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Widened {
@@ -46,6 +51,9 @@ pub struct Widened {
 #[derive(Debug, Clone)]
 pub struct Asked {
     pub route: Route,
+    /// Whose models answer, as the upstream is configured. What only one provider promises is taken for
+    /// nothing until it is known to be that one.
+    pub service: Option<ServiceId>,
     /// As the request names it. Routes without a model have none.
     pub model: Option<ModelId>,
     pub stream: bool,
@@ -54,6 +62,9 @@ pub struct Asked {
     /// beyond the limit.
     pub most: CallBound,
     pub content: ContentFrom,
+    /// Blocks of what a model thought for earlier answers, which its text does not show: each is no longer than
+    /// an answer, and counts beside all else that is read.
+    pub thoughts: u64,
     /// Separate inputs, each read by the model on its own: no more than a context window each.
     pub inputs: u64,
     /// Tokens that are read beside the text at most: what templates add for the call, its messages and its
@@ -69,9 +80,11 @@ pub struct Asked {
     pub text: Option<Vec<String>>,
     /// The usage event of its stream was not asked for by the client, so it is taken out again.
     pub strip_usage: bool,
-    /// The request's own limit was above the rules' and is lowered to this.
+    /// The request's own limit was above the rules', or above what its model writes, and is lowered to this.
     pub clamped: Option<u64>,
     pub widened: Widened,
+    /// How many tokens of its limit are for thinking, where the request says so.
+    pub thinking_budget: Option<u64>,
     /// What a route that is no conversation is billed by.
     pub media: Option<Media>,
     pub(super) draft: Draft,
@@ -93,10 +106,41 @@ impl Asked {
         Ok(())
     }
 
-    /// The limit is spelled in this way by the upstream, if it is ours to fill in: `max_tokens` instead of
-    /// `max_completion_tokens` where only the older name is known.
-    pub fn spell_limit(&mut self, name: &'static str) {
-        self.draft.spell_limit(name);
+    /// The upstream heeds the limit of a chat completion in this field: it is written there, a limit of the
+    /// request's own too.
+    pub fn spell_limit(&mut self, field: LimitField) {
+        if let Some(limit) = &mut self.draft.limit {
+            limit.spell(field);
+        }
+    }
+
+    /// Brings a limit of the request's own down to the most that the model writes by its entry: what is
+    /// bounded is what is forwarded, so that a list that is out of date lets nothing through unheld (**L4**).
+    ///
+    /// # Errors
+    /// The request's budget for thinking does not fit into what is left of its limit.
+    pub fn fit(&mut self, entry: &PriceEntry) -> Result<(), CallRejection> {
+        let OutputLimit::Tokens { asked: Some(limit), .. } = &mut self.output else {
+            return Ok(());
+        };
+        let Some(longest) = longest(entry, self.widened).filter(|longest| longest < limit) else {
+            return Ok(());
+        };
+        if let Some(budget) = self.thinking_budget.filter(|&budget| budget >= longest) {
+            return Err(CallRejection::Field {
+                field: THINKING_BUDGET.to_owned(),
+                problem: format!(
+                    "is {budget} and must be below {longest}, the most that {} writes by the price list",
+                    entry.model
+                ),
+            });
+        }
+        *limit = longest;
+        self.clamped = Some(longest);
+        if let Some(limit) = &mut self.draft.limit {
+            limit.most = Some(limit.most.map_or(longest, |most| most.min(longest)));
+        }
+        Ok(())
     }
 
     /// What is forwarded, when the hold covers `tokens` for each output: the original, byte for byte, if

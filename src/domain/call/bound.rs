@@ -5,7 +5,7 @@
 //! request states is paid in full, for each output; a missing one is left open to be filled in by what the
 //! lines have left. The rates are the highest that could apply (see [`worst_case`]).
 
-use super::asked::{Asked, ContentFrom, OutputLimit};
+use super::asked::{Asked, ContentFrom, OutputLimit, Widened};
 use super::media;
 use super::rejection::CallRejection;
 use super::route::Metering;
@@ -52,8 +52,7 @@ pub fn bound(asked: &Asked, entry: &PriceEntry, rules: &CallRules) -> Result<Bou
         }
         Ok(dearest)
     };
-    // The model writes no more than it can, unless a header lets it.
-    let longest = entry.max_output.map(|most| most.max(asked.widened.output.unwrap_or(0)));
+    let longest = longest(entry, asked.widened);
     match asked.output {
         OutputLimit::None => costs(most.output_tokens).map(Bound::Fixed),
         OutputLimit::Tokens {
@@ -88,17 +87,34 @@ pub fn bound(asked: &Asked, entry: &PriceEntry, rules: &CallRules) -> Result<Bou
     }
 }
 
+/// The model writes no more than it can, unless a header lets it.
+pub(super) fn longest(entry: &PriceEntry, widened: Widened) -> Option<u64> {
+    entry.max_output.map(|most| most.max(widened.output.unwrap_or(0)))
+}
+
+/// What the models that think write for one answer, of all that are known here (the price list, 2026-11; one
+/// that writes more has its own entry). A model reads the blocks of some others too (Anthropic's page on
+/// preserved thinking names such pairs), so that its own longest answer is no bound of a block.
+const LONGEST_THOUGHT: u64 = 128_000;
+
 /// The input tokens at most.
 fn input(asked: &Asked, entry: &PriceEntry) -> Result<u64, Rejection> {
     let context = entry
         .context
         .map(|window| window.max(asked.widened.context.unwrap_or(0)));
     let window = context.map(|window| window.saturating_mul(asked.inputs));
-    let input = match (asked.content, window) {
-        (ContentFrom::Request, Some(window)) => asked.most.input_tokens.min(window),
-        (ContentFrom::Request, None) => asked.most.input_tokens,
-        (ContentFrom::Elsewhere, Some(window)) => window,
-        (ContentFrom::Elsewhere, None) => return Err(CallRejection::ContextUnknown(entry.model.to_string()).into()),
+    let in_request = match (asked.content, asked.thoughts) {
+        (ContentFrom::Request, 0) => Some(asked.most.input_tokens),
+        (ContentFrom::Request, thoughts) => longest(entry, asked.widened)
+            .map(|longest| longest.max(LONGEST_THOUGHT).saturating_mul(thoughts))
+            .map(|thought| asked.most.input_tokens.saturating_add(thought)),
+        (ContentFrom::Elsewhere, _) => None,
+    };
+    let input = match (in_request, window) {
+        (Some(tokens), Some(window)) => tokens.min(window),
+        (Some(tokens), None) => tokens,
+        (None, Some(window)) => window,
+        (None, None) => return Err(CallRejection::ContextUnknown(entry.model.to_string()).into()),
     };
     // A window that a header widens has its own price where it is wider, and a list that ends before says
     // nothing of it.

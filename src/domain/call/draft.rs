@@ -14,6 +14,8 @@ use serde::de::{MapAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::limit::Limit;
+
 /// The body, and what must change in it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Draft {
@@ -29,29 +31,12 @@ pub(super) struct Draft {
     pub(super) force_usage: bool,
 }
 
-/// The limit on the output's tokens.
-#[derive(Debug, Clone)]
-pub(super) struct Limit {
-    /// The fields that state it; one that is missing is written under the first name.
-    pub(super) names: Vec<&'static str>,
-    /// The request's own.
-    pub(super) own: Option<u64>,
-    /// The most that it may be, by the rules; where the request states none, what is filled in.
-    pub(super) most: Option<u64>,
-}
-
 /// Fields of offered tools.
 const TOOL_LISTS: [&str; 2] = ["tools", "functions"];
 /// Fields that say which of the offered tools to use. A provider refuses them when nothing is offered.
 const TOOL_USE: [&str; 3] = ["tool_choice", "function_call", "parallel_tool_calls"];
 
 impl Draft {
-    pub(super) fn spell_limit(&mut self, name: &'static str) {
-        if let Some(limit) = self.limit.as_mut().filter(|limit| limit.own.is_none()) {
-            limit.names = vec![name];
-        }
-    }
-
     /// A tool that is to go and cannot, if there is one.
     pub(super) fn cannot_strip<'n>(&'n self, names: &'n BTreeSet<String>) -> Option<&'n String> {
         let parted = |group: &&BTreeSet<String>| !group.is_subset(names);
@@ -63,15 +48,9 @@ impl Draft {
         self.fixed_tools.intersection(names).chain(parted).next()
     }
 
-    /// The limit to write, if it is not the one that stands there.
-    fn limit_to_write(&self, tokens: Option<u64>) -> Option<(&[&'static str], u64)> {
-        let limit = self.limit.as_ref()?;
-        let most = [limit.own, limit.most, tokens].into_iter().flatten().min()?;
-        (limit.own != Some(most)).then_some((&limit.names, most))
-    }
-
     pub(super) fn render(&self, tokens: Option<u64>) -> Bytes {
-        let limit = self.limit_to_write(tokens);
+        let limit = self.limit.as_ref();
+        let limit = limit.and_then(|limit| Some((limit, limit.written(), limit.to_write(tokens)?.to_string())));
         if limit.is_none() && !self.force_usage && self.stripped.is_empty() {
             return self.raw.clone();
         }
@@ -81,23 +60,23 @@ impl Draft {
         };
         let mut out = Writer::new(self.raw.len() + 64);
         let mut missing: Vec<(&str, String)> = Vec::new();
-        if let Some((names, most)) = limit {
-            let is_there = |name: &&str| fields.iter().any(|(field, _)| field == name);
-            if !names.iter().any(is_there)
-                && let Some(name) = names.first()
-            {
-                missing.push((name, most.to_string()));
-            }
+        // It stands where it stood, if it is stated in a field that is written; else it is added.
+        if let Some((limit, written, most)) = &limit {
+            let added = written.iter().filter(|name| !limit.stated.contains(name));
+            missing.extend(added.map(|name| (*name, most.clone())));
         }
         if self.force_usage && !fields.iter().any(|(name, _)| name == "stream_options") {
             missing.push(("stream_options", r#"{"include_usage":true}"#.to_owned()));
         }
         let lists_are_empty = self.lists_are_empty(&fields);
+        let states_limit = |name: &&str| self.limit.as_ref().is_some_and(|limit| limit.names.contains(name));
         for (name, raw) in &fields {
             match name.as_str() {
-                name if limit.is_some_and(|(names, _)| names.contains(&name)) => {
-                    let most = limit.map_or(0, |(_, most)| most);
-                    out.field(name, &most.to_string());
+                name if states_limit(&name) && raw.get() == "null" => {}
+                name if let Some((_, written, most)) = limit.as_ref().filter(|_| states_limit(&name)) => {
+                    if written.contains(&name) {
+                        out.field(name, most);
+                    }
                 }
                 "stream_options" if self.force_usage => out.field(name, &with_usage(raw)),
                 list if TOOL_LISTS.contains(&list) && !self.stripped.is_empty() => {

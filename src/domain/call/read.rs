@@ -11,10 +11,11 @@
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
-use super::asked::{Asked, ContentFrom, OutputLimit, Widened};
-use super::draft::{Draft, Limit};
+use super::asked::{Asked, ContentFrom, OutputLimit, THINKING_BUDGET, Widened};
+use super::draft::Draft;
 use super::expansion::expansion;
 use super::fields::{chat, messages, plain, responses};
+use super::limit::{self, Limit};
 use super::media;
 use super::overhead::overhead;
 use super::rejection::CallRejection;
@@ -108,13 +109,15 @@ impl Request<'_> {
         let speaks = self.list("modalities").iter().any(|value| value == "audio");
         found.audio |= speaks || self.get("audio").is_some();
         let times = self.times("n")?;
-        let limit = self.limit(&["max_completion_tokens", "max_tokens"], 1, None)?;
+        let limit = self.limit(&[limit::NEW, limit::OLD], 1, None)?;
         let mut asked = self.asked(found, limit, times)?;
         if let Some(prediction) = self.get("prediction") {
             // What of it the model did not write is billed as output too; and the limit has its old name there.
             let bytes = bytes_of(prediction);
             asked.most.output_tokens = bytes.checked_mul(times).ok_or(CallRejection::Absurd)?;
-            asked.spell_limit("max_tokens");
+            if let Some(limit) = &mut asked.draft.limit {
+                limit.fill = limit::OLD;
+            }
         }
         self.force_usage(&mut asked);
         Ok(asked)
@@ -162,8 +165,9 @@ impl Request<'_> {
         walk.request(self.fields, messages::FIELDS, messages::READ)?;
         self.must_have("messages")?;
         let limit = self.limit(&["max_tokens"], 0, None)?;
-        self.thinking(limit.as_ref())?;
+        let thinking_budget = self.thinking(limit.as_ref())?;
         let mut asked = self.asked(walk.found, limit, 1)?;
+        asked.thinking_budget = thinking_budget;
         asked.most.fast = self.text("speed") == Some("fast");
         asked.most.region = self.text("inference_geo").map(|name| match name {
             "global" => Region::Global,
@@ -212,6 +216,7 @@ impl Request<'_> {
         });
         asked.fees = found.fees;
         asked.tools = found.tools;
+        asked.thoughts = found.thoughts;
         if found.elsewhere {
             asked.content = ContentFrom::Elsewhere;
         } else if !found.tokens {
@@ -226,10 +231,12 @@ impl Request<'_> {
     fn bare(&self, model: Option<ModelId>) -> Asked {
         Asked {
             route: self.route,
+            service: None,
             model,
             stream: self.flag("stream"),
             most: CallBound::default(),
             content: ContentFrom::Request,
+            thoughts: 0,
             inputs: 1,
             overhead: 0,
             output: OutputLimit::None,
@@ -239,6 +246,7 @@ impl Request<'_> {
             strip_usage: false,
             clamped: None,
             widened: Widened::default(),
+            thinking_budget: None,
             media: None,
             draft: Draft {
                 raw: self.raw.clone(),
@@ -310,6 +318,7 @@ impl Request<'_> {
     /// `usual` is what the provider documents that it takes where none is stated.
     fn limit(&self, names: &[&'static str], least: u64, usual: Option<u64>) -> Read<Option<Limit>> {
         let mut own = None;
+        let mut where_stated = Vec::new();
         for name in names {
             let stated = self.whole(name, least, MAX_TOKENS)?;
             if stated.is_some() && own.is_some() && stated != own {
@@ -317,10 +326,14 @@ impl Request<'_> {
                 return Err(wrong(name, &problem));
             }
             own = own.or(stated);
+            where_stated.extend(stated.map(|_| *name));
         }
         let filled = [Some(self.rules.default_max_tokens), self.rules.max_tokens, usual];
         Ok(Some(Limit {
             names: names.to_vec(),
+            stated: where_stated,
+            fill: names[0],
+            only: None,
             own,
             most: match own {
                 Some(_) => self.rules.max_tokens,
@@ -329,14 +342,17 @@ impl Request<'_> {
         }))
     }
 
-    /// Thinking is part of the output. A provider refuses a budget for it that does not fit into the limit.
-    fn thinking(&self, limit: Option<&Limit>) -> Read<()> {
+    /// Thinking is part of the output, so its budget fits into the limit. Anthropic refuses one that does not,
+    /// but where thoughts are interleaved with tools "you can exceed this limit as the token limit becomes your
+    /// entire context window" (docs.claude.com, extended thinking). Such a call has no limit that it states, so
+    /// it is refused here, whatever its headers say.
+    fn thinking(&self, limit: Option<&Limit>) -> Read<Option<u64>> {
         let Some(thinking) = self.get("thinking").and_then(Value::as_object) else {
-            return Ok(());
+            return Ok(None);
         };
-        let field = "thinking.budget_tokens";
+        let field = THINKING_BUDGET;
         let budget = match thinking.get("budget_tokens").filter(|value| !value.is_null()) {
-            None => return Ok(()),
+            None => return Ok(None),
             Some(value) => value.as_u64().filter(|&budget| budget <= MAX_TOKENS),
         };
         let Some(budget) = budget else {
@@ -348,12 +364,16 @@ impl Request<'_> {
                 "is missing, and thinking.budget_tokens is a part of it",
             ));
         };
+        if budget >= own {
+            let problem = format!("must be below max_tokens, which is {own}: what is thought is a part of the answer");
+            return Err(wrong(field, &problem));
+        }
         match self.rules.max_tokens {
-            Some(most) if most < own && budget >= most => {
+            Some(most) if budget >= most => {
                 let problem = format!("must be below {most}, to which max_tokens is lowered here");
                 Err(wrong(field, &problem))
             }
-            _ => Ok(()),
+            _ => Ok(Some(budget)),
         }
     }
 

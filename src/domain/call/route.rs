@@ -143,6 +143,15 @@ impl Route {
     }
 }
 
+/// First parts of paths that are Backstop's own, now or by its design.
+const OWN: [&str; 8] = ["v1", "api", "mcp", "sns", "healthz", "readyz", "metrics", "dashboard"];
+
+/// Whether an upstream can have this name: it is the first part of its calls' paths.
+pub fn is_upstream_name(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_';
+    !text.is_empty() && text.len() <= 64 && text.bytes().all(plain) && !OWN.contains(&text)
+}
+
 /// Whether every server reads this path alike: no escapes, no empty or dotted segments, no parameters.
 pub fn is_plain(path: &str) -> bool {
     path.len() <= MAX_PATH

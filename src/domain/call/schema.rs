@@ -69,6 +69,9 @@ pub(super) const fn kind(names: &'static [&'static str], effects: &'static [Effe
 pub(super) enum Effect {
     /// What the model reads is not in the request, is encoded, or is written out longer than it is here.
     Elsewhere,
+    /// What a model thought for one earlier answer, encrypted or kept at the provider: it is no more than the
+    /// model wrote for it.
+    Thought,
     /// Elsewhere, and images are among it.
     Image,
     /// A picture: bounded if its rule is known, else elsewhere.

@@ -8,17 +8,18 @@
 //! ([`Asked::overhead`]), and two tokens more for each text, since the ends of what is joined may be cut
 //! otherwise.
 //!
-//! A model is counted only if its tokenizer is published for its very name. One that looks like it is
-//! bounded by bytes, and so are requests whose text is not all that the model reads.
+//! A model is counted only if it is OpenAI's own, and its tokenizer is published for its very name, with or
+//! without a date. Another provider may serve another model under that name, or rewrite its text first. One
+//! that only looks like it is bounded by bytes, and so are requests whose text is not all that is read.
 //!
 //! The tables take some fifty megabytes once they are used, so nothing is loaded before a text is counted.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use tiktoken_rs::tokenizer::{Tokenizer, get_tokenizer};
 use tiktoken_rs::{CoreBPE, cl100k_base_singleton, o200k_base_singleton};
 
 use super::asked::{Asked, ContentFrom};
+use crate::domain::id::ModelId;
 
 /// Longer texts are bounded by their bytes: counting takes time, and few models read more anyway.
 const MAX_BYTES: usize = 1 << 20;
@@ -30,14 +31,52 @@ const PIECE: usize = 8 << 10;
 /// Where texts are joined or cut, their ends may be cut into more tokens than each has on its own.
 const AT_THE_ENDS: u64 = 2;
 
+/// Whose models they are whose tokenizers are published.
+const SERVICE: &str = "openai";
+
+/// OpenAI's `tiktoken` 0.14.0 (`tiktoken/model.py`) names these models, or the families that they are of.
+const O200K: &[&str] = &[
+    "o1",
+    "o1-mini",
+    "o3",
+    "o3-mini",
+    "o4-mini",
+    "gpt-5",
+    "gpt-5-mini",
+    "gpt-5-nano",
+    "gpt-4.1",
+    "gpt-4.1-mini",
+    "gpt-4.1-nano",
+    "gpt-4o",
+    "gpt-4o-mini",
+];
+const CL100K: &[&str] = &[
+    "gpt-4",
+    "gpt-4-turbo",
+    "gpt-3.5-turbo",
+    "text-embedding-ada-002",
+    "text-embedding-3-small",
+    "text-embedding-3-large",
+];
+
+/// How the date is written that a model's name may end in: `gpt-4o-2024-08-06`, `gpt-4-0613`.
+const DATES: [&[u8]; 2] = [b"-####-##-##", b"-####"];
+
+/// Whether the tokens of this request can be counted: a smaller bound may come of [`refine`].
+pub fn is_countable(asked: &Asked) -> bool {
+    tokenizer(asked).is_some()
+        && asked
+            .text
+            .as_ref()
+            .is_some_and(|texts| bytes(texts).is_some_and(|bytes| bytes <= MAX_BYTES))
+}
+
 /// The same request with its input tokens counted instead of bounded by its bytes. `None`: they cannot be
 /// counted, or there are no fewer.
 pub fn refine(asked: &Asked) -> Option<Asked> {
-    if asked.content != ContentFrom::Request {
-        return None;
-    }
+    let tokenizer = tokenizer(asked)?;
     let texts = asked.text.as_ref()?;
-    let counted = tokens(asked.model.as_ref()?.as_str(), texts)?.saturating_add(asked.overhead);
+    let counted = tokens(tokenizer, texts)?.saturating_add(asked.overhead);
     (counted < asked.most.input_tokens).then(|| {
         let mut refined = asked.clone();
         refined.most.input_tokens = counted;
@@ -45,17 +84,54 @@ pub fn refine(asked: &Asked) -> Option<Asked> {
     })
 }
 
-/// Tokens of these texts for this model, without what a template adds.
-fn tokens(model: &str, texts: &[String]) -> Option<u64> {
-    let bytes = texts.iter().fold(0_usize, |sum, text| sum.saturating_add(text.len()));
-    if bytes > MAX_BYTES {
+type Tokenizer = fn() -> &'static CoreBPE;
+
+fn tokenizer(asked: &Asked) -> Option<Tokenizer> {
+    let is_theirs = asked
+        .service
+        .as_ref()
+        .is_some_and(|service| service.as_str() == SERVICE);
+    if !is_theirs || asked.content != ContentFrom::Request {
         return None;
     }
-    let tokenizer: fn() -> &'static CoreBPE = match get_tokenizer(model)? {
-        Tokenizer::O200kBase => o200k_base_singleton,
-        Tokenizer::Cl100kBase => cl100k_base_singleton,
-        _ => return None,
+    of_model(asked.model.as_ref().map(ModelId::as_str)?)
+}
+
+fn of_model(model: &str) -> Option<Tokenizer> {
+    let is_listed = |names: &[&str]| names.iter().any(|name| is_named(model, name));
+    if is_listed(O200K) {
+        Some(o200k_base_singleton)
+    } else if is_listed(CL100K) {
+        Some(cl100k_base_singleton)
+    } else {
+        None
+    }
+}
+
+/// Whether it is this name, or this name and a date.
+fn is_named(model: &str, name: &str) -> bool {
+    let Some(rest) = model.strip_prefix(name).map(str::as_bytes) else {
+        return false;
     };
+    let is_like = |date: &&[u8]| {
+        rest.len() == date.len()
+            && rest.iter().zip(date.iter()).all(|(byte, like)| match like {
+                b'#' => byte.is_ascii_digit(),
+                like => byte == like,
+            })
+    };
+    rest.is_empty() || DATES.iter().any(is_like)
+}
+
+fn bytes(texts: &[String]) -> Option<usize> {
+    texts.iter().try_fold(0_usize, |sum, text| sum.checked_add(text.len()))
+}
+
+/// Tokens of these texts, without what a template adds.
+fn tokens(tokenizer: Tokenizer, texts: &[String]) -> Option<u64> {
+    if bytes(texts)? > MAX_BYTES {
+        return None;
+    }
     // It gives up with a panic on a text that its pattern takes too long for.
     catch_unwind(AssertUnwindSafe(|| {
         let tokenizer = tokenizer();
@@ -83,18 +159,60 @@ mod tests {
 
     use super::*;
     use crate::domain::call::{CallRules, Route, read};
+    use crate::domain::id::ServiceId;
 
     fn chat(body: &str) -> Asked {
-        read(
-            Route::ChatCompletions,
-            &Bytes::copy_from_slice(body.as_bytes()),
-            &CallRules::default(),
-        )
-        .expect("understood")
+        let body = Bytes::copy_from_slice(body.as_bytes());
+        let mut asked = read(Route::ChatCompletions, &body, &CallRules::default()).expect("understood");
+        asked.service = ServiceId::new("openai").ok();
+        asked
     }
 
     fn one(model: &str, text: &str) -> Option<u64> {
-        tokens(model, &[text.to_owned()]).map(|count| count - AT_THE_ENDS)
+        tokens(of_model(model)?, &[text.to_owned()]).map(|count| count - AT_THE_ENDS)
+    }
+
+    #[test]
+    fn only_openais_own_models_are_counted() {
+        let text = "The quick brown fox jumps over the lazy dog. ".repeat(40);
+        let body = format!(r#"{{"model": "gpt-4o", "messages": [{{"role": "user", "content": "{text}"}}]}}"#);
+        let mut asked = chat(&body);
+        assert!(is_countable(&asked) && refine(&asked).is_some());
+        for service in [None, ServiceId::new("azure").ok(), ServiceId::new("openrouter").ok()] {
+            asked.service = service;
+            assert!(!is_countable(&asked) && refine(&asked).is_none(), "{:?}", asked.service);
+        }
+        let long = format!(
+            r#"{{"model": "gpt-4o", "messages": [{{"role": "user", "content": "{}"}}]}}"#,
+            "x".repeat(MAX_BYTES + 1)
+        );
+        assert!(!is_countable(&chat(&long)));
+    }
+
+    /// A name that only begins like a listed one is of another model.
+    #[test]
+    fn a_model_is_known_by_its_very_name_or_by_a_date_after_it() {
+        for model in [
+            "gpt-4o",
+            "gpt-4o-2024-08-06",
+            "gpt-4-0613",
+            "gpt-3.5-turbo-0125",
+            "gpt-5-mini-2025-08-07",
+        ] {
+            assert!(of_model(model).is_some(), "{model}");
+        }
+        for model in [
+            "gpt-5.4",
+            "gpt-5-codex",
+            "gpt-4o-audio-preview",
+            "gpt-4o-2024-08-06-x",
+            "ft:gpt-4o:acme",
+            "gpt-4o-",
+            "o3-deep-research",
+            "openai/gpt-4o",
+        ] {
+            assert!(of_model(model).is_none(), "{model}");
+        }
     }
 
     #[test]

@@ -20,6 +20,8 @@ pub(super) struct Found {
     pub(super) image: bool,
     pub(super) audio: bool,
     pub(super) messages: u64,
+    /// Blocks of what was thought for earlier answers.
+    pub(super) thoughts: u64,
     /// Tools on offer, in order, each name once.
     pub(super) tools: Vec<String>,
     /// Of these, the ones that are offered where they cannot be taken out again.
@@ -139,7 +141,8 @@ impl<'v> Walk<'v> {
 
     /// Whether config declares what is known to bring content from elsewhere to bring no more than its bytes.
     fn is_bounded_by_declaration(&self, effect: Effect, kind: Option<(&str, &str)>) -> bool {
-        if effect != Effect::Elsewhere || self.rules.free_fields.is_empty() {
+        let is_elsewhere = matches!(effect, Effect::Elsewhere | Effect::Thought);
+        if !is_elsewhere || self.rules.free_fields.is_empty() {
             return false;
         }
         let field = self.named(None);
@@ -298,6 +301,7 @@ impl<'v> Walk<'v> {
     fn effect(&mut self, effect: Effect) -> Result<(), CallRejection> {
         match effect {
             Effect::Elsewhere => self.found.elsewhere = true,
+            Effect::Thought => self.found.thoughts += 1,
             Effect::Image => {
                 self.found.elsewhere = true;
                 self.found.image = true;

@@ -104,6 +104,16 @@ fn whatever_may_have_cost_something_is_unresolved_at_its_bound() {
             "an error page",
             Play::raw(400, "text/html", b"<html>bad gateway</html>"),
         ),
+        (
+            "a run that failed",
+            Play::json(
+                400,
+                &json!({ "error": {
+                    "message": "Could not finish the message because max_tokens or model output limit was reached.",
+                    "type": "invalid_request_error", "param": null, "code": null,
+                } }),
+            ),
+        ),
         ("a server error", Play::json(500, &error_body())),
         ("overloaded", Play::json(503, &error_body())),
         (

@@ -132,9 +132,9 @@ pub(super) fn completion_of(prompt: u64, completion: u64) -> Value {
     })
 }
 
-/// The refusal of a provider in its own form.
+/// The refusal of a provider in its own form, which names the parameter that it did not take.
 pub(super) fn error_body() -> Value {
-    json!({ "error": { "message": "no", "type": "invalid_request_error", "param": null, "code": null } })
+    json!({ "error": { "message": "no", "type": "invalid_request_error", "param": "messages", "code": null } })
 }
 
 #[derive(Clone)]

@@ -14,9 +14,9 @@ use super::Found;
 use super::packet::{Nanos, Rule};
 use super::stream::tag_len;
 
-/// Packets that are looked at, at most: five hours of sound at 20 ms. A packet has a byte at least, so a small
-/// file has fewer.
-const MAX_PACKETS: usize = 1_000_000;
+/// Packets that are looked at, at most: eleven hours of sound at 20 ms. What comes after is bounded by what its
+/// bytes could hold.
+const MAX_PACKETS: usize = 2_000_000;
 /// Tracks of one stream, and streams of one file.
 const MAX_TRACKS: usize = 64;
 const MAX_STREAMS: usize = 4_096;
@@ -72,6 +72,7 @@ struct Heard {
     last: i64,
     exact: u128,
     at_most: u128,
+    longest: u64,
     unknown: bool,
 }
 
@@ -94,7 +95,7 @@ impl Heard {
             .zip(track.num_frames)
             .map_or(0, |(base, frames)| micros(base, Duration::from(frames)));
         Self {
-            rule: Some(audio.map_or(Rule::Unknown, Rule::of)),
+            rule: Some(audio.map_or(Rule::Unknown { rate: None }, Rule::of)),
             time_base: track.time_base,
             claimed: by_header.max(by_frames),
             ..Self::silent(track.id)
@@ -111,6 +112,7 @@ impl Heard {
             last: i64::MIN,
             exact: 0,
             at_most: 0,
+            longest: 0,
             unknown: false,
         }
     }
@@ -119,10 +121,17 @@ impl Heard {
         let Some(rule) = self.rule else { return };
         self.first = self.first.min(start.get());
         self.last = self.last.max(start.get().saturating_add_unsigned(length));
-        match rule.nanos(data) {
+        let nanos = rule.nanos(data);
+        match nanos {
             Nanos::Exactly(nanos) => self.exact += u128::from(nanos),
             Nanos::AtMost(nanos) => self.at_most += u128::from(nanos),
-            Nanos::Unknown => self.unknown = true,
+            Nanos::Unknown => {
+                self.unknown = true;
+                self.at_most += u128::from(rule.most(data.len() as u64));
+            }
+        }
+        if let Nanos::Exactly(nanos) | Nanos::AtMost(nanos) = nanos {
+            self.longest = self.longest.max(nanos);
         }
     }
 
@@ -168,10 +177,10 @@ fn read_all(bytes: &[u8]) -> Option<Found> {
     let mut streams = vec![begin(&*reader)];
     let mut whole = reader.tracks().len() <= MAX_TRACKS;
     let (mut packets, mut payload, mut around) = (0_usize, 0_u64, described(&*reader));
-    let most = MAX_PACKETS.min(bytes.len());
+    let mut cut = false;
     loop {
         let packet = match reader.next_packet() {
-            Ok(Some(packet)) if packets < most => packet,
+            Ok(Some(packet)) if packets < MAX_PACKETS => packet,
             Ok(None) => break,
             Err(symphonia::core::errors::Error::ResetRequired) if streams.len() < MAX_STREAMS => {
                 streams.push(begin(&*reader));
@@ -180,7 +189,7 @@ fn read_all(bytes: &[u8]) -> Option<Found> {
                 continue;
             }
             Ok(Some(_)) | Err(_) => {
-                whole = false;
+                (whole, cut) = (false, true);
                 break;
             }
         };
@@ -207,15 +216,28 @@ fn read_all(bytes: &[u8]) -> Option<Found> {
         .time_base
         .zip(info.duration)
         .map_or(0, |(base, ticks)| micros(base, ticks));
+    let is_bare = matches!(name, "mp1" | "mp2" | "mp3" | "aac");
+    let rules = || streams.iter().flatten().filter_map(|track| track.rule);
+    let heard = streams.iter().flatten().map(|track| track.longest);
+    let longest = heard.chain(rules().filter_map(Rule::longest)).max().unwrap_or(0);
     let mut found = Found {
         claimed,
         whole,
-        claim_is_estimate: matches!(name, "mp1" | "mp2" | "mp3" | "aac"),
+        claim_is_estimate: is_bare,
+        packets: (name == "isomp4").then_some(packets as u64),
+        longest: longest.div_ceil(1_000),
+        is_read_from_packets: rules().any(Rule::is_read_from_packets),
         loose: (bytes.len() as u64).saturating_sub(payload).saturating_sub(around),
         ..Found::default()
     };
     for stream in &streams {
         found.add(stream);
+    }
+    // What was not read may be as dense as its codec allows. Bare streams are walked to their end, and what an
+    // MP4 file holds is in its tables.
+    if cut && !is_bare && found.packets.is_none() {
+        let unread = rules().map(|rule| rule.most(found.loose)).max().unwrap_or(0);
+        found.counted_at_most = plus(found.counted_at_most, Some(unread.div_ceil(1_000)));
     }
     // A codec that is not understood here may say less about its length than its bytes do.
     if streams.iter().flatten().any(|track| track.unknown) {

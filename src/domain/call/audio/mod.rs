@@ -15,12 +15,17 @@
 //! What it must never do: panic, wait, or take more memory or time than the file's size warrants. A table
 //! in a file of some kilobytes can point a million times to the same bytes; the reader has a budget of
 //! bytes and packets for that, a look at the tables comes before it ([`tables`]), and a file that exceeds
-//! either is not readable.
+//! either is not readable: it is as long as its tables announce, or as its bytes could be at their densest.
 
 mod demux;
+mod headers;
 mod packet;
 mod stream;
 mod tables;
+
+use memchr::memmem;
+
+use self::tables::Tables;
 
 /// Four kilobits: see the module.
 pub const LOWEST_BYTES_PER_SECOND: u64 = 500;
@@ -54,32 +59,82 @@ struct Found {
     whole: bool,
     /// The header's claim may be an estimate from the first packets.
     claim_is_estimate: bool,
+    /// Packets that were read of an MP4 file.
+    packets: Option<u64>,
+    /// The longest packet that there may be.
+    longest: u64,
+    /// What is in a packet says how long it is.
+    is_read_from_packets: bool,
 }
 
 /// The length of the recording in these bytes. The bound is never zero.
 pub fn measure(bytes: &[u8]) -> Length {
-    let by_bytes = micros_of(bytes.len() as u64);
-    if let Some(announced) = tables::hostile(bytes) {
+    let tables = tables::scan(bytes);
+    let plain = if tables.hostile {
+        Length {
+            bound_micros: micros_of(bytes.len() as u64).max(tables.announced()),
+            measured_micros: None,
+        }
+    } else {
+        as_read(bytes, &tables)
+    };
+    tables.edited(plain)
+}
+
+/// Why no length can be said to bound this recording, if so.
+pub fn unbounded(bytes: &[u8]) -> Option<&'static str> {
+    if tables::scan(bytes).are_hidden() {
+        return Some("the tables of this file are compressed, so its length cannot be read; send it without that");
+    }
+    compresses_tracks(bytes).then_some(
+        "the tracks of this file are compressed once more, so its length cannot be read; send it without that",
+    )
+}
+
+/// A Matroska file whose blocks are to be unpacked before they are decoded (`ContentEncodings` holding a
+/// `ContentEncoding`): zeros without compression are a thousandth of themselves.
+fn compresses_tracks(bytes: &[u8]) -> bool {
+    memmem::find(bytes, &[0x1a, 0x45, 0xdf, 0xa3]).is_some()
+        && memmem::find_iter(bytes, &[0x6d, 0x80]).any(|at| {
+            let size = bytes.get(at + 2).map_or(0, |first| first.leading_zeros() as usize + 1);
+            let inner = at + 2 + size;
+            bytes.get(inner..inner + 2) == Some(&[0x62, 0x40])
+        })
+}
+
+fn as_read(bytes: &[u8], tables: &Tables<'_>) -> Length {
+    let Some(mut found) = demux::read(bytes) else {
+        let slowest = headers::slowest(bytes).map_or(0, |headers| headers.micros);
+        let by_bytes = micros_of(bytes.len() as u64).max(unread(bytes)).max(slowest);
         return Length {
-            bound_micros: by_bytes.max(announced),
+            bound_micros: by_bytes
+                .max(stream::walk(bytes).unwrap_or(0))
+                .max(tables.announced())
+                .max(1),
             measured_micros: None,
         };
+    };
+    // These two have no container: their frames are walked here, since the reader takes neither a change
+    // of the rate in mid-stream nor several blocks in one frame.
+    if let Some(walked) = stream::walk(bytes) {
+        found.counted = found.counted.max(Some(walked));
     }
-    let mut found = demux::read(bytes);
-    if let Some(found) = &mut found {
-        // These two have no container: their frames are walked here, since the reader takes neither a change
-        // of the rate in mid-stream nor several blocks in one frame.
-        if let Some(walked) = stream::walk(bytes) {
-            found.counted = found.counted.max(Some(walked));
-        }
+    if let Some(headers) = headers::slowest(bytes).filter(|headers| headers.is_ambiguous) {
+        found.counted_at_most = found.counted_at_most.max(Some(headers.micros));
+        found.whole = false;
     }
-    match found {
-        Some(found) => found.length(),
-        None => Length {
-            bound_micros: by_bytes.max(stream::walk(bytes).unwrap_or(0)).max(1),
-            measured_micros: None,
-        },
+    found.compare(tables);
+    found.length()
+}
+
+/// How long a file of packets may be that cannot be read. Its codec may be one whose packets of 120 ms take
+/// two bytes, which is far below the rate that holds for others.
+fn unread(bytes: &[u8]) -> u64 {
+    let names = [&b"OpusHead"[..], b"A_OPUS", b"\x01vorbis", b"A_VORBIS"];
+    if names.iter().any(|name| memmem::find(bytes, name).is_some()) {
+        return (bytes.len() as u64).saturating_mul(60_000);
     }
+    0
 }
 
 fn micros_of(bytes: u64) -> u64 {
@@ -87,6 +142,25 @@ fn micros_of(bytes: u64) -> u64 {
 }
 
 impl Found {
+    /// Takes for heard what the tables of an MP4 file announce beyond what was read. Where a packet says by
+    /// itself how long it is, another decoder may find another at the same place in the table, for the reader
+    /// here goes only forward.
+    fn compare(&mut self, tables: &Tables<'_>) {
+        let Some(packets) = self.packets else { return };
+        self.claimed = self.claimed.max(tables.claimed);
+        if tables.packets <= packets && !self.is_read_from_packets && !tables.described_twice {
+            return;
+        }
+        let longest = if self.longest == 0 || tables.described_twice {
+            self.longest.max(tables.longest)
+        } else {
+            self.longest
+        };
+        let announced = tables.packets.max(packets).saturating_mul(longest);
+        self.counted_at_most = self.counted_at_most.max(Some(announced));
+        self.whole = false;
+    }
+
     fn length(&self) -> Length {
         let counted = self.counted.unwrap_or(0);
         let bound = [self.claimed, self.spanned, counted, self.counted_at_most.unwrap_or(0)]

@@ -40,8 +40,14 @@ pub(super) enum Rule {
         frame: u64,
         rate: u32,
     },
-    Unknown,
+    /// The bytes are all that is known, and how fast their samples are played at the slowest.
+    Unknown {
+        rate: Option<u32>,
+    },
 }
+
+/// Bytes of a packet in a container, at least, beside what it costs the container to say how long it is.
+const LEAST_BYTES: u64 = 2;
 
 impl Rule {
     pub(super) fn of(params: &AudioCodecParameters) -> Self {
@@ -61,19 +67,16 @@ impl Rule {
             },
             (CODEC_ID_ALAC, Some(rate)) => Self::Samples {
                 samples: params.max_frames_per_packet.unwrap_or(4_096).max(alac_frame(extra)),
-                rate,
+                rate: alac_rate(extra).map_or(rate, |stated| stated.min(rate)),
                 exact: true,
             },
             (codec, Some(rate)) if is_pcm(codec) => pcm(params, rate),
-            _ => Self::Unknown,
+            _ => Self::Unknown { rate },
         }
     }
 
     pub(super) fn nanos(self, packet: &[u8]) -> Nanos {
-        let at = |samples: u64, rate: u32| {
-            let nanos = u128::from(samples) * 1_000_000_000;
-            u64::try_from(nanos.div_ceil(u128::from(rate.max(1)))).unwrap_or(u64::MAX)
-        };
+        let at = nanos_of;
         match self {
             Self::Opus => Nanos::Exactly(opus(packet)),
             Self::Mpeg => Nanos::Exactly(mpeg_nanos(packet)),
@@ -89,9 +92,45 @@ impl Rule {
                 None => Nanos::Unknown,
             },
             Self::Pcm { frame, rate } => Nanos::Exactly(at((packet.len() as u64).div_ceil(frame), rate)),
-            Self::Unknown => Nanos::Unknown,
+            Self::Unknown { .. } => Nanos::Unknown,
         }
     }
+
+    /// How long a packet is that nobody has read, at most. `None`: its bytes decide.
+    pub(super) fn longest(self) -> Option<u64> {
+        match self {
+            Self::Opus => Some(120_000_000),
+            Self::Mpeg => Some(144_000_000),
+            Self::Samples { samples, rate, .. } => Some(nanos_of(samples, rate)),
+            Self::Flac { rate } => Some(nanos_of(65_536, rate)),
+            Self::Pcm { .. } | Self::Unknown { .. } => None,
+        }
+    }
+
+    /// How long so many bytes are, at most, whose packets nobody has read.
+    pub(super) fn most(self, bytes: u64) -> u64 {
+        match self {
+            Self::Pcm { frame, rate } => nanos_of(bytes.div_ceil(frame), rate),
+            // No codec that is found by its rate takes less than a bit for a sample.
+            Self::Unknown { rate: Some(rate) } => nanos_of(bytes.saturating_mul(8), rate),
+            // An MPEG frame has 24 bytes and a FLAC frame ten, at least.
+            Self::Mpeg => (bytes / 24).saturating_add(1).saturating_mul(144_000_000),
+            Self::Flac { rate } => (bytes / 10).saturating_add(1).saturating_mul(nanos_of(65_536, rate)),
+            Self::Opus | Self::Samples { .. } | Self::Unknown { rate: None } => (bytes / LEAST_BYTES)
+                .saturating_add(1)
+                .saturating_mul(self.longest().unwrap_or(0)),
+        }
+    }
+
+    /// Whether each packet says by itself how long it is.
+    pub(super) const fn is_read_from_packets(self) -> bool {
+        matches!(self, Self::Opus | Self::Mpeg | Self::Flac { .. })
+    }
+}
+
+fn nanos_of(samples: u64, rate: u32) -> u64 {
+    let nanos = u128::from(samples) * 1_000_000_000;
+    u64::try_from(nanos.div_ceil(u128::from(rate.max(1)))).unwrap_or(u64::MAX)
 }
 
 /// AAC: 1,024 samples at the rate of its core, whatever a high-efficiency profile makes of them. Of the rates
@@ -102,9 +141,16 @@ fn aac(rate: Option<u32>, config: &[u8]) -> Rule {
         // Bare frames carry no configuration.
         _ => (2, 15),
     };
-    let stated = AAC_RATES.get(usize::from(index)).copied();
+    let stated = match *config {
+        // The rate itself follows, in 24 bits.
+        [_, a, b, c, d, ..] if index == 15 => {
+            Some(u32::from(a & 0x7f) << 17 | u32::from(b) << 9 | u32::from(c) << 1 | u32::from(d) >> 7)
+        }
+        _ => AAC_RATES.get(usize::from(index)).copied(),
+    };
+    let stated = stated.filter(|&rate| rate > 0);
     let Some(rate) = stated.into_iter().chain(rate).min() else {
-        return Rule::Unknown;
+        return Rule::Unknown { rate: None };
     };
     match kind {
         1..=5 | 29 => Rule::Samples {
@@ -124,9 +170,16 @@ fn aac(rate: Option<u32>, config: &[u8]) -> Rule {
 /// Samples of a frame, as ALAC's configuration begins.
 fn alac_frame(config: &[u8]) -> u64 {
     match config.first_chunk::<4>() {
-        Some(length) => u64::from(u32::from_be_bytes(*length).min(65_536)),
+        // More than this no decoder takes; silence of this length is a kilobyte.
+        Some(length) => u64::from(u32::from_be_bytes(*length).min(1 << 24)),
         None => 0,
     }
+}
+
+/// The rate, as ALAC's configuration ends.
+fn alac_rate(config: &[u8]) -> Option<u32> {
+    let rate = config.get(20..)?.first_chunk::<4>()?;
+    Some(u32::from_be_bytes(*rate)).filter(|&rate| rate > 0)
 }
 
 fn is_pcm(codec: symphonia::core::codecs::audio::AudioCodecId) -> bool {
@@ -144,7 +197,7 @@ fn pcm(params: &AudioCodecParameters, rate: u32) -> Rule {
             frame: u64::from(bits).div_ceil(8) * channels,
             rate,
         },
-        _ => Rule::Unknown,
+        _ => Rule::Unknown { rate: Some(rate) },
     }
 }
 

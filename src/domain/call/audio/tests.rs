@@ -1,5 +1,7 @@
 //! Recordings that tell the truth, and recordings that lie. All are 3.2 s long.
 
+mod amplified;
+
 use proptest::prelude::*;
 
 use super::*;

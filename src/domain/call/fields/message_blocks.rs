@@ -1,11 +1,11 @@
 //! Messages and their blocks: `MessageParam` and `BetaMessageParam` of the `anthropic` SDK 2.10.0.
 //!
 //! Clients send back what the provider answered, block by block. Whatever a tool of the provider did, and
-//! whatever is encrypted or only named, is bounded by the context window: a block of thinking, for one,
-//! shows a summary and carries what was really thought in its signature.
+//! whatever is encrypted or only named, is bounded by the context window. A block of thinking shows a summary
+//! and carries what was really thought in its signature; it came of one answer, and is no longer than that.
 
 use super::super::picture::PictureAt;
-use super::super::schema::Effect::{Elsewhere, Image, Message, Picture};
+use super::super::schema::Effect::{Elsewhere, Image, Message, Picture, Thought};
 use super::super::schema::Rule::{Any, Flag, IfSet, Kinds, Label, List, Object, Text, TextOr, Tools};
 use super::super::schema::{self, Field, kind};
 use super::messages::{CACHE_CONTROL, TOOL};
@@ -180,10 +180,10 @@ const BLOCKS: schema::Kinds = schema::Kinds {
         ),
         kind(
             &["thinking"],
-            &[Elsewhere],
+            &[Thought],
             &[Field("thinking", Label), Field("signature", Label)],
         ),
-        kind(&["redacted_thinking"], &[Elsewhere], &[Field("data", Label)]),
+        kind(&["redacted_thinking"], &[Thought], &[Field("data", Label)]),
         // What the provider's own tools did in an earlier turn.
         kind(
             &["server_tool_use"],

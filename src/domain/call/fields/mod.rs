@@ -6,7 +6,7 @@
 //! that is wrongly listed as free is a hole in the cap. In doubt it is the nuisance.
 //!
 //! The operator can say otherwise, field by field, in `free_fields`: that an unknown field bears no cost, or
-//! that a known one which may bring content from elsewhere, such as a block of thinking
+//! that a known one which may bring content from elsewhere, or more than its bytes, such as a block of thinking
 //! (`messages:messages.content.type=thinking`), is bounded by its bytes like any text.
 
 pub(super) mod chat;

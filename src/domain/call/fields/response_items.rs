@@ -1,10 +1,11 @@
 //! Items of a response's `input`: `ResponseInputParam` of the `openai` SDK 3.51.0.
 //!
 //! Clients send back what the provider answered, item by item. Whatever a tool of the provider did, and
-//! whatever is encrypted or only named by an id, is bounded by the context window.
+//! whatever is encrypted or only named by an id, is bounded by the context window; what it thought for an
+//! answer, by the longest answer.
 
 use super::super::picture::PictureAt;
-use super::super::schema::Effect::{Elsewhere, Image, Message, Picture, Priced};
+use super::super::schema::Effect::{Elsewhere, Image, Message, Picture, Priced, Thought};
 use super::super::schema::Rule::{Any, Flag, Kinds, Label, List, Number, Object, Text, TextOr, Tools};
 use super::super::schema::{self, Field, kind};
 use super::chat::BREAKPOINT;
@@ -120,7 +121,7 @@ pub(super) const ITEM: schema::Kinds = schema::Kinds {
         // What it thought is encrypted, or kept at the provider under the item's id.
         kind(
             &["reasoning"],
-            &[Message, Elsewhere],
+            &[Message, Thought],
             &[Field("summary", Any), Field("content", Any), ENCRYPTED, ID, STATUS],
         ),
         kind(&["compaction"], &[Message, Elsewhere], &[ENCRYPTED, ID, CREATED_BY]),

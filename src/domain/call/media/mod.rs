@@ -137,10 +137,12 @@ fn one_call() -> CallBound {
 fn understood(route: Route, raw: &Bytes, model: Option<ModelId>, stream: bool, most: CallBound, media: Media) -> Asked {
     Asked {
         route,
+        service: None,
         model,
         stream,
         most,
         content: ContentFrom::Request,
+        thoughts: 0,
         inputs: 1,
         overhead: 0,
         output: OutputLimit::None,
@@ -150,6 +152,7 @@ fn understood(route: Route, raw: &Bytes, model: Option<ModelId>, stream: bool, m
         strip_usage: false,
         clamped: None,
         widened: Widened::default(),
+        thinking_budget: None,
         media: Some(media),
         draft: Draft {
             raw: raw.clone(),

@@ -66,7 +66,8 @@ const TRANSLATIONS: &[(&str, Shape)] = &[
 const FORMATS: &[&str] = &["json", "text", "srt", "verbose_json", "vtt", "diarized_json"];
 
 /// Audio tokens of a second of sound, at most. Documented for OpenAI's realtime models is one in 100 ms of
-/// what a user says; what the models sold by the minute imply is 17 a second.
+/// what a user says; for these models nothing is, so it is twice that. Where a price by the second is listed
+/// beside the tokens, the bound is the higher of both.
 const TOKENS_PER_SECOND: u64 = 20;
 
 /// Text tokens that a second of speech becomes, at most. Nobody speaks more than some ten a second; a model
@@ -99,7 +100,11 @@ pub(super) fn read(route: Route, raw: &Bytes, parts: &[FormPart], rules: &CallRu
     if speakers > MAX_SPEAKERS {
         return fields.refuse("known_speaker_references", format!("at most {MAX_SPEAKERS} are known"));
     }
-    let length = audio::measure(fields.required_file("file")?);
+    let file = fields.required_file("file")?;
+    if let Some(reason) = audio::unbounded(file) {
+        return fields.refuse("file", reason.to_owned());
+    }
+    let length = audio::measure(file);
     let speakers = SPEAKER_MICROS * speakers as u64;
     let prompt_bytes = ["prompt", "keywords", "languages", "language", "known_speaker_names"]
         .map(|name| fields.text_bytes(name))

@@ -42,10 +42,8 @@ fn content_from_elsewhere_is_told() {
     let rules = CallRules::default();
     let elsewhere = [
         "chat_audio_in",
-        "responses_echo",
         "responses_previous",
         "responses_file",
-        "messages_echo",
         "messages_image",
         "messages_pdf_url",
     ];

@@ -129,6 +129,46 @@ fn the_model_writes_no_more_than_it_can_unless_a_header_lets_it() {
     assert_eq!(wide.most().nanos(), input(&body, 1_000) + 20_000 * 10_000);
 }
 
+/// The list may be out of date, and the model write more by now: what is forwarded is what was bounded.
+#[test]
+fn a_limit_above_what_the_model_writes_is_forwarded_as_it_was_bounded() {
+    let told = |asked: &Asked| -> serde_json::Value { serde_json::from_slice(&asked.body(None)).expect("JSON") };
+    let body = chat(r#","max_tokens":1000000"#);
+    let mut asked = read_text(Route::ChatCompletions, &body).expect("a request");
+    let bounded = bound(&asked, &entry(), &CallRules::default());
+    asked.fit(&entry()).expect("it can be lowered");
+    assert_eq!(bound(&asked, &entry(), &CallRules::default()), bounded);
+    let lowered = OutputLimit::Tokens {
+        asked: Some(8_000),
+        times: 1,
+    };
+    assert_eq!((asked.output, asked.clamped), (lowered, Some(8_000)));
+    assert_eq!(told(&asked)["max_tokens"], 8_000);
+    // A header that lets it write more, a limit within, and a list that says nothing leave it as it is.
+    let unknown = PriceEntry {
+        max_output: None,
+        ..entry()
+    };
+    for (limit, widened, entry) in [
+        (20_000, Some(20_000), entry()),
+        (8_000, None, entry()),
+        (9_000, None, unknown),
+    ] {
+        let body = chat(&format!(r#","max_tokens":{limit}"#));
+        let mut asked = read_text(Route::ChatCompletions, &body).expect("a request");
+        asked.widened.output = widened;
+        asked.fit(&entry).expect("it fits");
+        assert_eq!((asked.clamped, asked.body(None)), (None, Bytes::from(body)));
+    }
+    // A budget for thinking that no longer fits is refused by name.
+    let body = r#"{"model":"m","messages":[],"max_tokens":20000,"thinking":{"type":"enabled","budget_tokens":8000}}"#;
+    let mut asked = read_text(Route::Messages, body).expect("a request");
+    let Err(CallRejection::Field { field, .. }) = asked.fit(&entry()) else {
+        panic!("it does not fit");
+    };
+    assert_eq!(field, "thinking.budget_tokens");
+}
+
 #[test]
 fn the_window_caps_the_input_and_is_all_there_is_for_content_from_elsewhere() {
     let text = "x".repeat(300_000);
@@ -169,6 +209,47 @@ fn the_window_caps_the_input_and_is_all_there_is_for_content_from_elsewhere() {
     let mut short = read_text(Route::ChatCompletions, &chat(r#","max_tokens":1"#)).expect("a request");
     short.widened.context = Some(1_000_000);
     assert!(bound(&short, &entry(), &CallRules::default()).is_ok());
+}
+
+/// A block of thinking came of one answer, so it is no longer than the longest answer.
+#[test]
+fn a_thought_that_is_sent_back_is_as_long_as_an_answer() {
+    let wide = |max_output| PriceEntry {
+        bands: entry().bands.into_iter().filter(|band| band.above == 0).collect(),
+        context: Some(1_000_000),
+        max_output,
+        ..entry()
+    };
+    let block = r#"{"type":"thinking","thinking":"hm","signature":"c2ln"}"#;
+    let redacted = r#"{"type":"redacted_thinking","data":"c2ln"}"#;
+    let messages = |content: &str| {
+        format!(
+            r#"{{"model":"m","max_tokens":1,"service_tier":"standard_only","messages":[{{"role":"assistant","content":[{content}]}}]}}"#
+        )
+    };
+    let tokens = |route, body: &str, entry: &PriceEntry| (fixed(route, body, entry).nanos() - 10_000) / 1_000;
+    let bytes = |body: &str| i64::try_from(body.len()).expect("short") + 64 + 8;
+    let one = messages(block);
+    let found = tokens(Route::Messages, &one, &wide(Some(128_000)));
+    assert_eq!(found, bytes(&one) + 128_000);
+    let two = messages(&format!("{block},{redacted}"));
+    let found = tokens(Route::Messages, &two, &wide(Some(200_000)));
+    assert_eq!(found, bytes(&two) + 400_000);
+    // Another model may have thought it.
+    let found = tokens(Route::Messages, &one, &wide(Some(8_000)));
+    assert_eq!(found, bytes(&one) + 128_000);
+    let many = messages(&vec![block; 20].join(","));
+    assert_eq!(tokens(Route::Messages, &many, &wide(Some(128_000))), 1_000_000);
+    // It is not known how long its answers are.
+    assert_eq!(tokens(Route::Messages, &one, &wide(None)), 1_000_000);
+
+    let item = r#"{"model":"m","max_output_tokens":1,"service_tier":"default","input":[
+        {"type":"reasoning","id":"rs_1","summary":[],"encrypted_content":"c2ln"}]}"#;
+    let found = tokens(Route::Responses, item, &wide(Some(128_000)));
+    assert_eq!(found, bytes(item) + 128_000);
+    // What is elsewhere is as long as the window all the same.
+    let other = item.replace(r#""input""#, r#""previous_response_id":"r","input""#);
+    assert_eq!(tokens(Route::Responses, &other, &wide(Some(128_000))), 1_000_000);
 }
 
 #[test]

@@ -66,15 +66,90 @@ fn a_missing_limit_is_filled_in_by_the_name_that_the_route_has() {
     assert_eq!(value(&asked, Some(9))["max_tokens"], json!(9));
     // An upstream that knows the older name only.
     let mut old = super::asked("chat", &rules);
-    old.spell_limit("max_tokens");
-    assert_eq!(value(&old, Some(5))["max_tokens"], json!(5));
-    // A null is no limit.
-    let null = super::asked("chat_null_fields", &rules);
-    let value = value(&null, Some(5));
+    old.spell_limit(LimitField::Old);
+    let filled = value(&old, Some(5));
     assert_eq!(
-        (&value["max_completion_tokens"], &value["max_tokens"]),
-        (&json!(5), &json!(5))
+        (&filled["max_tokens"], filled.get("max_completion_tokens")),
+        (&json!(5), None)
     );
+}
+
+/// A null is no limit: it goes, and what is written is written in one field. OpenAI's newer models refuse the
+/// older name, whatever its value.
+#[test]
+fn a_null_limit_is_taken_out() {
+    let null = super::asked("chat_null_fields", &CallRules::default());
+    let filled = value(&null, Some(5));
+    assert_eq!(
+        (&filled["max_completion_tokens"], filled.get("max_tokens")),
+        (&json!(5), None)
+    );
+    for (body, expected) in [
+        (
+            r#"{"model":"m","max_tokens":null,"messages":[]}"#,
+            r#"{"model":"m","messages":[],"max_completion_tokens":5}"#,
+        ),
+        (
+            r#"{"model":"m","max_tokens":7,"max_completion_tokens":null,"messages":[],"stream":true}"#,
+            r#"{"model":"m","max_tokens":7,"messages":[],"stream":true,"stream_options":{"include_usage":true}}"#,
+        ),
+        (
+            r#"{"model":"m","max_completion_tokens":9,"messages":[],"max_tokens":null}"#,
+            r#"{"model":"m","max_completion_tokens":5,"messages":[]}"#,
+        ),
+    ] {
+        let asked = read_text(Route::ChatCompletions, body).expect("a request");
+        assert_eq!(rendered(&asked, Some(5).filter(|_| !asked.stream)), expected, "{body}");
+    }
+    let null = r#"{"model":"claude-haiku-4-5","max_tokens":null,"messages":[]}"#;
+    let asked = read_text(Route::Messages, null).expect("a request");
+    assert_eq!(value(&asked, Some(9))["max_tokens"], json!(9));
+}
+
+/// What a provider does not know it may ignore, so the limit is where it looks for it.
+#[test]
+fn a_limit_is_moved_to_the_field_that_the_upstream_heeds() {
+    for (field, body, expected) in [
+        (
+            LimitField::Old,
+            r#"{"model":"m","max_completion_tokens":7,"messages":[]}"#,
+            r#"{"model":"m","messages":[],"max_tokens":7}"#,
+        ),
+        (
+            LimitField::New,
+            r#"{"model":"m","max_tokens":7,"messages":[]}"#,
+            r#"{"model":"m","messages":[],"max_completion_tokens":7}"#,
+        ),
+        (
+            LimitField::Old,
+            r#"{"model":"m","max_tokens":7,"messages":[],"max_completion_tokens":7}"#,
+            r#"{"model":"m","max_tokens":7,"messages":[]}"#,
+        ),
+        (
+            LimitField::Old,
+            r#"{"model":"m","max_tokens":null,"messages":[],"max_completion_tokens":7}"#,
+            r#"{"model":"m","messages":[],"max_tokens":7}"#,
+        ),
+        (
+            LimitField::Old,
+            r#"{"model":"m","max_tokens":7 ,"messages":[]}"#,
+            r#"{"model":"m","max_tokens":7 ,"messages":[]}"#,
+        ),
+        (
+            LimitField::Either,
+            r#"{"model":"m","max_tokens":7 ,"messages":[]}"#,
+            r#"{"model":"m","max_tokens":7 ,"messages":[]}"#,
+        ),
+    ] {
+        let mut asked = read_text(Route::ChatCompletions, body).expect("a request");
+        asked.spell_limit(field);
+        assert_eq!(rendered(&asked, None), expected, "{field:?} {body}");
+    }
+    // The other routes have one field for it.
+    let body = r#"{"model":"m","input":"x","max_output_tokens":7}"#;
+    let mut asked = read_text(Route::Responses, body).expect("a request");
+    asked.spell_limit(LimitField::Old);
+    assert_eq!(rendered(&asked, None), body);
 }
 
 #[test]

@@ -127,11 +127,21 @@ fn config_can_bound_what_is_elsewhere_by_its_bytes() {
         free_fields: fields.iter().map(|field| (*field).to_owned()).collect(),
         ..CallRules::default()
     };
-    for (name, field) in [
-        ("messages_echo", "messages:messages.content.type=thinking"),
-        ("responses_echo", "responses:input.type=reasoning"),
-        ("responses_previous", "responses:previous_response_id"),
+    for (name, fields) in [
+        (
+            "messages_echo",
+            &[
+                "messages:messages.content.type=thinking",
+                "messages:messages.content.type=redacted_thinking",
+            ][..],
+        ),
+        ("responses_echo", &["responses:input.type=reasoning"]),
     ] {
+        assert!(asked(name, &CallRules::default()).thoughts > 0, "{name}");
+        assert!(asked(name, &free(&["messages:thread"])).thoughts > 0, "{name}");
+        assert_eq!(asked(name, &free(fields)).thoughts, 0, "{name}");
+    }
+    for (name, field) in [("responses_previous", "responses:previous_response_id")] {
         assert_eq!(
             asked(name, &CallRules::default()).content,
             ContentFrom::Elsewhere,
@@ -238,6 +248,17 @@ fn a_value_of_another_type_is_refused_with_its_field() {
             Route::Messages,
             r#"{"model":"m","messages":[],"thinking":{"type":"enabled","budget_tokens":2048}}"#,
             "max_tokens",
+        ),
+        // Thoughts that are interleaved with tools would have the whole window.
+        (
+            Route::Messages,
+            r#"{"model":"m","messages":[],"max_tokens":2048,"thinking":{"type":"enabled","budget_tokens":2048}}"#,
+            "thinking.budget_tokens",
+        ),
+        (
+            Route::Messages,
+            r#"{"model":"m","messages":[],"max_tokens":1,"thinking":{"type":"enabled","budget_tokens":150000}}"#,
+            "thinking.budget_tokens",
         ),
         (
             Route::Messages,
