@@ -6,9 +6,12 @@
 //!   back-off. Nothing else is committed before, since what it did decides what fits. Callers are told
 //!   after `commit_wait` that the store is down; the batch goes on, because what it carries (captures,
 //!   reports) must not be lost, and a hold that it admits for a caller who was told *no* is voided;
-//! - *failed*: nothing of it was written. Holds and reports are answered (L5: not acknowledged, D4: no
-//!   new spend), ends of holds are tried again. A store that is below its reserve refuses holds only,
-//!   so for a while holds go in batches of their own, and what is in flight stays accounted;
+//! - *failed*: nothing of it was written by that try. Holds and reports are answered (L5: not acknowledged,
+//!   D4: no new spend), ends of holds are tried again, for as long as it takes. An earlier try whose outcome
+//!   was unknown may land after it, until the next batch is written; so its holds, which have no caller
+//!   now, are voided by that one. A store that is below its reserve refuses holds only, so for a while
+//!   holds go in batches of their own, and what is in flight stays accounted. A job that fails again and
+//!   again goes for itself ([`suspects`](super::suspects));
 //! - *closed*: somebody declared this epoch dead. Its writes are dropped, so the process must end.
 //!
 //! A number is used for one content only: after a failure the next batch has the next one.
@@ -24,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use super::in_flight::InFlight;
 use super::mirror::Mirror;
 use super::shared::{Command, Job, Shared, Waiting, lock};
+use super::suspects::Suspects;
 use crate::domain::ledger::batch::{Op, Outcome};
 use crate::domain::ledger::waitlist::WaitList;
 use crate::ports::{NoticeKind, StoreError};
@@ -34,6 +38,8 @@ const BACK_OFF_FIRST: Duration = Duration::from_millis(50);
 const BACK_OFF_MOST: Duration = Duration::from_secs(2);
 /// How long a failure is held against the store.
 const RECOVERS_AFTER: Duration = Duration::from_secs(10);
+/// Failures in a row after which a daemon whose drain is over gives up what is left.
+const LAST_TRIES: u32 = 5;
 /// How often the actor looks around when nothing wakes it.
 const BEAT: Duration = Duration::from_secs(1);
 
@@ -46,6 +52,8 @@ pub enum Fatal {
     Outcomes { sent: usize, answered: usize },
     #[error("the daemon stopped while the outcome of a commit was unknown")]
     Unknown,
+    #[error("the daemon stopped while the store took nothing; {operations} operations were not written")]
+    Unwritten { operations: usize },
 }
 
 pub(super) struct Committer {
@@ -54,6 +62,9 @@ pub(super) struct Committer {
     pub(super) queue: VecDeque<Job>,
     /// Operations in `queue`.
     pub(super) queued: usize,
+    pub(super) suspects: Suspects,
+    /// Batches that were written.
+    pub(super) written: u64,
     pub(super) waits: WaitList<Box<Waiting>>,
     pub(super) mirror: Mirror,
     /// The number of the last batch.
@@ -77,6 +88,8 @@ impl Committer {
             commands,
             queue: VecDeque::new(),
             queued: 0,
+            suspects: Suspects::default(),
+            written: 0,
             waits: WaitList::new(shared.settings.wait_rules()),
             mirror: Mirror::default(),
             seq: 0,
@@ -116,10 +129,9 @@ impl Committer {
     /// Waits for something to do.
     async fn idle(&mut self, drain: &CancellationToken) {
         let now = self.shared.clock.monotonic();
-        let next = self
-            .waits
-            .next_deadline()
-            .map_or(BEAT, |at| at.saturating_sub(now).min(BEAT));
+        let wakes = [self.waits.next_deadline(), self.suspects.due()];
+        let next = wakes.into_iter().flatten().min();
+        let next = next.map_or(BEAT, |at| at.saturating_sub(now).min(BEAT));
         let shared = Arc::clone(&self.shared);
         tokio::select! {
             biased;
@@ -136,7 +148,7 @@ impl Committer {
 
     /// Takes what has gathered.
     fn receive(&mut self) {
-        while self.queued < self.shared.settings.max_queue {
+        while self.queued + self.suspects.weight() < self.shared.settings.max_queue {
             let Ok(command) = self.commands.try_recv() else { break };
             self.accept(command);
         }
@@ -148,9 +160,22 @@ impl Committer {
 
     fn accept(&mut self, command: Command) {
         match command {
-            Command::Job(job) => self.enqueue(job),
+            Command::Job(job) => self.take_job(job),
             Command::Admit(waiting) => self.arrive(waiting),
         }
+    }
+
+    /// What a suspect is to do already is not done a second time: whoever asks again is told what its first
+    /// caller was.
+    fn take_job(&mut self, mut job: Job) {
+        if job.kept && job.ops.iter().any(|op| self.suspects.has(op)) {
+            job.answer(Err(self.shared.store_down()));
+            job.ops.retain(|op| !self.suspects.has(op));
+            if job.ops.is_empty() {
+                return;
+            }
+        }
+        self.enqueue(job);
     }
 
     pub(super) fn enqueue(&mut self, job: Job) {
@@ -161,14 +186,7 @@ impl Committer {
     /// Puts operations of the ledger's own into the queue.
     fn enqueue_kept(&mut self, ops: Vec<Op>) {
         for chunk in ops.chunks(self.shared.settings.batch()) {
-            self.enqueue(Job {
-                ops: chunk.to_vec(),
-                kept: true,
-                since: self.shared.clock.monotonic(),
-                attempts: 0,
-                before: Vec::new(),
-                reply: None,
-            });
+            self.enqueue(Job::kept(chunk.to_vec(), self.shared.clock.monotonic()));
         }
     }
 
@@ -184,6 +202,10 @@ impl Committer {
                     metrics::histogram!("backstop_ledger_commit_seconds").record(took.as_secs_f64());
                     metrics::histogram!("backstop_ledger_batch_operations").record(as_f64(sent));
                     self.shared.gauges.commits.fetch_add(1, Ordering::Relaxed);
+                    self.written += 1;
+                    if flight.is_of_suspects() {
+                        self.suspects.written(flight.jobs());
+                    }
                     if self.apart.is_none() || flight.has_holds() {
                         self.failures = 0;
                         self.failed_at = None;
@@ -215,24 +237,53 @@ impl Committer {
                         return Err(Fatal::Unknown);
                     }
                 }
-                Err(error) => {
-                    tracing::error!(
-                        error = &error as &dyn std::error::Error,
-                        seq = flight.batch.seq,
-                        "a commit failed; new holds are refused until one succeeds"
-                    );
-                    self.set_down(true);
-                    self.failed_at = Some(self.shared.clock.monotonic());
-                    let may_take_others = flight.is_refused_for_holds(&error);
-                    self.failed(flight, &error);
-                    if !may_take_others {
-                        self.failures = self.failures.saturating_add(1);
-                        self.pause(back_off(self.failures), None, drain).await;
-                    }
-                    return Ok(());
-                }
+                Err(error) => return self.give_back(flight, &error, unknown > 0, drain).await,
             }
         }
+    }
+
+    /// The last try of a batch failed. `may_land`: an earlier one may be written yet.
+    async fn give_back(
+        &mut self,
+        flight: InFlight,
+        error: &StoreError,
+        may_land: bool,
+        drain: &CancellationToken,
+    ) -> Result<(), Fatal> {
+        let now = self.shared.clock.monotonic();
+        if flight.is_of_suspects() {
+            tracing::error!(
+                error = error as &dyn std::error::Error,
+                seq = flight.batch.seq,
+                "operations that failed before failed again; they are tried for themselves"
+            );
+            // It says nothing of the store, which is judged by what else it takes.
+            if self.shared.is_down() && self.failed_at.is_none() {
+                self.failed_at = Some(now);
+            }
+            self.failed(flight, error, may_land);
+            self.suspects.failed(now);
+        } else {
+            tracing::error!(
+                error = error as &dyn std::error::Error,
+                seq = flight.batch.seq,
+                "a commit failed; new holds are refused until one succeeds"
+            );
+            self.set_down(true);
+            self.failed_at = Some(now);
+            let may_take_others = flight.is_refused_for_holds(error);
+            self.failed(flight, error, may_land);
+            if !may_take_others {
+                self.failures = self.failures.saturating_add(1);
+                self.pause(back_off(self.failures), None, drain).await;
+            }
+        }
+        let operations = self.queued + self.suspects.weight();
+        let is_hopeless = self.failures.saturating_add(self.suspects.failures()) >= LAST_TRIES;
+        if operations > 0 && is_hopeless && self.is_drain_over() {
+            return Err(Fatal::Unwritten { operations });
+        }
+        Ok(())
     }
 
     /// One try, within its time limit. A try that takes longer has an unknown outcome.
@@ -340,11 +391,12 @@ impl Committer {
     fn is_drained(&self) -> bool {
         self.draining_since.is_some()
             && self.queue.is_empty()
+            && self.suspects.is_empty()
             && (lock(&self.shared.open).is_empty() || self.is_drain_over())
     }
 }
 
-fn back_off(failures: u32) -> Duration {
+pub(super) fn back_off(failures: u32) -> Duration {
     let factor = 2_u32.saturating_pow(failures.saturating_sub(1).min(16));
     BACK_OFF_FIRST.saturating_mul(factor).min(BACK_OFF_MOST)
 }

@@ -14,30 +14,34 @@ use super::committer::Committer;
 use super::open_holds::OpenHold;
 use super::requests::{AdmitRejection, AdmittedHold, Unavailable};
 use super::shared::{Grant, Job, Waiting, lock};
+use super::suspects::Tries;
 use crate::domain::agent::AgentStatus;
 use crate::domain::id::HoldId;
 use crate::domain::ledger::batch::{Admit, Batch, LedgerRejection, Op, Outcome, Refusal, Report};
 use crate::domain::ledger::posting::Trust;
 use crate::domain::ledger::waitlist::{Pick, Ticket};
 use crate::domain::money::Usd;
-use crate::ports::{Retry, StoreError};
+use crate::ports::StoreError;
 
 /// Places in a batch that are kept for holds while any wait: a quarter, and this many at most.
 const KEPT_FOR_HOLDS: usize = 128;
-/// Failed tries after which a job goes alone, so that one that cannot be written harms no other.
-const ALONE_AFTER: u32 = 3;
-/// Failed tries after which a job is given up: its hold expires at its bound, and nothing is lost from
-/// sight. A store that is busy or full does not count as a failed try.
-const GIVE_UP_AFTER: u32 = 30;
-
 pub(super) struct InFlight {
     pub(super) batch: Arc<Batch>,
     jobs: Vec<(Job, Range<usize>)>,
     /// The waiters, whose operations follow those of the jobs.
     tickets: Vec<Ticket>,
+    of_suspects: bool,
 }
 
 impl InFlight {
+    pub(super) fn is_of_suspects(&self) -> bool {
+        self.of_suspects
+    }
+
+    pub(super) fn jobs(&self) -> usize {
+        self.jobs.len()
+    }
+
     pub(super) fn has_holds(&self) -> bool {
         !self.tickets.is_empty()
     }
@@ -49,8 +53,58 @@ impl InFlight {
 }
 
 impl Committer {
-    /// Puts the next batch together; `None` when there is nothing to do.
+    /// Puts the next batch together; `None` when there is nothing to do now.
     pub(super) fn compose(&mut self, now: Timestamp) -> Option<InFlight> {
+        let time = self.shared.clock.monotonic();
+        if self.suspects.are_first(time) {
+            return Some(self.compose_suspects(now));
+        }
+        let others = self.compose_others(now);
+        if others.is_some() {
+            self.suspects.let_pass();
+            return others;
+        }
+        self.suspects.are_due(time).then(|| self.compose_suspects(now))
+    }
+
+    fn compose_suspects(&mut self, now: Timestamp) -> InFlight {
+        let mut ops = Vec::new();
+        let mut jobs = Vec::new();
+        for mut job in self.suspects.take(self.shared.settings.batch()) {
+            self.renew_rules(&mut job);
+            let start = ops.len();
+            ops.append(&mut job.ops);
+            jobs.push((job, start..ops.len()));
+        }
+        InFlight {
+            of_suspects: true,
+            ..self.numbered(now, ops, jobs, Vec::new())
+        }
+    }
+
+    fn numbered(
+        &mut self,
+        now: Timestamp,
+        ops: Vec<Op>,
+        jobs: Vec<(Job, Range<usize>)>,
+        tickets: Vec<Ticket>,
+    ) -> InFlight {
+        self.seq += 1;
+        let batch = Arc::new(Batch {
+            epoch: self.shared.epoch,
+            seq: self.seq,
+            now,
+            ops,
+        });
+        InFlight {
+            batch,
+            jobs,
+            tickets,
+            of_suspects: false,
+        }
+    }
+
+    fn compose_others(&mut self, now: Timestamp) -> Option<InFlight> {
         let most = self.shared.settings.batch();
         let holds_now = self.takes_holds();
         let kept = if self.waits.is_empty() {
@@ -61,15 +115,13 @@ impl Committer {
         let mut ops = Vec::new();
         let mut weight = 0;
         let mut jobs = Vec::new();
-        let (mut alone, mut rules) = (false, false);
+        let mut rules = false;
         while let Some(next) = self.queue.front().filter(|_| holds_now != Some(true)) {
-            let wants_alone = next.attempts >= ALONE_AFTER;
-            let fits = weight + next.weight() <= most - kept && !wants_alone;
+            let fits = weight + next.weight() <= most - kept;
             let more_rules = rules && next.writes_rules();
-            if alone || more_rules || !(fits || ops.is_empty()) {
+            if more_rules || !(fits || ops.is_empty()) {
                 break;
             }
-            alone = wants_alone;
             let Some(mut job) = self.queue.pop_front() else { break };
             rules |= job.writes_rules();
             self.renew_rules(&mut job);
@@ -80,7 +132,7 @@ impl Committer {
             jobs.push((job, start..ops.len()));
         }
         let mut tickets = Vec::new();
-        if !alone && holds_now != Some(false) {
+        if holds_now != Some(false) {
             let left = most.saturating_sub(weight);
             let picks = self.waits.scan(self.shared.clock.monotonic(), &self.mirror, left);
             for Pick { ticket, blocks } in picks {
@@ -94,16 +146,9 @@ impl Committer {
         if ops.is_empty() {
             // Nobody could use the holds' turn: it is the others'.
             let passes = holds_now == Some(true) && !self.queue.is_empty();
-            return passes.then(|| self.compose(now)).flatten();
+            return passes.then(|| self.compose_others(now)).flatten();
         }
-        self.seq += 1;
-        let batch = Arc::new(Batch {
-            epoch: self.shared.epoch,
-            seq: self.seq,
-            now,
-            ops,
-        });
-        Some(InFlight { batch, jobs, tickets })
+        Some(self.numbered(now, ops, jobs, tickets))
     }
 
     /// While holds go apart: whether this batch is theirs. Both sides take turns.
@@ -155,7 +200,7 @@ impl Committer {
         }
         job.before.extend(outcomes.iter().cloned());
         job.ops = rest;
-        job.attempts = 0;
+        job.tries = Tries::default();
         job.since = self.shared.clock.monotonic();
         self.enqueue(job);
     }
@@ -341,7 +386,8 @@ impl Committer {
     }
 
     /// The batch was not written. Holds and reports are answered; what must not be lost goes back.
-    pub(super) fn failed(&mut self, flight: InFlight, error: &StoreError) {
+    /// `may_land`: an earlier try of it may be written yet, though its callers are told *no*.
+    pub(super) fn failed(&mut self, flight: InFlight, error: &StoreError, may_land: bool) {
         let retry_after = self.shared.settings.retry_after();
         let why = match error {
             StoreError::Full { .. } => Unavailable::StoreFull { retry_after },
@@ -353,42 +399,40 @@ impl Committer {
             self.apart = Some(false);
         }
         for ticket in flight.tickets {
+            if let Some(waiting) = self.waits.get(ticket).filter(|_| may_land) {
+                // A void of a hold that never came to be changes nothing.
+                self.shared.later.orphan(waiting.hold);
+            }
             self.reject(ticket, why.into());
         }
-        let blameless = matches!(
-            error,
-            StoreError::Busy { .. } | StoreError::Full { .. } | StoreError::Conflict { .. }
-        );
+        let alone = flight.of_suspects && flight.jobs.len() == 1;
         let mut suspects = Vec::new();
         for (mut job, range) in flight.jobs.into_iter().rev() {
-            let was_alone = job.attempts >= ALONE_AFTER;
-            if !blameless {
-                // What can never succeed in company is tried alone once.
-                let least = if error.retry() == Retry::Never { ALONE_AFTER } else { 0 };
-                job.attempts = (job.attempts + 1).max(least);
-            }
-            let is_hopeless =
-                !blameless && ((was_alone && error.retry() == Retry::Never) || job.attempts >= GIVE_UP_AFTER);
+            job.ops = flight.batch.ops[range].to_vec();
+            let is_hopeless = job.tries.failed(error, alone, self.written, job.ends_hold());
             if is_hopeless || !(job.kept || blames_holds) {
                 if job.kept {
                     tracing::error!(
-                        operations = range.len(),
-                        "operations were given up: the store cannot write them"
+                        operations = job.ops.len(),
+                        "operations were given up: the store takes others, and not these"
                     );
                 }
                 job.answer(Err(why));
                 continue;
             }
-            job.ops = flight.batch.ops[range].to_vec();
-            self.queued += job.weight();
-            if job.attempts >= ALONE_AFTER {
+            if flight.of_suspects || (job.kept && job.tries.is_suspect()) {
                 suspects.push(job);
             } else {
+                self.queued += job.weight();
                 self.queue.push_front(job);
             }
         }
-        // A suspect goes behind the others, so that it does not hold them up.
-        self.queue.extend(suspects.into_iter().rev());
+        for mut job in suspects.into_iter().rev() {
+            if job.ops.len() > 1 {
+                job.answer(Err(why));
+            }
+            self.suspects.push(job);
+        }
     }
 
     /// The store took too long: the callers are told, the batch goes on without them.

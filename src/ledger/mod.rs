@@ -32,6 +32,7 @@ mod places;
 mod requests;
 mod settings;
 mod shared;
+mod suspects;
 mod task;
 mod tend;
 mod view;

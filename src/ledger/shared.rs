@@ -12,6 +12,7 @@ use super::open_holds::OpenHolds;
 use super::places::{Place, Places};
 use super::requests::{AdmitRejection, AdmitRequest, AdmittedHold, Unavailable};
 use super::settings::LedgerSettings;
+use super::suspects::Tries;
 use crate::domain::clock::{ClockGuard, Reading};
 use crate::domain::id::{EpochId, HoldId};
 use crate::domain::ledger::batch::{Op, Outcome};
@@ -108,7 +109,7 @@ impl Shared {
             ops,
             kept,
             since: self.clock.monotonic(),
-            attempts: 0,
+            tries: Tries::default(),
             before: Vec::new(),
             reply: Some(reply),
         }))
@@ -187,13 +188,25 @@ pub(super) struct Job {
     /// Must not be lost: it is tried again after a failure, though its caller was told.
     pub(super) kept: bool,
     pub(super) since: Duration,
-    pub(super) attempts: u32,
+    pub(super) tries: Tries,
     /// Outcomes of earlier parts of it, which come first in the answer.
     pub(super) before: Vec<Outcome>,
     pub(super) reply: Option<oneshot::Sender<Result<Vec<Outcome>, Unavailable>>>,
 }
 
 impl Job {
+    /// One that must not be lost, and that nobody waits for.
+    pub(super) fn kept(ops: Vec<Op>, since: Duration) -> Self {
+        Self {
+            ops,
+            kept: true,
+            since,
+            tries: Tries::default(),
+            before: Vec::new(),
+            reply: None,
+        }
+    }
+
     pub(super) fn answer(&mut self, answer: Result<Vec<Outcome>, Unavailable>) {
         if let Some(reply) = self.reply.take() {
             let mut before = std::mem::take(&mut self.before);
@@ -210,6 +223,12 @@ impl Job {
     /// For how many operations it counts in a batch.
     pub(super) fn weight(&self) -> usize {
         self.ops.iter().map(Op::weight).sum()
+    }
+
+    /// Whether the end of a hold is among its operations.
+    pub(super) fn ends_hold(&self) -> bool {
+        let ends = |op: &Op| matches!(op, Op::Capture(_) | Op::Void { .. } | Op::Expire { .. });
+        self.ops.iter().any(ends)
     }
 
     /// Whether it writes rules into lines: up to a page of them for each.

@@ -115,6 +115,9 @@ impl Committer {
     fn tend_queue(&mut self, now: Duration) {
         let shared = Arc::clone(&self.shared);
         let late = |job: &Job| now.saturating_sub(job.since) >= shared.settings.commit_wait;
+        for job in self.suspects.iter_mut().filter(|job| late(job)) {
+            job.answer(Err(shared.store_down()));
+        }
         if !self.queue.iter().any(late) {
             return;
         }
@@ -208,7 +211,9 @@ impl Committer {
     fn publish(&self) {
         let gauges = &self.shared.gauges;
         gauges.waiters.store(self.waits.len(), Ordering::Relaxed);
-        gauges.queued.store(self.queued, Ordering::Relaxed);
+        gauges
+            .queued
+            .store(self.queued + self.suspects.weight(), Ordering::Relaxed);
         metrics::gauge!("backstop_ledger_waiters").set(as_f64(self.waits.len()));
         metrics::gauge!("backstop_ledger_open_holds").set(as_f64(lock(&self.shared.open).len()));
     }

@@ -217,6 +217,7 @@ impl Request<'_> {
         asked.fees = found.fees;
         asked.tools = found.tools;
         asked.thoughts = found.thoughts;
+        asked.uncounted = found.uncounted;
         if found.elsewhere {
             asked.content = ContentFrom::Elsewhere;
         } else if !found.tokens {
@@ -243,6 +244,7 @@ impl Request<'_> {
             fees: crate::domain::money::Usd::ZERO,
             tools: Vec::new(),
             text: None,
+            uncounted: 0,
             strip_usage: false,
             clamped: None,
             widened: Widened::default(),

@@ -24,6 +24,9 @@ use super::rng::Rng;
 /// Longer than any answer may take: the wait for room, the wait for a commit, and what is between.
 const PATIENCE: Duration = Duration::from_secs(20 + 5 + 45);
 
+/// Longer than any run.
+const LONG: Duration = Duration::from_secs(100_000);
+
 #[derive(Clone)]
 pub(super) struct Caller {
     /// The process that the agent calls, and another one, which may get the end of the hold.
@@ -53,12 +56,21 @@ impl Caller {
     pub(super) async fn call(self, mut rng: Rng) {
         let bound = any_bound(&mut rng);
         let trust = if rng.chance(80) { Trust::Gateway } else { Trust::Agent };
+        let end = rng.below(100);
+        // Whoever ends its hold, and at the process that has it, needs no expiry: what is open at the end of
+        // a run was then lost by the ledger. The others' lives are short enough to see them expire.
+        let is_sure = end < 85 && rng.chance(50);
+        let ttl = if is_sure {
+            LONG
+        } else {
+            Duration::from_secs(rng.below(60) + 2)
+        };
         let request = AdmitRequest {
             attribution: attribution(&mut rng),
             trust,
             bound,
             tentative: false,
-            ttl: Some(Duration::from_secs(rng.below(60) + 2)),
+            ttl: Some(ttl),
             wait: None,
         };
         let gives_up = rng.chance(15).then(|| Duration::from_millis(rng.below(3_000)));
@@ -84,8 +96,12 @@ impl Caller {
             rng.below(60_000)
         };
         self.time.sleep(Duration::from_millis(work)).await;
-        let ledger = if rng.chance(15) { &self.other } else { &self.ledger };
-        match rng.below(100) {
+        let ledger = if !is_sure && rng.chance(15) {
+            &self.other
+        } else {
+            &self.ledger
+        };
+        match end {
             0..70 => {
                 // Now and then the provider charges above its bound.
                 let most = if rng.chance(5) {

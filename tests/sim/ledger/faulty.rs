@@ -65,12 +65,24 @@ pub(super) enum Fate {
     StallsUnanswered(u64),
     /// It stays in the page cache, and the caller does not know.
     Unsynced,
+    /// The caller does not know, and it is written so many milliseconds later: until then it has the
+    /// store's write lock, so every other commit of this process is told that the store is busy.
+    Late(u64),
+    /// The store fails in a way that it has no name for, and nothing is written.
+    Fails,
+}
+
+/// A commit that nobody waits for any more and that the store is still at.
+struct Late {
+    batch: Batch,
+    rules: LedgerRules,
+    at: Duration,
 }
 
 impl Fate {
     fn draw(rng: &mut Rng) -> Self {
         let millis = rng.below(40_000);
-        match rng.below(8) {
+        match rng.below(10) {
             0 => Self::Busy,
             1 => Self::Full,
             2 => Self::Lost,
@@ -78,7 +90,9 @@ impl Fate {
             4 => Self::StallsAfter(millis),
             5 => Self::Unanswered,
             6 => Self::StallsUnanswered(millis),
-            _ => Self::Unsynced,
+            7 => Self::Unsynced,
+            8 => Self::Late(millis),
+            _ => Self::Fails,
         }
     }
 }
@@ -95,6 +109,11 @@ pub(super) struct Faulty {
     next: Mutex<Option<Fate>>,
     /// The disk is below its reserve: a batch with a hold in it is refused.
     pub(super) reserve: AtomicBool,
+    /// What happens to every commit, from now on.
+    pub(super) always: Mutex<Option<Fate>>,
+    /// A batch with a capture of this hold in it fails.
+    pub(super) poison: Mutex<Option<HoldId>>,
+    late: Mutex<Option<Late>>,
     pub(super) lie: Mutex<Option<Lie>>,
     pub(super) lied: AtomicBool,
     pub(super) commits: AtomicU64,
@@ -110,6 +129,9 @@ impl Faulty {
             trouble: AtomicU64::new(trouble),
             next: Mutex::new(None),
             reserve: AtomicBool::new(false),
+            always: Mutex::new(None),
+            poison: Mutex::new(None),
+            late: Mutex::new(None),
             lie: Mutex::new(None),
             lied: AtomicBool::new(false),
             commits: AtomicU64::new(0),
@@ -135,7 +157,8 @@ impl Faulty {
         let drawn = rng
             .chance(self.trouble.load(Ordering::Relaxed))
             .then(|| Fate::draw(&mut rng));
-        self.next.lock().unwrap().take().or(drawn)
+        let forced = self.next.lock().unwrap().take();
+        forced.or(*self.always.lock().unwrap()).or(drawn)
     }
 
     fn unknown() -> StoreError {
@@ -143,6 +166,37 @@ impl Faulty {
             context: "the simulation lost the answer",
             source: None,
         }
+    }
+
+    fn failure() -> StoreError {
+        StoreError::Other {
+            context: "simulated",
+            source: Box::new(std::io::Error::other("simulated")),
+        }
+    }
+
+    fn is_poisoned(&self, batch: &Batch) -> bool {
+        let poison = *self.poison.lock().unwrap();
+        let is_it = |op: &Op| matches!(op, Op::Capture(capture) if Some(capture.hold) == poison);
+        batch.ops.iter().any(is_it)
+    }
+
+    fn take_late(&self) -> Result<Option<Late>, StoreError> {
+        let now = self.time.now();
+        let mut late = self.late.lock().unwrap();
+        if late.as_ref().is_some_and(|late| now < late.at) {
+            return Err(StoreError::Busy { context: "simulated" });
+        }
+        Ok(late.take())
+    }
+
+    /// Writes what is late, if its time has come. Whoever commits before that finds the store busy.
+    async fn land(&self) -> Result<(), StoreError> {
+        if let Some(Late { batch, rules, .. }) = self.take_late()? {
+            // Nobody waits for what becomes of it.
+            drop(self.pass_on(&batch, &rules).await);
+        }
+        Ok(())
     }
 
     /// What a lying store makes of an operation: an answer without the deed, or another deed.
@@ -237,7 +291,18 @@ impl Store for Faulty {
             });
         }
         let fate = self.fate();
+        self.land().await?;
+        if self.is_poisoned(batch) {
+            return Err(Self::failure());
+        }
         match fate {
+            Some(Fate::Fails) => return Err(Self::failure()),
+            Some(Fate::Late(millis)) => {
+                let (batch, rules) = (batch.clone(), *rules);
+                let at = self.time.now() + Duration::from_millis(millis);
+                *self.late.lock().unwrap() = Some(Late { batch, rules, at });
+                return Err(Self::unknown());
+            }
             Some(Fate::Busy) => return Err(StoreError::Busy { context: "simulated" }),
             Some(Fate::Full) => {
                 return Err(StoreError::Full {
@@ -270,6 +335,7 @@ impl Store for Faulty {
         self.inner.open_epoch(now, host).await
     }
     async fn close_epoch(&self, epoch: EpochId, now: Timestamp) -> Result<(), StoreError> {
+        self.land().await?;
         self.inner.close_epoch(epoch, now).await
     }
     async fn bury_dead_epochs(&self, now: Timestamp, rules: &LedgerRules) -> Result<DeadEpochs, StoreError> {

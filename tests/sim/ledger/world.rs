@@ -205,7 +205,7 @@ impl World {
         match end {
             // A store that answers nothing while the daemon stops ends like a crash.
             Some(Ok(())) => {}
-            Some(Err(Fatal::Unknown)) => {
+            Some(Err(Fatal::Unknown | Fatal::Unwritten { .. })) => {
                 model.crashed.insert(process.ledger.epoch());
             }
             end => model.violate(format!("process {which} did not drain: {end:?}")),

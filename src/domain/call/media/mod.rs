@@ -149,6 +149,7 @@ fn understood(route: Route, raw: &Bytes, model: Option<ModelId>, stream: bool, m
         fees: Usd::ZERO,
         tools: Vec::new(),
         text: None,
+        uncounted: 0,
         strip_usage: false,
         clamped: None,
         widened: Widened::default(),

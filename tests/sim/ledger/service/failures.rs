@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use backstop::domain::ledger::hold::HoldState;
-use backstop::ledger::{AdmitRejection, Fatal, LedgerFailure, Unavailable};
+use backstop::ledger::{AdmitRejection, Fatal, LedgerFailure, Reported, Unavailable};
 use backstop::ports::{NoticeKind, StoreError};
 use backstop::store::memory::faults::Fault;
 
@@ -86,6 +86,137 @@ fn a_hold_that_lands_after_its_caller_was_told_no_is_voided() {
     assert_eq!(lab.view().holds[0].state, HoldState::Voided);
     assert_eq!(bench.ledger.status().open_holds, 0);
     lab.audit();
+}
+
+/// **L2**, **L3**: nobody knows what became of a commit, and then the store says that it failed. What was
+/// sent first may land all the same, and the holds in it have no caller.
+#[test]
+fn a_hold_that_lands_after_its_commit_was_said_to_have_failed_is_voided() {
+    let mut lab = Lab::new();
+    let bench = lab.open(vec![budget(100)]);
+    lab.seconds(1);
+    bench.store.force(Fate::Late(6_000));
+    let answer = lab.admit(&bench, 60);
+    lab.seconds(4);
+    assert!(matches!(
+        &*answer.borrow(),
+        Some(Err(AdmitRejection::Unavailable(Unavailable::StoreDown { .. })))
+    ));
+    assert_eq!(lab.view().holds, [], "it has not landed yet");
+    lab.seconds(20);
+    // Whatever is committed next comes after it.
+    let next = lab.hold(&bench, 10);
+    lab.seconds(5);
+    let view = lab.view();
+    let states: Vec<_> = view.holds.iter().map(|hold| (hold.bound, hold.state)).collect();
+    assert!(states.contains(&(usd(60), HoldState::Voided)), "{states:?}");
+    assert_eq!(lab.state(next.id), Some(HoldState::Open));
+    assert_eq!(view.lines[0].held, usd(10));
+    lab.audit();
+}
+
+/// The same with what was spent: it counts once (L6), and only what is on disk was acknowledged (L5).
+#[test]
+fn what_lands_after_its_commit_was_said_to_have_failed_counts_once() {
+    let mut lab = Lab::new();
+    let bench = lab.open(vec![budget(100)]);
+    let hold = lab.hold(&bench, 10);
+    lab.seconds(1);
+    bench.store.force(Fate::Late(6_000));
+    bench.ledger.capture_later(capture(hold.id, 7)).expect("handed over");
+    let now = bench.ledger.now();
+    let ledger = bench.ledger.clone();
+    let reported = lab.start(async move { ledger.report(vec![report("a", 5, now)]).await });
+    lab.seconds(4);
+    assert!(matches!(&*reported.borrow(), Some(Err(Unavailable::StoreDown { .. }))));
+    lab.seconds(20);
+    assert_eq!(lab.state(hold.id), Some(HoldState::Captured));
+    let ledger = bench.ledger.clone();
+    let again = lab
+        .exec
+        .block_on(async move { ledger.report(vec![report("a", 5, now)]).await });
+    assert!(
+        matches!(again.as_deref(), Ok([Ok(Reported::Known(Some(_)))])),
+        "{again:?}"
+    );
+    let view = lab.view();
+    assert_eq!((view.lines[0].posted, view.lines[0].held), (usd(12), usd(0)));
+    assert_eq!(view.postings.len(), 2);
+    lab.audit();
+}
+
+/// **L3**: what was handed over is written as long as the process lives, however long the store is away.
+#[test]
+fn a_long_outage_loses_no_end_of_a_hold() {
+    let mut lab = Lab::new();
+    let bench = lab.open(vec![budget(100)]);
+    let [captured, voided, unresolved] = [10, 20, 30].map(|bound| lab.hold(&bench, bound).id);
+    *bench.store.always.lock().unwrap() = Some(Fate::Fails);
+    bench.ledger.capture_later(capture(captured, 7)).expect("handed over");
+    bench.ledger.void_later(voided).expect("handed over");
+    bench.ledger.unresolve_later(unresolved, "gone").expect("handed over");
+    // Before any of them expires.
+    lab.seconds(500);
+    assert_eq!(lab.state(captured), Some(HoldState::Open));
+    *bench.store.always.lock().unwrap() = None;
+    lab.seconds(15);
+    let states = [captured, voided, unresolved].map(|hold| lab.state(hold));
+    let expected = [HoldState::Captured, HoldState::Voided, HoldState::Unresolved];
+    assert_eq!(states, expected.map(Some));
+    let line = lab.view().lines[0].clone();
+    assert_eq!((line.posted, line.held), (usd(37), usd(0)));
+    assert!(!bench.ledger.status().store_down);
+    lab.audit();
+}
+
+/// One operation that the store cannot write is tried for itself, and shuts nobody out meanwhile.
+#[test]
+fn an_operation_that_cannot_be_written_holds_nobody_up() {
+    let mut lab = Lab::new();
+    let bench = lab.open(vec![budget(1_000)]);
+    let cursed = lab.hold(&bench, 10);
+    *bench.store.poison.lock().unwrap() = Some(cursed.id);
+    bench.ledger.capture_later(capture(cursed.id, 7)).expect("handed over");
+    // In company it takes the others with it for a few tries.
+    lab.seconds(5);
+    for round in 0..100 {
+        let other = lab.admit(&bench, 5);
+        lab.millis(900);
+        let answer = other.borrow_mut().take();
+        let Some(Ok(hold)) = answer else {
+            panic!("round {round}: {answer:?}")
+        };
+        assert!(!bench.ledger.status().store_down, "round {round}");
+        bench.ledger.capture_later(capture(hold.id, 1)).expect("handed over");
+    }
+    lab.seconds(1);
+    assert_eq!(lab.state(cursed.id), Some(HoldState::Open));
+    assert_eq!(lab.view().lines[0].posted, usd(100));
+    *bench.store.poison.lock().unwrap() = None;
+    lab.seconds(5);
+    assert_eq!(lab.state(cursed.id), Some(HoldState::Captured));
+    lab.audit();
+}
+
+/// A daemon that is to stop does stop, though the store takes nothing any more; the next start does the rest.
+#[test]
+fn a_drain_ends_though_the_store_takes_nothing() {
+    for fate in [Fate::Fails, Fate::Full] {
+        let mut lab = Lab::new();
+        let bench = lab.open(vec![budget(100)]);
+        let hold = lab.hold(&bench, 10);
+        *bench.store.always.lock().unwrap() = Some(fate);
+        bench.ledger.capture_later(capture(hold.id, 7)).expect("handed over");
+        lab.seconds(10);
+        bench.drain.cancel();
+        lab.seconds(60);
+        let end = bench.end();
+        assert!(matches!(end, Some(Err(Fatal::Unwritten { operations: 1 }))), "{end:?}");
+        bench.handle.kill();
+        lab.open(vec![budget(100)]);
+        assert_eq!(lab.state(hold.id), Some(HoldState::Unresolved));
+        lab.audit();
+    }
 }
 
 /// **D4**: an outage is told once, also when nobody asks for a while, and the next one again.
