@@ -57,7 +57,7 @@ pub use target::{BodyKind, CallHead, Target};
 
 use crate::audit::Refusals;
 use crate::domain::agent::AgentStatus;
-use crate::domain::call::{Api, Asked, Fees, OutputLimit};
+use crate::domain::call::{self, Api, Asked, Fees, OutputLimit};
 use crate::domain::id::AgentId;
 use crate::domain::ledger::batch::Refusal;
 use crate::domain::ledger::bound::Bound;
@@ -305,7 +305,7 @@ impl Shared {
         };
         // A text has fewer tokens than bytes, and they can be counted. So what its bytes do not fit into says
         // neither that the budget is as good as spent, nor that the call must wait for other holds to end.
-        let countable = prepared.asked.as_ref().filter(|asked| asked.text.is_some());
+        let countable = prepared.asked.as_ref().filter(|asked| call::is_countable(asked));
         let mut admitted = self.ledger.admit(request(price.bound, countable.is_some())).await;
         if let Some(asked) = countable
             && let Some(short) = short_of(&admitted)
