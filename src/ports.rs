@@ -299,6 +299,9 @@ pub trait Store: Send + Sync + 'static {
     // --- the ledger -----------------------------------------------------------------------------
     /// One group commit: reads what the batch names inside a write transaction, lets
     /// `domain::ledger::apply` decide, writes, syncs. Outcomes are in the order of the operations.
+    ///
+    /// Once a batch has changed something, or has voided a hold that is not there, no batch with a smaller
+    /// number of its epoch is written any more.
     async fn commit(&self, batch: &Batch, rules: &LedgerRules) -> Result<Vec<Outcome>, StoreError>;
     async fn lines(&self, query: &LineQuery) -> Result<Vec<Line>, StoreError>;
     async fn hold(&self, id: HoldId) -> Result<Option<Hold>, StoreError>;

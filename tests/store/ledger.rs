@@ -18,6 +18,7 @@ conform!(
     a_hold_that_does_not_fit_everywhere_leaves_nothing,
     a_batch_sent_again_changes_nothing,
     an_older_batch_is_dropped,
+    a_void_of_a_hold_that_is_not_there_shuts_the_door_on_older_batches,
     a_batch_of_an_unknown_epoch_is_refused,
     one_report_id_is_one_posting,
     a_metered_request_that_is_reported_is_not_counted_again,
@@ -187,6 +188,21 @@ async fn an_older_batch_is_dropped(f: Fixture) {
     let error = refused(&*f.store, &older).await;
     assert!(
         matches!(error, StoreError::StaleBatch { epoch, seq: 1, last: 2 } if epoch == f.epoch),
+        "{error:?}"
+    );
+    assert!(f.store.hold(hold_id(1)).await.unwrap().is_none());
+    f.is_sound().await;
+}
+
+/// Whoever voids a hold that may still be on its way has to be sure of it afterwards.
+async fn a_void_of_a_hold_that_is_not_there_shuts_the_door_on_older_batches(f: Fixture) {
+    let older = f.batch(vec![admit(1, of("a"), usd(1), vec![spec("daily", "a", usd(100))])]);
+    let newer = f.batch(vec![Op::Void { hold: hold_id(1) }]);
+    let outcomes = send(&*f.store, &newer).await;
+    assert_eq!(outcomes, [Outcome::Rejected(LedgerRejection::UnknownHold)]);
+    let error = refused(&*f.store, &older).await;
+    assert!(
+        matches!(error, StoreError::StaleBatch { seq: 1, last: 2, .. }),
         "{error:?}"
     );
     assert!(f.store.hold(hold_id(1)).await.unwrap().is_none());

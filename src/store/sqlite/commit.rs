@@ -9,7 +9,7 @@ use super::load::load;
 use super::save::{self, save};
 use crate::domain::id::EpochId;
 use crate::domain::ledger::apply::apply;
-use crate::domain::ledger::batch::{Batch, LedgerRules, Op, Outcome};
+use crate::domain::ledger::batch::{Batch, LedgerRejection, LedgerRules, Op, Outcome};
 use crate::ports::StoreError;
 
 pub(super) async fn commit(
@@ -25,14 +25,22 @@ pub(super) async fn commit(
         let db = tx.connection()?;
         check_epoch(db, batch).await?;
         let (outcomes, changed) = run(db, batch, rules).await?;
-        // A batch that changed nothing needs no sync, and no number: run again it changes nothing.
-        if changed {
+        // A batch that changed nothing needs no sync, and no number: run again it changes nothing. But the
+        // hold that was not there to be voided must not come after it.
+        if changed || voided_nothing(batch, &outcomes) {
             save::advance(db, batch.epoch, batch.seq).await?;
         }
         Ok(outcomes)
     }
     .await;
     tx.end(work).await
+}
+
+/// Whether a hold was to be voided that is not there: a batch before this one may have it, and land yet.
+fn voided_nothing(batch: &Batch, outcomes: &[Outcome]) -> bool {
+    let unknown = Outcome::Rejected(LedgerRejection::UnknownHold);
+    let mut pairs = batch.ops.iter().zip(outcomes);
+    pairs.any(|(op, outcome)| matches!(op, Op::Void { .. }) && *outcome == unknown)
 }
 
 /// A closed epoch's writes are dropped, and so is a batch older than the last one. The last one again
