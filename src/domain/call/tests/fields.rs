@@ -147,19 +147,13 @@ fn config_can_bound_what_is_elsewhere_by_its_bytes() {
         assert!(asked(name, &free(&["messages:thread"])).thoughts > 0, "{name}");
         assert_eq!(asked(name, &free(fields)).thoughts, 0, "{name}");
     }
-    for (name, field) in [("responses_previous", "responses:previous_response_id")] {
-        assert_eq!(
-            asked(name, &CallRules::default()).content,
-            ContentFrom::Elsewhere,
-            "{name}"
-        );
-        assert_eq!(
-            asked(name, &free(&["messages:thread"])).content,
-            ContentFrom::Elsewhere,
-            "{name}"
-        );
-        assert_eq!(asked(name, &free(&[field])).content, ContentFrom::Request, "{name}");
-    }
+    let content = |rules: &CallRules| asked("responses_previous", rules).content;
+    assert_eq!(content(&CallRules::default()), ContentFrom::Elsewhere);
+    assert_eq!(content(&free(&["messages:thread"])), ContentFrom::Elsewhere);
+    assert_eq!(
+        content(&free(&["responses:previous_response_id"])),
+        ContentFrom::Request
+    );
     // A tool that runs at the provider needs a price all the same.
     let rules = free(&[
         "responses:prompt",
