@@ -46,6 +46,7 @@ fn rules() -> StreamRules {
         gate: ToolGate::Only(Arc::new(BTreeSet::from(tools))),
         output_limit: Some(1_000_000),
         max_event: None,
+        free_usage: Arc::default(),
     }
 }
 
