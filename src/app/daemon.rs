@@ -194,6 +194,10 @@ impl Daemon {
             refusals: Arc::clone(&audit.refusals),
             store: Arc::clone(&store),
             clock: Arc::clone(&clock),
+            whose: {
+                let keys = Arc::clone(&keys);
+                Arc::new(move |headers| keys.agent(headers))
+            },
         });
         let (calls, stop) = (gateway.clone(), supervisor.front().stop.clone());
         let drain = current.server.drain_timeout;

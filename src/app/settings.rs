@@ -104,7 +104,8 @@ pub(super) fn gateway(
         agents: settings.agents.iter().map(rules).collect(),
         providers,
         limits: CallLimits {
-            max_parked: usize::try_from(gateway.max_parked).unwrap_or(usize::MAX),
+            max_calls: u64::from(gateway.max_calls),
+            max_parked: u64::from(gateway.max_parked),
             park_wait: gateway.park_wait,
             response_timeout: gateway.response_timeout,
             idle_timeout: gateway.idle_timeout,
@@ -201,11 +202,16 @@ pub(super) fn hosts(settings: &Settings) -> Vec<String> {
     server.allowed_hosts.iter().cloned().chain(own).collect()
 }
 
+/// How long an edge goes on after the gateway has cut its calls.
+const LAST_WORDS: std::time::Duration = std::time::Duration::from_secs(2);
+
 pub(super) fn serve_limits(settings: &Settings) -> ServeLimits {
     ServeLimits {
         max_connections: usize::try_from(settings.server.max_connections).unwrap_or(usize::MAX),
         header_timeout: settings.server.header_timeout,
-        drain: settings.server.drain_timeout,
+        write_timeout: settings.gateway.idle_timeout,
+        // Calls that are cut when the time is over have a last word to say.
+        drain: settings.server.drain_timeout.saturating_add(LAST_WORDS),
     }
 }
 

@@ -191,6 +191,7 @@ pub struct Gateway {
     pub free_betas: BTreeSet<String>,
     /// By the tool's type, what all its uses in one call may cost.
     pub server_tools: BTreeMap<String, Usd>,
+    pub max_calls: u32,
     pub max_parked: u32,
     pub park_wait: Duration,
     /// From the request to the head of its answer.

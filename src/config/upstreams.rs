@@ -91,7 +91,7 @@ fn upstream<'a>(
     let ceilings = match table.get("ceilings") {
         Some(item) => item
             .table()
-            .and_then(|table| amounts(&table, |item, path| is_ceiling(item, path, kind))),
+            .and_then(|table| amounts(&table, |item, path| is_ceiling(item, path, kind, service.as_ref()))),
         None => Some(BTreeMap::new()),
     };
     table.finish();
@@ -227,7 +227,7 @@ fn api_key(table: &Table<'_>, references: &References<'_>) -> Option<Option<Secr
     }
 }
 
-fn is_ceiling(item: &Item<'_>, path: &str, kind: Option<Api>) -> bool {
+fn is_ceiling(item: &Item<'_>, path: &str, kind: Option<Api>, service: Option<&ServiceId>) -> bool {
     let plain = is_plain(path.strip_suffix("/*").unwrap_or(path));
     if !plain {
         item.error(
@@ -238,7 +238,8 @@ fn is_ceiling(item: &Item<'_>, path: &str, kind: Option<Api>) -> bool {
     let known = |api| {
         ["POST", "GET"]
             .iter()
-            .any(|method| Route::find(api, method, path).is_ok())
+            .filter_map(|method| Route::find(api, method, path).ok())
+            .any(|route| service.is_none_or(|service| route.is_known_at(service)))
     };
     let metered = kind.is_some_and(known);
     if metered {
@@ -315,6 +316,7 @@ name = "groq"
 kind = "openai"
 base_url = "https://api.groq.com/openai"
 service = "groq"
+ceilings = { "/v1/moderations" = "0.001" }
 limit_field = "max_completion_tokens"
 [[upstream]]
 name = "vllm"
@@ -346,6 +348,11 @@ base_url = "https://eu.api.openai.com"
         assert_eq!(regions, [Region::Global, Region::Us, Region::Eu]);
         assert!(vllm.free_usage_fields.contains("vendor_latency") && openai.free_usage_fields.is_empty());
         assert_eq!(openai.ceilings["/v1/batches"], Usd::from_nanos(100_000_000));
+        assert_eq!(
+            groq.ceilings["/v1/moderations"],
+            Usd::from_nanos(1_000_000),
+            "OpenAI alone moderates for nothing"
+        );
         assert_eq!((local.kind, local.service.as_str()), (Api::Anthropic, "bedrock"));
         assert_eq!(
             (local.api_key.as_ref(), local.base_url.as_str()),
@@ -392,6 +399,7 @@ base_url = "https://eu.api.openai.com"
             ("ceilings = { \"batches\" = \"0.1\" }", "is no path"),
             ("ceilings = { \"/v1/batches\" = \"0\" }", "must be above zero"),
             ("ceilings = { \"/v1/chat/completions\" = \"1\" }", "metered already"),
+            ("ceilings = { \"/v1/moderations\" = \"1\" }", "metered already"),
             ("limit_field = \"max\"", "is not one of"),
             ("region = \"mars\"", "is not one of"),
             ("free_usage_fields = [\"a b\"]", "no name of a field"),

@@ -32,6 +32,9 @@ pub enum CallFailure {
     RefusedCredential { upstream: String },
     #[error("the daemon is stopping: nothing was forwarded")]
     Stopping { retry_after: Duration },
+    /// Nothing was forwarded, and it may be tried again.
+    #[error("too many calls are under way: nothing was forwarded")]
+    Overloaded,
     #[error("an internal error; the log of the daemon has it")]
     Internal,
 }

@@ -20,6 +20,7 @@ use super::failure::{CallFailure, Failed};
 use super::hold::OpenHold;
 use super::reply::{Reply, ReplyBody, Told, passed};
 use super::settle::{Bill, Cost, Terms};
+use super::shares::Share;
 use super::target::{Target, Way};
 use super::turned_away::{code_of, is_turned_away};
 use crate::domain::call::{Answer, CallRejection, Route, ToolGate, UsageFault, read_answer_with};
@@ -44,12 +45,14 @@ pub(super) struct Flight {
 }
 
 /// A call that is under way, as the metrics count it.
-pub(super) struct UnderWay(());
+pub(super) struct UnderWay {
+    _share: Share,
+}
 
 impl UnderWay {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(share: Share) -> Self {
         metrics::gauge!("backstop_calls_under_way").increment(1);
-        Self(())
+        Self { _share: share }
     }
 }
 
@@ -124,6 +127,12 @@ impl Flight {
         }
     }
 
+    /// Nothing was sent, and nothing will be.
+    pub(super) fn give_up(mut self, failure: CallFailure) {
+        self.voided();
+        self.fail(failure);
+    }
+
     /// Sends the request and waits for the head of its answer.
     async fn head(&mut self, request: UpstreamRequest) -> Option<UpstreamResponse> {
         let limits = self.target.limits;
@@ -157,6 +166,8 @@ impl Flight {
     /// A way out before the answer is there. `None`: it is waited for all the same, for what it used.
     async fn ended(&mut self, end: End) -> Option<&'static str> {
         match end {
+            // Nobody needs to know what a call used that costs nothing.
+            End::Gone if self.hold.is_none() => Some("the client went away"),
             End::Gone => {
                 self.ends.end_within(self.target.limits.drain);
                 None

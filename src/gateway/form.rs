@@ -8,7 +8,7 @@
 use std::convert::Infallible;
 
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{FutureExt as _, stream};
 
 use crate::domain::call::FormPart;
 use crate::domain::call::form;
@@ -18,11 +18,13 @@ use crate::domain::rejection::Rejection;
 ///
 /// # Errors
 /// It is no form, or one that two readers could take for two.
-pub(super) async fn split(content_type: &str, body: Bytes) -> Result<Vec<FormPart>, Rejection> {
+pub(super) fn split(content_type: &str, body: Bytes) -> Result<Vec<FormPart>, Rejection> {
     let boundary = form::boundary(content_type)?;
     let parts = form::split(boundary, &body)?;
+    // All of it is there, so its reader never waits.
     let again = split_leniently(boundary, body)
-        .await
+        .now_or_never()
+        .ok_or_else(|| Rejection::Malformed("the form does not end".to_owned()))?
         .map_err(|error| Rejection::Malformed(format!("the form cannot be read: {error}")))?;
     if parts == again {
         Ok(parts)
@@ -59,33 +61,29 @@ mod tests {
     const HEAD: &str = "Content-Disposition: form-data; name=\"file\"; filename=\"Grüße %22x%22.mp3\"\r\n\
                         content-type:  Audio/MPEG; codecs=mp3\r\n";
 
-    #[tokio::test]
-    async fn both_readers_agree_on_what_clients_send() {
+    #[test]
+    fn both_readers_agree_on_what_clients_send() {
         let body = format!(
             "--b-1\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nwhisper-1\r\n\
              --b-1\r\nContent-Disposition: form-data; name=\"include[]\"\r\n\r\n\r\n\
              --b-1\r\n{HEAD}\r\n\u{1}\r\n\r\n-- --b\r\n--b-1--\r\n"
         );
-        let parts = split("multipart/form-data; boundary=b-1", Bytes::from(body))
-            .await
-            .expect("a form");
+        let parts = split("multipart/form-data; boundary=b-1", Bytes::from(body)).expect("a form");
         let names: Vec<&str> = parts.iter().map(|part| part.name.as_str()).collect();
         assert_eq!(names, ["model", "include[]", "file"]);
         assert_eq!(parts[2].filename.as_deref(), Some("Grüße %22x%22.mp3"));
         assert_eq!(parts[2].bytes, Bytes::from_static(b"\x01\r\n\r\n-- --b"));
     }
 
-    #[tokio::test]
-    async fn what_the_two_read_differently_is_refused() {
+    #[test]
+    fn what_the_two_read_differently_is_refused() {
         for body in [
             "preamble\r\n--b\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\nx\r\n--b--\r\n",
             "--b\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\nx\r\n--b--\r\nepilogue",
             "--b\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\nx\r\n",
         ] {
             assert!(
-                split("multipart/form-data; boundary=b", Bytes::from(body))
-                    .await
-                    .is_err(),
+                split("multipart/form-data; boundary=b", Bytes::from(body)).is_err(),
                 "{body:?}"
             );
         }

@@ -30,11 +30,13 @@ mod prepare;
 mod reply;
 mod settings;
 mod settle;
+mod shares;
 mod stream;
 mod target;
 mod tell;
 mod turned_away;
 mod veil;
+mod work;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -42,18 +44,20 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
+use http::HeaderMap;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use failure::{CallFailure, Failed};
-pub use reply::{Reply, ReplyBody, Told};
+pub use reply::{CutOff, Pieces, Reply, ReplyBody, Told};
 pub use settings::{AgentRules, CallLimits, GatewaySettings, Provider};
+pub use shares::{Room, Share, Shares};
 pub use target::{BodyKind, CallHead, Target};
 
 use crate::audit::Refusals;
 use crate::domain::agent::AgentStatus;
-use crate::domain::call::{Api, Fees, OutputLimit};
+use crate::domain::call::{Api, Asked, Fees, OutputLimit};
 use crate::domain::id::AgentId;
 use crate::domain::ledger::batch::Refusal;
 use crate::domain::ledger::bound::Bound;
@@ -68,9 +72,10 @@ use ends::Ends;
 use flight::{Flight, StreamWish, UnderWay};
 use hold::OpenHold;
 use park::{Lot, Parked};
-use prepare::{Prepared, prepare, tokens_covered};
+use prepare::{Prepared, Short, prepare, tokens_covered};
 use settle::{Bill, Terms};
 use tell::Matter;
+use work::Work;
 
 /// How long the last word of a cut stream may take to find a client that reads slowly.
 const LAST_WORD: Duration = Duration::from_secs(1);
@@ -93,7 +98,11 @@ pub struct GatewayDeps {
     pub refusals: Arc<Refusals>,
     pub store: Arc<dyn Store>,
     pub clock: Arc<dyn Clock>,
+    pub whose: WhoseKey,
 }
+
+/// Whose key a request's headers carry, now: a key that was revoked while its call waited opens nothing.
+pub type WhoseKey = Arc<dyn Fn(&HeaderMap) -> Result<AgentId, Rejection> + Send + Sync>;
 
 /// The handle of the gateway.
 #[derive(Clone)]
@@ -110,7 +119,11 @@ struct Shared {
     refusals: Arc<Refusals>,
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
+    whose: WhoseKey,
     lot: Lot,
+    /// Calls that are under way, by agent.
+    places: Shares,
+    work: Work,
     /// Every call that is under way.
     flights: TaskTracker,
     /// No new call any more.
@@ -118,7 +131,7 @@ struct Shared {
     /// What is still under way ends now.
     cut: CancellationToken,
     /// Requests whose tokens may be counted at once.
-    counting: Semaphore,
+    counting: Arc<Semaphore>,
     /// When something was last said of an agent or an upstream, on the monotonic clock.
     said: Mutex<HashMap<(Matter, String), Duration>>,
 }
@@ -128,6 +141,17 @@ enum NotHeld {
     /// Its agent is paused: it may wait.
     Paused,
     For(CallFailure),
+}
+
+/// Whether a smaller bound may be admitted where this one was not.
+fn short_of(admitted: &Result<AdmittedHold, AdmitRejection>) -> Option<Short> {
+    match admitted {
+        Err(AdmitRejection::Refused(Refusal::Budget { limit, posted, .. })) => {
+            Some(Short::Of(limit.saturating_sub(*posted)))
+        }
+        Err(AdmitRejection::Held { .. }) => Some(Short::ForNow),
+        _ => None,
+    }
 }
 
 impl<F: Into<CallFailure>> From<F> for NotHeld {
@@ -146,6 +170,7 @@ impl Gateway {
             refusals,
             store,
             clock,
+            whose,
         } = deps;
         Self {
             shared: Arc::new(Shared {
@@ -155,12 +180,15 @@ impl Gateway {
                 settings,
                 refusals,
                 store,
+                work: Work::new(Arc::clone(&clock)),
                 clock,
+                whose,
                 lot: Lot::default(),
+                places: Shares::default(),
                 flights: TaskTracker::new(),
                 closed: CancellationToken::new(),
                 cut: CancellationToken::new(),
-                counting: Semaphore::new(COUNTING),
+                counting: Arc::new(Semaphore::new(COUNTING)),
                 said: Mutex::default(),
             }),
         }
@@ -188,6 +216,10 @@ impl Gateway {
     pub async fn call(&self, target: Target, body: Bytes) -> Result<Reply, Failed> {
         let shared = &self.shared;
         let agent = target.head.agent.clone();
+        let room = shared.room(target.limits.max_calls);
+        let Some(place) = shared.places.take(&agent, 1, room) else {
+            return Err(CallFailure::Overloaded.into());
+        };
         let (target, prepared, held) = match shared.admit(target, &body).await {
             Ok(admitted) => admitted,
             Err(failure) => {
@@ -201,7 +233,7 @@ impl Gateway {
             return Err(shared.stopping().into());
         }
         // From here to the task nothing waits: the hold changes hands without a gap.
-        let answer = shared.fly(target, prepared, held);
+        let answer = shared.fly(target, prepared, held, UnderWay::new(place));
         drop(body);
         answer.await
     }
@@ -246,6 +278,7 @@ impl Shared {
                 Err(NotHeld::Paused) => {}
             }
             self.park(&target, body.len(), deadline).await?;
+            self.check_key(&target)?;
             // The config and the prices may be others by now.
             target = Target::resolve(&self.settings.load(), target.head)?;
         }
@@ -257,34 +290,42 @@ impl Shared {
         body: &Bytes,
     ) -> Result<(Prepared, Option<(AdmittedHold, Bound)>), NotHeld> {
         let catalogue = self.catalogue.load_full();
-        let mut prepared = prepare(target, body, &catalogue).await?;
+        let mut prepared = prepare(target, body, &catalogue, &self.work).await?;
         let Some(price) = &mut prepared.price else {
             return Ok((prepared, None));
         };
         self.intake.admits_names(&prepared.attribution)?;
-        // A text has fewer tokens than bytes, and they can be counted: only what that count refuses says
-        // that the budget is as good as spent.
-        let countable = prepared.asked.as_ref().filter(|asked| asked.text.is_some());
-        let request = |bound, tentative| AdmitRequest {
+        let request = |bound, tentative: bool| AdmitRequest {
             attribution: prepared.attribution.clone(),
             trust: Trust::Gateway,
             bound,
             tentative,
             ttl: Some(target.limits.hold_ttl()),
-            wait: None,
+            wait: tentative.then_some(Duration::ZERO),
         };
+        // A text has fewer tokens than bytes, and they can be counted. So what its bytes do not fit into says
+        // neither that the budget is as good as spent, nor that the call must wait for other holds to end.
+        let countable = prepared.asked.as_ref().filter(|asked| asked.text.is_some());
         let mut admitted = self.ledger.admit(request(price.bound, countable.is_some())).await;
-        if let Err(AdmitRejection::Refused(Refusal::Budget { limit, posted, .. })) = &admitted
-            && let Some(asked) = countable
+        if let Some(asked) = countable
+            && let Some(short) = short_of(&admitted)
         {
-            let Some(_place) = self.place_to_count().await else {
-                return Err(Rejection::Held {
-                    retry_after_s: BUSY_RETRY_S,
+            if price.is_worth_counting(asked, target, short)? {
+                match (self.place_to_count().await, short) {
+                    (Some(place), _) => {
+                        if let Some(bound) = price.refined(asked, target, place).await {
+                            price.bound = bound;
+                        }
+                    }
+                    (None, Short::Of(_)) => {
+                        return Err(Rejection::Held {
+                            retry_after_s: BUSY_RETRY_S,
+                        }
+                        .into());
+                    }
+                    // It waits for room by its bytes.
+                    (None, Short::ForNow) => {}
                 }
-                .into());
-            };
-            if let Some(bound) = price.refined(asked, target, limit.saturating_sub(*posted)).await? {
-                price.bound = bound;
             }
             admitted = self.ledger.admit(request(price.bound, false)).await;
         }
@@ -296,11 +337,25 @@ impl Shared {
     }
 
     /// A place among those whose tokens are counted, if one is free soon.
-    async fn place_to_count(&self) -> Option<SemaphorePermit<'_>> {
+    async fn place_to_count(&self) -> Option<OwnedSemaphorePermit> {
         tokio::select! {
             biased;
-            place = self.counting.acquire() => place.ok(),
+            place = Arc::clone(&self.counting).acquire_owned() => place.ok(),
             () = self.clock.sleep(COUNTING_WAIT) => None,
+        }
+    }
+
+    /// So many places, for all agents that there are.
+    fn room(&self, most: u64) -> Room {
+        let shared = self.settings.load().agents.len() > 1;
+        Room { most, shared }
+    }
+
+    /// Whether the call's key still opens what it opened when it came.
+    fn check_key(&self, target: &Target) -> Result<(), Rejection> {
+        match (self.whose)(&target.head.headers) {
+            Ok(agent) if agent == target.head.agent => Ok(()),
+            Ok(_) | Err(_) => Err(Rejection::BadCredential),
         }
     }
 
@@ -325,7 +380,8 @@ impl Shared {
     async fn park(&self, target: &Target, bytes: usize, deadline: Duration) -> Result<(), CallFailure> {
         let agent = &target.head.agent;
         let world = (&self.ledger, &self.clock);
-        let parking = self.lot.park(world, agent, bytes, target.limits.max_parked, deadline);
+        let room = self.room(target.limits.max_parked);
+        let parking = self.lot.park(world, agent, bytes, room, deadline);
         let parked = tokio::select! {
             biased;
             () = self.closed.cancelled() => None,
@@ -345,16 +401,17 @@ impl Shared {
     /// Hands a call over to a task of its own.
     fn fly(
         self: &Arc<Self>,
-        mut target: Target,
+        target: Target,
         prepared: Prepared,
         held: Option<(AdmittedHold, Bound)>,
+        under_way: UnderWay,
     ) -> impl Future<Output = Result<Reply, Failed>> + use<> {
         let tokens = held
             .as_ref()
             .and_then(|(hold, bound)| tokens_covered(bound, hold.bound));
         let Prepared { asked, raw, price, .. } = prepared;
-        let (body, stream, max_tokens) = match &asked {
-            None => (raw, StreamWish::default(), None),
+        let (stream, max_tokens) = match &asked {
+            None => (StreamWish::default(), None),
             Some(asked) => {
                 let per_output = match asked.output {
                     OutputLimit::None => None,
@@ -364,7 +421,7 @@ impl Shared {
                     strip_usage: asked.strip_usage,
                     output_limit: per_output,
                 };
-                (asked.body(tokens), stream, asked.clamped.or(tokens))
+                (stream, asked.clamped.or(tokens))
             }
         };
         let terms = match price {
@@ -402,9 +459,8 @@ impl Shared {
             self.cut.clone(),
             gone.clone(),
         );
-        let request = target.request(body);
         let (reply, answer) = oneshot::channel();
-        let flight = Flight {
+        let mut flight = Flight {
             shared: Arc::clone(self),
             target,
             bill,
@@ -413,19 +469,36 @@ impl Shared {
             ends,
             reply: Some(reply),
             stream,
-            _under_way: UnderWay::new(),
+            _under_way: under_way,
         };
-        self.flights.spawn(flight.run(request));
+        let shared = Arc::clone(self);
+        self.flights.spawn(async move {
+            match shared.rendered(asked, raw, tokens).await {
+                Ok(body) => {
+                    let request = flight.target.request(body);
+                    flight.run(request).await;
+                }
+                Err(failure) => flight.give_up(failure),
+            }
+        });
         let here = gone.drop_guard();
         async move {
             // A flight that ends without a word has panicked; its hold is unresolved.
             let mut answered = answer.await.unwrap_or_else(|_| Err(CallFailure::Internal.into()));
             if let Ok(reply) = &mut answered
-                && let ReplyBody::Pieces { here: place, .. } = &mut reply.body
+                && let ReplyBody::Pieces(pieces) = &mut reply.body
             {
-                *place = Some(here);
+                pieces.here = Some(here);
             }
             answered
+        }
+    }
+
+    /// The body as it is forwarded.
+    async fn rendered(&self, asked: Option<Asked>, raw: Bytes, tokens: Option<u64>) -> Result<Bytes, CallFailure> {
+        match asked {
+            None => Ok(raw),
+            Some(asked) => self.work.on(raw.len(), move || Ok(asked.body(tokens))).await,
         }
     }
 

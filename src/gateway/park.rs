@@ -2,9 +2,9 @@
 //! nothing of the ledger meanwhile.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use super::shares::{Room, Share, Shares};
 use crate::domain::agent::AgentStatus;
 use crate::domain::id::AgentId;
 use crate::ledger::Ledger;
@@ -12,19 +12,19 @@ use crate::ports::Clock;
 
 /// Bytes of bodies that wait with their calls, at most: a call that is larger than what is left is
 /// answered at once.
-const MAX_BYTES: usize = 256 << 20;
+const MAX_BYTES: u64 = 256 << 20;
 
 /// The places.
 #[derive(Debug, Default)]
 pub(super) struct Lot {
-    calls: AtomicUsize,
-    bytes: AtomicUsize,
+    calls: Shares,
+    bytes: Shares,
 }
 
 /// A place, until it is dropped.
 struct Place<'a> {
     lot: &'a Lot,
-    bytes: usize,
+    shares: Option<(Share, Share)>,
 }
 
 /// What became of the wait.
@@ -39,16 +39,24 @@ pub(super) enum Parked {
 impl Lot {
     fn show(&self) {
         // A gauge is a float; no number of calls is too large for one.
-        let calls = u32::try_from(self.calls.load(Ordering::Relaxed)).unwrap_or(u32::MAX);
+        let calls = u32::try_from(self.calls.taken()).unwrap_or(u32::MAX);
         metrics::gauge!("backstop_calls_parked").set(calls);
     }
 
-    fn take(&self, bytes: usize, max_calls: usize) -> Option<Place<'_>> {
-        let calls = self.calls.fetch_add(1, Ordering::AcqRel) + 1;
-        let all = self.bytes.fetch_add(bytes, Ordering::AcqRel).saturating_add(bytes);
-        let place = Place { lot: self, bytes };
+    fn take(&self, agent: &AgentId, bytes: usize, room: Room) -> Option<Place<'_>> {
+        let of_bytes = Room {
+            most: MAX_BYTES,
+            ..room
+        };
+        let call = self.calls.take(agent, 1, room)?;
+        let bytes = self
+            .bytes
+            .take(agent, u64::try_from(bytes).unwrap_or(u64::MAX), of_bytes)?;
         self.show();
-        (calls <= max_calls && all <= MAX_BYTES).then_some(place)
+        Some(Place {
+            lot: self,
+            shares: Some((call, bytes)),
+        })
     }
 
     /// Waits until the agent is not paused, at most until `deadline` on the monotonic clock.
@@ -57,10 +65,10 @@ impl Lot {
         (ledger, clock): (&Ledger, &Arc<dyn Clock>),
         agent: &AgentId,
         bytes: usize,
-        max_calls: usize,
+        room: Room,
         deadline: Duration,
     ) -> Parked {
-        let Some(_place) = self.take(bytes, max_calls) else {
+        let Some(_place) = self.take(agent, bytes, room) else {
             return Parked::Over;
         };
         let mut statuses = ledger.agents();
@@ -78,8 +86,7 @@ impl Lot {
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.lot.calls.fetch_sub(1, Ordering::AcqRel);
-        self.lot.bytes.fetch_sub(self.bytes, Ordering::AcqRel);
+        self.shares = None;
         self.lot.show();
     }
 }
@@ -91,15 +98,19 @@ mod tests {
     #[test]
     fn places_are_bounded_by_number_and_by_bytes_and_given_back() {
         let lot = Lot::default();
-        let first = lot.take(10, 1).expect("a place");
-        assert!(lot.take(10, 1).is_none());
-        assert_eq!(lot.calls.load(Ordering::Relaxed), 1, "who found none takes none");
+        let a = AgentId::new("a").expect("a name");
+        let room = |most| Room { most, shared: false };
+        let all = usize::try_from(MAX_BYTES).expect("it is addressed");
+        let first = lot.take(&a, 10, room(1)).expect("a place");
+        assert!(lot.take(&a, 10, room(1)).is_none());
+        assert_eq!(lot.calls.taken(), 1, "who found none takes none");
         drop(first);
-        assert!(lot.take(MAX_BYTES + 1, 1).is_none());
-        let all = lot.take(MAX_BYTES, 2).expect("a place");
-        assert!(lot.take(1, 2).is_none());
+        assert!(lot.take(&a, all + 1, room(1)).is_none());
+        assert_eq!(lot.calls.taken(), 0);
+        let all = lot.take(&a, all, room(2)).expect("a place");
+        assert!(lot.take(&a, 1, room(2)).is_none());
         drop(all);
-        assert!(lot.take(1, 1).is_some());
-        assert_eq!(lot.bytes.load(Ordering::Relaxed), 0);
+        assert!(lot.take(&a, 1, room(1)).is_some());
+        assert_eq!((lot.calls.taken(), lot.bytes.taken()), (0, 0));
     }
 }

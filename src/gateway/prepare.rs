@@ -4,19 +4,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::failure::CallFailure;
 use super::form;
 use super::target::{BodyKind, Target, Way};
+use super::work::Work;
 use crate::domain::call::{self, Asked, CallRejection, Route};
 use crate::domain::ledger::bound::Bound;
 use crate::domain::ledger::posting::Attribution;
 use crate::domain::money::Usd;
 use crate::domain::price::{Catalogue, PriceEntry, Region};
 use crate::domain::rejection::Rejection;
-
-/// A body that is read elsewhere than on a worker of the runtime, in bytes: it takes milliseconds.
-const LARGE: usize = 128 * 1024;
 
 /// A call that may be made, if its hold is admitted.
 pub(super) struct Prepared {
@@ -35,7 +34,12 @@ pub(super) struct Price {
 }
 
 /// Reads and bounds a call, by the settings and prices of now.
-pub(super) async fn prepare(target: &Target, body: &Bytes, catalogue: &Catalogue) -> Result<Prepared, CallFailure> {
+pub(super) async fn prepare(
+    target: &Target,
+    body: &Bytes,
+    catalogue: &Catalogue,
+    work: &Work,
+) -> Result<Prepared, CallFailure> {
     let attribution = |model| Attribution {
         agent: target.head.agent.clone(),
         task: target.task.clone(),
@@ -66,7 +70,7 @@ pub(super) async fn prepare(target: &Target, body: &Bytes, catalogue: &Catalogue
             attribution: attribution(None),
         });
     }
-    let mut asked = read(target, route, body).await?;
+    let mut asked = read(target, route, body, work).await?;
     asked.widened = target.widened;
     if target.provider.region != Region::Global {
         // Whatever the request says of it, it is charged as that region's.
@@ -101,6 +105,7 @@ pub(super) async fn prepare(target: &Target, body: &Bytes, catalogue: &Catalogue
     let quote = catalogue.quote(service, model).map_err(|_| Rejection::PriceUnknown {
         what: format!("model {model:?} of {service}"),
     })?;
+    call::check_searches(&asked, &quote.entry, &rules.calls)?;
     asked.fit(&quote.entry)?;
     let bound = call::bound(&asked, &quote.entry, &rules.calls)?;
     Ok(Prepared {
@@ -114,65 +119,55 @@ pub(super) async fn prepare(target: &Target, body: &Bytes, catalogue: &Catalogue
     })
 }
 
-async fn read(target: &Target, route: Route, body: &Bytes) -> Result<Asked, CallFailure> {
-    if target.body_kind() == BodyKind::Form {
-        let content_type = target
-            .content_type()
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default();
-        let parts = form::split(content_type, body.clone()).await?;
-        let (rules, body) = (Arc::clone(&target.rules), body.clone());
-        return heavy(body.len(), move || call::read_form(route, &body, &parts, &rules.calls)).await;
-    }
-    if body.len() <= LARGE {
-        return Ok(call::read(route, body, &target.rules.calls)?);
-    }
+async fn read(target: &Target, route: Route, body: &Bytes, work: &Work) -> Result<Asked, CallFailure> {
     let (rules, body) = (Arc::clone(&target.rules), body.clone());
-    heavy(body.len(), move || call::read(route, &body, &rules.calls)).await
-}
-
-/// Work that would hold up a worker of the runtime is done beside it.
-async fn heavy<T: Send + 'static>(
-    bytes: usize,
-    work: impl FnOnce() -> Result<T, Rejection> + Send + 'static,
-) -> Result<T, CallFailure> {
-    if bytes <= LARGE {
-        return Ok(work()?);
+    let bytes = body.len();
+    if target.body_kind() != BodyKind::Form {
+        return work.on(bytes, move || call::read(route, &body, &rules.calls)).await;
     }
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => Ok(done?),
-        Err(panicked) => {
-            tracing::error!(%panicked, "reading a request failed");
-            Err(CallFailure::Internal)
-        }
-    }
+    let content_type = target.content_type().and_then(|value| value.to_str().ok());
+    let content_type = content_type.unwrap_or_default().to_owned();
+    let read = move || {
+        let parts = form::split(&content_type, body.clone())?;
+        call::read_form(route, &body, &parts, &rules.calls)
+    };
+    work.on(bytes, read).await
 }
 
 /// No text that is written by people has more bytes to a token than this.
 const BYTES_A_TOKEN: u64 = 16;
 
+/// What a bound by bytes did not fit into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Short {
+    /// For good: this is left, whatever becomes of the holds that are open.
+    Of(Usd),
+    /// Other calls hold what it needs.
+    ForNow,
+}
+
 impl Price {
-    /// A smaller bound for the same call, by its exact count of tokens, where that can be told and may fit
-    /// into what is `left`. The bound by bytes is several times what a text has in tokens, and what it
-    /// refuses may fit. Counting takes time, so it is not done for a call that cannot fit anyway.
-    pub(super) async fn refined(
-        &self,
-        asked: &Asked,
-        target: &Target,
-        left: Usd,
-    ) -> Result<Option<Bound>, CallFailure> {
-        let (Some(entry), Some(_)) = (self.entry.clone(), &asked.text) else {
-            return Ok(None);
-        };
-        let rules = Arc::clone(&target.rules);
-        let mut asked = asked.clone();
-        let by_bytes = asked.most.input_tokens;
-        asked.most.input_tokens = by_bytes / BYTES_A_TOKEN;
-        if call::bound(&asked, &entry, &rules.calls)?.least() > left {
-            return Ok(None);
-        }
-        asked.most.input_tokens = by_bytes;
+    /// Whether its exact count of tokens may make room for a call, or for a good deal less. The bound by bytes
+    /// is several times what a text has in tokens, and what it refuses may fit. Counting takes time, so it is
+    /// not done for a call that cannot fit anyway, nor for one whose text is the least of its bound.
+    pub(super) fn is_worth_counting(&self, asked: &Asked, target: &Target, short: Short) -> Result<bool, CallFailure> {
+        let Some(entry) = &self.entry else { return Ok(false) };
+        let mut fewest = asked.clone();
+        fewest.most.input_tokens /= BYTES_A_TOKEN;
+        let least = call::bound(&fewest, entry, &target.rules.calls)?.least();
+        Ok(match short {
+            Short::Of(left) => least <= left,
+            Short::ForNow => least <= self.bound.least().saturating_sub(least),
+        })
+    }
+
+    /// A smaller bound for the same call, by its exact count of tokens, where that can be told. Its `place` is
+    /// taken until it is counted, whether or not anybody waits for it still.
+    pub(super) async fn refined(&self, asked: &Asked, target: &Target, place: OwnedSemaphorePermit) -> Option<Bound> {
+        let entry = self.entry.clone()?;
+        let (rules, asked) = (Arc::clone(&target.rules), asked.clone());
         let counted = tokio::task::spawn_blocking(move || {
+            let _place = place;
             let refined = call::refine(&asked)?;
             call::bound(&refined, &entry, &rules.calls).ok()
         });
@@ -180,7 +175,7 @@ impl Price {
             tracing::error!(%panicked, "counting a request's tokens failed");
             None
         });
-        Ok(refined.filter(|bound| bound.least() < self.bound.least()))
+        refined.filter(|bound| bound.least() < self.bound.least())
     }
 }
 

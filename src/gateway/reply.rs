@@ -1,6 +1,12 @@
 //! What goes back to the agent: the provider's answer as it is, less what is not the agent's business.
 
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+
 use bytes::Bytes;
+use futures_util::Stream;
 use http::header::{
     ALT_SVC, CONNECTION, CONTENT_LENGTH, PROXY_AUTHENTICATE, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
@@ -22,16 +28,69 @@ pub struct Reply {
 
 pub enum ReplyBody {
     Whole(Bytes),
-    /// Ends when the channel does. Whoever drops it has gone away, and the call hears of it by `here`.
-    Pieces {
-        pieces: mpsc::Receiver<Bytes>,
-        here: Option<DropGuard>,
-    },
+    Pieces(Pieces),
 }
 
-impl ReplyBody {
-    pub(super) fn pieces(pieces: mpsc::Receiver<Bytes>) -> Self {
-        Self::Pieces { pieces, here: None }
+/// The answer is not whole: what was handed on of it must not be taken for all of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the answer was cut off")]
+pub struct CutOff;
+
+/// An answer that comes in pieces. Whoever drops it has gone away, and the call hears of it.
+pub struct Pieces {
+    pieces: mpsc::Receiver<Bytes>,
+    whole: Arc<AtomicBool>,
+    ended: bool,
+    pub(super) here: Option<DropGuard>,
+}
+
+/// The other end of it.
+pub(super) struct Sink {
+    pub(super) pieces: mpsc::Sender<Bytes>,
+    whole: Arc<AtomicBool>,
+}
+
+impl Sink {
+    /// That was all of it. Without this word an answer has been cut off, however it came to its end.
+    pub(super) fn is_whole(&self) {
+        self.whole.store(true, Ordering::Release);
+    }
+}
+
+impl Pieces {
+    /// So many pieces wait at most.
+    pub(super) fn new(waiting: usize) -> (Sink, Self) {
+        let (sender, pieces) = mpsc::channel(waiting);
+        let whole = Arc::new(AtomicBool::new(false));
+        let sink = Sink {
+            pieces: sender,
+            whole: Arc::clone(&whole),
+        };
+        let pieces = Self {
+            pieces,
+            whole,
+            ended: false,
+            here: None,
+        };
+        (sink, pieces)
+    }
+}
+
+impl Stream for Pieces {
+    type Item = Result<Bytes, CutOff>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        let piece = std::task::ready!(self.pieces.poll_recv(cx));
+        Poll::Ready(match piece {
+            Some(piece) => Some(Ok(piece)),
+            None => {
+                self.ended = true;
+                (!self.whole.load(Ordering::Acquire)).then_some(Err(CutOff))
+            }
+        })
     }
 }
 

@@ -180,8 +180,10 @@ fn credential(api: Api, key: &str) -> Option<(HeaderName, HeaderValue)> {
 /// Limits in time and size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CallLimits {
+    /// Calls under way at most, with those that wait and those whose client has gone.
+    pub max_calls: u64,
     /// Calls of paused agents that wait at most.
-    pub max_parked: usize,
+    pub max_parked: u64,
     pub park_wait: Duration,
     /// From the request to the head of its answer.
     pub response_timeout: Duration,
@@ -197,6 +199,7 @@ pub struct CallLimits {
 impl Default for CallLimits {
     fn default() -> Self {
         Self {
+            max_calls: 4_096,
             max_parked: 1_000,
             park_wait: Duration::from_secs(600),
             response_timeout: Duration::from_secs(600),

@@ -4,7 +4,9 @@
 //! ended. A slow client slows the reading, and one that takes nothing for too long counts as gone. When it
 //! has gone the rest is read for what the call used, for a bounded time. A stream is cut where going on
 //! would break a promise (a tool that was not declared, more output than the hold covers, a containment):
-//! the upstream's connection is closed, so that it stops writing, and nobody learns what it used.
+//! the upstream's connection is closed, so that it stops writing, and nobody learns what it used. The client
+//! sees that its answer is not whole, by an event where there are any, and always by a connection that ends
+//! without the answer's end.
 
 use std::sync::Arc;
 
@@ -15,7 +17,7 @@ use tokio::sync::mpsc;
 
 use super::ends::End;
 use super::flight::{Flight, Pieces};
-use super::reply::ReplyBody;
+use super::reply::{self, ReplyBody, Sink};
 use super::veil::Veil;
 use crate::domain::call::{Answer, Route, StreamFault, StreamMeter, StreamRules};
 use crate::domain::rejection::Rejection;
@@ -43,7 +45,7 @@ enum Read {
 
 /// The agent's side of a stream.
 struct Client {
-    pieces: mpsc::Sender<Bytes>,
+    sink: Sink,
     gone: bool,
 }
 
@@ -59,6 +61,15 @@ enum Passing {
 
 /// Bytes of an answer that are kept to be measured, at most.
 const MAX_KEPT: usize = 64 << 20;
+
+impl Client {
+    /// It has been handed all there is, unless it has missed something.
+    fn end(&self) {
+        if !self.gone {
+            self.sink.is_whole();
+        }
+    }
+}
 
 impl From<StreamFault> for Cut {
     fn from(fault: StreamFault) -> Self {
@@ -105,9 +116,9 @@ impl Passing {
 impl Flight {
     /// A stream of events.
     pub(super) async fn stream(mut self, route: Route, status: StatusCode, headers: HeaderMap, body: Pieces) {
-        let (pieces, reading) = mpsc::channel(WAITING);
-        self.give(status, headers, ReplyBody::pieces(reading));
-        let mut client = Client { pieces, gone: false };
+        let (sink, pieces) = reply::Pieces::new(WAITING);
+        self.give(status, headers, ReplyBody::Pieces(pieces));
+        let mut client = Client { sink, gone: false };
         let meter = StreamMeter::new(
             route,
             StreamRules {
@@ -141,9 +152,9 @@ impl Flight {
 
     /// An answer that is not read on its way.
     pub(super) async fn opaque(mut self, status: StatusCode, headers: HeaderMap, body: Pieces, plain: bool) {
-        let (pieces, reading) = mpsc::channel(WAITING);
-        self.give(status, headers, ReplyBody::pieces(reading));
-        let mut client = Client { pieces, gone: false };
+        let (sink, pieces) = reply::Pieces::new(WAITING);
+        self.give(status, headers, ReplyBody::Pieces(pieces));
+        let mut client = Client { sink, gone: false };
         let charged = self.charged_by_head().filter(|_| status.is_success());
         if let Some(answer) = &charged {
             self.settle(answer, &[]);
@@ -206,7 +217,10 @@ impl Flight {
                     }
                     match cut {
                         Some(cut) => return Read::Cut(cut),
-                        None if is_end => return Read::ToItsEnd,
+                        None if is_end => {
+                            client.end();
+                            return Read::ToItsEnd;
+                        }
                         None => {}
                     }
                 }
@@ -223,7 +237,11 @@ impl Flight {
         let (why, code, message) = match end {
             End::Gone => {
                 self.leave(client);
-                return None;
+                if self.hold.is_some() {
+                    return None;
+                }
+                let why = "the client went away";
+                (why.to_owned(), "client_gone", why.to_owned())
             }
             End::TimedOut if client.gone => {
                 let why = "the client went away, and the answer did not end within gateway.drain";
@@ -264,7 +282,7 @@ impl Flight {
             return None;
         }
         let piece = self.target.provider.veiled(piece);
-        let piece = match client.pieces.try_send(piece) {
+        let piece = match client.sink.pieces.try_send(piece) {
             Ok(()) => return None,
             Err(mpsc::error::TrySendError::Closed(_)) => {
                 self.leave(client);
@@ -272,7 +290,7 @@ impl Flight {
             }
             Err(mpsc::error::TrySendError::Full(piece)) => piece,
         };
-        let pieces = client.pieces.clone();
+        let pieces = client.sink.pieces.clone();
         loop {
             tokio::select! {
                 room = pieces.reserve() => {
@@ -308,7 +326,7 @@ impl Flight {
         }
         let soon = self.shared.clock.sleep(super::LAST_WORD);
         tokio::select! {
-            sent = client.pieces.send(event) => drop(sent),
+            sent = client.sink.pieces.send(event) => drop(sent),
             () = soon => {}
         }
     }

@@ -169,7 +169,17 @@ impl Target {
 }
 
 fn way(provider: &Provider, head: &CallHead) -> Result<Way, CallFailure> {
-    match Route::find(provider.api, head.method.as_str(), &head.path) {
+    let found = Route::find(provider.api, head.method.as_str(), &head.path).and_then(|route| {
+        let unknown = || CallRejection::RouteNotMetered {
+            method: head.method.as_str().to_owned(),
+            path: head.path.clone(),
+        };
+        route
+            .is_known_at(&provider.service)
+            .then_some(route)
+            .ok_or_else(unknown)
+    });
+    match found {
         Ok(route) => Ok(Way::Known(route)),
         Err(unknown) => match provider.ceiling(&head.path)? {
             Some(ceiling) => Ok(Way::Ceiling(ceiling)),

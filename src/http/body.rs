@@ -8,7 +8,9 @@ use axum::http::{HeaderMap, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::domain::id::AgentId;
 use crate::domain::rejection::Rejection;
+use crate::gateway::{CallFailure, Room, Share, Shares};
 
 /// Bodies that are being worked on at once, in all, in kilobytes: parsed JSON takes many times its text.
 const AT_WORK_KB: u32 = 64 * 1024;
@@ -24,46 +26,68 @@ impl Default for Desk {
 }
 
 /// Large bodies of calls that are kept at once, in all, in kilobytes.
-const KEPT_KB: u32 = 512 * 1024;
+const KEPT_KB: u64 = 512 * 1024;
 /// Smaller ones are not counted: as many as there are connections have room.
-const LARGE_KB: u32 = 64;
+const LARGE_KB: u64 = 64;
+
+/// How long a call waits for a place.
+const SHELF_WAIT: Duration = Duration::from_secs(10);
 
 /// Bounds the memory that the bodies of calls take while their calls are made.
-#[derive(Debug)]
-pub struct Shelf(Arc<Semaphore>);
-
-impl Default for Shelf {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(KEPT_KB as usize)))
-    }
-}
+#[derive(Debug, Default)]
+pub struct Shelf(Shares);
 
 impl Shelf {
     /// A place for a body before it is read, by what its head says of its length; a small one needs none.
-    /// One that does not say may be as long as any.
+    /// One that does not say may be as long as any; what it did not need is given back when it is there.
     pub async fn place(
         &self,
+        (agent, shared): (&AgentId, bool),
         headers: &HeaderMap,
         limits: BodyLimits,
-    ) -> Result<Option<OwnedSemaphorePermit>, Rejection> {
+    ) -> Result<Option<Share>, CallFailure> {
         let said = headers
             .get(header::CONTENT_LENGTH)
             .and_then(|value| value.to_str().ok()?.parse().ok());
         let bytes: usize = said.unwrap_or(limits.max_bytes);
         if bytes > limits.max_bytes {
-            return Err(Rejection::BodyTooLarge {
-                limit: limits.max_bytes,
-            });
+            let limit = limits.max_bytes;
+            return Err(Rejection::BodyTooLarge { limit }.into());
         }
-        let kilobytes = u32::try_from(bytes / 1024 + 1).unwrap_or(KEPT_KB).min(KEPT_KB);
+        let kilobytes = kilobytes(bytes);
         if kilobytes <= LARGE_KB {
             return Ok(None);
         }
-        let place = Arc::clone(&self.0).acquire_many_owned(kilobytes);
-        match tokio::time::timeout(limits.timeout / 2, place).await {
-            // It is never closed.
-            Ok(place) => Ok(place.ok()),
-            Err(_elapsed) => Err(Rejection::BodyTooSlow),
+        let room = Room { most: KEPT_KB, shared };
+        let place = self.0.wait(agent, kilobytes, room);
+        match tokio::time::timeout(SHELF_WAIT.min(limits.timeout / 2), place).await {
+            Ok(place) => Ok(Some(place)),
+            Err(_elapsed) => Err(CallFailure::Overloaded),
+        }
+    }
+}
+
+fn kilobytes(bytes: usize) -> u64 {
+    u64::try_from(bytes / 1024 + 1).unwrap_or(KEPT_KB).min(KEPT_KB)
+}
+
+/// A body with its place, which lasts as long as the body does: whoever works on it or sends it keeps it,
+/// with or without a client.
+pub fn placed(body: Bytes, place: Option<Share>) -> Bytes {
+    struct Placed {
+        body: Bytes,
+        _place: Share,
+    }
+    impl AsRef<[u8]> for Placed {
+        fn as_ref(&self) -> &[u8] {
+            &self.body
+        }
+    }
+    match place {
+        None => body,
+        Some(mut place) => {
+            place.shrink(kilobytes(body.len()));
+            Bytes::from_owner(Placed { body, _place: place })
         }
     }
 }
@@ -205,32 +229,59 @@ mod tests {
         headers
     }
 
+    fn of_length(bytes: usize) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_LENGTH, http::HeaderValue::from(bytes));
+        headers
+    }
+
     #[tokio::test]
-    async fn only_large_bodies_need_a_place() {
-        let shelf = Shelf(Arc::new(Semaphore::new(100)));
+    async fn only_large_bodies_need_a_place_and_only_for_what_they_are() {
+        let shelf = Shelf::default();
+        let agent = AgentId::new("a").unwrap();
+        let of = (&agent, false);
         let limits = BodyLimits {
-            max_bytes: 80 * 1024,
+            max_bytes: 512 << 20,
             timeout: Duration::from_millis(20),
         };
-        let of_length = |bytes: usize| {
-            let mut headers = HeaderMap::new();
-            headers.insert(header::CONTENT_LENGTH, http::HeaderValue::from(bytes));
-            headers
-        };
-        assert!(shelf.place(&of_length(60_000), limits).await.unwrap().is_none());
-        let large = shelf.place(&of_length(80_000), limits).await.unwrap();
+        assert!(shelf.place(of, &of_length(60_000), limits).await.unwrap().is_none());
+        let large = shelf.place(of, &of_length(80_000), limits).await.unwrap();
         assert!(large.is_some());
-        let unsaid = shelf.place(&HeaderMap::new(), limits).await;
-        assert_eq!(
-            unsaid.unwrap_err(),
-            Rejection::BodyTooSlow,
+        let unsaid = shelf.place(of, &HeaderMap::new(), limits).await;
+        assert!(
+            matches!(unsaid, Err(CallFailure::Overloaded)),
             "it may be as long as any, and finds no room"
         );
         drop(large);
-        assert!(shelf.place(&HeaderMap::new(), limits).await.unwrap().is_some());
+        let unsaid = shelf.place(of, &HeaderMap::new(), limits).await.unwrap();
+        let body = placed(Bytes::from(vec![0; 100 << 10]), unsaid);
+        assert_eq!(shelf.0.taken(), 101, "it was not as long as that");
+        let part = body.slice(..10);
+        drop(body);
+        assert_eq!(shelf.0.taken(), 101, "all of it is kept");
+        drop(part);
+        assert_eq!(shelf.0.taken(), 0);
         let limit = limits.max_bytes;
-        let too_large = shelf.place(&of_length(limit + 1), limits).await;
-        assert_eq!(too_large.unwrap_err(), Rejection::BodyTooLarge { limit });
+        let too_large = shelf.place(of, &of_length(limit + 1), limits).await;
+        assert!(matches!(
+            too_large,
+            Err(CallFailure::Rejected(Rejection::BodyTooLarge { .. }))
+        ));
+    }
+
+    #[tokio::test]
+    async fn one_agent_does_not_fill_the_shelf() {
+        let shelf = Shelf::default();
+        let limits = BodyLimits {
+            max_bytes: 64 << 20,
+            timeout: Duration::from_millis(20),
+        };
+        let (a, b) = (AgentId::new("a").unwrap(), AgentId::new("b").unwrap());
+        let mut places = Vec::new();
+        while let Ok(place) = shelf.place((&a, true), &HeaderMap::new(), limits).await {
+            places.push(place);
+        }
+        assert!(shelf.place((&b, true), &HeaderMap::new(), limits).await.is_ok());
     }
 
     #[test]

@@ -6,18 +6,13 @@
 //!
 //! No time limit of the agent side applies: a call may take as long as the gateway's own limits let it.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use futures_util::Stream;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
-use tokio_util::sync::DropGuard;
 
 use super::agent::AgentApi;
 use super::auth::check_host;
@@ -33,6 +28,13 @@ const CALL_ID: HeaderName = HeaderName::from_static("x-backstop-call-id");
 const REMAINING: HeaderName = HeaderName::from_static("x-backstop-remaining-usd");
 const COST: HeaderName = HeaderName::from_static("x-backstop-cost-usd");
 const MAX_TOKENS: HeaderName = HeaderName::from_static("x-backstop-max-tokens");
+
+/// Retries are what a full house is for: nothing was forwarded.
+const OVERLOADED: Failure = Failure::Unavailable {
+    code: "overloaded",
+    message: "too many calls are under way: nothing was forwarded",
+    retry_after_s: 2,
+};
 
 /// Everything below `/{upstream}/`, and whatever else no route of the agent side takes.
 pub(super) async fn call(State(api): State<Arc<AgentApi>>, request: Request) -> Response {
@@ -83,10 +85,14 @@ fn identify(api: &AgentApi, headers: &HeaderMap) -> Result<AgentId, Rejection> {
 
 async fn forward(api: &AgentApi, head: CallHead, body: Body) -> Result<Reply, Failed> {
     let target = api.gateway.target(head)?;
-    // Kept until the call is answered, or its stream begins: by then its body has been sent.
-    let _place = match target.body_kind() {
+    let shared = api.agents.load().len() > 1;
+    let place = match target.body_kind() {
         BodyKind::None => None,
-        _ => api.shelf.place(target.headers(), api.limits).await?,
+        _ => {
+            api.shelf
+                .place((target.agent(), shared), target.headers(), api.limits)
+                .await?
+        }
     };
     let bytes = match target.body_kind() {
         BodyKind::None => {
@@ -102,7 +108,8 @@ async fn forward(api: &AgentApi, head: CallHead, body: Body) -> Result<Reply, Fa
         }
         BodyKind::Form | BodyKind::Any => body::read(body, api.limits).await?,
     };
-    api.gateway.call(target, bytes).await
+    // It is kept for as long as anything of the body is.
+    api.gateway.call(target, body::placed(bytes, place)).await
 }
 
 /// A provider's answer.
@@ -115,27 +122,13 @@ fn answer(reply: Reply) -> Response {
     } = reply;
     let body = match body {
         ReplyBody::Whole(bytes) => Body::from(bytes),
-        ReplyBody::Pieces { pieces, here } => Body::from_stream(Pieces { pieces, _here: here }),
+        ReplyBody::Pieces(pieces) => Body::from_stream(pieces),
     };
     let mut response = Response::new(body);
     *response.status_mut() = status;
     *response.headers_mut() = headers;
     tell(response.headers_mut(), &told);
     response
-}
-
-/// Pieces of a stream. When it is dropped the client has gone, and the call hears of it.
-struct Pieces {
-    pieces: mpsc::Receiver<Bytes>,
-    _here: Option<DropGuard>,
-}
-
-impl Stream for Pieces {
-    type Item = Result<Bytes, std::convert::Infallible>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.pieces.poll_recv(cx).map(|piece| piece.map(Ok))
-    }
 }
 
 fn tell(headers: &mut HeaderMap, told: &Told) {
@@ -192,6 +185,7 @@ fn failure(failure: CallFailure) -> Failure {
             message: "the daemon is stopping: nothing was forwarded",
             retry_after_s: retry_after.as_secs(),
         },
+        CallFailure::Overloaded => OVERLOADED,
         CallFailure::Internal => Failure::Internal,
     }
 }

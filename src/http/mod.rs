@@ -12,6 +12,7 @@ mod calls;
 pub mod error;
 mod gateway;
 mod path;
+mod patience;
 pub mod serve;
 mod tools;
 mod view;

@@ -21,12 +21,16 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
+use super::patience::Patient;
+
 /// Limits of a listener.
 #[derive(Debug, Clone, Copy)]
 pub struct ServeLimits {
     pub max_connections: usize,
     /// From the opening of a connection, or the last answer, to the end of the next headers.
     pub header_timeout: Duration,
+    /// How long a client may leave what it is sent untaken.
+    pub write_timeout: Duration,
     /// How long open requests may go on after a shutdown was asked for.
     pub drain: Duration,
 }
@@ -36,6 +40,7 @@ impl Default for ServeLimits {
         Self {
             max_connections: 4096,
             header_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(120),
             drain: Duration::from_secs(10),
         }
     }
@@ -149,7 +154,10 @@ async fn connect<S>(
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_timeout)
         .max_buf_size(64 * 1024)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+        .serve_connection(
+            TokioIo::new(Patient::new(stream, limits.write_timeout)),
+            TowerToHyperService::new(service),
+        );
     if let Err(error) = watcher.watch(connection).await {
         // A client that goes away or dawdles is everyday life, not news.
         tracing::debug!(%error, "a connection ended early");

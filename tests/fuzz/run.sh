@@ -9,7 +9,7 @@ minutes=${1:?minutes}
 shift
 cd "$(dirname "$0")/../.."
 here=tests/fuzz
-[ $# -gt 0 ] || set -- sse json answer stream request form
+[ $# -gt 0 ] || set -- sse json answer stream request form audio
 export RUSTC_BOOTSTRAP=1 CARGO_BUILD_JOBS="${CARGO_BUILD_JOBS:-2}"
 seconds=$((minutes * 60 / $#))
 failed=0

@@ -54,3 +54,8 @@ fn requests() {
 fn forms() {
     hold("form", oracles::form);
 }
+
+#[test]
+fn recordings() {
+    hold("audio", oracles::audio);
+}

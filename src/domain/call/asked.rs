@@ -82,6 +82,8 @@ pub struct Asked {
     /// The text that the model will read, if that is all it reads: a tokenizer can count it, when the
     /// bound by bytes does not fit.
     pub text: Option<Vec<String>>,
+    /// Bytes of what it reads beside that text in a form of the provider's: no tokenizer sees it.
+    pub uncounted: u64,
     /// The usage event of its stream was not asked for by the client, so it is taken out again.
     pub strip_usage: bool,
     /// The request's own limit was above the rules', or above what its model writes, and is lowered to this.

@@ -35,12 +35,15 @@ const PASS_PREFIX: &str = "x-stainless-";
 const VERSIONS: &[&str] = &["2023-01-01", "2023-06-01", "2026-10-21"];
 
 /// Features of `anthropic-beta` that cost nothing by themselves: what they add to a request is in its body,
-/// where it is weighed. Those of the `anthropic` SDK 2.10.0 for messages, and the older ones that its
-/// documentation names.
+/// where it is weighed. Those of the `anthropic` SDK 2.10.0 for messages, the older ones that its
+/// documentation names, and those that Claude Code 2.1 sends to a base URL that is not Anthropic's: that it is
+/// Claude Code, how far a cached prefix is shared, that a system message may stand within a conversation, and that
+/// thinking is not shown ("UI-only", says its maintainer; it is thought and billed all the same).
 const ANTHROPIC_BETAS: &[&str] = &[
     "advanced-tool-use-2025-11-20",
     "advisor-tool-2026-03-01",
     "cache-diagnosis-2026-04-07",
+    "claude-code-20250219",
     "code-execution-2025-05-22",
     "code-execution-2025-08-25",
     "compact-2026-01-12",
@@ -65,6 +68,7 @@ const ANTHROPIC_BETAS: &[&str] = &[
     "mcp-client-2026-09-15",
     "message-threads-2026-08-12",
     "mid-conversation-output-config-2026-07-01",
+    "mid-conversation-system-2026-04-07",
     "mid-conversation-system-clear-at-2026-08-21",
     "mid-conversation-tool-changes-2026-07-01",
     "model-context-window-exceeded-2025-08-26",
@@ -72,6 +76,8 @@ const ANTHROPIC_BETAS: &[&str] = &[
     "output-300k-2026-03-24",
     "pdfs-2024-09-25",
     "prompt-caching-2024-07-31",
+    "prompt-caching-scope-2026-01-05",
+    "redact-thinking-2026-02-12",
     "search-results-2025-06-09",
     "server-side-fallback-2026-06-01",
     "server-side-fallback-2026-07-01",

@@ -8,6 +8,8 @@
 use super::walk::Found;
 
 const CALL: u64 = 64;
+/// A value of a schema or of arguments: `1,` is two bytes, and three tokens in `1, 2` as in `1 | 2`.
+const VALUE: u64 = 2;
 const MESSAGE: u64 = 8;
 /// Once, if any tool is on offer or the form of the output is set.
 const TOOLS: u64 = 1_024;
@@ -26,5 +28,6 @@ pub(super) fn overhead(found: &Found, has_form: bool) -> u64 {
     CALL.saturating_add(found.messages.saturating_mul(MESSAGE))
         .saturating_add(tools)
         .saturating_add(found.builtin.saturating_mul(BUILTIN))
+        .saturating_add(found.values.saturating_mul(VALUE))
         .saturating_add(once)
 }

@@ -222,6 +222,7 @@ impl Request<'_> {
         asked.server_tools = found.server_tools;
         asked.tools = found.tools;
         asked.thoughts = found.thoughts;
+        asked.uncounted = found.uncounted;
         if found.elsewhere {
             asked.content = ContentFrom::Elsewhere;
         } else if !found.tokens {
@@ -250,6 +251,7 @@ impl Request<'_> {
             searches: None,
             tools: Vec::new(),
             text: None,
+            uncounted: 0,
             strip_usage: false,
             clamped: None,
             widened: Widened::default(),

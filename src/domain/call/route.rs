@@ -1,6 +1,7 @@
 //! The routes that are known, and how each is metered.
 
 use super::rejection::CallRejection;
+use crate::domain::id::ServiceId;
 
 /// Whose forms a provider speaks: paths, errors, usage. Many speak OpenAI's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -23,7 +24,7 @@ impl Api {
 pub enum Metering {
     /// Its cost is bounded before and metered after.
     Metered,
-    /// The provider does not charge for it, says its documentation.
+    /// The provider whose API it is does not charge for it, says its documentation.
     Free,
 }
 
@@ -100,6 +101,12 @@ impl Route {
             Self::Moderations | Self::OpenaiModels | Self::CountTokens | Self::AnthropicModels => Metering::Free,
             _ => Metering::Metered,
         }
+    }
+
+    /// Whether this service is known to charge for it as [`metering`](Self::metering) says. OpenAI moderates for
+    /// nothing; others that speak its API charge for the tokens, and do not say how many they were.
+    pub fn is_known_at(self, service: &ServiceId) -> bool {
+        self != Self::Moderations || service.as_str() == Api::Openai.name()
     }
 
     pub const fn api(self) -> Api {
@@ -191,6 +198,15 @@ mod tests {
         ] {
             assert!(Route::find(api, method, path).is_err(), "{method} {path}");
         }
+    }
+
+    #[test]
+    fn only_openai_moderates_for_nothing() {
+        let service = |name| ServiceId::new(name).expect("a service");
+        assert!(Route::Moderations.is_known_at(&service("openai")));
+        assert!(!Route::Moderations.is_known_at(&service("mistral")));
+        assert!(Route::ChatCompletions.is_known_at(&service("mistral")));
+        assert!(Route::OpenaiModels.is_known_at(&service("mistral")));
     }
 
     #[test]

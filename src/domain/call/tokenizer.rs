@@ -4,9 +4,10 @@
 //! budget has room, since a hold is settled at what was used; near the end of a budget it refuses calls
 //! that would fit. So when the bound by bytes is refused, and only then, the text is counted: `o200k_base`
 //! and `cl100k_base` split bytes and never rewrite them, so the count is what the provider bills for the
-//! text. What its templates add is not text; of that the documented most is taken
-//! ([`Asked::overhead`]), and two tokens more for each text, since the ends of what is joined may be cut
-//! otherwise.
+//! text. That is so of a conversation alone: tools and forms of the output are written out anew (as TypeScript,
+//! by what models say of it), so their bytes stand ([`Asked::uncounted`]). What templates add is not text either;
+//! of that the documented most is taken ([`Asked::overhead`]), and two tokens more for each text, since the ends
+//! of what is joined may be cut otherwise.
 //!
 //! A model is counted only if it is OpenAI's own, and its tokenizer is published for its very name, with or
 //! without a date. Another provider may serve another model under that name, or rewrite its text first. One
@@ -76,7 +77,8 @@ pub fn is_countable(asked: &Asked) -> bool {
 pub fn refine(asked: &Asked) -> Option<Asked> {
     let tokenizer = tokenizer(asked)?;
     let texts = asked.text.as_ref()?;
-    let counted = tokens(tokenizer, texts)?.saturating_add(asked.overhead);
+    let beside = asked.overhead.saturating_add(asked.uncounted);
+    let counted = tokens(tokenizer, texts)?.saturating_add(beside);
     (counted < asked.most.input_tokens).then(|| {
         let mut refined = asked.clone();
         refined.most.input_tokens = counted;
@@ -258,6 +260,56 @@ mod tests {
             refined.most.input_tokens
         );
         assert!(refined.most.input_tokens < asked.most.input_tokens / 3);
+    }
+
+    /// OpenAI writes a schema out in its own way, and shows the model more of it than its descriptions.
+    #[test]
+    fn tools_and_forms_are_bounded_by_their_bytes() {
+        let text = "The quick brown fox jumps over the lazy dog. ".repeat(40);
+        let choices: Vec<String> = (0..400).map(|n| format!("\"option number {n}\"")).collect();
+        let schema = format!(
+            r#"{{"type":"object","title":"T","properties":{{"a":{{"enum":[{}]}}}}}}"#,
+            choices.join(",")
+        );
+        let name = "a_name_of_many_words_that_a_tokenizer_makes_short";
+        for more in [
+            format!(
+                r#""tools":[{{"type":"function","function":{{"name":"{name}","description":"{text}","parameters":{schema}}}}}]"#
+            ),
+            format!(r#""functions":[{{"name":"{name}","description":"{text}","parameters":{schema}}}]"#),
+            format!(
+                r#""response_format":{{"type":"json_schema","json_schema":{{"name":"{name}{text}","schema":{schema}}}}}"#
+            ),
+        ] {
+            let asked = chat(&format!(
+                r#"{{"model": "gpt-4o", "messages": [{{"role": "user", "content": "{text}"}}], {more}}}"#
+            ));
+            let counted = one("gpt-4o", &text).expect("a listed model");
+            let refined = refine(&asked).expect("its text can be counted").most.input_tokens;
+            let bytes = (text.len() + schema.len() + name.len()) as u64;
+            assert!(
+                refined >= counted + bytes + 2 * 400,
+                "{refined} < {counted} + {bytes}: {more}"
+            );
+            assert!(refined < asked.most.input_tokens);
+        }
+    }
+
+    /// Where they are offered makes no difference.
+    #[test]
+    fn tools_within_a_conversation_are_bounded_by_their_bytes() {
+        let text = "The quick brown fox jumps over the lazy dog. ".repeat(40);
+        let body = format!(
+            r#"{{"model": "gpt-4o", "input": [{{"type": "additional_tools", "role": "developer", "tools": [
+                {{"type": "function", "name": "f", "description": "{text}", "parameters": {{}}}}]}},
+                {{"role": "user", "content": "{text}"}}]}}"#
+        );
+        let mut asked = read(Route::Responses, &Bytes::from(body), &CallRules::default()).expect("understood");
+        asked.service = ServiceId::new("openai").ok();
+        let counted = one("gpt-4o", &text).expect("a listed model");
+        let refined = refine(&asked).expect("its text can be counted").most.input_tokens;
+        assert!(refined >= counted + text.len() as u64, "{refined}");
+        assert!(refined < asked.most.input_tokens);
     }
 
     #[test]

@@ -34,7 +34,12 @@ pub(super) struct Found {
     /// What runs at the provider, each once.
     pub(super) server_tools: BTreeSet<String>,
     pub(super) fees: Usd,
+    /// What the model reads as it stands, to be counted.
     pub(super) texts: Vec<String>,
+    /// Bytes of what it reads in another form: schemas and arguments, which a provider writes out in its own way.
+    pub(super) uncounted: u64,
+    /// How many values those have: between any two of them there may be a space or a line.
+    pub(super) values: u64,
     /// Tokens of the pictures whose rule is known, and the bytes that they are.
     pub(super) picture_tokens: u64,
     pub(super) picture_bytes: u64,
@@ -59,10 +64,16 @@ pub(super) struct Walk<'v> {
     model: &'v str,
     /// Whether the model reads what is being walked.
     reads: bool,
+    /// Whether it reads it as a conversation, whose texts stay as they are.
+    verbatim: bool,
     /// Objects and lists that are open, the outermost one left out.
     nested: usize,
     pub(super) found: Found,
 }
+
+/// Fields whose texts are read as they are. Tools and forms of the output are not: OpenAI writes them out anew,
+/// as TypeScript for one, with titles, choices and examples.
+const VERBATIM: [&str; 3] = ["messages", "input", "instructions"];
 
 /// Names that a client wrote are shown up to here.
 const SHOWN: usize = 128;
@@ -79,6 +90,7 @@ impl<'v> Walk<'v> {
             path: Vec::new(),
             model: model.unwrap_or_default(),
             reads: false,
+            verbatim: false,
             nested: 0,
             found: Found::default(),
         }
@@ -93,6 +105,7 @@ impl<'v> Walk<'v> {
     ) -> Result<(), CallRejection> {
         for (name, value) in body {
             self.reads = read.contains(&name.as_str());
+            self.verbatim = VERBATIM.contains(&name.as_str());
             self.field(name, value, fields)?;
         }
         Ok(())
@@ -202,7 +215,11 @@ impl<'v> Walk<'v> {
                 Some(false) => {}
                 None => return Err(self.wrong("must be true or false")),
             },
-            Rule::Tools(kinds) => self.tool(kinds, value)?,
+            Rule::Tools(kinds) => {
+                let verbatim = std::mem::take(&mut self.verbatim);
+                self.tool(kinds, value)?;
+                self.verbatim = verbatim;
+            }
             Rule::Refused(problem) => return Err(self.wrong(problem)),
         }
         Ok(())
@@ -210,7 +227,9 @@ impl<'v> Walk<'v> {
 
     fn text(&mut self, value: &Value) -> Result<(), CallRejection> {
         let text = value.as_str().ok_or_else(|| self.wrong("must be a text"))?;
-        if self.collects() {
+        if !self.verbatim {
+            self.read_any(value);
+        } else if self.collects() {
             self.found.texts.push(text.to_owned());
         }
         Ok(())
@@ -222,11 +241,10 @@ impl<'v> Walk<'v> {
     }
 
     fn read_any(&mut self, value: &Value) {
-        if self.collects() {
-            self.found.texts.push(match value {
-                Value::String(text) => text.clone(),
-                other => other.to_string(),
-            });
+        if self.reads {
+            let bytes = u64::try_from(value.to_string().len()).unwrap_or(u64::MAX);
+            self.found.uncounted = self.found.uncounted.saturating_add(bytes);
+            self.found.values = self.found.values.saturating_add(values(value));
         }
     }
 
@@ -388,4 +406,12 @@ impl<'v> Walk<'v> {
 
 fn known(kinds: &'static Kinds, name: &str) -> Option<&'static Kind> {
     kinds.known.iter().find(|kind| kind.names.contains(&name))
+}
+
+fn values(value: &Value) -> u64 {
+    match value {
+        Value::Array(items) => items.iter().map(values).fold(1, u64::saturating_add),
+        Value::Object(fields) => fields.values().map(values).fold(1, u64::saturating_add),
+        _ => 1,
+    }
 }

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use super::domain::call::{
-    Answer, CallRules, Metering, OutputLimit, Route, StreamFault, StreamMeter, StreamRules, ToolGate, form, read,
-    read_answer, read_form,
+    Answer, CallRules, Metering, OutputLimit, Route, StreamFault, StreamMeter, StreamRules, ToolGate, audio, form,
+    read, read_answer, read_form,
 };
 use super::domain::wire::json::{JsonLimits, JsonRejection, check, parse_strict};
 use super::domain::wire::sse::{Event, SseParser};
@@ -302,4 +302,17 @@ pub fn form(input: &[u8]) {
     let total: usize = parts.iter().map(|part| part.bytes.len()).sum();
     assert!(total <= body.len());
     let _ = read_form(route, &body, &parts, &CallRules::default());
+}
+
+// --- recordings -----------------------------------------------------------------------------------
+
+/// No recording makes the reader panic, wait or grow, and none is measured longer than its bound.
+pub fn audio(input: &[u8]) {
+    let _ = audio::unbounded(input);
+    let length = audio::measure(input);
+    assert!(length.bound_micros > 0);
+    if let Some(measured) = length.measured_micros {
+        assert!(measured <= length.bound_micros);
+        assert!(measured > 0);
+    }
 }

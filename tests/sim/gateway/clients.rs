@@ -7,6 +7,7 @@ use backstop::domain::ledger::hold::HoldState;
 use backstop::domain::money::Usd;
 use backstop::gateway::{CallLimits, ReplyBody};
 use backstop::ports::Clock;
+use futures_util::StreamExt as _;
 use tokio::task::JoinSet;
 
 use super::lab::{Lab, lab, read, secs, usd};
@@ -45,11 +46,11 @@ fn a_stream_whose_client_goes_is_read_on_for_its_usage() {
     lab("1", async |lab: Lab| {
         lab.provider.play(Play::stream(secs(2), 5, Some((10, 2))));
         let reply = lab.chat_stream().await.expect("an answer");
-        let ReplyBody::Pieces { mut pieces, here } = reply.body else {
+        let ReplyBody::Pieces(mut pieces) = reply.body else {
             panic!("a stream has pieces");
         };
-        pieces.recv().await.expect("a piece");
-        drop((pieces, here));
+        pieces.next().await.expect("a piece").expect("whole");
+        drop(pieces);
         lab.pass(secs(30)).await;
         assert_eq!(lab.outcome().await, (HoldState::Captured, usd(COST)));
     });
@@ -83,7 +84,7 @@ fn a_client_that_takes_nothing_slows_the_reading_and_counts_as_gone_in_the_end()
         assert_eq!(lab.outcome().await, (HoldState::Captured, usd(COST)));
         // What was handed to it in time it may still have.
         let text = read(reply).await;
-        assert!(text.contains("word") && !text.contains("[DONE]"), "{text}");
+        assert!(text.contains("word") && text.ends_with("[cut off]"), "{text}");
     });
 }
 
@@ -92,15 +93,14 @@ fn a_slow_client_gets_all_of_it() {
     lab("1", async |lab: Lab| {
         lab.provider.play(Play::stream(Duration::ZERO, 50, Some((10, 2))));
         let reply = lab.chat_stream().await.expect("an answer");
-        let ReplyBody::Pieces { mut pieces, here } = reply.body else {
+        let ReplyBody::Pieces(mut pieces) = reply.body else {
             panic!("a stream has pieces");
         };
         let mut text = Vec::new();
-        while let Some(piece) = pieces.recv().await {
-            text.extend_from_slice(&piece);
+        while let Some(piece) = pieces.next().await {
+            text.extend_from_slice(&piece.expect("it is whole"));
             lab.clock.sleep(secs(60)).await;
         }
-        drop(here);
         let text = String::from_utf8(text).unwrap();
         assert_eq!(text.matches("word").count(), 50);
         assert_eq!(lab.outcome().await, (HoldState::Captured, usd(COST)));

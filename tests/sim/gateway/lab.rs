@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -17,10 +18,11 @@ use backstop::domain::ledger::posting::Posting;
 use backstop::domain::manifest::Manifest;
 use backstop::domain::money::Usd;
 use backstop::domain::price::Catalogue;
+use backstop::domain::rejection::Rejection;
 use backstop::domain::window::Window;
 use backstop::gateway::{
-    AgentRules, CallFailure, CallHead, CallLimits, Failed, Gateway, GatewayDeps, GatewaySettings, Provider, Reply,
-    ReplyBody,
+    AgentRules, CallFailure, CallHead, CallLimits, CutOff, Failed, Gateway, GatewayDeps, GatewaySettings, Provider,
+    Reply, ReplyBody,
 };
 use backstop::hooks::LogNotifier;
 use backstop::intake::usage::Intake;
@@ -28,6 +30,7 @@ use backstop::ledger::{self, Deps, LedgerSettings};
 use backstop::ports::{AuditView, Clock, Judgement, LineQuery, PostingQuery, Store};
 use backstop::store::memory::MemoryStore;
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use http::{HeaderMap, Method};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -45,6 +48,8 @@ pub(super) struct Lab {
     pub(super) gateway: Gateway,
     pub(super) provider: SimProvider,
     pub(super) settings: Arc<ArcSwap<GatewaySettings>>,
+    /// Whether the agent's key is revoked.
+    pub(super) revoked: Arc<AtomicBool>,
     pub(super) stop: CancellationToken,
     /// The ledger's and the gateway's own work; it ends with the lab.
     _tasks: JoinSet<()>,
@@ -104,6 +109,7 @@ impl Lab {
         let settings = Arc::new(ArcSwap::from_pointee(settings(&provider, CallLimits::default(), None)));
         let catalogue = Arc::new(ArcSwap::from_pointee(Catalogue::builtin()));
         let refusals = Arc::new(Refusals::new());
+        let revoked = Arc::new(AtomicBool::new(false));
         let intake = Intake::new(
             ledger.clone(),
             Arc::clone(&catalogue),
@@ -120,6 +126,13 @@ impl Lab {
             refusals,
             store: Arc::clone(&store) as _,
             clock: shared_clock,
+            whose: {
+                let revoked = Arc::clone(&revoked);
+                Arc::new(move |headers| match headers.contains_key("authorization") {
+                    true if !revoked.load(Ordering::SeqCst) => Ok(agent()),
+                    _ => Err(Rejection::BadCredential),
+                })
+            },
         });
         let stop = CancellationToken::new();
         let (running, token) = (gateway.clone(), stop.clone());
@@ -130,6 +143,7 @@ impl Lab {
             gateway,
             provider,
             settings,
+            revoked,
             stop,
             _tasks: tasks,
         }
@@ -144,6 +158,18 @@ impl Lab {
         let text = json!({ "schema_version": "v1", "agent_id": AGENT, "allowed_tools": [{ "tool_name": tool }] });
         let manifest = Manifest::parse(text.to_string().as_bytes()).expect("a manifest");
         let settings = settings(&self.provider, CallLimits::default(), Some(Arc::new(manifest)));
+        self.settings.store(Arc::new(settings));
+    }
+
+    /// With a tool at the provider whose uses in one call may cost this.
+    pub(super) fn server_tool(&self, tool: &str, fee: &str) {
+        let mut settings = settings(&self.provider, CallLimits::default(), None);
+        let calls = CallRules {
+            server_tools: [(tool.to_owned(), usd(fee))].into(),
+            ..CallRules::default()
+        };
+        let rules = Arc::new(AgentRules { calls, manifest: None });
+        settings.agents.insert(agent(), rules);
         self.settings.store(Arc::new(settings));
     }
 
@@ -275,16 +301,21 @@ fn settings(provider: &SimProvider, limits: CallLimits, manifest: Option<Arc<Man
     }
 }
 
+/// What stands at the end of a body that is not whole.
+pub(super) const CUT_OFF: &[u8] = b"[cut off]";
+
 /// The whole body of a reply, as a client that reads on gets it.
 pub(super) async fn read(reply: Reply) -> String {
     let bytes = match reply.body {
         ReplyBody::Whole(bytes) => bytes.to_vec(),
-        ReplyBody::Pieces { mut pieces, here } => {
+        ReplyBody::Pieces(mut pieces) => {
             let mut all = Vec::new();
-            while let Some(piece) = pieces.recv().await {
-                all.extend_from_slice(&piece);
+            while let Some(piece) = pieces.next().await {
+                match piece {
+                    Ok(piece) => all.extend_from_slice(&piece),
+                    Err(CutOff) => all.extend_from_slice(CUT_OFF),
+                }
             }
-            drop(here);
             all
         }
     };
@@ -302,6 +333,7 @@ pub(super) fn code(answered: Result<Reply, Failed>) -> &'static str {
         CallFailure::Unreadable { .. } => "unreadable",
         CallFailure::RefusedCredential { .. } => "refused_credential",
         CallFailure::Stopping { .. } => "stopping",
+        CallFailure::Overloaded => "overloaded",
         CallFailure::Internal => "internal",
     }
 }

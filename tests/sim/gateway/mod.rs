@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests: a failed unwrap is the failed test")]
 
 mod clients;
+mod crowds;
 mod endings;
 mod lab;
 mod provider;

@@ -185,7 +185,7 @@ fn a_daemon_that_stops_drains_and_then_cuts() {
                 .ends_with("data: [DONE]\n\n")
         );
         let text = long.join_next().await.expect("one").expect("no panic");
-        assert!(text.contains("stopping"), "{text}");
+        assert!(text.contains("stopping") && text.ends_with("[cut off]"), "{text}");
         lab.pass(secs(1)).await;
         let states: Vec<HoldState> = lab.holds().await.iter().map(|hold| hold.state).collect();
         assert_eq!(states, [HoldState::Captured, HoldState::Unresolved]);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use backstop::domain::ledger::hold::HoldState;
 use backstop::gateway::ReplyBody;
 use backstop::ports::{Clock, UpstreamFault};
+use futures_util::StreamExt as _;
 use serde_json::json;
 
 use super::lab::{Lab, chat_body, lab, read, secs, usd};
@@ -37,15 +38,14 @@ fn pieces_are_handed_on_as_they_come() {
         lab.provider.play(Play::stream(secs(10), 3, Some((10, 2))));
         let start = lab.clock.monotonic();
         let reply = lab.chat_stream().await.expect("an answer");
-        let ReplyBody::Pieces { mut pieces, here } = reply.body else {
+        let ReplyBody::Pieces(mut pieces) = reply.body else {
             panic!("a stream has pieces");
         };
         for at in [20, 30, 40] {
-            let piece = pieces.recv().await.expect("a piece");
+            let piece = pieces.next().await.expect("a piece").expect("no cut");
             assert!(piece.starts_with(b"data: "), "{piece:?}");
             assert_eq!(lab.clock.monotonic() - start, secs(at), "no later than it came");
         }
-        drop(here);
     });
 }
 
@@ -68,7 +68,10 @@ fn a_stream_that_breaks_off_ends_with_an_error_and_unresolved() {
             lab.provider.play(Play::stream(TENTH, 3, Some((10, 2))).then(4, then));
             let text = read(lab.chat_stream().await.expect("an answer")).await;
             assert_eq!(text.matches("word").count(), 2);
-            assert!(text.contains("\"error\"") && !text.contains("[DONE]"), "{text}");
+            assert!(
+                text.contains("\"error\"") && text.ends_with("[cut off]") && !text.contains("[DONE]"),
+                "{text}"
+            );
             assert_eq!(lab.outcome().await.0, HoldState::Unresolved);
         });
     }
@@ -91,7 +94,10 @@ fn a_call_of_a_tool_that_is_not_declared_cuts_the_stream() {
         body["tools"] = json!([{ "type": "function", "function": { "name": "search", "parameters": {} } }]);
         let reply = lab.call("/v1/chat/completions", body).await.expect("an answer");
         let text = read(reply).await;
-        assert!(text.contains("word") && text.contains("tool_not_in_manifest"), "{text}");
+        assert!(
+            text.contains("word") && text.contains("tool_not_in_manifest") && text.ends_with("[cut off]"),
+            "{text}"
+        );
         assert!(
             !text.contains("\"arguments\""),
             "the client never sees the call: {text}"

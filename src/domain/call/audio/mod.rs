@@ -19,6 +19,7 @@
 
 mod demux;
 mod headers;
+mod matroska;
 mod packet;
 mod stream;
 mod tables;
@@ -33,6 +34,10 @@ pub const LOWEST_BYTES_PER_SECOND: u64 = 500;
 /// Microseconds in which the ways of counting may differ and still agree: an encoder's padding, and the
 /// rounding of timestamps.
 const AGREE_MICROS: u64 = 1_000_000;
+
+/// Thirty years: no file is taken to be longer, so that sums of lengths and prices stay numbers. No budget that
+/// is one has room for it.
+const ENDLESS_MICROS: u64 = 1_000_000_000_000_000;
 
 /// The length of a recording.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,7 +83,11 @@ pub fn measure(bytes: &[u8]) -> Length {
     } else {
         as_read(bytes, &tables)
     };
-    tables.edited(plain)
+    let length = tables.edited(plain);
+    Length {
+        bound_micros: length.bound_micros.min(ENDLESS_MICROS),
+        ..length
+    }
 }
 
 /// Why no length can be said to bound this recording, if so.
@@ -86,20 +95,10 @@ pub fn unbounded(bytes: &[u8]) -> Option<&'static str> {
     if tables::scan(bytes).are_hidden() {
         return Some("the tables of this file are compressed, so its length cannot be read; send it without that");
     }
-    compresses_tracks(bytes).then_some(
-        "the tracks of this file are compressed once more, so its length cannot be read; send it without that",
+    matroska::is_more_than_its_packets(bytes).then_some(
+        "the tracks of this file are compressed once more or its chapters are ordered, so its length cannot be \
+         read; send it without that",
     )
-}
-
-/// A Matroska file whose blocks are to be unpacked before they are decoded (`ContentEncodings` holding a
-/// `ContentEncoding`): zeros without compression are a thousandth of themselves.
-fn compresses_tracks(bytes: &[u8]) -> bool {
-    memmem::find(bytes, &[0x1a, 0x45, 0xdf, 0xa3]).is_some()
-        && memmem::find_iter(bytes, &[0x6d, 0x80]).any(|at| {
-            let size = bytes.get(at + 2).map_or(0, |first| first.leading_zeros() as usize + 1);
-            let inner = at + 2 + size;
-            bytes.get(inner..inner + 2) == Some(&[0x62, 0x40])
-        })
 }
 
 fn as_read(bytes: &[u8], tables: &Tables<'_>) -> Length {
@@ -108,7 +107,7 @@ fn as_read(bytes: &[u8], tables: &Tables<'_>) -> Length {
         let by_bytes = micros_of(bytes.len() as u64).max(unread(bytes)).max(slowest);
         return Length {
             bound_micros: by_bytes
-                .max(stream::walk(bytes).unwrap_or(0))
+                .max(stream::walk(bytes, true).unwrap_or(0))
                 .max(tables.announced())
                 .max(1),
             measured_micros: None,
@@ -116,7 +115,7 @@ fn as_read(bytes: &[u8], tables: &Tables<'_>) -> Length {
     };
     // These two have no container: their frames are walked here, since the reader takes neither a change
     // of the rate in mid-stream nor several blocks in one frame.
-    if let Some(walked) = stream::walk(bytes) {
+    if let Some(walked) = stream::walk(bytes, found.claim_is_estimate) {
         found.counted = found.counted.max(Some(walked));
     }
     if let Some(headers) = headers::slowest(bytes).filter(|headers| headers.is_ambiguous) {

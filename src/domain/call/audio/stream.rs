@@ -11,8 +11,9 @@ struct Frame {
     nanos: u64,
 }
 
-/// Microseconds of sound in all frames of a bare stream, or `None` if the bytes are none.
-pub(super) fn walk(bytes: &[u8]) -> Option<u64> {
+/// Microseconds of sound in all frames of a bare stream, or `None` if the bytes are none. It may begin with
+/// anything if it `is_known` to be one.
+pub(super) fn walk(bytes: &[u8], is_known: bool) -> Option<u64> {
     let start = tag_len(bytes);
     let frame = match (bytes.get(start..start + 2)?, bytes.get(start..start + 4)?) {
         (&[0xff, second], _) if second & 0xf6 == 0xf0 => adts,
@@ -20,7 +21,9 @@ pub(super) fn walk(bytes: &[u8]) -> Option<u64> {
         // Whatever is between a tag and the first frame, or no stream at all: sound out both.
         _ => {
             let (first, second) = (walk_as(bytes, start, adts), walk_as(bytes, start, mpeg));
-            return (start > 0).then_some(first.max(second)).filter(|&micros| micros > 0);
+            return (is_known || start > 0)
+                .then_some(first.max(second))
+                .filter(|&micros| micros > 0);
         }
     };
     Some(walk_as(bytes, start, frame)).filter(|&micros| micros > 0)

@@ -14,7 +14,7 @@ use std::borrow::Cow;
 
 use memchr::memmem;
 
-use super::Length;
+use super::{AGREE_MICROS, ENDLESS_MICROS, Length};
 
 /// Steps that the reader may take: about a second. An hour of AAC in fragments of a second takes five million.
 const MAX_STEPS: u128 = 500_000_000;
@@ -25,9 +25,6 @@ const PACKET_MICROS: u64 = 144_000;
 /// The same of the codecs without loss, whose packets are as long as their configuration says: 2^24 samples
 /// at 8 kHz.
 const LONG_PACKET_MICROS: u64 = 2_100_000_000;
-
-/// What a list is taken for that cannot be looked through: thirty years.
-const ENDLESS_MICROS: u64 = 1_000_000_000_000_000;
 
 /// Per-sample fields of a `trun`: duration, size, flags, composition time.
 const PER_SAMPLE: u32 = 0xf00;
@@ -144,7 +141,7 @@ impl Tables<'_> {
 
     /// The tables themselves are compressed, as QuickTime once did, and nobody can say what they announce.
     pub(super) fn are_hidden(&self) -> bool {
-        memmem::find_iter(&*self.boxes, b"cmov").any(|at| self.boxes.get(at + 8..at + 12) == Some(&b"dcom"[..]))
+        memmem::find_iter(&self.boxes, b"cmov").any(|at| self.boxes.get(at + 8..at + 12) == Some(&b"dcom"[..]))
     }
 }
 
@@ -226,7 +223,7 @@ fn edited(bytes: &[u8], plain: Length) -> Length {
         for [ticks, from, speed] in edits(bytes, at) {
             let Some(less) = left.checked_sub(1) else {
                 return Length {
-                    bound_micros: edited.bound_micros.max(ENDLESS_MICROS),
+                    bound_micros: ENDLESS_MICROS,
                     measured_micros: None,
                 };
             };
@@ -241,7 +238,7 @@ fn edited(bytes: &[u8], plain: Length) -> Length {
             }
         }
         edited.bound_micros = edited.bound_micros.max(sum);
-        let is_measured = plays <= 1 && is_plain && sum <= media.saturating_add(super::AGREE_MICROS);
+        let is_measured = plays <= 1 && is_plain && sum <= media.saturating_add(AGREE_MICROS);
         edited.measured_micros = edited.measured_micros.filter(|_| is_measured);
     }
     edited

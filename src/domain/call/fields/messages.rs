@@ -64,7 +64,12 @@ pub(in super::super) const READ: &[&str] = &["system", "messages", "tools", "out
 /// Times that have a rate; a write is reckoned at the dearest of them.
 pub(super) const CACHE_CONTROL: Field = Field("cache_control", CACHE);
 
-const CACHE: schema::Rule = Object(&[Field("type", Only(&["ephemeral"])), Field("ttl", Only(&["5m", "1h"]))]);
+const CACHE: schema::Rule = Object(&[
+    Field("type", Only(&["ephemeral"])),
+    Field("ttl", Only(&["5m", "1h"])),
+    // Claude Code's: a prefix that is the same for all its users is shared among them.
+    Field("scope", Only(&["global"])),
+]);
 
 const OUTPUT_CONFIG: &[Field] = &[
     Field("effort", Label),

@@ -153,6 +153,7 @@ fn understood(route: Route, raw: &Bytes, model: Option<ModelId>, stream: bool, m
         searches: None,
         tools: Vec::new(),
         text: None,
+        uncounted: 0,
         strip_usage: false,
         clamped: None,
         widened: Widened::default(),

@@ -246,7 +246,8 @@ fn a_thought_that_is_sent_back_is_as_long_as_an_answer() {
     let item = r#"{"model":"m","max_output_tokens":1,"service_tier":"default","input":[
         {"type":"reasoning","id":"rs_1","summary":[],"encrypted_content":"c2ln"}]}"#;
     let found = tokens(Route::Responses, item, &wide(Some(128_000)));
-    assert_eq!(found, bytes(item) + 128_000);
+    // Its summary is a value, which may be written in another way.
+    assert_eq!(found, bytes(item) + 2 + 128_000);
     // What is elsewhere is as long as the window all the same.
     let other = item.replace(r#""input""#, r#""previous_response_id":"r","input""#);
     assert_eq!(tokens(Route::Responses, &other, &wide(Some(128_000))), 1_000_000);

@@ -94,6 +94,12 @@ fn an_unknown_field_is_refused_by_name_at_any_depth() {
         ),
         (
             Route::Messages,
+            r#"{"model":"m","max_tokens":1,"messages":[],"system":[{"type":"text","text":"a",
+                "cache_control":{"type":"ephemeral","scope":"galaxy"}}]}"#,
+            "system.cache_control.scope=galaxy",
+        ),
+        (
+            Route::Messages,
             r#"{"model":"m","max_tokens":1,"messages":[],"speed":"warp"}"#,
             "speed=warp",
         ),

@@ -83,6 +83,20 @@ fn a_feature_that_is_not_known_is_refused_by_name() {
     );
 }
 
+/// What Claude Code 2.1 sends with every call to a base URL of its user's own.
+#[test]
+fn claude_codes_features_are_known() {
+    let betas = "claude-code-20250219,interleaved-thinking-2025-05-14,redact-thinking-2026-02-12,\
+                 thinking-token-count-2026-05-13,context-management-2025-06-27,prompt-caching-scope-2026-01-05,\
+                 mid-conversation-system-2026-04-07,effort-2025-11-24";
+    let forwarded = forward(Api::Anthropic, [("anthropic-beta", betas)], &CallRules::default());
+    let expected = vec![("anthropic-beta".to_owned(), betas.to_owned())];
+    assert_eq!(forwarded.map(|forwarded| forwarded.headers), Ok(expected));
+    let body = r#"{"model":"m","max_tokens":1,"messages":[{"role":"system","content":"b"}],"system":[{"type":"text",
+        "text":"a","cache_control":{"type":"ephemeral","scope":"global"}}]}"#;
+    assert!(read_text(Route::Messages, body).is_ok());
+}
+
 #[test]
 fn features_that_lift_a_models_limits_are_told() {
     let headers = sent("messages_beta").headers.iter();

@@ -149,9 +149,61 @@ fn a_table_that_cannot_be_seen_is_refused() {
     for (name, bytes) in RECORDINGS {
         assert_eq!(unbounded(bytes), None, "{name}");
     }
-    let mut packed = recording("vorbis.mkv");
-    packed.extend([0x6d, 0x80, 0x85, 0x62, 0x40, 0x82, 0x50, 0x34]);
-    assert!(unbounded(&packed).is_some());
+}
+
+/// An element of Matroska: its name, its size in one byte, what is in it.
+fn element(id: &[u8], inside: &[u8]) -> Vec<u8> {
+    let size = u8::try_from(inside.len()).expect("it is small");
+    [id, &[0x80 | size], inside].concat()
+}
+
+#[test]
+fn a_track_that_is_compressed_once_more_is_refused() {
+    let track = |inside: &[u8]| element(&[0x16, 0x54, 0xae, 0x6b], &element(&[0xae], inside));
+    let encoding = element(&[0x62, 0x40], &element(&[0x50, 0x34], &element(&[0x42, 0x54], &[0])));
+    let void = element(&[0xec], &[0; 9]);
+    let packed = track(&[void.clone(), element(&[0x6d, 0x80], &[void, encoding].concat())].concat());
+    let edition = |flag: u8| element(&[0x45, 0xb9], &element(&[0x45, 0xdd], &[flag]));
+    let chapters = |flag| element(&[0x10, 0x43, 0xa7, 0x70], &edition(flag));
+    for (name, more, is_refused) in [
+        ("packed", packed, true),
+        ("ordered", chapters(1), true),
+        ("in no order", chapters(0), false),
+        ("a track", track(&element(&[0x83], &[2])), false),
+    ] {
+        let file = [recording("vorbis.mkv"), more].concat();
+        assert_eq!(unbounded(&file).is_some(), is_refused, "{name}");
+    }
+}
+
+#[test]
+fn a_bare_stream_may_begin_with_anything() {
+    // The first frame says 96 kHz, the others 8.
+    let frame = |rate: u8| {
+        [
+            0xff,
+            0xf1,
+            1 << 6 | rate << 2,
+            1 << 6,
+            2,
+            0x1f,
+            0xfc,
+            0,
+            0,
+            0,
+            0,
+            0,
+            0,
+            0,
+            0,
+            0,
+        ]
+    };
+    let frames: Vec<u8> = [0].into_iter().chain([11; 300]).flat_map(frame).collect();
+    for junk in [&b"\0"[..], b"junk that is no frame", &[0x55; 700]] {
+        let length = measure(&[junk, &frames].concat());
+        assert!(length.bound_micros >= 300 * 128_000, "{length:?}");
+    }
 }
 
 #[test]

@@ -1,0 +1,117 @@
+//! Many calls at once: how many there may be, what they wait for, and what ends with them.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use backstop::domain::agent::AgentStatus;
+use backstop::domain::ledger::hold::HoldState;
+use backstop::gateway::CallLimits;
+use backstop::ports::UpstreamFault;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use super::lab::{Lab, chat_body, code, lab, read, secs, usd};
+use super::provider::{Play, Step};
+
+fn one_at_a_time() -> CallLimits {
+    CallLimits {
+        max_calls: 1,
+        ..CallLimits::default()
+    }
+}
+
+#[test]
+fn calls_under_way_are_bounded_with_those_whose_client_has_gone() {
+    lab("1", async |lab: Lab| {
+        lab.limits(one_at_a_time());
+        lab.provider.play(Play::chat(10, 2).after(secs(20)));
+        let mut call = JoinSet::from_iter([lab.chat()]);
+        lab.pass(secs(1)).await;
+        assert_eq!(code(lab.chat().await), "overloaded");
+        call.shutdown().await;
+        lab.pass(secs(1)).await;
+        assert_eq!(
+            code(lab.chat().await),
+            "overloaded",
+            "it is still read for what it used"
+        );
+        lab.pass(secs(20)).await;
+        lab.provider.play(Play::chat(10, 2));
+        lab.chat().await.expect("there is room again");
+        assert_eq!(lab.provider.calls(), 2);
+    });
+}
+
+#[test]
+fn a_free_call_ends_with_its_client() {
+    lab("1", async |lab: Lab| {
+        lab.limits(one_at_a_time());
+        lab.provider.play(Play::json(200, &json!({})).after(secs(500)));
+        let mut call = JoinSet::from_iter([lab.call("/v1/models", Value::Null)]);
+        lab.pass(secs(1)).await;
+        call.shutdown().await;
+        lab.pass(secs(1)).await;
+        lab.provider.play(Play::chat(10, 2));
+        lab.chat().await.expect("its place is free");
+    });
+}
+
+#[test]
+fn a_key_that_was_revoked_while_its_call_waited_opens_nothing() {
+    lab("1", async |lab: Lab| {
+        lab.set_status(AgentStatus::Paused).await;
+        let mut call = JoinSet::from_iter([lab.chat()]);
+        lab.pass(secs(30)).await;
+        lab.revoked.store(true, Ordering::SeqCst);
+        lab.set_status(AgentStatus::Active).await;
+        let answered = call.join_next().await.expect("a call").expect("no panic");
+        assert_eq!(code(answered), "bad_credential");
+        assert_eq!((lab.provider.calls(), lab.holds().await.len()), (0, 0));
+    });
+}
+
+/// A text that fits by its tokens waits for nobody, though its bytes would have to. Counting takes real time,
+/// in which the virtual one runs on, so nothing else here ends for weeks.
+#[test]
+fn a_text_that_fits_once_it_is_counted_does_not_wait_for_others() {
+    lab("0.03", async |lab: Lab| {
+        let weeks = secs(2_500_000);
+        lab.limits(CallLimits {
+            response_timeout: weeks,
+            idle_timeout: weeks,
+            call_timeout: weeks,
+            ..CallLimits::default()
+        });
+        lab.provider.play(Play::chat(10, 2).after(secs(2_400_000)));
+        let mut large = chat_body(false);
+        large["max_completion_tokens"] = json!(5_000);
+        let _first = JoinSet::from_iter([lab.call("/v1/chat/completions", large)]);
+        lab.pass(secs(1)).await;
+        let first = lab.bound().await;
+        let mut text = chat_body(false);
+        text["messages"][0]["content"] = "Nothing is as it was, and all is well. ".repeat(1_000).into();
+        lab.provider.play(Play::chat(10_000, 2));
+        let reply = lab.call("/v1/chat/completions", text).await;
+        let reply = reply.expect("it fits beside the first");
+        assert_eq!(reply.status, 200);
+        lab.pass(secs(1)).await;
+        let holds = lab.holds().await;
+        let states: Vec<HoldState> = holds.iter().map(|hold| hold.state).collect();
+        assert_eq!(states, [HoldState::Open, HoldState::Captured]);
+        assert!(first > usd("0.015") && holds[1].bound < usd("0.012"), "{holds:#?}");
+    });
+}
+
+#[test]
+fn an_answer_that_is_not_read_here_does_not_end_as_if_it_were_whole() {
+    lab("1", async |lab: Lab| {
+        let broken = Play::raw(200, "audio/mpeg", b"half of it").then(1, Step::Break(UpstreamFault::Broken));
+        lab.provider.play(broken);
+        let reply = lab.call("/v1/batches", json!({})).await.expect("an answer");
+        assert_eq!(read(reply).await, "half of it[cut off]");
+        lab.provider
+            .play(Play::raw(200, "audio/mpeg", b"all of it").after(Duration::from_secs(1)));
+        let reply = lab.call("/v1/batches", json!({})).await.expect("an answer");
+        assert_eq!(read(reply).await, "all of it");
+    });
+}
