@@ -105,6 +105,7 @@ pub(super) async fn prepare(
     let quote = catalogue.quote(service, model).map_err(|_| Rejection::PriceUnknown {
         what: format!("model {model:?} of {service}"),
     })?;
+    call::check_searches(&asked, &quote.entry, &rules.calls)?;
     asked.fit(&quote.entry)?;
     let bound = call::bound(&asked, &quote.entry, &rules.calls)?;
     Ok(Prepared {

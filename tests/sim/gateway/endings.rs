@@ -106,6 +106,35 @@ fn a_credential_that_is_refused_is_for_the_operator() {
     }
 }
 
+/// The fee covers the searches that the request allows; those that were made are charged, and nothing twice.
+#[test]
+fn searches_are_bounded_by_their_fee_and_charged_by_their_number() {
+    lab("1", async |lab: Lab| {
+        lab.server_tool("web_search", "0.05");
+        let body = |most: Value| {
+            json!({ "model": "gpt-5-mini", "input": "x", "max_output_tokens": 100, "max_tool_calls": most,
+                    "tools": [{ "type": "web_search" }] })
+        };
+        for unbounded in [Value::Null, json!(6)] {
+            let failed = lab
+                .call("/v1/responses", body(unbounded))
+                .await
+                .map(|reply| reply.status);
+            let said = failed.expect_err("refused").failure.to_string();
+            assert!(said.contains("max_tool_calls"), "{said}");
+        }
+        assert_eq!((lab.provider.calls(), lab.holds().await.len()), (0, 0));
+        let search = json!({ "type": "web_search_call", "action": { "type": "search" } });
+        lab.provider.play(Play::json(
+            200,
+            &json!({ "id": "r", "status": "completed", "output": [search, search],
+                     "usage": { "input_tokens": 0, "output_tokens": 0, "total_tokens": 0 } }),
+        ));
+        lab.call("/v1/responses", body(json!(5))).await.expect("an answer");
+        assert_eq!(lab.outcome().await, (HoldState::Captured, usd("0.02")));
+    });
+}
+
 #[test]
 fn an_encoded_answer_does_not_go_round_the_gate() {
     lab("1", async |lab: Lab| {

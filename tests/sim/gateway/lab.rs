@@ -161,6 +161,18 @@ impl Lab {
         self.settings.store(Arc::new(settings));
     }
 
+    /// With a tool at the provider whose uses in one call may cost this.
+    pub(super) fn server_tool(&self, tool: &str, fee: &str) {
+        let mut settings = settings(&self.provider, CallLimits::default(), None);
+        let calls = CallRules {
+            server_tools: [(tool.to_owned(), usd(fee))].into(),
+            ..CallRules::default()
+        };
+        let rules = Arc::new(AgentRules { calls, manifest: None });
+        settings.agents.insert(agent(), rules);
+        self.settings.store(Arc::new(settings));
+    }
+
     /// A call as the edge makes it.
     pub(super) fn call(&self, path: &str, body: Value) -> impl Future<Output = Result<Reply, Failed>> + Send + use<> {
         let method = if body.is_null() { Method::GET } else { Method::POST };
