@@ -441,7 +441,11 @@ fn words(pieces: usize) -> Vec<String> {
 fn error(status: u16, is_anthropic: bool, message: &str) -> Response<Body> {
     let body = match is_anthropic {
         true => json!({ "type": "error", "error": { "type": "api_error", "message": message } }),
-        false => json!({ "error": { "message": message, "type": "server_error", "param": null, "code": null } }),
+        // A request that is refused before the model runs has its parameter named.
+        false => {
+            let param = [400, 422].contains(&status).then_some("messages");
+            json!({ "error": { "message": message, "type": "server_error", "param": param, "code": null } })
+        }
     };
     let mut response = json_answer(&body);
     *response.status_mut() = hyper::StatusCode::from_u16(status).expect("a test's status");
