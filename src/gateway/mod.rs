@@ -6,7 +6,7 @@
 //!
 //! The way of a call, and where to read it:
 //! - [`target`]: upstream, route and headers, before the body is read.
-//! - [`prepare`]: the body, the manifest, the price, the bound.
+//! - [`mod@prepare`]: the body, the manifest, the price, the bound.
 //! - here: the agent's state, the hold, the wait while the agent is paused ([`park`]).
 //! - [`flight`]: a task of its own, which outlives its client: the request, the answer, the settlement
 //!   ([`settle`]); [`stream`] for answers that come in pieces; [`ends`] for what may end a call early.

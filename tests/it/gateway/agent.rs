@@ -24,7 +24,7 @@ pub struct Agent {
     key: String,
 }
 
-/// An answer that came whole.
+/// What came of an answer.
 #[derive(Debug, Clone)]
 pub struct Reply {
     pub status: u16,
@@ -127,6 +127,26 @@ impl Agent {
         let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
         let body = answer.text().await.ok()?;
         Some(Reply { status, headers, body })
+    }
+
+    /// An answer that is cut: what came of it, before its connection ended without the answer's end.
+    ///
+    /// # Panics
+    /// When no answer comes, or a whole one.
+    pub async fn post_cut(&self, path: &str, body: &Value) -> Reply {
+        let answer = self.posting(path).json(body).send().await;
+        let mut answer = answer.unwrap_or_else(|error| panic!("POST {path}: {error}"));
+        let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+        let mut body = Vec::new();
+        loop {
+            match answer.chunk().await {
+                Ok(Some(piece)) => body.extend_from_slice(&piece),
+                Ok(None) => panic!("POST {path}: it ended as a whole answer does"),
+                Err(_cut) => break,
+            }
+        }
+        let body = String::from_utf8_lossy(&body).into_owned();
+        Reply { status, headers, body }
     }
 
     /// # Panics

@@ -124,7 +124,7 @@ async fn an_answer_that_calls_an_unlisted_tool_is_refused() {
         );
         assert!(reply.body.contains("drop_database"), "it is named: {reply:#?}");
         // In a stream nothing of the call gets through: no arguments, and no sign that it is complete.
-        let reply = worker.post(path, &streamed(body)).await;
+        let reply = worker.post_cut(path, &streamed(body)).await;
         assert!(!reply.body.contains("everything"), "{}", reply.body);
         assert!(
             !reply.body.contains("[DONE]") && !reply.body.contains("message_stop"),

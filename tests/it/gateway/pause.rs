@@ -173,7 +173,7 @@ async fn a_stream_in_flight_is_cut_at_containment_and_not_at_a_pause() {
     ] {
         place.upstream.once(Fault::WaitAfter(3));
         let agent = worker.clone();
-        streams.spawn(async move { agent.post(path, &body).await });
+        streams.spawn(async move { agent.post_cut(path, &body).await });
     }
     place.upstream.has_counted(3).await;
     pause(&place).await;

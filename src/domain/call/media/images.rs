@@ -1,7 +1,7 @@
 //! Images that are made or edited: billed by the token, or apiece.
 //!
 //! Each of `n` images is billed as a call of its own: its prompt and the images that it reads are counted
-//! once for each. What an image may be in tokens is [`image_tokens`](super::image_tokens)' to say. A drawing
+//! once for each. What an image may be in tokens is [`image_tokens`]' to say. A drawing
 //! (`svg`) is written by a second model at a price of its own, which this bound does not cover, so it is
 //! refused by name.
 

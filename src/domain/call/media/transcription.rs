@@ -1,7 +1,7 @@
 //! Transcriptions and translations: billed by the length of the recording, or by the tokens that it
 //! becomes.
 //!
-//! The length is read from the file ([`audio`](crate::domain::call::audio)), never from what the client
+//! The length is read from the file ([`audio`]), never from what the client
 //! says about it. Where nothing can be read it is bounded by the file's bytes.
 //!
 //! A response in `text`, `srt` or `vtt` carries no usage, and neither does the `json` of many a server that
