@@ -40,8 +40,17 @@ pub struct CutOff;
 pub struct Pieces {
     pieces: mpsc::Receiver<Bytes>,
     whole: Arc<AtomicBool>,
-    ended: bool,
+    end: End,
     pub(super) here: Option<DropGuard>,
+}
+
+/// How far the end of an answer has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    ToCome,
+    /// It is cut off; what came before is being written.
+    Cut,
+    Said,
 }
 
 /// The other end of it.
@@ -69,7 +78,7 @@ impl Pieces {
         let pieces = Self {
             pieces,
             whole,
-            ended: false,
+            end: End::ToCome,
             here: None,
         };
         (sink, pieces)
@@ -80,17 +89,26 @@ impl Stream for Pieces {
     type Item = Result<Bytes, CutOff>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if self.ended {
+        match self.end {
+            End::Said => return Poll::Ready(None),
+            End::Cut => {
+                self.end = End::Said;
+                return Poll::Ready(Some(Err(CutOff)));
+            }
+            End::ToCome => {}
+        }
+        if let Some(piece) = std::task::ready!(self.pieces.poll_recv(cx)) {
+            return Poll::Ready(Some(Ok(piece)));
+        }
+        if self.whole.load(Ordering::Acquire) {
+            self.end = End::Said;
             return Poll::Ready(None);
         }
-        let piece = std::task::ready!(self.pieces.poll_recv(cx));
-        Poll::Ready(match piece {
-            Some(piece) => Some(Ok(piece)),
-            None => {
-                self.ended = true;
-                (!self.whole.load(Ordering::Acquire)).then_some(Err(CutOff))
-            }
-        })
+        // An error makes the server drop what it has not written yet, and with it the last word of the stream
+        // or even the answer's head; a pause before it lets that be written.
+        self.end = End::Cut;
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 
