@@ -71,7 +71,7 @@ fn wav(bytes: &[u8], at: usize, is_big: bool) -> Option<f64> {
         return Some(rate);
     }
     let channels = f64::from(field(10)?.max(1));
-    let bits = f64::from(field(22).unwrap_or(8).max(1).next_multiple_of(8));
+    let bits = f64::from(u32::from(field(22).unwrap_or(8).max(1)).next_multiple_of(8));
     Some(rate * channels * bits)
 }
 
