@@ -24,7 +24,6 @@ use super::shares::Share;
 use super::target::{Target, Way};
 use super::turned_away::{code_of, is_turned_away};
 use crate::domain::call::{Answer, CallRejection, Route, ToolGate, UsageFault, read_answer_with};
-use crate::domain::wire::UsageRejection;
 use crate::ports::{UpstreamError, UpstreamFault, UpstreamRequest, UpstreamResponse};
 
 pub(super) type Pieces = BoxStream<'static, Result<Bytes, UpstreamError>>;
@@ -347,9 +346,8 @@ impl Flight {
         if answer.on_limit {
             self.shared.on_limit(&self.target);
         }
-        if let (Some(UsageFault::Usage(UsageRejection::UnknownField { field })), Some(_)) = (&answer.fault, &self.hold)
-        {
-            self.shared.usage_unknown(&self.target, field);
+        if let (Some(UsageFault::Usage(why)), Some(_)) = (&answer.fault, &self.hold) {
+            self.shared.usage_unknown(&self.target, why);
         }
         match self.bill.cost(answer, body, &self.shared.catalogue.load()) {
             Cost::Known {

@@ -14,6 +14,7 @@ use crate::domain::audit::NewAudit;
 use crate::domain::id::AgentId;
 use crate::domain::money::Usd;
 use crate::domain::rejection::Rejection;
+use crate::domain::wire::UsageRejection;
 use crate::ports::UpstreamError;
 
 /// Between two warnings that an agent's answers end on their limit, and that an upstream fails.
@@ -44,16 +45,23 @@ impl Shared {
         }
     }
 
-    /// A usage with a field that nobody knows leaves every call of its upstream unresolved: a person should
-    /// know which it is.
-    pub(super) fn usage_unknown(&self, target: &Target, field: &str) {
+    /// A usage with a field or a value that nobody knows may leave every call of its upstream unresolved: a
+    /// person should know which it is.
+    pub(super) fn usage_unknown(&self, target: &Target, why: &UsageRejection) {
         let upstream = &target.provider.name;
-        if self.may_say(Matter::UsageUnknown, upstream, WARN_EVERY) {
-            tracing::warn!(
+        if !self.may_say(Matter::UsageUnknown, upstream, WARN_EVERY) {
+            return;
+        }
+        match why {
+            UsageRejection::UnknownField { field } => tracing::warn!(
                 %upstream, field,
                 "an answer's usage has a field that is not known, so its call is unresolved at its bound; \
                  if it bears no cost, name it in the upstream's free_usage_fields"
-            );
+            ),
+            why => tracing::warn!(
+                %upstream, %why,
+                "an answer's usage cannot be priced, so its call is unresolved at its bound"
+            ),
         }
     }
 

@@ -300,7 +300,9 @@ impl Request<'_> {
 
     fn tier(&self) -> Option<ServiceTier> {
         match (self.route.api(), self.text("service_tier")?) {
-            (Api::Openai, "default" | "scale") | (Api::Anthropic, "standard_only") => Some(ServiceTier::Standard),
+            (Api::Openai, "default" | "on_demand" | "scale") | (Api::Anthropic, "standard_only") => {
+                Some(ServiceTier::Standard)
+            }
             (Api::Openai, "flex") => Some(ServiceTier::Flex),
             (Api::Openai, "priority" | "fast") => Some(ServiceTier::Priority),
             (Api::Openai, "ultrafast") => Some(ServiceTier::Ultrafast),

@@ -144,12 +144,14 @@ fn total(fields: Fields<'_>, parts: u64, rest: TokenClass, usage: &mut Usage) ->
     Ok(())
 }
 
-/// The tier that served a call, as OpenAI's responses name it.
+/// The tier that served a call, as OpenAI's responses name it, and Groq's (console.groq.com/docs/service-tiers,
+/// read 2026-11-20: `on_demand` "is the default tier if you omit service_tier", and flex has its price). Groq's
+/// `performance` is sold by contract, at a price that no list has, so it stays unknown.
 pub(super) fn tier(name: &str) -> Result<ServiceTier, UsageRejection> {
     match name {
         // Scaled capacity is paid in advance; at the standard rates its use is not undercounted. `auto` is
         // what a client may ask for and no call is served in; it stands for the project's default.
-        "default" | "standard" | "scale" | "auto" => Ok(ServiceTier::Standard),
+        "default" | "standard" | "on_demand" | "scale" | "auto" => Ok(ServiceTier::Standard),
         "batch" => Ok(ServiceTier::Batch),
         "flex" => Ok(ServiceTier::Flex),
         "priority" | "fast" => Ok(ServiceTier::Priority),

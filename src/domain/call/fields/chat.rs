@@ -59,8 +59,17 @@ pub(in super::super) const FIELDS: &[Field] = &[
 /// What the model reads.
 pub(in super::super) const READ: &[&str] = &["messages", "tools", "functions", "response_format", "prediction"];
 
-/// Tiers that have a price of their own, or that stand for one that has.
-pub(super) const TIERS: &[&str] = &["auto", "default", "flex", "scale", "priority", "fast", "ultrafast"];
+/// Tiers that have a price of their own, or that stand for one that has; `on_demand` is Groq's usual one.
+pub(super) const TIERS: &[&str] = &[
+    "auto",
+    "default",
+    "on_demand",
+    "flex",
+    "scale",
+    "priority",
+    "fast",
+    "ultrafast",
+];
 
 pub(super) const STREAM_OPTIONS: &[Field] = &[Field("include_usage", Flag), Field("include_obfuscation", Flag)];
 
