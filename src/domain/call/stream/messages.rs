@@ -1,9 +1,10 @@
 //! Streams of Anthropic's Messages API.
 //!
 //! The usage comes in two parts: `message_start` has what was read, `message_delta` what was written so far
-//! and whatever else has changed. Its counts are totals, so a later one replaces an earlier one, and one
-//! that is missing or null leaves it: so does the provider's own SDK. A message that was broken off before
-//! it gave its reason to stop has written more than it says, so its usage is unknown.
+//! and whatever else has changed. Its counts are totals, which only grow: the larger of two is kept, so that
+//! a server that fills in zeros at the end takes nothing back. What is no count is replaced by what comes
+//! later, and what is missing or null leaves it: so does the provider's own SDK. A message that was broken off
+//! before it gave its reason to stop has written more than it says, so its usage is unknown.
 
 use std::collections::BTreeSet;
 
@@ -67,9 +68,8 @@ impl MessagesStream {
         let Some(raw) = raw else { return };
         match strict(raw.get()) {
             Ok(Value::Object(fields)) => {
-                let fields = fields.into_iter().filter(|(_, value)| !value.is_null());
-                self.usage.extend(fields);
-                if self.usage.len() > MAX_FIELDS {
+                grow(&mut self.usage, fields);
+                if count(&self.usage) > MAX_FIELDS {
                     self.usage.clear();
                     self.fault = Some(UsageRejection::Absurd { field: "usage" }.into());
                 }
@@ -94,5 +94,36 @@ impl MessagesStream {
             return Ok(None);
         }
         merged_usage(Route::Messages, &Value::Object(usage), None, free).map(Some)
+    }
+}
+
+/// Takes over what is told later. An object is taken field by field, and of a list (the turns of a loop) the
+/// longer one is whole.
+fn grow(known: &mut Map<String, Value>, told: Map<String, Value>) {
+    for (name, later) in told.into_iter().filter(|(_, value)| !value.is_null()) {
+        match (known.get_mut(&name), later) {
+            (Some(Value::Object(earlier)), Value::Object(later)) => grow(earlier, later),
+            (Some(earlier), later) if is_less(&later, earlier) => {}
+            (_, later) => {
+                known.insert(name, later);
+            }
+        }
+    }
+}
+
+/// Fields, those of objects within it too.
+fn count(fields: &Map<String, Value>) -> usize {
+    let within = fields.values().filter_map(Value::as_object).map(count);
+    within.fold(fields.len(), usize::saturating_add)
+}
+
+/// Whether the second says more. Counts that are none are not compared: the parser has to see them.
+fn is_less(later: &Value, earlier: &Value) -> bool {
+    match (later, earlier) {
+        (Value::Array(later), Value::Array(earlier)) => later.len() < earlier.len(),
+        (Value::Number(later), Value::Number(earlier)) => {
+            later.as_u64().zip(earlier.as_u64()).is_some_and(|(a, b)| a < b)
+        }
+        _ => false,
     }
 }
