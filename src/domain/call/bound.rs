@@ -92,10 +92,11 @@ pub(super) fn longest(entry: &PriceEntry, widened: Widened) -> Option<u64> {
     entry.max_output.map(|most| most.max(widened.output.unwrap_or(0)))
 }
 
-/// What the models that think write for one answer, of all that are known here (the price list, 2026-11; one
-/// that writes more has its own entry). A model reads the blocks of some others too (Anthropic's page on
-/// preserved thinking names such pairs), so that its own longest answer is no bound of a block.
-const LONGEST_THOUGHT: u64 = 128_000;
+/// What the models that think write for one answer, of all that are known here: the longest that the price list
+/// (2026-11) has, or that a header lets one write. A model that writes more has its own entry. A model reads the
+/// blocks of some others too (Anthropic's page on preserved thinking names such pairs), so that its own longest
+/// answer is no bound of a block.
+const LONGEST_THOUGHT: u64 = 307_200;
 
 /// The input tokens at most.
 fn input(asked: &Asked, entry: &PriceEntry) -> Result<u64, Rejection> {
@@ -134,4 +135,18 @@ fn tiers(asked: Option<ServiceTier>) -> impl Iterator<Item = Option<ServiceTier>
         .filter(|&tier| tier != ServiceTier::Standard)
         .map(|_| Some(ServiceTier::Standard));
     [Some(asked), standard].into_iter().flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::call::headers::widest_output;
+    use crate::domain::price::builtin;
+
+    #[test]
+    fn no_model_that_is_known_thinks_longer_than_a_thought_is_taken_to_be() {
+        let listed = builtin().iter().filter_map(|entry| entry.max_output).max();
+        assert!(listed.is_some_and(|longest| longest <= LONGEST_THOUGHT), "{listed:?}");
+        assert!(widest_output().is_some_and(|longest| longest <= LONGEST_THOUGHT));
+    }
 }

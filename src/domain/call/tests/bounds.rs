@@ -230,27 +230,27 @@ fn a_thought_that_is_sent_back_is_as_long_as_an_answer() {
     let tokens = |route, body: &str, entry: &PriceEntry| (fixed(route, body, entry).nanos() - 10_000) / 1_000;
     let bytes = |body: &str| i64::try_from(body.len()).expect("short") + 64 + 8;
     let one = messages(block);
-    let found = tokens(Route::Messages, &one, &wide(Some(128_000)));
-    assert_eq!(found, bytes(&one) + 128_000);
+    let found = tokens(Route::Messages, &one, &wide(Some(307_200)));
+    assert_eq!(found, bytes(&one) + 307_200);
     let two = messages(&format!("{block},{redacted}"));
-    let found = tokens(Route::Messages, &two, &wide(Some(200_000)));
-    assert_eq!(found, bytes(&two) + 400_000);
+    let found = tokens(Route::Messages, &two, &wide(Some(350_000)));
+    assert_eq!(found, bytes(&two) + 700_000);
     // Another model may have thought it.
     let found = tokens(Route::Messages, &one, &wide(Some(8_000)));
-    assert_eq!(found, bytes(&one) + 128_000);
+    assert_eq!(found, bytes(&one) + 307_200);
     let many = messages(&vec![block; 20].join(","));
-    assert_eq!(tokens(Route::Messages, &many, &wide(Some(128_000))), 1_000_000);
+    assert_eq!(tokens(Route::Messages, &many, &wide(Some(307_200))), 1_000_000);
     // It is not known how long its answers are.
     assert_eq!(tokens(Route::Messages, &one, &wide(None)), 1_000_000);
 
     let item = r#"{"model":"m","max_output_tokens":1,"service_tier":"default","input":[
         {"type":"reasoning","id":"rs_1","summary":[],"encrypted_content":"c2ln"}]}"#;
-    let found = tokens(Route::Responses, item, &wide(Some(128_000)));
+    let found = tokens(Route::Responses, item, &wide(Some(307_200)));
     // Its summary is a value, which may be written in another way.
-    assert_eq!(found, bytes(item) + 2 + 128_000);
+    assert_eq!(found, bytes(item) + 2 + 307_200);
     // What is elsewhere is as long as the window all the same.
     let other = item.replace(r#""input""#, r#""previous_response_id":"r","input""#);
-    assert_eq!(tokens(Route::Responses, &other, &wide(Some(128_000))), 1_000_000);
+    assert_eq!(tokens(Route::Responses, &other, &wide(Some(307_200))), 1_000_000);
 }
 
 #[test]
