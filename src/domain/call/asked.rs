@@ -85,6 +85,8 @@ pub struct Asked {
     /// Bytes of what it reads beside that text in a form of the provider's: no tokenizer sees it.
     pub uncounted: u64,
     /// The usage event of its stream was not asked for by the client, so it is taken out again.
+    /// Messages, items and calls of tools: around the text of each its template writes some tokens more.
+    pub messages: u64,
     pub strip_usage: bool,
     /// The request's own limit was above the rules', or above what its model writes, and is lowered to this.
     pub clamped: Option<u64>,

@@ -222,6 +222,7 @@ impl Request<'_> {
         asked.server_tools = found.server_tools;
         asked.tools = found.tools;
         asked.thoughts = found.thoughts;
+        asked.messages = found.messages;
         asked.uncounted = found.uncounted;
         if found.elsewhere {
             asked.content = ContentFrom::Elsewhere;
@@ -252,6 +253,7 @@ impl Request<'_> {
             tools: Vec::new(),
             text: None,
             uncounted: 0,
+            messages: 0,
             strip_usage: false,
             clamped: None,
             widened: Widened::default(),

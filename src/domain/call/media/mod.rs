@@ -154,6 +154,7 @@ fn understood(route: Route, raw: &Bytes, model: Option<ModelId>, stream: bool, m
         tools: Vec::new(),
         text: None,
         uncounted: 0,
+        messages: 0,
         strip_usage: false,
         clamped: None,
         widened: Widened::default(),
