@@ -58,8 +58,8 @@ pub struct Asked {
     pub model: Option<ModelId>,
     pub stream: bool,
     /// The most that it can use, but for the output tokens that its limit allows. `input_tokens` is the
-    /// bound by bytes, [`overhead`](Self::overhead) included; `output_tokens` is what is billed as output
-    /// beyond the limit.
+    /// bound by bytes, with the [`overhead`](Self::overhead) and without the [`growth`](Self::growth);
+    /// `output_tokens` is what is billed as output beyond the limit.
     pub most: CallBound,
     pub content: ContentFrom,
     /// Blocks of what a model thought for earlier answers, which its text does not show: each is no longer than
@@ -70,6 +70,9 @@ pub struct Asked {
     /// Tokens that are read beside the text at most: what templates add for the call, its messages and its
     /// tools, and pictures whose size is known.
     pub overhead: u64,
+    /// Bytes that a normal form could add to its texts: tokens at most, unless its tokenizer is known to take a
+    /// text as it is.
+    pub growth: u64,
     pub output: OutputLimit,
     /// What its server-side tools may cost, by the rules, over all that is in `most`.
     pub fees: Usd,
@@ -82,11 +85,11 @@ pub struct Asked {
     /// The text that the model will read, if that is all it reads: a tokenizer can count it, when the
     /// bound by bytes does not fit.
     pub text: Option<Vec<String>>,
+    /// Messages, items and calls of tools: around the text of each its template writes some tokens more.
+    pub messages: u64,
     /// Bytes of what it reads beside that text in a form of the provider's: no tokenizer sees it.
     pub uncounted: u64,
     /// The usage event of its stream was not asked for by the client, so it is taken out again.
-    /// Messages, items and calls of tools: around the text of each its template writes some tokens more.
-    pub messages: u64,
     pub strip_usage: bool,
     /// The request's own limit was above the rules', or above what its model writes, and is lowered to this.
     pub clamped: Option<u64>,

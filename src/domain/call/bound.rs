@@ -10,6 +10,7 @@ use super::media;
 use super::rejection::CallRejection;
 use super::route::Metering;
 use super::rules::CallRules;
+use super::tokenizer::takes_texts_as_they_are;
 use crate::domain::ledger::bound::{Bound, TokenBound};
 use crate::domain::money::{MAX_POSTING, Usd};
 use crate::domain::price::{CallBound, PriceEntry, ServiceTier, SettleRejection, output_rate, worst_case};
@@ -104,11 +105,17 @@ fn input(asked: &Asked, entry: &PriceEntry) -> Result<u64, Rejection> {
         .context
         .map(|window| window.max(asked.widened.context.unwrap_or(0)));
     let window = context.map(|window| window.saturating_mul(asked.inputs));
+    let growth = if takes_texts_as_they_are(asked) {
+        0
+    } else {
+        asked.growth
+    };
+    let written = asked.most.input_tokens.saturating_add(growth);
     let in_request = match (asked.content, asked.thoughts) {
-        (ContentFrom::Request, 0) => Some(asked.most.input_tokens),
+        (ContentFrom::Request, 0) => Some(written),
         (ContentFrom::Request, thoughts) => longest(entry, asked.widened)
             .map(|longest| longest.max(LONGEST_THOUGHT).saturating_mul(thoughts))
-            .map(|thought| asked.most.input_tokens.saturating_add(thought)),
+            .map(|thought| written.saturating_add(thought)),
         (ContentFrom::Elsewhere, _) => None,
     };
     let input = match (in_request, window) {

@@ -6,7 +6,7 @@
 //!
 //! Input tokens are bounded by the bytes of the body: a byte-level tokenizer makes no more tokens than
 //! bytes, and escapes only make the body longer than what is read. What templates add is not in the body,
-//! so [`overhead()`] is counted on top.
+//! so [`overhead()`] is counted on top, and where the tokenizer may rewrite a text first, what that may add.
 
 use std::collections::BTreeSet;
 
@@ -192,11 +192,11 @@ impl Request<'_> {
         let mut asked = self.bare(Some(self.model()?));
         let forms = ["response_format", "text", "output_config", "output_format"];
         let has_form = forms.iter().any(|field| self.get(field).is_some());
+        asked.growth = self.fields.values().map(expansion).fold(0, u64::saturating_add);
         asked.overhead = overhead(&found, has_form).saturating_add(found.picture_tokens);
         asked.most = CallBound {
             input_tokens: bytes(self.raw.len())
                 .saturating_sub(found.picture_bytes)
-                .saturating_add(self.growth())
                 .saturating_add(asked.overhead),
             requests: 1,
             tier: self.tier(),
@@ -246,14 +246,15 @@ impl Request<'_> {
             thoughts: 0,
             inputs: 1,
             overhead: 0,
+            growth: 0,
             output: OutputLimit::None,
             fees: crate::domain::money::Usd::ZERO,
             server_tools: BTreeSet::new(),
             searches: None,
             tools: Vec::new(),
             text: None,
-            uncounted: 0,
             messages: 0,
+            uncounted: 0,
             strip_usage: false,
             clamped: None,
             widened: Widened::default(),
@@ -263,14 +264,6 @@ impl Request<'_> {
                 raw: self.raw.clone(),
                 ..Draft::default()
             },
-        }
-    }
-
-    /// What a normal form could add, where the tokenizer is not published.
-    fn growth(&self) -> u64 {
-        match self.route.api() {
-            Api::Openai => 0,
-            Api::Anthropic => self.fields.values().map(expansion).fold(0, u64::saturating_add),
         }
     }
 

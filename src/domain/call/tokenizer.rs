@@ -96,12 +96,15 @@ pub fn refine(asked: &Asked) -> Option<Asked> {
 
 type Tokenizer = fn() -> &'static CoreBPE;
 
+/// Whether it is for a provider whose tokenizers are published, none of which rewrites a text before it is cut.
+/// One that speaks the same API may have any.
+pub(super) fn takes_texts_as_they_are(asked: &Asked) -> bool {
+    let service = asked.service.as_ref();
+    service.is_some_and(|service| service.as_str() == SERVICE)
+}
+
 fn tokenizer(asked: &Asked) -> Option<Tokenizer> {
-    let is_theirs = asked
-        .service
-        .as_ref()
-        .is_some_and(|service| service.as_str() == SERVICE);
-    if !is_theirs || asked.content != ContentFrom::Request {
+    if !takes_texts_as_they_are(asked) || asked.content != ContentFrom::Request {
         return None;
     }
     of_model(asked.model.as_ref().map(ModelId::as_str)?)
@@ -270,9 +273,6 @@ mod tests {
         assert!(refined.most.input_tokens < asked.most.input_tokens / 3);
     }
 
-    /// OpenAI writes a schema out in its own way, and shows the model more of it than its descriptions.
-    #[test]
-    fn tools_and_forms_are_bounded_by_their_bytes() {
     /// Around a call of a tool stand about 13 tokens in the published rendering (Harmony): who speaks, on which
     /// channel, to whom, in what form, and that it ends.
     #[test]
@@ -296,6 +296,9 @@ mod tests {
         );
     }
 
+    /// OpenAI writes a schema out in its own way, and shows the model more of it than its descriptions.
+    #[test]
+    fn tools_and_forms_are_bounded_by_their_bytes() {
         let text = "The quick brown fox jumps over the lazy dog. ".repeat(40);
         let choices: Vec<String> = (0..400).map(|n| format!("\"option number {n}\"")).collect();
         let schema = format!(

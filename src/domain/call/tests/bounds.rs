@@ -549,3 +549,22 @@ fn a_model_is_named_as_the_request_names_it() {
     let asked = read_text(Route::ChatCompletions, body).expect("a request");
     assert_eq!(asked.model, ModelId::new("openai/gpt-5-mini").ok());
 }
+
+/// A tokenizer that nobody has seen may write one character out as a sentence: U+FDFA is 3 bytes, and 33 in NFKC.
+#[test]
+fn a_text_that_may_grow_is_bounded_by_what_it_may_become() {
+    let inputs = format!(r#"{{"model":"m","input":"{}"}}"#, "\u{fdfa}".repeat(300));
+    let tokens = |service: Option<&str>| {
+        let mut asked = read_text(Route::Embeddings, &inputs).expect("understood");
+        asked.service = service.map(|name| ServiceId::new(name).expect("a service"));
+        match bound(&asked, &entry(), &CallRules::default()) {
+            Ok(Bound::Fixed(bound)) => bound.nanos() / 2_000,
+            other => panic!("{other:?}"),
+        }
+    };
+    for service in [None, Some("other")] {
+        assert!(tokens(service) >= 33 * 300, "{service:?}: {}", tokens(service));
+    }
+    let published = i64::try_from(inputs.len()).expect("short") + 64;
+    assert_eq!(tokens(Some("openai")), published, "its tokenizers take a text as it is");
+}
