@@ -117,12 +117,13 @@ fn count(fields: &Map<String, Value>) -> usize {
     within.fold(fields.len(), usize::saturating_add)
 }
 
-/// Whether the second says more. Counts that are none are not compared: the parser has to see them.
+/// Whether what was told earlier is more. What is below zero is no count, and the parser has to see it.
 fn is_less(later: &Value, earlier: &Value) -> bool {
     match (later, earlier) {
         (Value::Array(later), Value::Array(earlier)) => later.len() < earlier.len(),
         (Value::Number(later), Value::Number(earlier)) => {
-            later.as_u64().zip(earlier.as_u64()).is_some_and(|(a, b)| a < b)
+            let counts = later.as_f64().zip(earlier.as_f64());
+            counts.is_some_and(|(later, earlier)| later >= 0.0 && later < earlier)
         }
         _ => false,
     }
