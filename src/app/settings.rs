@@ -80,6 +80,7 @@ pub(super) fn gateway(
             max_tokens: [gateway.max_tokens, declared].into_iter().flatten().min(),
             default_max_tokens: gateway.default_max_tokens,
             least_tokens: gateway.least_tokens,
+            searches_per_call: gateway.searches_per_call,
             free_fields: gateway.free_fields.clone(),
             free_betas: gateway.free_betas.clone(),
             server_tools: gateway.server_tools.clone(),

@@ -35,6 +35,9 @@ pub(super) fn gateway(table: &Table<'_>) -> Option<Gateway> {
     let server_tools = table
         .get("server_tools")
         .and_then(|item| amounts(&item.table()?, tool_name));
+    let searches_per_call = table
+        .get("searches_per_call")
+        .and_then(|item| item.integer(1..=1_000_u64));
     let max_calls = table.get("max_calls").and_then(|item| item.integer(1..=100_000_u32));
     let max_parked = table.get("max_parked").and_then(|item| item.integer(0..=100_000_u32));
     let limit = |key, low: Duration, high: Duration| table.get(key).and_then(|item| item.duration(low..=high));
@@ -64,6 +67,7 @@ pub(super) fn gateway(table: &Table<'_>) -> Option<Gateway> {
         free_fields: free_fields?.into_iter().collect::<BTreeSet<_>>(),
         free_betas: free_betas?.into_iter().collect::<BTreeSet<_>>(),
         server_tools: server_tools?,
+        searches_per_call: searches_per_call?,
         max_calls: max_calls?,
         max_parked: max_parked?,
         park_wait: park_wait?,

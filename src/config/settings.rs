@@ -191,6 +191,8 @@ pub struct Gateway {
     pub free_betas: BTreeSet<String>,
     /// By the tool's type, what all its uses in one call may cost.
     pub server_tools: BTreeMap<String, Usd>,
+    /// Web searches that one call of the tool is taken for at most, where only its calls can be limited.
+    pub searches_per_call: u64,
     pub max_calls: u32,
     pub max_parked: u32,
     pub park_wait: Duration,

@@ -78,7 +78,7 @@ pub struct Asked {
     pub fees: Usd,
     /// The server-side tools that they are for, each once.
     pub server_tools: BTreeSet<String>,
-    /// Web searches that the request allows at most, where it says so.
+    /// Web searches that the request allows at most, or calls of tools, where it says so.
     pub searches: Option<u64>,
     /// Names of the tools that it offers to the model, each once.
     pub tools: Vec<String>,

@@ -39,7 +39,7 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
-pub use answer::{Answer, AnswerRejection, ToolGate, UsageFault, read_answer, read_answer_with};
+pub use answer::{Answer, AnswerRejection, Stated, ToolGate, UsageFault, read_answer, read_answer_with};
 pub use asked::{Asked, ContentFrom, OutputLimit, Widened};
 pub use bound::bound;
 pub use fees::{Fees, check_searches};

@@ -284,7 +284,7 @@ pub(super) fn speech(fields: Fields<'_>) -> Result<Usage, UsageRejection> {
 
 /// The searches that are billed, of the object in which hosted tools are counted beside the usage. What
 /// they wrote with another model has that model's price, not this entry's.
-pub(super) fn searches(tool_usage: &Value) -> Result<u64, UsageRejection> {
+pub(super) fn searches(tool_usage: &Value) -> Result<Option<u64>, UsageRejection> {
     let fields = Fields::of(tool_usage)?;
     fields.only(&["image_gen", "web_search"])?;
     if let Some(images) = fields.object("image_gen")? {
@@ -294,9 +294,9 @@ pub(super) fn searches(tool_usage: &Value) -> Result<u64, UsageRejection> {
     match fields.object("web_search")? {
         Some(searches) => {
             searches.only(&["num_requests"])?;
-            searches.count("num_requests")
+            searches.count("num_requests").map(Some)
         }
-        None => Ok(0),
+        None => Ok(None),
     }
 }
 

@@ -110,7 +110,8 @@ fn a_credential_that_is_refused_is_for_the_operator() {
 #[test]
 fn searches_are_bounded_by_their_fee_and_charged_by_their_number() {
     lab("1", async |lab: Lab| {
-        lab.server_tool("web_search", "0.05");
+        // A call of the tool is taken for five searches, by its queries.
+        lab.server_tool("web_search", "0.25");
         let body = |most: Value| {
             json!({ "model": "gpt-5-mini", "input": "x", "max_output_tokens": 100, "max_tool_calls": most,
                     "tools": [{ "type": "web_search" }] })
@@ -128,10 +129,29 @@ fn searches_are_bounded_by_their_fee_and_charged_by_their_number() {
         lab.provider.play(Play::json(
             200,
             &json!({ "id": "r", "status": "completed", "output": [search, search],
-                     "usage": { "input_tokens": 0, "output_tokens": 0, "total_tokens": 0 } }),
+                     "usage": { "input_tokens": 0, "output_tokens": 0, "total_tokens": 0 },
+                     "tool_usage": { "web_search": { "num_requests": 2 } } }),
         ));
         lab.call("/v1/responses", body(json!(5))).await.expect("an answer");
         assert_eq!(lab.outcome().await, (HoldState::Captured, usd("0.02")));
+    });
+}
+
+/// How many queries a call of the tool made is its provider's to say.
+#[test]
+fn searches_that_nobody_counted_are_charged_by_their_fee() {
+    lab("1", async |lab: Lab| {
+        lab.server_tool("web_search", "0.25");
+        let search = json!({ "type": "web_search_call", "action": { "type": "search", "queries": ["a", "b", "c"] } });
+        lab.provider.play(Play::json(
+            200,
+            &json!({ "id": "r", "status": "completed", "output": [search],
+                     "usage": { "input_tokens": 0, "output_tokens": 0, "total_tokens": 0 } }),
+        ));
+        let body = json!({ "model": "gpt-5-mini", "input": "x", "max_output_tokens": 100, "max_tool_calls": 5,
+                           "tools": [{ "type": "web_search" }] });
+        lab.call("/v1/responses", body).await.expect("an answer");
+        assert_eq!(lab.outcome().await, (HoldState::Captured, usd("0.25")));
     });
 }
 

@@ -11,9 +11,8 @@ use serde::Deserialize;
 use super::calls::{Calls, LEGACY, Piece};
 use super::seen::{Seen, Verdict};
 use super::{StreamFault, StreamRules};
-use crate::domain::call::answer::{UsageFault, usage_of};
+use crate::domain::call::answer::{Told, UsageFault, usage_of};
 use crate::domain::call::route::Route;
-use crate::domain::price::Usage;
 use crate::domain::wire::answer::chat::{Chat, Choice, Said};
 use crate::domain::wire::answer::{Count, fewest_tokens, read, says_something};
 
@@ -177,7 +176,7 @@ impl ChatStream {
     }
 
     /// What was used, if the last word on it was heard.
-    pub(super) fn usage(&self, seen: &mut Seen, free: &BTreeSet<String>) -> Result<Option<Usage>, UsageFault> {
+    pub(super) fn usage(&self, seen: &mut Seen, free: &BTreeSet<String>) -> Result<Option<Told>, UsageFault> {
         self.calls.tell(&mut seen.answer);
         let all_ended = !self.choices.is_empty() && self.choices.iter().all(|(_, ended)| *ended);
         let is_over = self.is_done || self.was_alone || seen.is_closed && all_ended;

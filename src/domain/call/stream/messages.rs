@@ -13,11 +13,10 @@ use serde_json::{Map, Value};
 
 use super::seen::{Seen, Verdict};
 use super::{StreamFault, StreamRules};
-use crate::domain::call::answer::{UsageFault, merged_usage, strict};
+use crate::domain::call::answer::{Told, UsageFault, merged_usage, strict};
 use crate::domain::call::route::Route;
-use crate::domain::price::Usage;
 use crate::domain::wire::UsageRejection;
-use crate::domain::wire::answer::messages::{Event, Message};
+use crate::domain::wire::answer::messages::{Block, Event, Message};
 use crate::domain::wire::answer::{fewest_tokens, read};
 
 /// A usage has about a dozen.
@@ -46,8 +45,8 @@ impl MessagesStream {
         }
         self.merge(event.usage, seen);
         self.is_over |= is_last;
-        if let Some(tool) = event.content_block.0.as_ref().and_then(|block| block.tool()) {
-            seen.called(tool, &rules.gate)?;
+        for block in &event.content_block.0 {
+            Self::block(block, rules, seen)?;
         }
         if !is_last {
             seen.made.check(rules.output_limit)?;
@@ -58,10 +57,18 @@ impl MessagesStream {
     fn start(&mut self, message: &Message<'_>, rules: &StreamRules, seen: &mut Seen) -> Result<(), StreamFault> {
         seen.answer.says(&message.id, &message.model);
         self.merge(message.usage, seen);
-        for tool in message.content.0.iter().filter_map(|block| block.tool()) {
-            seen.called(tool, &rules.gate)?;
+        for block in &message.content.0 {
+            Self::block(block, rules, seen)?;
         }
         Ok(())
+    }
+
+    fn block(block: &Block<'_>, rules: &StreamRules, seen: &mut Seen) -> Result<(), StreamFault> {
+        seen.answer.calls_remote |= block.is_remote();
+        match block.tool() {
+            Some(tool) => seen.called(tool, &rules.gate),
+            None => Ok(()),
+        }
     }
 
     fn merge(&mut self, raw: Option<&RawValue>, seen: &mut Seen) {
@@ -82,7 +89,7 @@ impl MessagesStream {
         }
     }
 
-    pub(super) fn usage(&mut self, free: &BTreeSet<String>) -> Result<Option<Usage>, UsageFault> {
+    pub(super) fn usage(&mut self, free: &BTreeSet<String>) -> Result<Option<Told>, UsageFault> {
         if !self.is_over {
             return Ok(None);
         }
