@@ -73,7 +73,7 @@ use flight::{Flight, StreamWish, UnderWay};
 use hold::OpenHold;
 use park::{Lot, Parked};
 use prepare::{Prepared, Short, prepare, tokens_covered};
-use settle::{Bill, Terms};
+use settle::{Bill, Terms, Wanted};
 use tell::Matter;
 use work::Work;
 
@@ -431,6 +431,10 @@ impl Shared {
                 Some(entry) => Terms::Metered {
                     model: asked.as_ref().and_then(|asked| asked.model.clone()),
                     entry,
+                    wanted: asked
+                        .as_ref()
+                        .map(|asked| Wanted::from(&asked.most))
+                        .unwrap_or_default(),
                     fees: asked
                         .as_ref()
                         .map(|asked| Fees::new(asked, &target.rules.calls))
