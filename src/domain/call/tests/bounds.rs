@@ -29,6 +29,7 @@ fn entry() -> PriceEntry {
         ],
         units: UnitRates::default(),
         uplifts: Uplifts::default(),
+        min_seconds: None,
         context: Some(100_000),
         max_output: Some(8_000),
         provenance: Provenance {
