@@ -45,7 +45,7 @@ impl MessagesStream {
         }
         self.merge(event.usage, seen);
         self.is_over |= is_last;
-        for block in &event.content_block.0 {
+        if let Some(block) = &event.content_block.0 {
             Self::block(block, rules, seen)?;
         }
         if !is_last {

@@ -35,7 +35,7 @@ impl ResponsesStream {
             seen.made.wrote(fewest_tokens(event.delta));
             seen.made.check(rules.output_limit)?;
         }
-        for item in &event.item.0 {
+        if let Some(item) = &event.item.0 {
             Self::item(item, rules, seen)?;
         }
         if let Some(name) = event
