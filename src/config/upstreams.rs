@@ -363,12 +363,14 @@ base_url = "https://eu.api.openai.com"
             unlisted_tools,
             park_wait,
             server_tools,
+            searches_per_call,
             default_max_tokens,
             ..
         } = settings.gateway;
         assert_eq!((max_tokens, default_max_tokens), (Some(2_000), 4_096));
         assert_eq!((unlisted_tools, park_wait), (Unlisted::Strip, Duration::from_secs(30)));
         assert_eq!(server_tools["web_search"], Usd::from_nanos(500_000_000));
+        assert_eq!(searches_per_call, 5);
         assert!(
             format!("{:?}", settings.upstreams).contains("***"),
             "a secret prints as stars"
@@ -431,6 +433,7 @@ base_url = "https://eu.api.openai.com"
             ("least_tokens = 5000", "is above default_max_tokens"),
             ("unlisted_tools = \"pass\"", "is not one of"),
             ("drain = \"2h\"", "the nearest is 1h"),
+            ("searches_per_call = 0", "searches_per_call"),
             ("server_tools = { web_search = \"-1\" }", "must be above zero"),
             ("max_tokns = 5", "did you mean max_tokens?"),
         ] {
