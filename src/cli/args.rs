@@ -102,7 +102,7 @@ pub enum Command {
     /// Show the price catalogue, import prices
     #[command(subcommand)]
     Prices(prices::Prices),
-    /// Back up and verify the ledger, resolve what nobody knows the cost of
+    /// Back up and verify the ledger, resolve calls of unknown cost
     #[command(subcommand)]
     Ledger(ledger::Ledger),
     /// Read the audit log, and verify that nobody rewrote it

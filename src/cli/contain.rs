@@ -31,7 +31,7 @@ pub struct Contain {
     /// Do it; without it only the impact is printed
     #[arg(long, conflicts_with = "dry_run")]
     yes: bool,
-    /// Why, for the audit log and for who resets it
+    /// Why, for the audit log and for whoever resets it
     #[arg(long, default_value = "an operator asked for it")]
     reason: String,
 }

@@ -14,7 +14,7 @@ use super::{DemoOptions, Entry};
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  backstop demo transcription-loop")]
 pub struct Demo {
-    /// Which of the incidents
+    /// Which incident
     #[arg(value_name = "INCIDENT", value_enum, default_value_t = Incident::TranscriptionLoop)]
     pub incident: Incident,
 }

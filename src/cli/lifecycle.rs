@@ -17,7 +17,7 @@ use crate::domain::id::AgentId;
 pub struct Pause {
     /// Its id
     agent: AgentId,
-    /// Why, for the audit log and for who resumes it
+    /// Why, for the audit log and for whoever resumes it
     #[arg(long, default_value = "an operator paused it")]
     reason: String,
 }

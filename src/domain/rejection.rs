@@ -57,9 +57,9 @@ pub enum Rejection {
     NotFound { what: &'static str, id: String },
     #[error("an agent's own key cannot do this; an operator can, with `{instead}`")]
     OperatorOnly { instead: &'static str },
-    #[error("the agent is contained since {since:.0}: {reason}")]
+    #[error("the agent has been contained since {since:.0}: {reason}")]
     Contained { since: Timestamp, reason: String },
-    #[error("the agent is paused since {since:.0}: {reason}")]
+    #[error("the agent has been paused since {since:.0}: {reason}")]
     Paused { since: Timestamp, reason: String },
     #[error("no budget covers this call, so it is refused")]
     NoBudget,
