@@ -62,7 +62,20 @@ pub struct AgentApi {
     pub allowed_hosts: Vec<String>,
 }
 
-const REMAINING: HeaderName = HeaderName::from_static("x-backstop-remaining-usd");
+impl AgentApi {
+    /// Whose key a request carries: that of an agent of the config, sent to a name that is ours.
+    pub(super) fn caller(&self, headers: &HeaderMap) -> Result<AgentId, Rejection> {
+        check_host(headers, &self.allowed_hosts)?;
+        let agent = self.keys.agent(headers)?;
+        match self.agents.load().contains(&agent) {
+            true => Ok(agent),
+            false => Err(Rejection::BadCredential),
+        }
+    }
+}
+
+/// What the tightest of the caller's budgets has left.
+pub(super) const REMAINING: HeaderName = HeaderName::from_static("x-backstop-remaining-usd");
 
 /// The routes of the agent side.
 pub fn router(api: Arc<AgentApi>) -> Router {
@@ -98,13 +111,7 @@ async fn in_time(State(api): State<Arc<AgentApi>>, request: Request, next: Next)
 
 /// Who asks, before anything of the request is looked at.
 async fn authenticate(State(api): State<Arc<AgentApi>>, mut request: Request, next: Next) -> Response {
-    let agent = check_host(request.headers(), &api.allowed_hosts)
-        .and_then(|()| api.keys.agent(request.headers()))
-        .and_then(|agent| match api.agents.load().contains(&agent) {
-            true => Ok(agent),
-            false => Err(Rejection::BadCredential),
-        });
-    match agent {
+    match api.caller(request.headers()) {
         Ok(agent) => {
             request.extensions_mut().insert(Caller(agent));
             next.run(request).await
