@@ -11,7 +11,7 @@ use super::output::{field, indent};
 use super::status::containment_text;
 use crate::domain::id::AgentId;
 
-/// Throw the kill switch for an agent
+/// Throw the kill switch: freeze the agent, deny its principals, stop its machines
 ///
 /// It freezes the agent here, denies its roles and users, disables its access keys and stops its
 /// machines, and keeps them down until `backstop reset`. What was there before is recorded first.

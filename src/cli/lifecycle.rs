@@ -8,7 +8,7 @@ use super::failure::Failure;
 use super::output::text;
 use crate::domain::id::AgentId;
 
-/// Let an agent's calls wait until a person resumes it
+/// Let an agent's calls wait until a person resumes it; its cloud side goes on
 ///
 /// Nothing is lost: what waits can go on. The agent's machines and roles are not touched; for that,
 /// see `backstop contain`.
