@@ -69,11 +69,7 @@ const ROUTES: &[(Api, &str, &str, Route)] = &[
     (Api::Anthropic, "GET", "/v1/models/*", Route::AnthropicModels),
 ];
 
-/// Longest path that is looked at.
-const MAX_PATH: usize = 1024;
-
-/// Whether a pattern means this [plain](is_plain) path: itself, or, where it ends in `*`, with one segment more
-/// in its place. What a route costs hangs on it, so there is no other place that reads patterns.
+/// Whether a path is of this pattern, which may end in `*` for one more segment.
 pub fn path_matches(pattern: &str, path: &str) -> bool {
     match pattern.strip_suffix('*') {
         Some(stem) => path
@@ -82,6 +78,9 @@ pub fn path_matches(pattern: &str, path: &str) -> bool {
         None => path == pattern,
     }
 }
+
+/// Longest path that is looked at.
+const MAX_PATH: usize = 1024;
 
 impl Route {
     /// The route that a provider would see, if it is one that we know. The path starts with `/`, is
@@ -206,18 +205,6 @@ mod tests {
     }
 
     #[test]
-    fn a_star_stands_for_one_segment_and_no_less() {
-        for path in ["/v1/files/f-1", "/v1/files/a.b"] {
-            assert!(path_matches("/v1/files/*", path), "{path}");
-        }
-        for path in ["/v1/files", "/v1/files/", "/v1/files/f-1/content", "/v1/filesystem"] {
-            assert!(!path_matches("/v1/files/*", path), "{path}");
-        }
-        assert!(path_matches("/v1/batches", "/v1/batches"));
-        assert!(!path_matches("/v1/batches", "/v1/batches/b-1"));
-    }
-
-    #[test]
     fn only_openai_moderates_for_nothing() {
         let service = |name| ServiceId::new(name).expect("a service");
         assert!(Route::Moderations.is_known_at(&service("openai")));
@@ -244,5 +231,17 @@ mod tests {
                 "{path}"
             );
         }
+    }
+
+    #[test]
+    fn a_star_stands_for_one_segment_and_no_less() {
+        for path in ["/v1/files/f-1", "/v1/files/a.b"] {
+            assert!(path_matches("/v1/files/*", path), "{path}");
+        }
+        for path in ["/v1/files", "/v1/files/", "/v1/files/f-1/content", "/v1/filesystem"] {
+            assert!(!path_matches("/v1/files/*", path), "{path}");
+        }
+        assert!(path_matches("/v1/batches", "/v1/batches"));
+        assert!(!path_matches("/v1/batches", "/v1/batches/b-1"));
     }
 }
