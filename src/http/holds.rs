@@ -54,7 +54,7 @@ pub(super) async fn place(
     };
     match api.ledger.admit(request).await {
         Ok(hold) => {
-            let remaining = hold.remaining.map(|usd| usd.to_string());
+            let remaining = hold.remaining.to_string();
             let body = json!({
                 "hold_id": hold.id,
                 "bound_usd": hold.bound.to_string(),
@@ -62,7 +62,7 @@ pub(super) async fn place(
                 "expires_at": hold.expires_at,
             });
             let mut response = (StatusCode::CREATED, Json(body)).into_response();
-            if let Some(value) = remaining.and_then(|text| HeaderValue::from_str(&text).ok()) {
+            if let Ok(value) = HeaderValue::try_from(remaining) {
                 response.headers_mut().insert(REMAINING, value);
             }
             Ok(response)
