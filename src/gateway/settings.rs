@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use memchr::memmem::Finder;
 
-use crate::domain::call::{Api, CallRejection, CallRules, LimitField, is_plain};
+use crate::domain::call::{Api, CallRejection, CallRules, LimitField, is_plain, path_matches};
 use crate::domain::id::{AgentId, ServiceId};
 use crate::domain::manifest::Manifest;
 use crate::domain::money::Usd;
@@ -35,7 +35,7 @@ pub struct AgentRules {
 pub struct Provider {
     pub(super) name: Arc<str>,
     pub(super) api: Api,
-    /// Whose prices it takes.
+    /// Whose prices apply.
     pub(super) service: ServiceId,
     /// The header that carries our credential there. It is marked as sensitive.
     pub(super) credential: Option<(HeaderName, HeaderValue)>,
@@ -152,16 +152,10 @@ impl Provider {
         if !is_plain(path) {
             return Err(CallRejection::AmbiguousPath);
         }
-        let matches = |pattern: &str| match pattern.strip_suffix('*') {
-            Some(stem) => path
-                .strip_prefix(stem)
-                .is_some_and(|rest| !rest.is_empty() && !rest.contains('/')),
-            None => path == pattern,
-        };
         Ok(self
             .ceilings
             .iter()
-            .find(|(pattern, _)| matches(pattern))
+            .find(|(pattern, _)| path_matches(pattern, path))
             .map(|(_, ceiling)| *ceiling))
     }
 }

@@ -69,6 +69,16 @@ const ROUTES: &[(Api, &str, &str, Route)] = &[
     (Api::Anthropic, "GET", "/v1/models/*", Route::AnthropicModels),
 ];
 
+/// Whether a path is of this pattern, which may end in `*` for one more segment.
+pub fn path_matches(pattern: &str, path: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(stem) => path
+            .strip_prefix(stem)
+            .is_some_and(|rest| !rest.is_empty() && !rest.contains('/')),
+        None => path == pattern,
+    }
+}
+
 /// Longest path that is looked at.
 const MAX_PATH: usize = 1024;
 
@@ -80,14 +90,8 @@ impl Route {
             return Err(CallRejection::AmbiguousPath);
         }
         let of_api = ROUTES.iter().filter(|row| row.0 == api);
-        let matches = |pattern: &str| match pattern.strip_suffix('*') {
-            Some(stem) => path
-                .strip_prefix(stem)
-                .is_some_and(|rest| !rest.is_empty() && !rest.contains('/')),
-            None => path == pattern,
-        };
         of_api
-            .filter(|row| row.1 == method && matches(row.2))
+            .filter(|row| row.1 == method && path_matches(row.2, path))
             .map(|row| row.3)
             .next()
             .ok_or_else(|| CallRejection::RouteNotMetered {
@@ -227,5 +231,17 @@ mod tests {
                 "{path}"
             );
         }
+    }
+
+    #[test]
+    fn a_star_stands_for_one_segment_and_no_less() {
+        for path in ["/v1/files/f-1", "/v1/files/a.b"] {
+            assert!(path_matches("/v1/files/*", path), "{path}");
+        }
+        for path in ["/v1/files", "/v1/files/", "/v1/files/f-1/content", "/v1/filesystem"] {
+            assert!(!path_matches("/v1/files/*", path), "{path}");
+        }
+        assert!(path_matches("/v1/batches", "/v1/batches"));
+        assert!(!path_matches("/v1/batches", "/v1/batches/b-1"));
     }
 }
