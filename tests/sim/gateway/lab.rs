@@ -48,6 +48,7 @@ pub(super) struct Lab {
     pub(super) gateway: Gateway,
     pub(super) provider: SimProvider,
     pub(super) settings: Arc<ArcSwap<GatewaySettings>>,
+    refusals: Arc<Refusals>,
     /// Whether the agent's key is revoked.
     pub(super) revoked: Arc<AtomicBool>,
     pub(super) stop: CancellationToken,
@@ -123,7 +124,7 @@ impl Lab {
             intake: Arc::new(intake),
             catalogue,
             settings: Arc::clone(&settings),
-            refusals,
+            refusals: Arc::clone(&refusals),
             store: Arc::clone(&store) as _,
             clock: shared_clock,
             whose: {
@@ -143,6 +144,7 @@ impl Lab {
             gateway,
             provider,
             settings,
+            refusals,
             revoked,
             stop,
             _tasks: tasks,
@@ -155,8 +157,14 @@ impl Lab {
 
     /// With a manifest that lists this tool alone.
     pub(super) fn manifest(&self, tool: &str) {
-        let text = json!({ "schema_version": "v1", "agent_id": AGENT, "allowed_tools": [{ "tool_name": tool }] });
-        let manifest = Manifest::parse(text.to_string().as_bytes()).expect("a manifest");
+        self.declares(json!({ "allowed_tools": [{ "tool_name": tool }] }));
+    }
+
+    /// With a manifest of this text, but for its version and its agent.
+    pub(super) fn declares(&self, mut manifest: Value) {
+        manifest["schema_version"] = json!("v1");
+        manifest["agent_id"] = json!(AGENT);
+        let manifest = Manifest::parse(manifest.to_string().as_bytes()).expect("a manifest");
         let settings = settings(&self.provider, CallLimits::default(), Some(Arc::new(manifest)));
         self.settings.store(Arc::new(settings));
     }
@@ -248,6 +256,22 @@ impl Lab {
         let line = self.line().await;
         assert_eq!(line.held, Usd::ZERO, "nothing is held any more");
         (holds[0].state, line.posted)
+    }
+
+    /// What was refused, as the audit log has it: its code and its reason (D3).
+    pub(super) async fn refused(&self) -> Vec<(String, String)> {
+        let finished = self.refusals.finish(&*self.store, self.clock.now()).await;
+        finished.expect("the store takes it");
+        let entries = self.store.audit(1, 10_000).await.unwrap();
+        let refused = entries.into_iter().filter(|entry| entry.entry.action == "refused");
+        let told = refused.map(|entry| {
+            let evidence: Value = serde_json::from_str(&entry.entry.evidence).unwrap();
+            (
+                evidence["code"].as_str().expect("a code").to_owned(),
+                entry.entry.reason,
+            )
+        });
+        told.collect()
     }
 
     pub(super) async fn bound(&self) -> Usd {
