@@ -49,7 +49,7 @@ pub use limit::LimitField;
 pub use media::{Images, Media, Speech, Transcription, read_form};
 pub use read::read;
 pub use rejection::CallRejection;
-pub use route::{Api, Metering, Route, is_plain, is_upstream_name};
+pub use route::{Api, Metering, Route, is_plain, is_upstream_name, path_matches};
 pub use rules::{CallRules, Unlisted};
 pub use stream::{StreamFault, StreamMeter, StreamRules, error_event};
 pub use tokenizer::{is_countable, refine};

@@ -417,6 +417,30 @@ fn a_route_with_a_ceiling_is_charged_its_ceiling() {
     });
 }
 
+/// D1: what passes as it is passes no gate, so an agent with a manifest reaches it only where config says so.
+#[test]
+fn d1_a_manifest_binds_on_a_route_with_a_ceiling() {
+    lab("1", async |lab: Lab| {
+        lab.manifest("search");
+        let batch = || lab.call("/v1/batches", json!({ "anything": 1 }));
+        assert_eq!(code(batch().await), "route_not_gated");
+        assert_eq!(
+            (lab.provider.calls(), lab.holds().await.len()),
+            (0, 0),
+            "nothing was sent"
+        );
+        let refused = lab.refused().await;
+        assert!(
+            matches!(&refused[..], [(code, reason)] if code == "route_not_gated" && reason.contains("/v1/batches")),
+            "{refused:?}"
+        );
+        lab.ungated_ceilings();
+        lab.provider.play(Play::json(200, &json!({ "id": "batch_1" })));
+        read(batch().await.expect("an answer")).await;
+        assert_eq!(lab.outcome().await, (HoldState::Captured, usd("0.10")));
+    });
+}
+
 #[test]
 fn a_free_route_needs_no_hold() {
     lab("0.000001", async |lab: Lab| {

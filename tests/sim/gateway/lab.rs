@@ -169,6 +169,17 @@ impl Lab {
         self.settings.store(Arc::new(settings));
     }
 
+    /// The operator lets agents with a manifest use routes that have a ceiling.
+    pub(super) fn ungated_ceilings(&self) {
+        let now = self.settings.load();
+        let upstream = upstream(&self.provider).with_ungated_ceilings(true);
+        self.settings.store(Arc::new(GatewaySettings {
+            agents: now.agents.clone(),
+            providers: HashMap::from([("openai".to_owned(), Arc::new(upstream))]),
+            limits: now.limits,
+        }));
+    }
+
     /// With a tool at the provider whose uses in one call may cost this.
     pub(super) fn server_tool(&self, tool: &str, fee: &str) {
         let mut settings = settings(&self.provider, CallLimits::default(), None);
@@ -307,22 +318,19 @@ fn settings(provider: &SimProvider, limits: CallLimits, manifest: Option<Arc<Man
         calls: CallRules::default(),
         manifest,
     };
-    let service = ServiceId::new("openai").unwrap();
-    let ceilings = vec![("/v1/batches".to_owned(), usd("0.10"))];
-    let port = Arc::new(provider.clone());
-    let upstream = Provider::new(
-        "openai",
-        (Api::Openai, service),
-        Some("sk-of-the-provider"),
-        ceilings,
-        port,
-    );
-    let upstream = upstream.expect("a key that fits in a header");
     GatewaySettings {
         agents: HashMap::from([(agent(), Arc::new(rules))]),
-        providers: HashMap::from([("openai".to_owned(), Arc::new(upstream))]),
+        providers: HashMap::from([("openai".to_owned(), Arc::new(upstream(provider)))]),
         limits,
     }
+}
+
+fn upstream(provider: &SimProvider) -> Provider {
+    let terms = (Api::Openai, ServiceId::new("openai").unwrap());
+    let ceilings = vec![("/v1/batches".to_owned(), usd("0.10"))];
+    let port = Arc::new(provider.clone());
+    let upstream = Provider::new("openai", terms, Some("sk-of-the-provider"), ceilings, port);
+    upstream.expect("a key that fits in a header")
 }
 
 /// What stands at the end of a body that is not whole.
