@@ -8,6 +8,7 @@ pub mod daemon;
 pub mod fault_proxy;
 pub mod fuse;
 pub mod moto;
+pub mod order;
 pub mod process;
 pub mod raw;
 pub mod scarce;
