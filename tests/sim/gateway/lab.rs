@@ -86,7 +86,9 @@ pub(super) fn lab<F: Future<Output = ()>>(limit: &str, test: impl FnOnce(Lab) ->
     let clock = SimClock::default();
     run(&clock, async {
         let lab = Lab::open(&clock, usd(limit)).await;
+        let provider = lab.provider.clone();
         test(lab).await;
+        provider.assert_held();
     });
 }
 
@@ -106,7 +108,7 @@ impl Lab {
         tasks.spawn(async move {
             let _ended = task.run(CancellationToken::new()).await;
         });
-        let provider = SimProvider::new(clock);
+        let provider = SimProvider::new(clock, &store);
         let settings = Arc::new(ArcSwap::from_pointee(settings(&provider, CallLimits::default(), None)));
         let catalogue = Arc::new(ArcSwap::from_pointee(Catalogue::builtin()));
         let refusals = Arc::new(Refusals::new());
