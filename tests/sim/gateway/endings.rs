@@ -487,7 +487,7 @@ fn a_tool_that_is_not_in_the_manifest_is_neither_offered_nor_passed_on() {
 
 /// D4: a store that is down admits nothing, and what is in flight is accounted when it is back.
 #[test]
-fn with_the_store_down_nothing_is_forwarded() {
+fn d4_with_the_store_down_nothing_is_forwarded() {
     lab("1", async |lab: Lab| {
         lab.provider.play(Play::chat(10, 2).after(secs(60)));
         let mut early = tokio::task::JoinSet::from_iter([lab.chat()]);
