@@ -12,6 +12,7 @@ pub mod order;
 pub mod process;
 pub mod raw;
 pub mod scarce;
+pub mod serve;
 pub mod site;
 pub mod strace;
 pub mod switch;
