@@ -216,7 +216,7 @@ pub struct Upstream {
     /// `http` or `https`, without a slash at its end; its path is plain.
     pub base_url: String,
     pub api_key: Option<Secret>,
-    /// Whose prices it takes.
+    /// Whose prices apply.
     pub service: ServiceId,
     /// Where it heeds the limit of a chat completion.
     pub limit_field: LimitField,

@@ -65,7 +65,7 @@ fn upstream<'a>(
         (Some(item), _) => item
             .text()
             .and_then(|text| ServiceId::new(text).map_err(|error| item.no_name(&error)).ok()),
-        (None, Some(kind)) => ServiceId::new(kind.name()).ok(),
+        (None, Some(kind)) => unnamed_service(table, kind, base_url.as_deref()),
         (None, None) => None,
     };
     let stated = match table.get("limit_field") {
@@ -108,6 +108,40 @@ fn upstream<'a>(
         ceilings: ceilings?,
         ceilings_ungated: ceilings_ungated?,
     })
+}
+
+/// The service of an upstream that names none: the kind's own, at that provider's own host. What another
+/// provider charges, and which fields it heeds, is not known from the API that it speaks (**L7**). On this
+/// machine a proxy or an emulator of the provider is as likely as another one, so there it is a warning.
+fn unnamed_service(table: &Table<'_>, kind: Api, base_url: Option<&str>) -> Option<ServiceId> {
+    let own = kind.name();
+    let url = base_url.and_then(|text| reqwest::Url::parse(text).ok());
+    if let Some(host) = url.as_ref().and_then(reqwest::Url::host_str) {
+        let hint = format!("say whose prices apply: service = \"{own}\", or another that `backstop prices show` lists");
+        if is_local(host) {
+            let message = format!("has no service, and is taken for {own} itself, with its prices and free routes");
+            table.warning(&message, Some(hint));
+        } else if !is_own_host(kind, host) {
+            table.error(&format!("has no service, and its host is not {own}'s own"), Some(hint));
+            return None;
+        }
+    }
+    ServiceId::new(own).ok()
+}
+
+fn is_own_host(kind: Api, host: &str) -> bool {
+    match kind {
+        Api::Openai => host == "api.openai.com" || host.ends_with(".api.openai.com"),
+        Api::Anthropic => host == "api.anthropic.com",
+    }
+}
+
+fn is_local(host: &str) -> bool {
+    let address = host
+        .trim_start_matches('[')
+        .trim_end_matches(']')
+        .parse::<std::net::IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
 /// OpenAI itself heeds both. Of another provider it is not known that it heeds the newer one.
@@ -173,13 +207,8 @@ fn base_url(item: &Item<'_>, insecure: Option<bool>) -> Option<String> {
         );
         return None;
     }
-    let address = host
-        .trim_start_matches('[')
-        .trim_end_matches(']')
-        .parse::<std::net::IpAddr>();
-    let is_local = host == "localhost" || address.is_ok_and(|address| address.is_loopback());
     // When the switch itself could not be read, only that is reported.
-    if url.scheme() == "http" && !is_local && insecure == Some(false) {
+    if url.scheme() == "http" && !is_local(host) && insecure == Some(false) {
         item.error(
             "is plain HTTP to another machine, which carries the credential",
             "use https, or set gateway.insecure_upstream = true for a network that you trust",
@@ -290,6 +319,7 @@ mod tests {
             "name = \"up\"",
             "kind = \"openai\"",
             "base_url = \"https://up.example\"",
+            "service = \"openai\"",
         ];
         let key = |line: &str| line.split(" =").next().unwrap_or_default().to_owned();
         let kept = usual
@@ -434,12 +464,46 @@ base_url = "https://eu.api.openai.com"
             secret.contains("carries credentials") && !secret.contains("very-secret"),
             "{secret}"
         );
-        let twice = "[[upstream]]\nname = \"a\"\nkind = \"openai\"\nbase_url = \"https://a.example\"\n".repeat(2);
+        let twice = "[[upstream]]\nname = \"a\"\nkind = \"openai\"\nbase_url = \"https://api.openai.com\"\n".repeat(2);
         let twice = loader()
             .parse(None, "config.toml", &twice)
             .expect_err("a mistake")
             .to_string();
         assert!(twice.contains("is named twice"), "{twice}");
+    }
+
+    /// A provider that is taken for another has that one's prices, and its free routes (**L7**).
+    #[test]
+    fn whose_prices_apply_is_known_or_said() {
+        let found = |kind: &str, host: &str| {
+            let text = format!("[[upstream]]\nname = \"up\"\nkind = \"{kind}\"\nbase_url = \"{host}\"\n");
+            match loader().parse(None, "config.toml", &text) {
+                Ok(loaded) => (true, crate::config::Problems(loaded.warnings).to_string()),
+                Err(problems) => (false, problems.to_string()),
+            }
+        };
+        for (kind, own) in [
+            ("openai", "https://api.openai.com"),
+            ("openai", "https://us.api.openai.com"),
+            ("anthropic", "https://api.anthropic.com"),
+        ] {
+            assert_eq!(found(kind, own), (true, String::new()), "{own}");
+        }
+        for (kind, other) in [
+            ("openai", "https://api.groq.com/openai"),
+            ("openai", "https://myapi.openai.com"),
+            ("openai", "https://api.openai.com.example"),
+            ("openai", "https://api.anthropic.com"),
+            ("anthropic", "https://api.openai.com"),
+        ] {
+            let (sound, told) = found(kind, other);
+            assert!(!sound && told.contains("has no service"), "{other}: {told}");
+            assert!(told.contains(&format!("service = \"{kind}\"")), "{told}");
+        }
+        for local in ["http://127.0.0.1:9000", "http://[::1]:9000", "http://localhost:9000"] {
+            let (sound, told) = found("openai", local);
+            assert!(sound && told.contains("is taken for openai itself"), "{local}: {told}");
+        }
     }
 
     #[test]

@@ -447,7 +447,7 @@ impl Shared {
         };
         let told = Told {
             call: held.as_ref().map(|(hold, _)| hold.id),
-            remaining: held.as_ref().and_then(|(hold, _)| hold.remaining),
+            remaining: held.as_ref().map(|(hold, _)| hold.remaining),
             cost: None,
             max_tokens,
         };

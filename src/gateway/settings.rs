@@ -35,7 +35,7 @@ pub struct AgentRules {
 pub struct Provider {
     pub(super) name: Arc<str>,
     pub(super) api: Api,
-    /// Whose prices it takes.
+    /// Whose prices apply.
     pub(super) service: ServiceId,
     /// The header that carries our credential there. It is marked as sensitive.
     pub(super) credential: Option<(HeaderName, HeaderValue)>,

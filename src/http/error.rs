@@ -97,7 +97,7 @@ impl Failure {
 fn status(rejection: &Rejection) -> StatusCode {
     match rejection {
         Rejection::HostNotAllowed => StatusCode::MISDIRECTED_REQUEST,
-        Rejection::NoCredential | Rejection::BadCredential => StatusCode::UNAUTHORIZED,
+        Rejection::NoCredential | Rejection::BadCredential | Rejection::NoOperator { .. } => StatusCode::UNAUTHORIZED,
         Rejection::TwoCredentials | Rejection::Malformed(_) => StatusCode::BAD_REQUEST,
         Rejection::UnknownAgent(_) | Rejection::NotFound { .. } | Rejection::NoSuchPath => StatusCode::NOT_FOUND,
         Rejection::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,

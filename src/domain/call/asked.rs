@@ -97,6 +97,37 @@ pub struct Asked {
 }
 
 impl Asked {
+    /// One that uses nothing yet, and is forwarded as it came.
+    pub(super) fn new(route: Route, raw: &Bytes, model: Option<ModelId>) -> Self {
+        Self {
+            route,
+            service: None,
+            model,
+            stream: false,
+            most: CallBound::default(),
+            content: ContentFrom::Request,
+            thoughts: 0,
+            inputs: 1,
+            overhead: 0,
+            output: OutputLimit::None,
+            fees: Usd::ZERO,
+            server_tools: BTreeSet::new(),
+            searches: None,
+            tools: Vec::new(),
+            text: None,
+            uncounted: 0,
+            strip_usage: false,
+            clamped: None,
+            widened: Widened::default(),
+            thinking_budget: None,
+            media: None,
+            draft: Draft {
+                raw: raw.clone(),
+                ..Draft::default()
+            },
+        }
+    }
+
     /// Takes offered tools out again.
     ///
     /// # Errors

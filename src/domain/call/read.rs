@@ -8,13 +8,10 @@
 //! bytes, and escapes only make the body longer than what is read. What templates add is not in the body,
 //! so [`overhead()`] is counted on top.
 
-use std::collections::BTreeSet;
-
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
-use super::asked::{Asked, ContentFrom, OutputLimit, THINKING_BUDGET, Widened};
-use super::draft::Draft;
+use super::asked::{Asked, ContentFrom, OutputLimit, THINKING_BUDGET};
 use super::expansion::expansion;
 use super::fees;
 use super::fields::{chat, messages, plain, responses};
@@ -236,31 +233,8 @@ impl Request<'_> {
 
     fn bare(&self, model: Option<ModelId>) -> Asked {
         Asked {
-            route: self.route,
-            service: None,
-            model,
             stream: self.flag("stream"),
-            most: CallBound::default(),
-            content: ContentFrom::Request,
-            thoughts: 0,
-            inputs: 1,
-            overhead: 0,
-            output: OutputLimit::None,
-            fees: crate::domain::money::Usd::ZERO,
-            server_tools: BTreeSet::new(),
-            searches: None,
-            tools: Vec::new(),
-            text: None,
-            uncounted: 0,
-            strip_usage: false,
-            clamped: None,
-            widened: Widened::default(),
-            thinking_budget: None,
-            media: None,
-            draft: Draft {
-                raw: self.raw.clone(),
-                ..Draft::default()
-            },
+            ..Asked::new(self.route, self.raw, model)
         }
     }
 

@@ -258,4 +258,16 @@ mod tests {
             );
         }
     }
+
+    #[test]
+    fn a_star_stands_for_one_segment_and_no_less() {
+        for path in ["/v1/files/f-1", "/v1/files/a.b"] {
+            assert!(path_matches("/v1/files/*", path), "{path}");
+        }
+        for path in ["/v1/files", "/v1/files/", "/v1/files/f-1/content", "/v1/filesystem"] {
+            assert!(!path_matches("/v1/files/*", path), "{path}");
+        }
+        assert!(path_matches("/v1/batches", "/v1/batches"));
+        assert!(!path_matches("/v1/batches", "/v1/batches/b-1"));
+    }
 }
