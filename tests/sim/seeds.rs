@@ -8,6 +8,8 @@ use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use std::sync::Once;
 
+use tokio::task::JoinSet;
+
 const SEEDS: u64 = 200;
 
 /// The seeds of a simulation are run in so many tests, so that they use more than one core.
@@ -93,8 +95,8 @@ fn a_panic_that_a_task_keeps_to_itself_is_known() {
         .build()
         .expect("a runtime");
     let task = async { panic!("nobody looks") };
-    let ended = runtime.block_on(async { tokio::spawn(task).await });
-    assert!(ended.is_err_and(|error| error.is_panic()));
+    let ended = runtime.block_on(async { JoinSet::from_iter([task]).join_next().await });
+    assert!(ended.is_some_and(|ended| ended.is_err_and(|error| error.is_panic())));
     assert!(matches!(&panics()[..], [one] if one.contains("nobody looks")));
     assert!(panics().is_empty());
 }
