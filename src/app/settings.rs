@@ -129,6 +129,7 @@ fn provider(upstream: &Upstream) -> anyhow::Result<Provider> {
             provider
                 .with_limit_field(upstream.limit_field)
                 .with_region(upstream.region)
+                .with_ungated_ceilings(upstream.ceilings_ungated)
         })
         .map(|provider| provider.with_free_usage(upstream.free_usage_fields.clone()))
         .with_context(|| format!("the key of upstream {name} fits in no header"))

@@ -228,6 +228,8 @@ pub struct Upstream {
     pub free_usage_fields: BTreeSet<String>,
     /// By path, what one call of a route that is not metered is charged at.
     pub ceilings: BTreeMap<String, Usd>,
+    /// Whether agents that have a manifest may use those routes too, which nothing gates.
+    pub ceilings_ungated: bool,
 }
 
 /// `[log]`. Changes need a restart.

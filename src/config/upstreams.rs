@@ -94,6 +94,7 @@ fn upstream<'a>(
             .and_then(|table| amounts(&table, |item, path| is_ceiling(item, path, kind, service.as_ref()))),
         None => Some(BTreeMap::new()),
     };
+    let ceilings_ungated = table.get("ceilings_ungated").map_or(Some(false), |item| item.boolean());
     table.finish();
     Some(Upstream {
         name: name?,
@@ -105,6 +106,7 @@ fn upstream<'a>(
         region: region?,
         free_usage_fields: free_usage_fields?.into_iter().collect::<BTreeSet<_>>(),
         ceilings: ceilings?,
+        ceilings_ungated: ceilings_ungated?,
     })
 }
 
@@ -277,7 +279,17 @@ fn is_ceiling(item: &Item<'_>, path: &str, kind: Option<Api>, service: Option<&S
             "its cost is bounded and metered call by call",
         );
     }
-    plain && !metered
+    let elsewhere = kind.and_then(|kind| Route::metered_by_another(kind, path));
+    if let Some(api) = elsewhere {
+        item.error(
+            &format!(
+                "lets through a route that an upstream with kind = \"{}\" meters",
+                api.name()
+            ),
+            "name only routes that nobody meters, and add an [[upstream]] of that kind for this one",
+        );
+    }
+    plain && !metered && elsewhere.is_none()
 }
 
 #[cfg(test)]
@@ -336,6 +348,7 @@ kind = "openai"
 base_url = "https://api.openai.com/"
 api_key_env = "UP_KEY"
 ceilings = { "/v1/batches" = "0.10", "/v1/files/*" = 0.01 }
+ceilings_ungated = true
 [[upstream]]
 name = "local"
 kind = "anthropic"
@@ -378,6 +391,10 @@ base_url = "https://eu.api.openai.com"
         assert_eq!(regions, [Region::Global, Region::Us, Region::Eu]);
         assert!(vllm.free_usage_fields.contains("vendor_latency") && openai.free_usage_fields.is_empty());
         assert_eq!(openai.ceilings["/v1/batches"], Usd::from_nanos(100_000_000));
+        assert!(
+            openai.ceilings_ungated && !groq.ceilings_ungated,
+            "only where it says so"
+        );
         assert_eq!(
             groq.ceilings["/v1/moderations"],
             Usd::from_nanos(1_000_000),
@@ -432,6 +449,9 @@ base_url = "https://eu.api.openai.com"
             ("ceilings = { \"/v1/batches\" = \"0\" }", "must be above zero"),
             ("ceilings = { \"/v1/chat/completions\" = \"1\" }", "metered already"),
             ("ceilings = { \"/v1/moderations\" = \"1\" }", "metered already"),
+            ("ceilings = { \"/v1/messages\" = \"1\" }", "kind = \"anthropic\""),
+            ("ceilings = { \"/v1/*\" = \"1\" }", "kind = \"anthropic\""),
+            ("ceilings_ungated = \"yes\"", "true or false"),
             ("limit_field = \"max\"", "is not one of"),
             ("region = \"mars\"", "is not one of"),
             ("free_usage_fields = [\"a b\"]", "no name of a field"),

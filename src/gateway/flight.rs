@@ -323,15 +323,21 @@ impl Flight {
     /// Why an answer is withheld: it calls a tool that the agent has not declared.
     fn forbidden(&self, answer: &Answer) -> Option<CallRejection> {
         let gate = self.gate();
-        let manifest = self.target.rules.manifest.as_ref()?;
         match answer.tool_calls.iter().find(|tool| !gate.allows(tool)) {
-            Some(called) => manifest.tool(called).err(),
+            Some(called) => self.not_declared(called),
             // Nothing is listed under no name, and what was not kept was not looked for.
-            None if answer.calls_others && gate != ToolGate::All => Some(CallRejection::ToolNotInManifest(
-                "without a name, or one of too many".to_owned(),
-            )),
+            None if answer.calls_others && gate != ToolGate::All => self.not_declared(""),
             None => None,
         }
+    }
+
+    /// Why the agent gets no call of this tool, which its gate does not let pass.
+    pub(super) fn not_declared(&self, called: &str) -> Option<CallRejection> {
+        if called.is_empty() {
+            let unnamed = "without a name, or one of too many".to_owned();
+            return Some(CallRejection::ToolNotInManifest(unnamed));
+        }
+        self.target.rules.manifest.as_ref()?.tool(called).err()
     }
 
     pub(super) fn gate(&self) -> ToolGate {

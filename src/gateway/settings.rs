@@ -43,6 +43,8 @@ pub struct Provider {
     secret: Option<Finder<'static>>,
     /// What a call of a route that is not metered is charged; a path that ends in `/*` takes one segment more.
     ceilings: Vec<(String, Usd)>,
+    /// Whether agents that have a manifest may use those routes too.
+    pub(super) ungated_ceilings: bool,
     /// Where it heeds the limit of a chat completion.
     pub(super) limit_field: LimitField,
     /// Where it works, whatever its answers leave out of it.
@@ -78,6 +80,7 @@ impl Provider {
             credential,
             secret: secret.map(|key| Finder::new(key.as_bytes()).into_owned()),
             ceilings,
+            ungated_ceilings: false,
             limit_field: LimitField::default(),
             region: Region::Global,
             free_usage: Arc::default(),
@@ -95,6 +98,15 @@ impl Provider {
     #[must_use]
     pub fn with_region(self, region: Region) -> Self {
         Self { region, ..self }
+    }
+
+    /// The same, with routes that have a ceiling open to agents that have a manifest, or not.
+    #[must_use]
+    pub fn with_ungated_ceilings(self, ungated_ceilings: bool) -> Self {
+        Self {
+            ungated_ceilings,
+            ..self
+        }
     }
 
     /// The same for one whose usage has fields of these names, which cost nothing.

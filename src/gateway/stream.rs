@@ -32,6 +32,8 @@ struct Cut {
     /// For the agent.
     code: &'static str,
     message: String,
+    /// What the answer did that it may not.
+    fault: Option<StreamFault>,
 }
 
 /// How the reading ended.
@@ -77,6 +79,7 @@ impl From<StreamFault> for Cut {
             why: fault.to_string(),
             code: fault.code(),
             message: fault.to_string(),
+            fault: Some(fault),
         }
     }
 }
@@ -130,7 +133,10 @@ impl Flight {
             },
         );
         let mut passing = Passing::Metered(Box::new(meter));
-        let read = self.pass(body, &mut client, &mut passing).await;
+        let mut read = self.pass(body, &mut client, &mut passing).await;
+        if let Read::Cut(cut) = &mut read {
+            self.note_cut(cut);
+        }
         let Passing::Metered(meter) = passing else { return };
         let event = |cut: &Cut| meter.error_event(cut.code, &cut.message);
         let (cut, event) = match read {
@@ -147,6 +153,21 @@ impl Flight {
         }
         if let Some((event, _)) = event {
             self.last(&client, event).await;
+        }
+    }
+
+    /// A stream that we end is a decision (D3): a tool that was not declared is refused as in a whole answer,
+    /// and a model that writes past its limit is told of.
+    fn note_cut(&self, cut: &mut Cut) {
+        match &cut.fault {
+            Some(StreamFault::ToolNotListed(called)) => {
+                let Some(why) = self.not_declared(called) else { return };
+                (cut.code, cut.message) = (why.code(), why.to_string());
+                let agent = &self.target.head.agent;
+                self.shared.note_refusal(agent, &why.into(), None);
+            }
+            Some(StreamFault::PastLimit { limit }) => self.shared.past_limit(&self.target, *limit),
+            Some(StreamFault::EventTooLong(_) | StreamFault::Unreadable) | None => {}
         }
     }
 
@@ -203,6 +224,7 @@ impl Flight {
                                 why: error.to_string(),
                                 code: "upstream_broken",
                                 message: error.to_string(),
+                                fault: None,
                             });
                         }
                         None => {
@@ -253,6 +275,7 @@ impl Flight {
                     message: why.clone(),
                     code: "upstream_timeout",
                     why,
+                    fault: None,
                 }));
             }
             End::Stopped => {
@@ -265,7 +288,13 @@ impl Flight {
                 (why.to_owned(), rejection.code(), rejection.to_string())
             }
         };
-        Some(Read::Cut(Cut { why, code, message }))
+        let fault = None;
+        Some(Read::Cut(Cut {
+            why,
+            code,
+            message,
+            fault,
+        }))
     }
 
     /// The client is gone: the rest is read for its usage alone.

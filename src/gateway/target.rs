@@ -72,6 +72,10 @@ impl Target {
             CallRejection::UnknownUpstream(name)
         })?;
         let way = way(provider, &head)?;
+        // What is forwarded as it is, and answered so, shows its models and tools to nobody (D1).
+        if matches!(way, Way::Ceiling(_)) && rules.manifest.is_some() && !provider.ungated_ceilings {
+            return Err(CallRejection::RouteNotGated(head.path.chars().take(128).collect()).into());
+        }
         if let Some(encoding) = head.headers.get(CONTENT_ENCODING)
             && !encoding.as_bytes().eq_ignore_ascii_case(b"identity")
         {

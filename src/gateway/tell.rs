@@ -28,6 +28,7 @@ const MAX_SAID: usize = 20_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Matter {
     OnLimit,
+    PastLimit,
     UpstreamFailed,
     CredentialRefused,
     UsageUnknown,
@@ -107,6 +108,20 @@ impl Shared {
             %agent, upstream = %target.provider.name, route = target.route_name(), task = %target.task,
             "an answer ended on the limit of its output tokens"
         );
+    }
+
+    /// A stream was cut because its model wrote on past what the hold covers: its provider does not heed the
+    /// limit, and what it bills for that is unknown.
+    pub(super) fn past_limit(&self, target: &Target, limit: u64) {
+        let upstream = Arc::clone(&target.provider.name);
+        metrics::counter!("backstop_calls_past_limit_total", "upstream" => upstream).increment(1);
+        let agent = &target.head.agent;
+        if self.may_say(Matter::PastLimit, agent.as_str(), WARN_EVERY) {
+            tracing::warn!(
+                %agent, upstream = %target.provider.name, route = target.route_name(), task = %target.task, limit,
+                "an answer went past the output tokens that its hold covers, and was cut"
+            );
+        }
     }
 
     /// An upstream failed a call. At every call of a provider that is down it would fill the log.

@@ -139,6 +139,7 @@ fn call_status(rejection: &CallRejection) -> StatusCode {
         CallRejection::Encoded(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         CallRejection::RouteNotMetered { .. }
         | CallRejection::ServerTool { .. }
+        | CallRejection::RouteNotGated(_)
         | CallRejection::ModelNotInManifest(_)
         | CallRejection::ToolNotInManifest(_)
         | CallRejection::ToolBlacklisted(_)

@@ -100,6 +100,15 @@ impl Route {
             })
     }
 
+    /// Another API than this that meters a path of this pattern. A provider that speaks both would take such a
+    /// call, and nobody would meter it.
+    pub fn metered_by_another(api: Api, pattern: &str) -> Option<Api> {
+        let mut others = ROUTES.iter().filter(|row| row.0 != api);
+        others
+            .find(|row| row.3.metering() == Metering::Metered && path_matches(pattern, row.2))
+            .map(|row| row.0)
+    }
+
     pub const fn metering(self) -> Metering {
         match self {
             Self::Moderations | Self::OpenaiModels | Self::CountTokens | Self::AnthropicModels => Metering::Free,
@@ -201,6 +210,23 @@ mod tests {
             (Api::Openai, "GET", "/v1/models/"),
         ] {
             assert!(Route::find(api, method, path).is_err(), "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn what_another_api_meters_is_known() {
+        let anthropic = Some(Api::Anthropic);
+        for (api, pattern, expected) in [
+            (Api::Openai, "/v1/messages", anthropic),
+            (Api::Openai, "/v1/*", anthropic),
+            (Api::Anthropic, "/v1/chat/*", Some(Api::Openai)),
+            (Api::Anthropic, "/v1/embeddings", Some(Api::Openai)),
+            (Api::Anthropic, "/v1/messages", None),
+            (Api::Openai, "/v1/batches", None),
+            (Api::Openai, "/v1/messages/count_tokens", None),
+            (Api::Anthropic, "/v1/messages/batches/*", None),
+        ] {
+            assert_eq!(Route::metered_by_another(api, pattern), expected, "{pattern}");
         }
     }
 

@@ -151,6 +151,7 @@ async fn run(case: Case) {
             assert_between(&place, &worker).await;
         }
     }
+    assert!(deaths.is_empty(), "{case:?}: it was not killed at {deaths:?}");
     let count = place.upstream.count();
     assert!(
         count.calls <= FITTING,

@@ -70,28 +70,40 @@ fn a_key_that_was_revoked_while_its_call_waited_opens_nothing() {
     });
 }
 
-/// A text that fits by its tokens waits for nobody, though its bytes would have to. Counting takes real time,
-/// in which the virtual one runs on, so nothing else here ends for weeks.
+/// With a call under way that holds most of the budget and does not end for weeks: counting takes real time,
+/// in which the virtual one runs on.
+async fn beside_a_large_call(lab: &Lab) -> JoinSet<()> {
+    let weeks = secs(2_500_000);
+    lab.limits(CallLimits {
+        response_timeout: weeks,
+        idle_timeout: weeks,
+        call_timeout: weeks,
+        ..CallLimits::default()
+    });
+    lab.provider.play(Play::chat(10, 2).after(secs(2_400_000)));
+    let mut large = chat_body(false);
+    large["max_completion_tokens"] = json!(5_000);
+    let call = lab.call("/v1/chat/completions", large);
+    let first = JoinSet::from_iter([async move { drop(call.await) }]);
+    lab.pass(secs(1)).await;
+    first
+}
+
+/// A call whose text has far fewer tokens than bytes.
+fn long_text() -> Value {
+    let mut text = chat_body(false);
+    text["messages"][0]["content"] = "Nothing is as it was, and all is well. ".repeat(1_000).into();
+    text
+}
+
+/// A text that fits by its tokens waits for nobody, though its bytes would have to.
 #[test]
 fn a_text_that_fits_once_it_is_counted_does_not_wait_for_others() {
     lab("0.03", async |lab: Lab| {
-        let weeks = secs(2_500_000);
-        lab.limits(CallLimits {
-            response_timeout: weeks,
-            idle_timeout: weeks,
-            call_timeout: weeks,
-            ..CallLimits::default()
-        });
-        lab.provider.play(Play::chat(10, 2).after(secs(2_400_000)));
-        let mut large = chat_body(false);
-        large["max_completion_tokens"] = json!(5_000);
-        let _first = JoinSet::from_iter([lab.call("/v1/chat/completions", large)]);
-        lab.pass(secs(1)).await;
+        let _first = beside_a_large_call(&lab).await;
         let first = lab.bound().await;
-        let mut text = chat_body(false);
-        text["messages"][0]["content"] = "Nothing is as it was, and all is well. ".repeat(1_000).into();
         lab.provider.play(Play::chat(10_000, 2));
-        let reply = lab.call("/v1/chat/completions", text).await;
+        let reply = lab.call("/v1/chat/completions", long_text()).await;
         let reply = reply.expect("it fits beside the first");
         assert_eq!(reply.status, 200);
         lab.pass(secs(1)).await;
@@ -99,6 +111,50 @@ fn a_text_that_fits_once_it_is_counted_does_not_wait_for_others() {
         let states: Vec<HoldState> = holds.iter().map(|hold| hold.state).collect();
         assert_eq!(states, [HoldState::Open, HoldState::Captured]);
         assert!(first > usd("0.015") && holds[1].bound < usd("0.012"), "{holds:#?}");
+    });
+}
+
+/// The places in which texts are counted are given back, so that a later text is counted as well.
+#[test]
+fn a_place_to_count_is_free_again_after_the_count() {
+    lab("0.03", async |lab: Lab| {
+        let _first = beside_a_large_call(&lab).await;
+        for _ in 0..5 {
+            lab.provider.play(Play::chat(10, 2));
+            let reply = lab.call("/v1/chat/completions", long_text()).await;
+            reply.expect("it is counted, and fits beside the first");
+        }
+        lab.pass(secs(1)).await;
+        let holds = lab.holds().await;
+        assert_eq!(holds.len(), 6);
+        assert!(holds[1..].iter().all(|hold| hold.bound < usd("0.012")), "{holds:#?}");
+    });
+}
+
+/// How many calls there may be is read anew at every call, and takes nothing from those that are under way.
+#[test]
+fn the_bound_of_calls_under_way_follows_the_settings() {
+    let limits = |max_calls| CallLimits {
+        max_calls,
+        ..CallLimits::default()
+    };
+    lab("1", async |lab: Lab| {
+        lab.limits(limits(1));
+        (0..3).for_each(|_| lab.provider.play(Play::chat(10, 2).after(secs(20))));
+        let mut calls = JoinSet::new();
+        for (most, expected) in [(1, 1), (3, 3), (2, 3)] {
+            lab.limits(limits(most));
+            while calls.len() < expected {
+                calls.spawn(lab.chat());
+                lab.pass(secs(1)).await;
+            }
+            assert_eq!(code(lab.chat().await), "overloaded", "{most}");
+            assert_eq!(lab.provider.calls(), expected);
+        }
+        for _ in 0..3 {
+            let answered = calls.join_next().await.expect("a call").expect("no panic");
+            answered.expect("what was under way goes on");
+        }
     });
 }
 
