@@ -351,7 +351,7 @@ impl Flight {
         {
             self.shared.usage_unknown(&self.target, field);
         }
-        match self.bill.cost(answer, body, &self.shared.catalogue.load()) {
+        match self.bill.cost(answer, body, &self.shared.deps.catalogue.load()) {
             Cost::Known {
                 usd,
                 upstream_request,

@@ -112,14 +112,7 @@ pub struct Gateway {
 
 /// What calls share.
 struct Shared {
-    ledger: Ledger,
-    intake: Arc<Intake>,
-    catalogue: Arc<ArcSwap<Catalogue>>,
-    settings: Arc<ArcSwap<GatewaySettings>>,
-    refusals: Arc<Refusals>,
-    store: Arc<dyn Store>,
-    clock: Arc<dyn Clock>,
-    whose: WhoseKey,
+    deps: GatewayDeps,
     lot: Lot,
     /// Calls that are under way, by agent.
     places: Shares,
@@ -162,27 +155,10 @@ impl<F: Into<CallFailure>> From<F> for NotHeld {
 
 impl Gateway {
     pub fn new(deps: GatewayDeps) -> Self {
-        let GatewayDeps {
-            ledger,
-            intake,
-            catalogue,
-            settings,
-            refusals,
-            store,
-            clock,
-            whose,
-        } = deps;
         Self {
             shared: Arc::new(Shared {
-                ledger,
-                intake,
-                catalogue,
-                settings,
-                refusals,
-                store,
-                work: Work::new(Arc::clone(&clock)),
-                clock,
-                whose,
+                work: Work::new(Arc::clone(&deps.clock)),
+                deps,
                 lot: Lot::default(),
                 places: Shares::default(),
                 flights: TaskTracker::new(),
@@ -196,7 +172,7 @@ impl Gateway {
 
     /// Whose forms an upstream of this name speaks; `None` if there is none.
     pub fn api(&self, upstream: &str) -> Option<Api> {
-        let settings = self.shared.settings.load();
+        let settings = self.shared.deps.settings.load();
         settings.providers.get(upstream).map(|provider| provider.api)
     }
 
@@ -207,7 +183,7 @@ impl Gateway {
             return Err(shared.stopping());
         }
         let agent = head.agent.clone();
-        let resolved = Target::resolve(&shared.settings.load(), head);
+        let resolved = Target::resolve(&shared.deps.settings.load(), head);
         resolved.inspect_err(|failure| shared.note_failure(&agent, failure))
     }
 
@@ -229,7 +205,7 @@ impl Gateway {
         };
         if shared.closed.is_cancelled() {
             // Nothing was sent, so its hold is given back.
-            drop(held.map(|(hold, _)| OpenHold::new(&shared.ledger, &hold)));
+            drop(held.map(|(hold, _)| OpenHold::new(&shared.deps.ledger, &hold)));
             return Err(shared.stopping().into());
         }
         // From here to the task nothing waits: the hold changes hands without a gap.
@@ -246,7 +222,7 @@ impl Gateway {
         shared.flights.close();
         tokio::select! {
             () = shared.flights.wait() => return,
-            () = shared.clock.sleep(drain) => {}
+            () = shared.deps.clock.sleep(drain) => {}
         }
         tracing::warn!(
             calls = shared.flights.len(),
@@ -264,10 +240,10 @@ impl Shared {
         mut target: Target,
         body: &Bytes,
     ) -> Result<(Target, Prepared, Option<(AdmittedHold, Bound)>), CallFailure> {
-        let deadline = self.clock.monotonic().saturating_add(target.limits.park_wait);
+        let deadline = self.deps.clock.monotonic().saturating_add(target.limits.park_wait);
         loop {
             let agent = &target.head.agent;
-            let held = match self.ledger.agent_status(agent) {
+            let held = match self.deps.ledger.agent_status(agent) {
                 AgentStatus::Contained | AgentStatus::Restoring => return Err(self.contained(agent).await.into()),
                 AgentStatus::Paused => Err(NotHeld::Paused),
                 AgentStatus::Active => self.prepare_and_hold(&target, body).await,
@@ -280,7 +256,7 @@ impl Shared {
             self.park(&target, body.len(), deadline).await?;
             self.check_key(&target)?;
             // The config and the prices may be others by now.
-            target = Target::resolve(&self.settings.load(), target.head)?;
+            target = Target::resolve(&self.deps.settings.load(), target.head)?;
         }
     }
 
@@ -289,12 +265,12 @@ impl Shared {
         target: &Target,
         body: &Bytes,
     ) -> Result<(Prepared, Option<(AdmittedHold, Bound)>), NotHeld> {
-        let catalogue = self.catalogue.load_full();
+        let catalogue = self.deps.catalogue.load_full();
         let mut prepared = prepare(target, body, &catalogue, &self.work).await?;
         let Some(price) = &mut prepared.price else {
             return Ok((prepared, None));
         };
-        self.intake.admits_names(&prepared.attribution)?;
+        self.deps.intake.admits_names(&prepared.attribution)?;
         let request = |bound, tentative: bool| AdmitRequest {
             attribution: prepared.attribution.clone(),
             trust: Trust::Gateway,
@@ -306,7 +282,7 @@ impl Shared {
         // A text has fewer tokens than bytes, and they can be counted. So what its bytes do not fit into says
         // neither that the budget is as good as spent, nor that the call must wait for other holds to end.
         let countable = prepared.asked.as_ref().filter(|asked| call::is_countable(asked));
-        let mut admitted = self.ledger.admit(request(price.bound, countable.is_some())).await;
+        let mut admitted = self.deps.ledger.admit(request(price.bound, countable.is_some())).await;
         if let Some(asked) = countable
             && let Some(short) = short_of(&admitted)
         {
@@ -327,7 +303,7 @@ impl Shared {
                     (None, Short::ForNow) => {}
                 }
             }
-            admitted = self.ledger.admit(request(price.bound, false)).await;
+            admitted = self.deps.ledger.admit(request(price.bound, false)).await;
         }
         let bound = price.bound;
         match admitted {
@@ -341,19 +317,19 @@ impl Shared {
         tokio::select! {
             biased;
             place = Arc::clone(&self.counting).acquire_owned() => place.ok(),
-            () = self.clock.sleep(COUNTING_WAIT) => None,
+            () = self.deps.clock.sleep(COUNTING_WAIT) => None,
         }
     }
 
     /// So many places, for all agents that there are.
     fn room(&self, most: u64) -> Room {
-        let shared = self.settings.load().agents.len() > 1;
+        let shared = self.deps.settings.load().agents.len() > 1;
         Room { most, shared }
     }
 
     /// Whether the call's key still opens what it opened when it came.
     fn check_key(&self, target: &Target) -> Result<(), Rejection> {
-        match (self.whose)(&target.head.headers) {
+        match (self.deps.whose)(&target.head.headers) {
             Ok(agent) if agent == target.head.agent => Ok(()),
             Ok(_) | Err(_) => Err(Rejection::BadCredential),
         }
@@ -379,7 +355,7 @@ impl Shared {
 
     async fn park(&self, target: &Target, bytes: usize, deadline: Duration) -> Result<(), CallFailure> {
         let agent = &target.head.agent;
-        let world = (&self.ledger, &self.clock);
+        let world = (&self.deps.ledger, &self.deps.clock);
         let room = self.room(target.limits.max_parked);
         let parking = self.lot.park(world, agent, bytes, room, deadline);
         let parked = tokio::select! {
@@ -391,7 +367,7 @@ impl Shared {
             Some(Parked::GoOn) => Ok(()),
             None => Err(self.stopping()),
             Some(Parked::Over) => {
-                let state = self.store.agent(agent).await?;
+                let state = self.deps.store.agent(agent).await?;
                 let (since, reason) = (state.since, state.reason);
                 Err(Rejection::Paused { since, reason }.into())
             }
@@ -453,9 +429,9 @@ impl Shared {
         };
         let gone = CancellationToken::new();
         let ends = Ends::new(
-            Arc::clone(&self.clock),
+            Arc::clone(&self.deps.clock),
             target.head.agent.clone(),
-            self.ledger.agents(),
+            self.deps.ledger.agents(),
             self.cut.clone(),
             gone.clone(),
         );
@@ -464,7 +440,7 @@ impl Shared {
             shared: Arc::clone(self),
             target,
             bill,
-            hold: held.map(|(hold, _)| OpenHold::new(&self.ledger, &hold)),
+            hold: held.map(|(hold, _)| OpenHold::new(&self.deps.ledger, &hold)),
             told,
             ends,
             reply: Some(reply),
@@ -504,7 +480,7 @@ impl Shared {
 
     /// What a contained agent is told.
     async fn contained(&self, agent: &AgentId) -> Rejection {
-        match self.store.agent(agent).await {
+        match self.deps.store.agent(agent).await {
             Ok(state) => Rejection::Contained {
                 since: state.since,
                 reason: state.reason,
@@ -515,7 +491,7 @@ impl Shared {
                     "an agent's state cannot be read"
                 );
                 Rejection::Contained {
-                    since: self.ledger.now(),
+                    since: self.deps.ledger.now(),
                     reason: "the ledger cannot be read now for the reason".to_owned(),
                 }
             }

@@ -324,7 +324,7 @@ impl Flight {
         if client.gone {
             return;
         }
-        let soon = self.shared.clock.sleep(super::LAST_WORD);
+        let soon = self.shared.deps.clock.sleep(super::LAST_WORD);
         tokio::select! {
             sent = client.sink.pieces.send(event) => drop(sent),
             () = soon => {}
