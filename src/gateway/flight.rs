@@ -24,6 +24,7 @@ use super::shares::Share;
 use super::target::{Target, Way};
 use super::turned_away::{code_of, is_turned_away};
 use crate::domain::call::{Answer, CallRejection, Route, ToolGate, UsageFault, read_answer_with};
+use crate::domain::money::Usd;
 use crate::domain::wire::UsageRejection;
 use crate::ports::{UpstreamError, UpstreamFault, UpstreamRequest, UpstreamResponse};
 
@@ -98,7 +99,7 @@ impl Flight {
         };
         let UpstreamResponse { status, headers, body } = response;
         if status.is_redirection() {
-            let upstream = self.target.provider.name.to_string();
+            let upstream = self.target.upstream();
             self.fail(CallFailure::Redirected { upstream });
             self.unresolved("the upstream answered with a redirect");
             return;
@@ -184,7 +185,7 @@ impl Flight {
                 Some("the daemon stopped before the answer was there")
             }
             End::TimedOut => {
-                let upstream = self.target.provider.name.to_string();
+                let upstream = self.target.upstream();
                 let fault = UpstreamFault::TimedOut;
                 let waited = self.fail(CallFailure::Upstream { upstream, fault });
                 Some(if waited {
@@ -231,7 +232,7 @@ impl Flight {
                     self.ends.touch();
                     if first.len().max(rest.len()) + piece.len() > limit {
                         let error = UpstreamError {
-                            upstream: self.target.provider.name.to_string(),
+                            upstream: self.target.upstream(),
                             what: UpstreamFault::TooLarge,
                             source: None,
                         };
@@ -261,34 +262,34 @@ impl Flight {
     /// An answer that is no success.
     async fn turned_down(mut self, status: StatusCode, headers: HeaderMap, body: Pieces) {
         let Some(body) = self.read(body).await else { return };
-        if is_turned_away(self.target.api(), status, &body, self.bill.runs_tools()) {
-            self.told.cost = self.hold.is_some().then_some(crate::domain::money::Usd::ZERO);
-            self.voided();
-        } else {
-            self.unresolved(&format!("the upstream answered {}", status.as_u16()));
-        }
+        self.end_by_refusal(status, &body, true);
         self.answer(status, headers, body);
     }
 
     /// The provider does not take our credential. What it says is for our operator, and may quote it.
     async fn refused_credential(mut self, status: StatusCode, body: Pieces, plain: bool) {
-        let upstream = self.target.provider.name.to_string();
         let Some(body) = self.read(body).await else { return };
         self.shared
             .credential_refused(&self.target, status, code_of(&body).as_deref());
-        if plain && is_turned_away(self.target.api(), status, &body, self.bill.runs_tools()) {
-            self.told.cost = self.hold.is_some().then_some(crate::domain::money::Usd::ZERO);
+        self.end_by_refusal(status, &body, plain);
+        let upstream = self.target.upstream();
+        self.fail(CallFailure::RefusedCredential { upstream });
+    }
+
+    /// A refusal of the provider's costs nothing where that is certain. One that is not `plain` cannot be read.
+    fn end_by_refusal(&mut self, status: StatusCode, body: &[u8], plain: bool) {
+        if plain && is_turned_away(self.target.api(), status, body, self.bill.runs_tools()) {
+            self.told.cost = self.hold.is_some().then_some(Usd::ZERO);
             self.voided();
         } else {
             self.unresolved(&format!("the upstream answered {}", status.as_u16()));
         }
-        self.fail(CallFailure::RefusedCredential { upstream });
     }
 
     /// An answer that nobody can read is not passed on.
     fn withhold(mut self) {
         self.unresolved("the answer is encoded, so that its usage cannot be read");
-        let upstream = self.target.provider.name.to_string();
+        let upstream = self.target.upstream();
         self.fail(CallFailure::Unreadable { upstream });
     }
 
@@ -303,7 +304,7 @@ impl Flight {
                 if self.gate() == ToolGate::All {
                     self.answer(status, headers, body);
                 } else {
-                    let upstream = self.target.provider.name.to_string();
+                    let upstream = self.target.upstream();
                     self.fail(CallFailure::Unreadable { upstream });
                 }
                 return;
