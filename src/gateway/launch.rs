@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
+use super::answers::Kept;
 use super::ends::Ends;
 use super::failure::{CallFailure, Failed};
 use super::flight::{Flight, StreamWish, UnderWay};
@@ -91,6 +92,7 @@ impl Shared {
             ends,
             reply: Some(reply),
             stream,
+            kept: Kept::default(),
             _under_way: under_way,
         };
         let shared = Arc::clone(self);

@@ -21,6 +21,7 @@
 //! provider's credential to anybody, or take silence for *cost nothing*.
 
 mod admit;
+mod answers;
 mod ends;
 mod failure;
 mod flight;
@@ -29,6 +30,7 @@ mod hold;
 mod launch;
 mod park;
 mod prepare;
+mod reading;
 mod reply;
 mod settings;
 mod settle;
@@ -54,7 +56,7 @@ use tokio_util::task::TaskTracker;
 pub use failure::{CallFailure, Failed};
 pub use reply::{CutOff, Pieces, Reply, ReplyBody, Told};
 pub use settings::{AgentRules, CallLimits, GatewaySettings, Provider};
-pub use shares::{Room, Share, Shares};
+pub use shares::{Room, Share, Shares, with_owner};
 pub use target::{BodyKind, CallHead, Target};
 
 use crate::audit::Refusals;
@@ -66,6 +68,7 @@ use crate::intake::usage::Intake;
 use crate::ledger::Ledger;
 use crate::ports::{Clock, Store};
 
+use answers::Answers;
 use flight::UnderWay;
 use hold::OpenHold;
 use park::Lot;
@@ -109,6 +112,8 @@ struct Shared {
     /// Calls that are under way, by agent.
     places: Shares,
     work: Work,
+    /// The memory that answers take.
+    answers: Answers,
     /// Every call that is under way.
     flights: TaskTracker,
     /// No new call any more.
@@ -128,6 +133,7 @@ impl Gateway {
                 work: Work::new(Arc::clone(&deps.clock)),
                 deps,
                 lot: Lot::default(),
+                answers: Answers::default(),
                 places: Shares::default(),
                 flights: TaskTracker::new(),
                 closed: CancellationToken::new(),
@@ -180,6 +186,11 @@ impl Gateway {
         let answer = shared.fly(target, prepared, held, UnderWay::new(place));
         drop(body);
         answer.await
+    }
+
+    /// Bytes of answers that are kept now: not read to their end, or not taken by their agents yet.
+    pub fn answer_bytes(&self) -> u64 {
+        self.shared.answers.taken()
     }
 
     /// Takes calls until `stop`, then lets those under way end for `drain`, then cuts them.

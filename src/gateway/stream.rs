@@ -10,14 +10,15 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
 use http::{HeaderMap, StatusCode};
 use tokio::sync::mpsc;
 
 use super::ends::End;
-use super::flight::{Flight, Pieces};
+use super::flight::{Flight, NO_ROOM, Pieces};
 use super::reply::{self, ReplyBody, Sink};
+use super::shares::with_owner;
 use super::veil::Veil;
 use crate::domain::call::{Answer, Route, StreamFault, StreamMeter, StreamRules};
 use crate::domain::rejection::Rejection;
@@ -54,13 +55,12 @@ enum Passing {
     Metered(Box<StreamMeter>),
     /// Not read, but kept, where the whole of it can be measured.
     Opaque {
-        kept: Option<Vec<Bytes>>,
+        kept: Option<BytesMut>,
+        /// More than this is not kept.
+        most: usize,
         veil: Veil,
     },
 }
-
-/// Bytes of an answer that are kept to be measured, at most.
-const MAX_KEPT: usize = 64 << 20;
 
 impl Client {
     /// It has been handed all there is, unless it has missed something.
@@ -89,15 +89,30 @@ impl Passing {
                 Ok(pieces) => (pieces, None),
                 Err(fault) => (meter.passed(), Some(fault.into())),
             },
-            Self::Opaque { kept, veil } => {
-                if let Some(pieces) = kept {
-                    pieces.push(chunk.clone());
-                    if pieces.iter().map(Bytes::len).sum::<usize>() > MAX_KEPT {
-                        *kept = None;
-                    }
+            Self::Opaque { kept, most, veil } => {
+                match kept {
+                    Some(bytes) if bytes.len() + chunk.len() <= *most => bytes.extend_from_slice(&chunk),
+                    _ => *kept = None,
                 }
                 (vec![veil.pass(chunk)], None)
             }
+        }
+    }
+
+    /// Bytes that it takes to feed it so many.
+    fn needs(&self, bytes: usize) -> usize {
+        match self {
+            // One that is kept is copied.
+            Self::Opaque { kept: Some(_), .. } => bytes.saturating_mul(2),
+            _ => bytes,
+        }
+    }
+
+    /// Bytes that stay here.
+    fn kept(&self) -> usize {
+        match self {
+            Self::Metered(meter) => meter.kept(),
+            Self::Opaque { kept, .. } => kept.as_ref().map_or(0, BytesMut::len),
         }
     }
 
@@ -126,7 +141,7 @@ impl Flight {
                 gate: self.gate(),
                 output_limit: self.stream.output_limit,
                 free_usage: Arc::clone(&self.target.provider.free_usage),
-                max_event: None,
+                max_event: Some(self.target.limits.max_response_bytes),
             },
         );
         let mut passing = Passing::Metered(Box::new(meter));
@@ -161,7 +176,8 @@ impl Flight {
         }
         let measured = plain && charged.is_none() && self.bill.is_measured();
         let mut passing = Passing::Opaque {
-            kept: measured.then(Vec::new),
+            kept: measured.then(BytesMut::new),
+            most: self.target.limits.max_response_bytes,
             veil: Veil::new(&self.target.provider),
         };
         let read = self.pass(body, &mut client, &mut passing).await;
@@ -171,16 +187,16 @@ impl Flight {
         drop(client);
         match (read, passing) {
             (Read::Broken(cut) | Read::Cut(cut), _) => self.unresolved(&cut.why),
-            (Read::ToItsEnd, Passing::Opaque { kept: Some(pieces), .. }) => self.measure(pieces).await,
+            (Read::ToItsEnd, Passing::Opaque { kept: Some(all), .. }) => self.measure(all.freeze()).await,
             (Read::ToItsEnd, _) if plain => self.unresolved("the answer does not say what it used"),
             (Read::ToItsEnd, _) => self.unresolved("the answer is encoded, so that its usage cannot be read"),
         }
     }
 
     /// Settles by the answer itself, which takes a while to look through.
-    async fn measure(mut self, pieces: Vec<Bytes>) {
+    async fn measure(mut self, all: Bytes) {
         let measured = tokio::task::spawn_blocking(move || {
-            self.settle(&Answer::default(), &pieces.concat());
+            self.settle(&Answer::default(), &all);
         });
         if let Err(panicked) = measured.await {
             tracing::error!(%panicked, "measuring an answer failed; its call is unresolved");
@@ -195,6 +211,9 @@ impl Flight {
                     let (pieces, cut, is_end) = match piece {
                         Some(Ok(chunk)) => {
                             self.ends.touch();
+                            if let Some(read) = self.room_to_pass(client, passing.needs(chunk.len())).await {
+                                return read;
+                            }
                             let (pieces, cut) = passing.feed(chunk);
                             (pieces, cut, false)
                         }
@@ -215,6 +234,7 @@ impl Flight {
                             return read;
                         }
                     }
+                    self.kept.shrink(passing.kept());
                     match cut {
                         Some(cut) => return Read::Cut(cut),
                         None if is_end => {
@@ -227,6 +247,39 @@ impl Flight {
                 end = self.ends.next() => {
                     if let Some(read) = self.ended_streaming(end, client).await {
                         return read;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits for memory for so many bytes more, which have come.
+    async fn room_to_pass(&mut self, client: &mut Client, bytes: usize) -> Option<Read> {
+        let memory = self.memory();
+        let (shared, agent) = (Arc::clone(&self.shared), self.target.head.agent.clone());
+        if shared.answers.try_grow(&mut self.kept, &agent, bytes, memory) {
+            return None;
+        }
+        let kept = std::mem::take(&mut self.kept);
+        let mut growing = std::pin::pin!(shared.answers.grow(kept, &agent, bytes, memory));
+        loop {
+            tokio::select! {
+                biased;
+                kept = &mut growing => {
+                    self.kept = kept;
+                    self.ends.touch();
+                    return None;
+                }
+                end = self.ends.next() => {
+                    if end == End::TimedOut && !client.gone {
+                        return Some(Read::Broken(Cut {
+                            why: NO_ROOM.to_owned(),
+                            code: "no_memory_for_answer",
+                            message: self.crowded().to_string(),
+                        }));
+                    }
+                    if let Some(read) = self.ended_streaming(end, client).await {
+                        return Some(read);
                     }
                 }
             }
@@ -282,6 +335,11 @@ impl Flight {
             return None;
         }
         let piece = self.target.provider.veiled(piece);
+        let piece = match self.kept.part(piece.len()) {
+            // It counts until its agent has taken it.
+            Some(share) => with_owner(piece, share),
+            None => piece,
+        };
         let piece = match client.sink.pieces.try_send(piece) {
             Ok(()) => return None,
             Err(mpsc::error::TrySendError::Closed(_)) => {

@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::domain::id::AgentId;
 use crate::domain::rejection::Rejection;
-use crate::gateway::{CallFailure, Room, Share, Shares};
+use crate::gateway::{CallFailure, Room, Share, Shares, with_owner};
 
 /// Bodies that are being worked on at once, in all, in kilobytes: parsed JSON takes many times its text.
 const AT_WORK_KB: u32 = 64 * 1024;
@@ -74,20 +74,11 @@ fn kilobytes(bytes: usize) -> u64 {
 /// A body with its place, which lasts as long as the body does: whoever works on it or sends it keeps it,
 /// with or without a client.
 pub fn placed(body: Bytes, place: Option<Share>) -> Bytes {
-    struct Placed {
-        body: Bytes,
-        _place: Share,
-    }
-    impl AsRef<[u8]> for Placed {
-        fn as_ref(&self) -> &[u8] {
-            &self.body
-        }
-    }
     match place {
         None => body,
         Some(mut place) => {
             place.shrink(kilobytes(body.len()));
-            Bytes::from_owner(Placed { body, _place: place })
+            with_owner(body, place)
         }
     }
 }

@@ -170,9 +170,14 @@ fn failure(failure: CallFailure) -> Failure {
         }
         failure @ (CallFailure::Redirected { .. }
         | CallFailure::Unreadable { .. }
+        | CallFailure::Crowded { .. }
         | CallFailure::RefusedCredential { .. }) => Failure::Upstream {
-            status: StatusCode::BAD_GATEWAY,
+            status: match failure {
+                CallFailure::Crowded { .. } => StatusCode::SERVICE_UNAVAILABLE,
+                _ => StatusCode::BAD_GATEWAY,
+            },
             code: match failure {
+                CallFailure::Crowded { .. } => "no_memory_for_answer",
                 CallFailure::Redirected { .. } => "upstream_redirected",
                 CallFailure::RefusedCredential { .. } => "upstream_refused_credential",
                 _ => "upstream_unreadable",

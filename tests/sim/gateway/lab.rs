@@ -331,6 +331,7 @@ pub(super) fn code(answered: Result<Reply, Failed>) -> &'static str {
         CallFailure::Upstream { .. } => "upstream",
         CallFailure::Redirected { .. } => "redirected",
         CallFailure::Unreadable { .. } => "unreadable",
+        CallFailure::Crowded { .. } => "no_memory_for_answer",
         CallFailure::RefusedCredential { .. } => "refused_credential",
         CallFailure::Stopping { .. } => "stopping",
         CallFailure::Overloaded => "overloaded",
