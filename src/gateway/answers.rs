@@ -139,7 +139,10 @@ mod tests {
     use super::*;
 
     const MEMORY: Memory = Memory {
-        room: Room { most: 10, shared: false },
+        room: Room {
+            most: 10,
+            shared: false,
+        },
         kept_back: 4,
     };
 
@@ -162,7 +165,10 @@ mod tests {
         let mut first = (&mut waiting[0]).now_or_never().expect("its turn");
         assert_eq!(answers.taken(), 8);
         assert!((&mut waiting[1]).now_or_never().is_none(), "not the turn of two");
-        first = answers.grow(first, &a, 2, MEMORY).now_or_never().expect("still its turn");
+        first = answers
+            .grow(first, &a, 2, MEMORY)
+            .now_or_never()
+            .expect("still its turn");
         assert_eq!(answers.taken(), 10);
         let taken = first.part(6);
         drop(first);
@@ -179,7 +185,10 @@ mod tests {
         let (answers, a) = (Answers::default(), AgentId::new("a").expect("a name"));
         let mut most = Kept::default();
         assert!(answers.try_grow(&mut most, &a, 6, MEMORY));
-        let one = answers.grow(Kept::default(), &a, 2, MEMORY).now_or_never().expect("its turn");
+        let one = answers
+            .grow(Kept::default(), &a, 2, MEMORY)
+            .now_or_never()
+            .expect("its turn");
         most.shrink(0);
         let one = answers.grow(one, &a, 1, MEMORY).now_or_never().expect("room");
         let mut filling = Kept::default();

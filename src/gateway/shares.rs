@@ -208,7 +208,10 @@ mod tests {
 
     #[test]
     fn what_is_split_and_joined_is_given_back_once() {
-        let room = Room { most: 10, shared: false };
+        let room = Room {
+            most: 10,
+            shared: false,
+        };
         let shares = Shares::default();
         let mut first = shares.take(&agent("a"), 4, room).expect("room");
         first.join(shares.take(&agent("a"), 3, room).expect("room"));
