@@ -99,15 +99,15 @@ impl Shared {
         };
         // A text has fewer tokens than bytes, and they can be counted. So what its bytes do not fit into says
         // neither that the budget is as good as spent, nor that the call must wait for other holds to end.
-        let countable = prepared.asked.as_ref().filter(|asked| call::is_countable(asked));
-        let mut admitted = self.deps.ledger.admit(request(price.bound, countable.is_some())).await;
-        if let Some(asked) = countable
-            && let Some(short) = short_of(&admitted)
-        {
+        let countable = prepared.asked.as_ref().is_some_and(call::is_countable);
+        let mut admitted = self.deps.ledger.admit(request(price.bound, countable)).await;
+        // Only counting needs this copy of the text: a call that waits for room or is under way is without it.
+        let text = prepared.asked.as_mut().and_then(|asked| asked.text.take());
+        if countable && let (Some(asked), Some(short)) = (&prepared.asked, short_of(&admitted)) {
             if price.is_worth_counting(asked, target, short)? {
                 match (self.place_to_count().await, short) {
                     (Some(place), _) => {
-                        if let Some(bound) = price.refined(asked, target, place).await {
+                        if let Some(bound) = price.refined(asked, text, target, place).await {
                             price.bound = bound;
                         }
                     }

@@ -15,6 +15,7 @@ use super::hold::OpenHold;
 use super::prepare::{Prepared, tokens_covered};
 use super::reply::{Reply, ReplyBody, Told};
 use super::settle::{Bill, Terms};
+use super::shares::{Share, with_owner};
 use super::target::Target;
 use crate::domain::call::{Asked, Fees, OutputLimit};
 use crate::domain::ledger::bound::Bound;
@@ -27,7 +28,7 @@ impl Shared {
         target: Target,
         prepared: Prepared,
         held: Option<(AdmittedHold, Bound)>,
-        under_way: UnderWay,
+        (under_way, place): (UnderWay, Option<Arc<Share>>),
     ) -> impl Future<Output = Result<Reply, Failed>> + use<> {
         let tokens = held
             .as_ref()
@@ -99,6 +100,11 @@ impl Shared {
         self.flights.spawn(async move {
             match shared.rendered(asked, raw, tokens).await {
                 Ok(body) => {
+                    // What is rendered anew has the place of what it is rendered from.
+                    let body = match place {
+                        Some(place) => with_owner(body, place),
+                        None => body,
+                    };
                     let request = flight.target.request(body);
                     flight.run(request).await;
                 }

@@ -96,6 +96,19 @@ pub struct GatewayDeps {
     pub whose: WhoseKey,
 }
 
+/// The body of a request, with its place among those that are kept.
+pub struct CallBody {
+    pub bytes: Bytes,
+    /// Given back when nothing of the body is kept any more, whatever form it has on its way.
+    pub place: Option<Arc<Share>>,
+}
+
+impl From<Bytes> for CallBody {
+    fn from(bytes: Bytes) -> Self {
+        Self { bytes, place: None }
+    }
+}
+
 /// Whose key a request's headers carry, now: a key that was revoked while its call waited opens nothing.
 pub type WhoseKey = Arc<dyn Fn(&HeaderMap) -> Result<AgentId, Rejection> + Send + Sync>;
 
@@ -163,14 +176,14 @@ impl Gateway {
 
     /// Makes a call. Dropped before its hold is admitted, it was never made; after that it goes on for its
     /// account, without its client.
-    pub async fn call(&self, target: Target, body: Bytes) -> Result<Reply, Failed> {
+    pub async fn call(&self, target: Target, body: CallBody) -> Result<Reply, Failed> {
         let shared = &self.shared;
         let agent = target.head.agent.clone();
         let room = shared.room(target.limits.max_calls);
         let Some(place) = shared.places.take(&agent, 1, room) else {
             return Err(CallFailure::Overloaded.into());
         };
-        let (target, prepared, held) = match shared.admit(target, &body).await {
+        let (target, prepared, held) = match shared.admit(target, &body.bytes).await {
             Ok(admitted) => admitted,
             Err(failure) => {
                 shared.note_failure(&agent, &failure);
@@ -183,8 +196,8 @@ impl Gateway {
             return Err(shared.stopping().into());
         }
         // From here to the task nothing waits: the hold changes hands without a gap.
-        let answer = shared.fly(target, prepared, held, UnderWay::new(place));
-        drop(body);
+        let answer = shared.fly(target, prepared, held, (UnderWay::new(place), body.place));
+        drop(body.bytes);
         answer.await
     }
 

@@ -163,9 +163,16 @@ impl Price {
 
     /// A smaller bound for the same call, by its exact count of tokens, where that can be told. Its `place` is
     /// taken until it is counted, whether or not anybody waits for it still.
-    pub(super) async fn refined(&self, asked: &Asked, target: &Target, place: OwnedSemaphorePermit) -> Option<Bound> {
+    pub(super) async fn refined(
+        &self,
+        asked: &Asked,
+        text: Option<Vec<String>>,
+        target: &Target,
+        place: OwnedSemaphorePermit,
+    ) -> Option<Bound> {
         let entry = self.entry.clone()?;
-        let (rules, asked) = (Arc::clone(&target.rules), asked.clone());
+        let (rules, mut asked) = (Arc::clone(&target.rules), asked.clone());
+        asked.text = text;
         let counted = tokio::task::spawn_blocking(move || {
             let _place = place;
             let refined = call::refine(&asked)?;
