@@ -3,17 +3,16 @@
 //! Nothing here outlives the client. Whoever goes away meanwhile has made no call: the ledger voids a hold that
 //! nobody was told of.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::OwnedSemaphorePermit;
 
-use super::Shared;
 use super::failure::CallFailure;
 use super::park::Parked;
 use super::prepare::{Prepared, Short, prepare};
+use super::shares::Share;
 use super::target::Target;
+use super::{COUNTING, Shared};
 use crate::domain::agent::AgentStatus;
 use crate::domain::call;
 use crate::domain::id::AgentId;
@@ -84,7 +83,7 @@ impl Shared {
         body: &Bytes,
     ) -> Result<(Prepared, Option<(AdmittedHold, Bound)>), NotHeld> {
         let catalogue = self.deps.catalogue.load_full();
-        let mut prepared = prepare(target, body, &catalogue, &self.work).await?;
+        let mut prepared = prepare(target, body, &catalogue, (&self.work, self.room(0).shared)).await?;
         let Some(price) = &mut prepared.price else {
             return Ok((prepared, None));
         };
@@ -105,7 +104,7 @@ impl Shared {
         let text = prepared.asked.as_mut().and_then(|asked| asked.text.take());
         if countable && let (Some(asked), Some(short)) = (&prepared.asked, short_of(&admitted)) {
             if price.is_worth_counting(asked, target, short)? {
-                match (self.place_to_count().await, short) {
+                match (self.place_to_count(&target.head.agent).await, short) {
                     (Some(place), _) => {
                         if let Some(bound) = price.refined(asked, text, target, place).await {
                             price.bound = bound;
@@ -131,10 +130,10 @@ impl Shared {
     }
 
     /// A place among those whose tokens are counted, if one is free soon.
-    async fn place_to_count(&self) -> Option<OwnedSemaphorePermit> {
+    async fn place_to_count(&self, agent: &AgentId) -> Option<Share> {
         tokio::select! {
             biased;
-            place = Arc::clone(&self.counting).acquire_owned() => place.ok(),
+            place = self.counting.wait(agent, 1, self.room(COUNTING)) => Some(place),
             () = self.deps.clock.sleep(COUNTING_WAIT) => None,
         }
     }
@@ -169,16 +168,9 @@ impl Shared {
         let agent = &target.head.agent;
         let world = (&self.deps.ledger, &self.deps.clock);
         let room = self.room(target.limits.max_parked);
-        let parking = self.lot.park(world, agent, bytes, room, deadline);
-        let parked = tokio::select! {
-            biased;
-            () = self.closed.cancelled() => None,
-            parked = parking => Some(parked),
-        };
-        match parked {
-            Some(Parked::GoOn) => Ok(()),
-            None => Err(self.stopping()),
-            Some(Parked::Over) => {
+        match self.lot.park(world, agent, bytes, room, deadline).await {
+            Parked::GoOn => Ok(()),
+            Parked::Over => {
                 let state = self.deps.store.agent(agent).await?;
                 let (since, reason) = (state.since, state.reason);
                 Err(Rejection::Paused { since, reason }.into())

@@ -24,6 +24,7 @@ use super::settle::{Bill, Cost, Terms};
 use super::shares::{Share, with_owner};
 use super::target::{Target, Way};
 use super::turned_away::{code_of, is_turned_away};
+use super::work::beside;
 use crate::domain::call::{Answer, CallRejection, Route, ToolGate, UsageFault, read_answer_with};
 use crate::domain::money::Usd;
 use crate::domain::wire::UsageRejection;
@@ -32,7 +33,7 @@ use crate::ports::{UpstreamError, UpstreamFault, UpstreamRequest, UpstreamRespon
 pub(super) type Pieces = BoxStream<'static, Result<Bytes, UpstreamError>>;
 
 /// Why a call is unresolved whose answer found no memory.
-pub(super) const NO_ROOM: &str = "there was no memory for the answer in time: others are not taken by their agents";
+pub(super) const NO_ROOM: &str = "there was no room for the answer in time: others are not taken by their agents";
 
 /// Everything that a call has with it.
 pub(super) struct Flight {
@@ -212,19 +213,29 @@ impl Flight {
 
     /// An answer that is no success.
     async fn turned_down(mut self, status: StatusCode, headers: HeaderMap, body: Pieces) {
-        let Some(body) = self.read(body).await else { return };
-        self.end_by_refusal(status, &body, true);
-        self.answer(status, headers, body);
+        let Some((body, turn)) = self.read_for_work(body).await else {
+            return;
+        };
+        beside(turn, move || {
+            self.end_by_refusal(status, &body, true);
+            self.answer(status, headers, body);
+        })
+        .await;
     }
 
     /// The provider does not take our credential. What it says is for our operator, and may quote it.
     async fn refused_credential(mut self, status: StatusCode, body: Pieces, plain: bool) {
-        let Some(body) = self.read(body).await else { return };
-        self.shared
-            .credential_refused(&self.target, status, code_of(&body).as_deref());
-        self.end_by_refusal(status, &body, plain);
-        let upstream = self.target.upstream();
-        self.fail(CallFailure::RefusedCredential { upstream });
+        let Some((body, turn)) = self.read_for_work(body).await else {
+            return;
+        };
+        beside(turn, move || {
+            self.shared
+                .credential_refused(&self.target, status, code_of(&body).as_deref());
+            self.end_by_refusal(status, &body, plain);
+            let upstream = self.target.upstream();
+            self.fail(CallFailure::RefusedCredential { upstream });
+        })
+        .await;
     }
 
     /// A refusal of the provider's costs nothing where that is certain. One that is not `plain` cannot be read.
@@ -246,7 +257,14 @@ impl Flight {
 
     /// A whole answer that can be read.
     async fn whole(mut self, route: Route, status: StatusCode, headers: HeaderMap, body: Pieces) {
-        let Some(body) = self.read(body).await else { return };
+        let Some((body, turn)) = self.read_for_work(body).await else {
+            return;
+        };
+        beside(turn, move || self.judged(route, status, headers, body)).await;
+    }
+
+    /// Ends a call by its whole answer.
+    fn judged(mut self, route: Route, status: StatusCode, headers: HeaderMap, body: Bytes) {
         let read = match read_answer_with(route, &body, &self.target.provider.free_usage) {
             Ok(read) => read,
             Err(unreadable) => {

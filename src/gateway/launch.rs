@@ -18,6 +18,7 @@ use super::settle::{Bill, Terms};
 use super::shares::{Share, with_owner};
 use super::target::Target;
 use crate::domain::call::{Asked, Fees, OutputLimit};
+use crate::domain::id::AgentId;
 use crate::domain::ledger::bound::Bound;
 use crate::ledger::AdmittedHold;
 
@@ -98,7 +99,7 @@ impl Shared {
         };
         let shared = Arc::clone(self);
         self.flights.spawn(async move {
-            match shared.rendered(asked, raw, tokens).await {
+            match shared.rendered(&flight.target.head.agent, asked, raw, tokens).await {
                 Ok(body) => {
                     // What is rendered anew has the place of what it is rendered from.
                     let body = match place {
@@ -125,10 +126,17 @@ impl Shared {
     }
 
     /// The body as it is forwarded.
-    async fn rendered(&self, asked: Option<Asked>, raw: Bytes, tokens: Option<u64>) -> Result<Bytes, CallFailure> {
+    async fn rendered(
+        &self,
+        agent: &AgentId,
+        asked: Option<Asked>,
+        raw: Bytes,
+        tokens: Option<u64>,
+    ) -> Result<Bytes, CallFailure> {
+        let whose = (agent, self.room(0).shared);
         match asked {
             None => Ok(raw),
-            Some(asked) => self.work.on(raw.len(), move || Ok(asked.body(tokens))).await,
+            Some(asked) => self.work.on(whose, raw.len(), move || Ok(asked.body(tokens))).await,
         }
     }
 }

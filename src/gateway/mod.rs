@@ -49,7 +49,6 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::HeaderMap;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -82,7 +81,7 @@ const LAST_WORD: Duration = Duration::from_secs(1);
 const STOPPING_RETRY: Duration = Duration::from_secs(5);
 
 /// Requests whose tokens are counted at once: it is all work, so more of them would only hold up others.
-const COUNTING: usize = 2;
+const COUNTING: u64 = 2;
 
 /// What the gateway stands on.
 pub struct GatewayDeps {
@@ -133,8 +132,8 @@ struct Shared {
     closed: CancellationToken,
     /// What is still under way ends now.
     cut: CancellationToken,
-    /// Requests whose tokens may be counted at once.
-    counting: Arc<Semaphore>,
+    /// Requests whose tokens are counted.
+    counting: Shares,
     /// When something was last said of an agent or an upstream, on the monotonic clock.
     said: Mutex<HashMap<(Matter, String), Duration>>,
 }
@@ -151,7 +150,7 @@ impl Gateway {
                 flights: TaskTracker::new(),
                 closed: CancellationToken::new(),
                 cut: CancellationToken::new(),
-                counting: Arc::new(Semaphore::new(COUNTING)),
+                counting: Shares::default(),
                 said: Mutex::default(),
             }),
         }
@@ -179,11 +178,23 @@ impl Gateway {
     pub async fn call(&self, target: Target, body: CallBody) -> Result<Reply, Failed> {
         let shared = &self.shared;
         let agent = target.head.agent.clone();
+        // It counts as under way before it is asked whether there are to be no more: so `run` does not end
+        // between that question and its task.
+        let _coming = shared.flights.token();
+        if shared.closed.is_cancelled() {
+            return Err(shared.stopping().into());
+        }
         let room = shared.room(target.limits.max_calls);
         let Some(place) = shared.places.take(&agent, 1, room) else {
             return Err(CallFailure::Overloaded.into());
         };
-        let (target, prepared, held) = match shared.admit(target, &body.bytes).await {
+        let admitted = tokio::select! {
+            biased;
+            // Whoever waits for a hold or for a resume learns it at once. Dropped, it was never made.
+            () = shared.closed.cancelled() => Err(shared.stopping()),
+            admitted = shared.admit(target, &body.bytes) => admitted,
+        };
+        let (target, prepared, held) = match admitted {
             Ok(admitted) => admitted,
             Err(failure) => {
                 shared.note_failure(&agent, &failure);

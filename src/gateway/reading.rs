@@ -6,6 +6,7 @@ use futures_util::StreamExt as _;
 use super::answers::Memory;
 use super::failure::CallFailure;
 use super::flight::{Flight, Pieces};
+use super::shares::Share;
 use crate::ports::{UpstreamError, UpstreamFault};
 
 /// What a call waits for.
@@ -93,6 +94,20 @@ impl Flight {
                 rest.extend_from_slice(&piece);
             }
         }
+    }
+
+    /// Reads an answer whole, and waits for the turn to work on it. `None`: the call has ended otherwise.
+    pub(super) async fn read_for_work(&mut self, body: Pieces) -> Option<(Bytes, Option<Share>)> {
+        let body = self.read(body).await?;
+        let turn = self.turn(body.len()).await?;
+        Some((body, turn))
+    }
+
+    /// Waits for the turn to work on so many bytes. `None`: the call has ended before.
+    pub(super) async fn turn(&mut self, bytes: usize) -> Option<Option<Share>> {
+        let (shared, agent) = (self.shared.clone(), self.target.head.agent.clone());
+        let whose = (&agent, shared.room(0).shared);
+        self.wait(For::Room, shared.work.turn(whose, bytes)).await
     }
 
     /// What the agent is told when there was no memory for its answer in time.

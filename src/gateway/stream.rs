@@ -20,6 +20,7 @@ use super::flight::{Flight, NO_ROOM, Pieces};
 use super::reply::{self, ReplyBody, Sink};
 use super::shares::with_owner;
 use super::veil::Veil;
+use super::work::beside;
 use crate::domain::call::{Answer, Route, StreamFault, StreamMeter, StreamRules};
 use crate::domain::rejection::Rejection;
 
@@ -60,6 +61,8 @@ enum Passing {
         most: usize,
         veil: Veil,
     },
+    /// It is worked on elsewhere, and stays there only if that panics.
+    Away,
 }
 
 impl Client {
@@ -82,20 +85,36 @@ impl From<StreamFault> for Cut {
 }
 
 impl Passing {
-    /// What goes to the client now, and why nothing more does.
-    fn feed(&mut self, chunk: Bytes) -> (Vec<Bytes>, Option<Cut>) {
-        match self {
-            Self::Metered(meter) => match meter.feed(chunk) {
-                Ok(pieces) => (pieces, None),
-                Err(fault) => (meter.passed(), Some(fault.into())),
-            },
-            Self::Opaque { kept, most, veil } => {
+    /// What goes to the client now, and why nothing more does. Without a chunk the upstream has ended its answer.
+    fn feed(&mut self, chunk: Option<Bytes>) -> (Vec<Bytes>, Option<Cut>) {
+        match (self, chunk) {
+            (Self::Metered(meter), chunk) => {
+                let fed = match chunk {
+                    Some(chunk) => meter.feed(chunk),
+                    None => meter.close(),
+                };
+                match fed {
+                    Ok(pieces) => (pieces, None),
+                    Err(fault) => (meter.passed(), Some(fault.into())),
+                }
+            }
+            (Self::Opaque { kept, most, veil }, Some(chunk)) => {
                 match kept {
                     Some(bytes) if bytes.len() + chunk.len() <= *most => bytes.extend_from_slice(&chunk),
                     _ => *kept = None,
                 }
                 (vec![veil.pass(chunk)], None)
             }
+            (Self::Opaque { veil, .. }, None) => (vec![veil.rest()], None),
+            (Self::Away, _) => (Vec::new(), None),
+        }
+    }
+
+    /// Bytes that are looked through when it is fed so many.
+    fn work(&self, bytes: usize) -> usize {
+        match self {
+            Self::Metered(meter) => meter.kept() + bytes,
+            _ => 0,
         }
     }
 
@@ -113,17 +132,7 @@ impl Passing {
         match self {
             Self::Metered(meter) => meter.kept(),
             Self::Opaque { kept, .. } => kept.as_ref().map_or(0, BytesMut::len),
-        }
-    }
-
-    /// The upstream has ended its answer.
-    fn close(&mut self) -> (Vec<Bytes>, Option<Cut>) {
-        match self {
-            Self::Metered(meter) => match meter.close() {
-                Ok(pieces) => (pieces, None),
-                Err(fault) => (meter.passed(), Some(fault.into())),
-            },
-            Self::Opaque { veil, .. } => (vec![veil.rest()], None),
+            Self::Away => 0,
         }
     }
 }
@@ -195,12 +204,22 @@ impl Flight {
 
     /// Settles by the answer itself, which takes a while to look through.
     async fn measure(mut self, all: Bytes) {
-        let measured = tokio::task::spawn_blocking(move || {
-            self.settle(&Answer::default(), &all);
-        });
-        if let Err(panicked) = measured.await {
-            tracing::error!(%panicked, "measuring an answer failed; its call is unresolved");
-        }
+        let Some(turn) = self.turn(all.len()).await else { return };
+        beside(turn, move || self.settle(&Answer::default(), &all)).await;
+    }
+
+    /// Feeds what passes; a large event is read where it holds up nobody. `None`: that panicked.
+    async fn feed(&mut self, passing: &mut Passing, chunk: Option<Bytes>) -> Option<(Vec<Bytes>, Option<Cut>)> {
+        let bytes = passing.work(chunk.as_ref().map_or(0, Bytes::len));
+        let whose = (&self.target.head.agent, self.shared.room(0).shared);
+        let Some(turn) = self.shared.work.turn(whose, bytes).await else {
+            return Some(passing.feed(chunk));
+        };
+        let mut away = std::mem::replace(passing, Passing::Away);
+        let worked = beside(Some(turn), move || (away.feed(chunk), away)).await;
+        let (fed, back) = worked?;
+        *passing = back;
+        Some(fed)
     }
 
     /// Hands every piece on as it comes.
@@ -208,14 +227,13 @@ impl Flight {
         loop {
             tokio::select! {
                 piece = body.next() => {
-                    let (pieces, cut, is_end) = match piece {
+                    let chunk = match piece {
                         Some(Ok(chunk)) => {
                             self.ends.touch();
                             if let Some(read) = self.room_to_pass(client, passing.needs(chunk.len())).await {
                                 return read;
                             }
-                            let (pieces, cut) = passing.feed(chunk);
-                            (pieces, cut, false)
+                            Some(chunk)
                         }
                         Some(Err(error)) => {
                             return Read::Broken(Cut {
@@ -224,10 +242,12 @@ impl Flight {
                                 message: error.to_string(),
                             });
                         }
-                        None => {
-                            let (pieces, cut) = passing.close();
-                            (pieces, cut, true)
-                        }
+                        None => None,
+                    };
+                    let is_end = chunk.is_none();
+                    let Some((pieces, cut)) = self.feed(passing, chunk).await else {
+                        let why = "reading the stream failed";
+                        return Read::Broken(Cut { why: why.to_owned(), code: "internal", message: why.to_owned() });
                     };
                     for piece in pieces {
                         if let Some(read) = self.hand(client, piece).await {

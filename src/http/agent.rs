@@ -24,6 +24,7 @@ use super::calls;
 use super::error::Failure;
 use super::gateway;
 use super::path::Path;
+use super::seats::{self, Seats, closing, seated};
 use super::tools;
 use super::view;
 use crate::audit::Refusals;
@@ -35,7 +36,7 @@ use crate::domain::price::Catalogue;
 use crate::domain::rejection::Rejection;
 use crate::domain::report::{self, Charge, parse_capture, parse_hold};
 use crate::domain::wire::json::{JsonLimits, parse_strict};
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, Share};
 use crate::intake::usage::{Encoding, Intake, IntakeFailure, Receipt, Source};
 use crate::ledger::{AdmitRejection, AdmitRequest, CaptureRequest, Ledger};
 use crate::ports::{Clock, Store};
@@ -59,6 +60,7 @@ pub struct AgentApi {
     pub limits: BodyLimits,
     pub desk: Desk,
     pub shelf: Shelf,
+    pub seats: Seats,
     pub allowed_hosts: Vec<String>,
 }
 
@@ -106,10 +108,20 @@ async fn authenticate(State(api): State<Arc<AgentApi>>, mut request: Request, ne
         });
     match agent {
         Ok(agent) => {
+            let Some(seat) = api.seat(&agent) else {
+                return closing(seats::FULL.into_response());
+            };
             request.extensions_mut().insert(Caller(agent));
-            next.run(request).await
+            seated(next.run(request).await, seat)
         }
         Err(rejection) => Failure::from(rejection).into_response(),
+    }
+}
+
+impl AgentApi {
+    /// A seat for a request of this agent, if it has not too many.
+    pub(super) fn seat(&self, agent: &AgentId) -> Option<Share> {
+        self.seats.take(agent, self.agents.load().len() > 1)
     }
 }
 

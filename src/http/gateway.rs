@@ -18,6 +18,7 @@ use super::agent::AgentApi;
 use super::auth::check_host;
 use super::body;
 use super::error::Failure;
+use super::seats::{self, closing, seated};
 use crate::domain::call::{Api, CallRejection, is_upstream_name};
 use crate::domain::id::AgentId;
 use crate::domain::rejection::Rejection;
@@ -48,6 +49,9 @@ pub(super) async fn call(State(api): State<Arc<AgentApi>>, request: Request) -> 
         Ok(agent) => agent,
         Err(rejection) => return refuse(known, &rejection.into(), &Told::default()),
     };
+    let Some(seat) = api.seat(&agent) else {
+        return closing(refuse(known, &seats::FULL, &Told::default()));
+    };
     let Some(known) = known else {
         // Nobody's upstream can be there, so a config line for it is no advice.
         let rejection = if is_upstream_name(name) && rest.len() > 1 {
@@ -67,10 +71,11 @@ pub(super) async fn call(State(api): State<Arc<AgentApi>>, request: Request) -> 
         query: parts.uri.query().map(str::to_owned),
         headers: parts.headers,
     };
-    match forward(&api, head, body).await {
+    let response = match forward(&api, head, body).await {
         Ok(reply) => answer(reply),
         Err(failed) => refuse(Some(known), &failure(failed.failure), &failed.told),
-    }
+    };
+    seated(response, seat)
 }
 
 /// Whose key the request carries, as on the rest of the agent side.

@@ -13,6 +13,7 @@ pub mod error;
 mod gateway;
 mod path;
 mod patience;
+pub mod seats;
 pub mod serve;
 mod tools;
 mod view;
