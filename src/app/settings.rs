@@ -112,6 +112,7 @@ pub(super) fn gateway(
             idle_timeout: gateway.idle_timeout,
             call_timeout: gateway.call_timeout,
             max_response_bytes: gateway.max_response_bytes,
+            response_memory: gateway.response_memory_bytes,
             drain: gateway.drain,
         },
     })

@@ -48,6 +48,18 @@ pub(super) fn gateway(table: &Table<'_>) -> Option<Gateway> {
     let max_response_bytes = table
         .get("max_response_bytes")
         .and_then(|item| item.integer(1024..=1_073_741_824_usize));
+    let response_memory_bytes = table
+        .get("response_memory_bytes")
+        .and_then(|item| item.integer(2048..=1_099_511_627_776_u64));
+    if let (Some(most), Some(memory)) = (max_response_bytes, response_memory_bytes)
+        && usize::try_from(memory).is_ok_and(|memory| memory < most.saturating_mul(2))
+        && let Some(item) = culprit(table, ["response_memory_bytes", "max_response_bytes"])
+    {
+        item.error(
+            "gateway.response_memory_bytes must be at least twice gateway.max_response_bytes",
+            "the largest answer must come to its end while others wait for their agents",
+        );
+    }
     let drain = limit("drain", Duration::ZERO, HOUR);
     let insecure_upstream = table.get("insecure_upstream").and_then(|item| item.boolean());
     if let (Some(default), Some(least), Some(item)) = (default_max_tokens, least_tokens, table.get("least_tokens"))
@@ -75,9 +87,20 @@ pub(super) fn gateway(table: &Table<'_>) -> Option<Gateway> {
         idle_timeout: idle_timeout?,
         call_timeout: call_timeout?,
         max_response_bytes: max_response_bytes?,
+        response_memory_bytes: response_memory_bytes?,
         drain: drain?,
         insecure_upstream: insecure_upstream?,
     })
+}
+
+/// Which of two settings that do not fit together somebody set.
+fn culprit<'a>(table: &Table<'a>, keys: [&'static str; 2]) -> Option<Item<'a>> {
+    let mut items = keys.into_iter().filter_map(|key| table.get(key));
+    let first = items.next()?;
+    match items.next() {
+        Some(second) if first.is_built_in() => Some(second),
+        _ => Some(first),
+    }
 }
 
 /// `chat/completions:vendor_hint`

@@ -203,6 +203,7 @@ pub struct Gateway {
     /// From the request to the end of its answer.
     pub call_timeout: Duration,
     pub max_response_bytes: usize,
+    pub response_memory_bytes: u64,
     /// How long a call is read on for its usage when its client has gone.
     pub drain: Duration,
     /// Whether plain HTTP may go to another machine.

@@ -197,7 +197,10 @@ pub struct CallLimits {
     pub idle_timeout: Duration,
     /// From the request to the end of its answer.
     pub call_timeout: Duration,
+    /// Of an answer that is not passed on as it comes, and of what is kept of one that is.
     pub max_response_bytes: usize,
+    /// Bytes of answers that are kept at once, in all.
+    pub response_memory: u64,
     /// How long a call is read on for its usage when its client has gone.
     pub drain: Duration,
 }
@@ -212,6 +215,7 @@ impl Default for CallLimits {
             idle_timeout: Duration::from_secs(120),
             call_timeout: Duration::from_secs(3600),
             max_response_bytes: 64 << 20,
+            response_memory: 512 << 20,
             drain: Duration::from_secs(30),
         }
     }

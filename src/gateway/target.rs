@@ -117,6 +117,11 @@ impl Target {
         &self.head.agent
     }
 
+    /// The name of its upstream, as failures tell it.
+    pub(super) fn upstream(&self) -> String {
+        self.provider.name.to_string()
+    }
+
     /// Whose forms its errors have.
     pub fn api(&self) -> Api {
         self.provider.api

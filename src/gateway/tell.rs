@@ -78,14 +78,14 @@ impl Shared {
         let code = rejection.code();
         metrics::counter!("backstop_calls_refused_total", "code" => code).increment(1);
         let entry = NewAudit {
-            at: self.clock.now(),
+            at: self.deps.clock.now(),
             actor: "backstop".to_owned(),
             action: "refused".to_owned(),
             agent: Some(agent.clone()),
             reason: rejection.to_string(),
             evidence: json!({ "code": code, "cost_usd": cost.map(|usd| usd.to_string()) }).to_string(),
         };
-        self.refusals.note(code, entry);
+        self.deps.refusals.note(code, entry);
     }
 
     pub(super) fn count(&self, target: &Target, ended: &'static str) {
@@ -135,7 +135,7 @@ impl Shared {
 
     /// Whether it is so long ago that something was said of this matter.
     fn may_say(&self, matter: Matter, of: &str, every: Duration) -> bool {
-        let now = self.clock.monotonic();
+        let now = self.deps.clock.monotonic();
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (matter, of.to_owned());
         if said.get(&key).is_some_and(|last| now.saturating_sub(*last) < every) {

@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use super::auth::{KeyRing, check_host};
 use super::body::{BodyLimits, Desk, Shelf};
 use super::error::Failure;
+use super::seats::{self, Seats, closing, seated};
 use super::{calls, gateway, holds, tools, usage, view};
 use crate::audit::Refusals;
 use crate::domain::audit::NewAudit;
@@ -26,7 +27,7 @@ use crate::domain::id::{AgentId, TaskId};
 use crate::domain::ledger::posting::Attribution;
 use crate::domain::price::Catalogue;
 use crate::domain::rejection::Rejection;
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, Share};
 use crate::intake::usage::Intake;
 use crate::ledger::Ledger;
 use crate::ports::{Clock, Store};
@@ -50,6 +51,7 @@ pub struct AgentApi {
     pub limits: BodyLimits,
     pub desk: Desk,
     pub shelf: Shelf,
+    pub seats: Seats,
     pub allowed_hosts: Vec<String>,
 }
 
@@ -104,10 +106,20 @@ async fn in_time(State(api): State<Arc<AgentApi>>, request: Request, next: Next)
 async fn authenticate(State(api): State<Arc<AgentApi>>, mut request: Request, next: Next) -> Response {
     match api.caller(request.headers()) {
         Ok(agent) => {
+            let Some(seat) = api.seat(&agent) else {
+                return closing(seats::FULL.into_response());
+            };
             request.extensions_mut().insert(Caller(agent));
-            next.run(request).await
+            seated(next.run(request).await, seat)
         }
         Err(rejection) => Failure::from(rejection).into_response(),
+    }
+}
+
+impl AgentApi {
+    /// A seat for a request of this agent, if it has not too many.
+    pub(super) fn seat(&self, agent: &AgentId) -> Option<Share> {
+        self.seats.take(agent, self.agents.load().len() > 1)
     }
 }
 

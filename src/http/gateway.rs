@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use super::agent::{AgentApi, REMAINING};
 use super::body;
 use super::error::Failure;
+use super::seats::{self, closing, seated};
 use crate::domain::call::{Api, CallRejection, is_upstream_name};
 use crate::domain::rejection::Rejection;
 use crate::gateway::{BodyKind, CallFailure, CallHead, Failed, Reply, ReplyBody, Told};
@@ -45,6 +46,9 @@ pub(super) async fn call(State(api): State<Arc<AgentApi>>, request: Request) -> 
         Ok(agent) => agent,
         Err(rejection) => return refuse(known, &rejection.into(), &Told::default()),
     };
+    let Some(seat) = api.seat(&agent) else {
+        return closing(refuse(known, &seats::FULL, &Told::default()));
+    };
     let Some(known) = known else {
         // Nobody's upstream can be there, so a config line for it is no advice.
         let rejection = if is_upstream_name(name) && rest.len() > 1 {
@@ -64,10 +68,11 @@ pub(super) async fn call(State(api): State<Arc<AgentApi>>, request: Request) -> 
         query: parts.uri.query().map(str::to_owned),
         headers: parts.headers,
     };
-    match forward(&api, head, body).await {
+    let response = match forward(&api, head, body).await {
         Ok(reply) => answer(reply),
         Err(failed) => refuse(Some(known), &failure(failed.failure), &failed.told),
-    }
+    };
+    seated(response, seat)
 }
 
 async fn forward(api: &AgentApi, head: CallHead, body: Body) -> Result<Reply, Failed> {
@@ -157,9 +162,14 @@ fn failure(failure: CallFailure) -> Failure {
         }
         failure @ (CallFailure::Redirected { .. }
         | CallFailure::Unreadable { .. }
+        | CallFailure::Crowded { .. }
         | CallFailure::RefusedCredential { .. }) => Failure::Upstream {
-            status: StatusCode::BAD_GATEWAY,
+            status: match failure {
+                CallFailure::Crowded { .. } => StatusCode::SERVICE_UNAVAILABLE,
+                _ => StatusCode::BAD_GATEWAY,
+            },
             code: match failure {
+                CallFailure::Crowded { .. } => "no_memory_for_answer",
                 CallFailure::Redirected { .. } => "upstream_redirected",
                 CallFailure::RefusedCredential { .. } => "upstream_refused_credential",
                 _ => "upstream_unreadable",

@@ -14,6 +14,7 @@ mod gateway;
 mod holds;
 mod path;
 mod patience;
+pub mod seats;
 pub mod serve;
 mod tools;
 mod usage;

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use backstop::domain::agent::AgentStatus;
 use backstop::domain::ledger::hold::HoldState;
-use backstop::gateway::CallLimits;
+use backstop::gateway::{CallLimits, Room, Shares};
 use backstop::ports::UpstreamFault;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use super::lab::{Lab, chat_body, code, lab, read, secs, usd};
+use super::lab::{Lab, agent, chat_body, code, lab, read, secs, usd};
 use super::provider::{Play, Step};
 
 fn one_at_a_time() -> CallLimits {
@@ -169,5 +169,35 @@ fn an_answer_that_is_not_read_here_does_not_end_as_if_it_were_whole() {
             .play(Play::raw(200, "audio/mpeg", b"all of it").after(Duration::from_secs(1)));
         let reply = lab.call("/v1/batches", json!({})).await.expect("an answer");
         assert_eq!(read(reply).await, "all of it");
+    });
+}
+
+/// A body that changes on its way is another than the one that came, and takes as much memory.
+#[test]
+fn a_body_keeps_its_place_until_it_is_sent_in_whatever_form() {
+    lab("1", async |lab: Lab| {
+        let shelf = Shares::default();
+        let room = Room {
+            most: 10,
+            shared: false,
+        };
+        for (stream, changes) in [(false, false), (true, true)] {
+            let place = shelf.take(&agent(), 1, room);
+            assert!(place.is_some());
+            lab.provider.play(Play::chat(10, 2).after(secs(20)));
+            let body = chat_body(stream);
+            let mut call = JoinSet::from_iter([lab.call_of("/v1/chat/completions", body.clone(), place)]);
+            lab.pass(secs(10)).await;
+            let sent = lab.provider.seen.lock().unwrap().pop().expect("it is under way").body;
+            assert_eq!(sent != body.to_string().as_bytes(), changes);
+            assert_eq!(shelf.taken(), 1);
+            drop(sent);
+            call.join_next()
+                .await
+                .expect("a call")
+                .expect("no panic")
+                .expect("an answer");
+            assert_eq!(shelf.taken(), 0);
+        }
     });
 }

@@ -22,9 +22,10 @@ use backstop::domain::rejection::Rejection;
 use backstop::domain::window::Window;
 use backstop::gateway::{
     AgentRules, CallFailure, CallHead, CallLimits, CutOff, Failed, Gateway, GatewayDeps, GatewaySettings, Provider,
-    Reply, ReplyBody,
+    Reply, ReplyBody, Share,
 };
 use backstop::hooks::LogNotifier;
+use backstop::http::body::placed;
 use backstop::intake::usage::Intake;
 use backstop::ledger::{self, Deps, LedgerSettings};
 use backstop::ports::{AuditView, Clock, Judgement, LineQuery, PostingQuery, Store};
@@ -196,6 +197,16 @@ impl Lab {
 
     /// A call as the edge makes it.
     pub(super) fn call(&self, path: &str, body: Value) -> impl Future<Output = Result<Reply, Failed>> + Send + use<> {
+        self.call_of(path, body, None)
+    }
+
+    /// The same for a body that has its place.
+    pub(super) fn call_of(
+        &self,
+        path: &str,
+        body: Value,
+        place: Option<Share>,
+    ) -> impl Future<Output = Result<Reply, Failed>> + Send + use<> {
         let method = if body.is_null() { Method::GET } else { Method::POST };
         let mut headers = HeaderMap::new();
         headers.insert("content-type", "application/json".parse().unwrap());
@@ -216,7 +227,7 @@ impl Lab {
                 body.to_string().into()
             };
             let target = gateway.target(head)?;
-            gateway.call(target, bytes).await
+            gateway.call(target, placed(bytes, place)).await
         }
     }
 
@@ -365,6 +376,7 @@ pub(super) fn code(answered: Result<Reply, Failed>) -> &'static str {
         CallFailure::Upstream { .. } => "upstream",
         CallFailure::Redirected { .. } => "redirected",
         CallFailure::Unreadable { .. } => "unreadable",
+        CallFailure::Crowded { .. } => "no_memory_for_answer",
         CallFailure::RefusedCredential { .. } => "refused_credential",
         CallFailure::Stopping { .. } => "stopping",
         CallFailure::Overloaded => "overloaded",

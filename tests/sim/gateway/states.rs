@@ -245,3 +245,25 @@ fn a_daemon_that_stops_drains_and_then_cuts() {
         assert_eq!(states, [HoldState::Captured, HoldState::Unresolved]);
     });
 }
+
+/// Who waits for room in a budget is told that the daemon stops, and not when somebody else's call has ended.
+#[test]
+fn a_call_that_waits_for_a_hold_is_told_at_once_that_the_daemon_stops() {
+    // Room for one call, not for two.
+    lab("0.005", async |lab: Lab| {
+        lab.provider.play(Play::chat(10, 2).after(secs(5)));
+        let mut first = JoinSet::from_iter([lab.chat()]);
+        lab.pass(secs(1)).await;
+        let mut second = JoinSet::from_iter([lab.chat()]);
+        lab.pass(secs(1)).await;
+        lab.stop.cancel();
+        lab.pass(secs(1)).await;
+        let told = second.try_join_next().expect("it knows").expect("no panic");
+        assert_eq!(code(told), "stopping");
+        assert_eq!(code(lab.chat().await), "stopping");
+        let answered = first.join_next().await.expect("a call").expect("no panic");
+        answered.expect("what is under way has its time");
+        assert_eq!(lab.outcome().await.0, HoldState::Captured);
+        assert_eq!(lab.provider.calls(), 1);
+    });
+}
