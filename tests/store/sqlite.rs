@@ -120,9 +120,15 @@ CREATE TABLE _sqlx_migrations (
     execution_time BIGINT NOT NULL
 );
 INSERT INTO _sqlx_migrations VALUES
-    (1, 'ledger', '2026-11-20 13:40:48', 1, x'8D436E68DB6D17A1ECB60763B268983761B24C926D0705A4487521F304016CD4F612463060E0E93440627D2A603FE150', 4846731),
-    (2, 'control', '2026-11-20 13:40:48', 1, x'8BBDB314A3CDA8643CEBEC6050EAC1574C5F12518CE4BE6EBC967E749EBD9EF69FA2083AE6DEC5CD9750DBE91F4C44C3', 2199365),
-    (3, 'cloud_memory', '2026-11-20 13:40:48', 1, x'5D58CFC259505A6A4A106C43430BE771CC2D8569614F45F93E08E06DEBE3C39087C76101BC57BA2BB0E03539207DD20E', 522265);
+    (1, 'ledger', '2026-11-20 13:40:48', 1,
+     unhex('8D436E68DB6D17A1ECB60763B268983761B24C926D0705A4' ||
+           '487521F304016CD4F612463060E0E93440627D2A603FE150'), 4846731),
+    (2, 'control', '2026-11-20 13:40:48', 1,
+     unhex('8BBDB314A3CDA8643CEBEC6050EAC1574C5F12518CE4BE6E' ||
+           'BC967E749EBD9EF69FA2083AE6DEC5CD9750DBE91F4C44C3'), 2199365),
+    (3, 'cloud_memory', '2026-11-20 13:40:48', 1,
+     unhex('5D58CFC259505A6A4A106C43430BE771CC2D8569614F45F9' ||
+           '3E08E06DEBE3C39087C76101BC57BA2BB0E03539207DD20E'), 522265);
 ";
 
 #[tokio::test]
@@ -139,10 +145,16 @@ async fn a_store_of_an_earlier_version_opens_with_all_that_is_in_it() {
     is_sound(&one, now()).await;
     let db = shell(&path(&dir));
     assert_eq!(migrations(&db), [1, 2, 3]);
-    let left = db.query_row("SELECT count(*) FROM sqlite_schema WHERE name = '_sqlx_migrations'", [], |row| {
-        row.get::<_, i64>(0)
-    });
-    assert_eq!(left.unwrap(), 0, "an earlier version no longer takes the store for its own");
+    let left = db.query_row(
+        "SELECT count(*) FROM sqlite_schema WHERE name = '_sqlx_migrations'",
+        [],
+        |row| row.get::<_, i64>(0),
+    );
+    assert_eq!(
+        left.unwrap(),
+        0,
+        "an earlier version no longer takes the store for its own"
+    );
 }
 
 #[tokio::test]

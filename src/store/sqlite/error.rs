@@ -121,7 +121,14 @@ mod tests {
 
     #[test]
     fn a_value_that_is_taken_is_told_from_other_constraints() {
-        for (code, taken) in [(1555, true), (2067, true), (19, false), (787, false), (275, false), (1, false)] {
+        for (code, taken) in [
+            (1555, true),
+            (2067, true),
+            (19, false),
+            (787, false),
+            (275, false),
+            (1, false),
+        ] {
             assert_eq!(is_unique_violation(&coded(code)), taken, "{code}");
         }
     }

@@ -92,9 +92,7 @@ pub(super) async fn update(store: &SqliteStore, lease: &Lease, images: &[BeforeI
                 let read = select
                     .text(image.agent.as_str())
                     .text(&image.resource.to_string())
-                    .row("a before-image", |columns| {
-                        Ok((columns.int()?, body(columns)?))
-                    })?;
+                    .row("a before-image", |columns| Ok((columns.int()?, body(columns)?)))?;
                 let (seq, mut stored): (i64, BeforeImage) = read.ok_or(StoreError::NotFound {
                     what: "the before-image",
                 })?;

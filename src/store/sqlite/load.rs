@@ -179,7 +179,10 @@ fn postings(
     )?;
     for (_, posting) in found {
         // Of several the last.
-        for correction in corrections.uuid(posting.id.0).rows("a correction", |columns| columns.uuid())? {
+        for correction in corrections
+            .uuid(posting.id.0)
+            .rows("a correction", |columns| columns.uuid())?
+        {
             snapshot.corrected.insert(posting.id, PostingId(correction));
         }
         snapshot.postings.insert(posting.id, posting);
@@ -318,7 +321,9 @@ fn metered(db: &Db<'_>, snapshot: &mut Snapshot, keys: &BTreeSet<(&AgentId, &str
             .text(request)
             .row("a metered request", |columns| columns.uuid())?;
         let key = ((*agent).clone(), (*request).to_owned());
-        snapshot.metered.extend(posting.map(|posting| (key, PostingId(posting))));
+        snapshot
+            .metered
+            .extend(posting.map(|posting| (key, PostingId(posting))));
     }
     Ok(())
 }

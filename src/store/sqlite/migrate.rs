@@ -260,7 +260,10 @@ mod tests {
             refused
         };
         let unfinished = refused(&mut earlier(false, FIRST.sql));
-        assert!(matches!(unfinished, MigrateError::Unfinished { version: 1 }), "{unfinished:?}");
+        assert!(
+            matches!(unfinished, MigrateError::Unfinished { version: 1 }),
+            "{unfinished:?}"
+        );
         let edited = refused(&mut earlier(true, "something else"));
         assert!(matches!(edited, MigrateError::Edited { version: 1 }), "{edited:?}");
         let mut newer = earlier(true, FIRST.sql);

@@ -220,6 +220,9 @@ mod tests {
             [pragma(&writer, "cache_size"), pragma(&reader, "cache_size")],
             ["-16000", "-4000"]
         );
-        assert_eq!([pragma(&writer, "query_only"), pragma(&reader, "query_only")], ["0", "1"]);
+        assert_eq!(
+            [pragma(&writer, "query_only"), pragma(&reader, "query_only")],
+            ["0", "1"]
+        );
     }
 }

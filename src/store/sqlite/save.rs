@@ -102,7 +102,13 @@ fn lines(db: &Db<'_>, delta: &Delta, ids: &HashMap<LineKey, i64>, first_new: i64
             )?;
             let (budget, agent, value, start, end) = codec::line_key(key);
             state(statement, line, &rule).int(id);
-            statement.text(budget).text(agent).text(value).int(start).int(end).run()?
+            statement
+                .text(budget)
+                .text(agent)
+                .text(value)
+                .int(start)
+                .int(end)
+                .run()?
         } else {
             let statement = db.once(
                 &mut update,

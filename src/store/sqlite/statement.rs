@@ -217,7 +217,9 @@ mod tests {
 
     fn memory() -> Connection {
         let connection = Connection::open_in_memory().unwrap();
-        connection.execute_batch("CREATE TABLE t (a INTEGER UNIQUE, b TEXT) STRICT").unwrap();
+        connection
+            .execute_batch("CREATE TABLE t (a INTEGER UNIQUE, b TEXT) STRICT")
+            .unwrap();
         connection
     }
 
@@ -229,7 +231,9 @@ mod tests {
         for n in 0..3 {
             assert_eq!(insert.int(n).opt_text((n > 0).then_some("b")).run().unwrap(), 1);
         }
-        let mut select = db.statement("x", "SELECT a, b FROM t WHERE a >= ?1 ORDER BY a").unwrap();
+        let mut select = db
+            .statement("x", "SELECT a, b FROM t WHERE a >= ?1 ORDER BY a")
+            .unwrap();
         for from in 0..3 {
             let read = |columns: &mut Columns<'_>| Ok((columns.int()?, columns.opt_text()?.map(str::to_owned)));
             let found = select.int(from).rows("t", read).unwrap();
@@ -247,7 +251,11 @@ mod tests {
         insert.int(1).text("b").int(3).run().unwrap_err();
         let mut count = db.statement("x", "SELECT count(*) FROM t").unwrap();
         assert_eq!(count.row("t", |columns| columns.int()).unwrap(), Some(0));
-        assert_eq!(insert.int(1).text("b").run().unwrap(), 1, "and the next run is none the worse");
+        assert_eq!(
+            insert.int(1).text("b").run().unwrap(),
+            1,
+            "and the next run is none the worse"
+        );
     }
 
     #[test]
@@ -261,7 +269,11 @@ mod tests {
         assert!(matches!(error, StoreError::Conflict { .. }), "{error:?}");
         let error = insert.int(2).int(2).run_unless_taken(taken()).unwrap();
         assert_eq!(error, 1, "SQLite makes a text of it");
-        let error = insert.text("no number").text("b").run_unless_taken(taken()).unwrap_err();
+        let error = insert
+            .text("no number")
+            .text("b")
+            .run_unless_taken(taken())
+            .unwrap_err();
         assert!(matches!(error, StoreError::Other { .. }), "{error:?}");
     }
 
@@ -274,7 +286,11 @@ mod tests {
         select
             .walk("x", |columns| {
                 seen += columns.int()?;
-                Ok(if seen == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+                Ok(if seen == 3 {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                })
             })
             .unwrap();
         assert_eq!(seen, 3);
