@@ -136,6 +136,7 @@ const OWNED_CRATES: &[(&str, &[&str])] = &[
     ("axum", &["http"]),
     ("clap", &["cli", "main"]),
     ("hyper_rustls", &["upstream"]),
+    ("mimalloc", &["main"]),
     ("multer", &["gateway"]),
     ("multer", &["gateway"]),
     ("rusqlite", &["store"]),
