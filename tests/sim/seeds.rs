@@ -15,6 +15,32 @@ const SEEDS: u64 = 200;
 /// The seeds of a simulation are run in so many tests, so that they use more than one core.
 pub const PARTS: u64 = 4;
 
+/// A test for each part.
+macro_rules! seed_tests {
+    ($part:path) => {
+        #[test]
+        fn seeds_part_0() {
+            $part(0);
+        }
+
+        #[test]
+        fn seeds_part_1() {
+            $part(1);
+        }
+
+        #[test]
+        fn seeds_part_2() {
+            $part(2);
+        }
+
+        #[test]
+        fn seeds_part_3() {
+            $part(3);
+        }
+    };
+}
+pub(crate) use seed_tests;
+
 /// Violations that are printed.
 const SHOWN: usize = 10;
 

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use super::lab::{Lab, chat_body, lab, read, secs, usd};
 use super::provider::{Play, Step, error_body};
 use crate::rng::Rng;
-use crate::seeds::{self, caught, keep_panics, panics};
+use crate::seeds::{self, caught, keep_panics, panics, seed_tests};
 
 const CLIENTS: usize = 60;
 
@@ -101,25 +101,7 @@ fn part(part: u64) {
     seeds::part(part, "gateway::random::seeds_", run);
 }
 
-#[test]
-fn seeds_part_0() {
-    part(0);
-}
-
-#[test]
-fn seeds_part_1() {
-    part(1);
-}
-
-#[test]
-fn seeds_part_2() {
-    part(2);
-}
-
-#[test]
-fn seeds_part_3() {
-    part(3);
-}
+seed_tests!(part);
 
 #[test]
 fn a_cap_of_ten_calls_lets_ten_through() {

@@ -3,7 +3,7 @@
 use super::faulty::Lie;
 use super::model::Counts;
 use super::world::World;
-use crate::seeds::{self, caught};
+use crate::seeds::{self, caught, seed_tests};
 
 const STEPS: u64 = 60;
 /// The auditor and the model look after so many steps, and at the end.
@@ -93,25 +93,7 @@ fn part(part: u64) {
     }
 }
 
-#[test]
-fn seeds_part_0() {
-    part(0);
-}
-
-#[test]
-fn seeds_part_1() {
-    part(1);
-}
-
-#[test]
-fn seeds_part_2() {
-    part(2);
-}
-
-#[test]
-fn seeds_part_3() {
-    part(3);
-}
+seed_tests!(part);
 
 #[test]
 fn the_same_seed_is_the_same_run() {
