@@ -1,6 +1,7 @@
 //! The only traits of the house: what the rules need of the world. Each has a production side and a
 //! simulated side, and nothing else is abstracted.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -12,9 +13,12 @@ use crate::domain::agent::AgentState;
 use crate::domain::audit::{AuditEntry, NewAudit};
 use crate::domain::containment::image::BeforeImage;
 use crate::domain::containment::memory::Note;
-use crate::domain::containment::observed::{BatchResult, Identity, Instance, PrincipalState};
+use crate::domain::containment::observed::{BatchResult, Identity, Instance, PrincipalState, Simulated};
 use crate::domain::containment::state::{Containment, Step};
 use crate::domain::containment::target::{Principal, Region};
+use crate::domain::fleet::asset::{Asset, AssetRef, Kind, Settings};
+use crate::domain::fleet::creation::Creation;
+use crate::domain::fleet::rate::RateKey;
 use crate::domain::id::{AgentId, BudgetId, ContainmentId, EpochId, HoldId, KeyId, PostingId, ReviewId, TaskId};
 use crate::domain::ledger::auditor::AuditParts;
 use crate::domain::ledger::batch::{Batch, LedgerRules, NewTrigger, Outcome};
@@ -463,6 +467,14 @@ pub trait Cloud: Send + Sync + 'static {
             source: None,
         })
     }
+    /// Attaches the managed policy of this name, made if it is not there: for a principal whose inline policies
+    /// leave no room.
+    async fn attach_deny(&self, principal: &Principal, policy_name: &str, document: &str) -> Result<(), CloudError>;
+    /// Detaches it, and deletes it once nobody has it; fine if it is not attached.
+    async fn detach_deny(&self, principal: &Principal, policy_name: &str) -> Result<(), CloudError>;
+    async fn set_service_credential(&self, user: &str, id: &str, active: bool) -> Result<(), CloudError>;
+    /// What the cloud's policy simulation says that the principal may do.
+    async fn simulate(&self, principal: &Principal, actions: &[String]) -> Result<Vec<Simulated>, CloudError>;
     async fn set_access_key(&self, user: &str, key_id: &str, active: bool) -> Result<(), CloudError>;
     /// Stops instances of one region. A batch that AWS refuses as a whole is bisected, so that one
     /// bad instance does not keep the others running; the result has a line for each.
@@ -471,11 +483,40 @@ pub trait Cloud: Send + Sync + 'static {
     /// Whether stopping would be allowed, without doing it (EC2 DryRun).
     async fn may_stop(&self, region: &Region, ids: &[String]) -> Result<BatchResult, CloudError>;
     async fn terminate(&self, region: &Region, ids: &[String]) -> Result<BatchResult, CloudError>;
+    /// Whether running instances pass their checks; one that is not mentioned is not known.
+    async fn health(&self, region: &Region, ids: &[String]) -> Result<BTreeMap<String, Health>, CloudError>;
+
+    // --- everything but instances -----------------------------------------------------------------
+    /// The kinds of assets besides instances that are looked for here.
+    fn kinds(&self) -> Vec<Kind>;
+    /// Every asset of one kind in a region, all pages, whoever's it is.
+    async fn assets(&self, region: &Region, kind: &Kind) -> Result<Vec<Asset>, CloudError>;
+    /// Brings these settings of an asset to these values and leaves its others alone; caps and uncaps.
+    async fn put_settings(&self, asset: &AssetRef, settings: &Settings) -> Result<(), CloudError>;
+    /// Ends an asset for good; fine if it has ended.
+    async fn end(&self, asset: &AssetRef) -> Result<(), CloudError>;
+    /// Who made what in a region since then, oldest first, as far as the cloud has recorded it: it may be
+    /// minutes behind, and an event may come after a later one.
+    async fn creations(&self, region: &Region, since: Timestamp) -> Result<Vec<Creation>, CloudError>;
+    /// List prices of rates by the hour and unit, on demand; a rate that the list does not have is left out.
+    async fn list_prices(&self, region: &Region, rates: &[RateKey]) -> Result<BTreeMap<RateKey, Usd>, CloudError>;
+}
+
+/// Whether a machine passes the cloud's own checks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Health {
+    Passing,
+    /// Not yet, or not known.
+    Pending,
+    Failing,
 }
 
 /// Which instances to list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum InstanceFilter {
+    /// Every one.
+    All,
     /// Any of these tags.
     Tags(Vec<(String, String)>),
     /// Any of these instance profiles, by ARN.

@@ -6,6 +6,7 @@ pub mod budget;
 pub mod call;
 pub mod clock;
 pub mod containment;
+pub mod fleet;
 pub mod id;
 pub mod judgement;
 pub mod ledger;

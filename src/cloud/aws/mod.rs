@@ -34,9 +34,15 @@ use aws_sdk_sts::config::ProvideCredentials as _;
 use self::ec2::{Ec2, batch};
 use self::iam::Iam;
 use self::sts::Sts;
-use crate::domain::containment::observed::{BatchResult, Identity, Instance, PrincipalState};
+use crate::domain::containment::observed::{BatchResult, Identity, Instance, PrincipalState, Simulated};
 use crate::domain::containment::target::{Principal, Region};
+use crate::domain::fleet::asset::{Asset, AssetRef, Kind, Settings};
+use crate::domain::fleet::creation::Creation;
+use crate::domain::fleet::rate::RateKey;
+use crate::domain::money::Usd;
+use crate::ports::Health;
 use crate::ports::{Cloud, CloudError, InstanceFilter};
+use jiff::Timestamp;
 
 /// Asked when neither the settings nor the AWS places name a region.
 const FALLBACK_REGION: &str = "us-east-1";
@@ -308,5 +314,119 @@ impl Cloud for Aws {
 
     async fn terminate(&self, region: &Region, ids: &[String]) -> Result<BatchResult, CloudError> {
         self.batch(region, ids, ec2::Change::Terminate).await
+    }
+
+    async fn attach_deny(&self, _principal: &Principal, _policy_name: &str, _document: &str) -> Result<(), CloudError> {
+        Err(crate::ports::CloudError {
+            operation: "iam:AttachRolePolicy",
+            region: None,
+            code: None,
+            message: "not here yet".to_owned(),
+            retry: crate::ports::Retry::Never,
+            source: None,
+        })
+    }
+
+    async fn detach_deny(&self, _principal: &Principal, _policy_name: &str) -> Result<(), CloudError> {
+        Err(crate::ports::CloudError {
+            operation: "iam:DetachRolePolicy",
+            region: None,
+            code: None,
+            message: "not here yet".to_owned(),
+            retry: crate::ports::Retry::Never,
+            source: None,
+        })
+    }
+
+    async fn set_service_credential(&self, _user: &str, _id: &str, _active: bool) -> Result<(), CloudError> {
+        Err(crate::ports::CloudError {
+            operation: "iam:UpdateServiceSpecificCredential",
+            region: None,
+            code: None,
+            message: "not here yet".to_owned(),
+            retry: crate::ports::Retry::Never,
+            source: None,
+        })
+    }
+
+    async fn simulate(&self, _principal: &Principal, _actions: &[String]) -> Result<Vec<Simulated>, CloudError> {
+        Err(crate::ports::CloudError {
+            operation: "iam:SimulatePrincipalPolicy",
+            region: None,
+            code: None,
+            message: "not here yet".to_owned(),
+            retry: crate::ports::Retry::Never,
+            source: None,
+        })
+    }
+
+    async fn health(&self, _region: &Region, _ids: &[String]) -> Result<BTreeMap<String, Health>, CloudError> {
+        Err(crate::ports::CloudError {
+            operation: "ec2:DescribeInstanceStatus",
+            region: None,
+            code: None,
+            message: "not here yet".to_owned(),
+            retry: crate::ports::Retry::Never,
+            source: None,
+        })
+    }
+
+    fn kinds(&self) -> Vec<Kind> {
+        Vec::new()
+    }
+
+    async fn assets(&self, _region: &Region, _kind: &Kind) -> Result<Vec<Asset>, CloudError> {
+        Err(crate::ports::CloudError {
+            operation: "the listing of assets",
+            region: None,
+            code: None,
+            message: "not here yet".to_owned(),
+            retry: crate::ports::Retry::Never,
+            source: None,
+        })
+    }
+
+    async fn put_settings(&self, _asset: &AssetRef, _settings: &Settings) -> Result<(), CloudError> {
+        Err(crate::ports::CloudError {
+            operation: "the change of settings",
+            region: None,
+            code: None,
+            message: "not here yet".to_owned(),
+            retry: crate::ports::Retry::Never,
+            source: None,
+        })
+    }
+
+    async fn end(&self, _asset: &AssetRef) -> Result<(), CloudError> {
+        Err(crate::ports::CloudError {
+            operation: "the end of an asset",
+            region: None,
+            code: None,
+            message: "not here yet".to_owned(),
+            retry: crate::ports::Retry::Never,
+            source: None,
+        })
+    }
+
+    async fn creations(&self, _region: &Region, _since: Timestamp) -> Result<Vec<Creation>, CloudError> {
+        Err(crate::ports::CloudError {
+            operation: "cloudtrail:LookupEvents",
+            region: None,
+            code: None,
+            message: "not here yet".to_owned(),
+            retry: crate::ports::Retry::Never,
+            source: None,
+        })
+    }
+
+    async fn list_prices(&self, _region: &Region, _rates: &[RateKey]) -> Result<BTreeMap<RateKey, Usd>, CloudError> {
+        Err(crate::ports::CloudError {
+            operation: "pricing:GetProducts",
+            region: None,
+            code: None,
+            message: "not here yet".to_owned(),
+            retry: crate::ports::Retry::Never,
+            source: None,
+        })
     }
 }

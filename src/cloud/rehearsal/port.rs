@@ -7,9 +7,18 @@ use async_trait::async_trait;
 use super::faults::Fate;
 use super::world::{Verb, World};
 use super::{Call, Rehearsal, State};
-use crate::domain::containment::observed::{BatchResult, Identity, Instance, InstanceState, PrincipalState, Refused};
+use crate::domain::containment::observed::{
+    BatchResult, Identity, Instance, InstanceState, PrincipalState, Refused, Simulated,
+};
 use crate::domain::containment::target::{Principal, Region};
+use crate::domain::fleet::asset::{Asset, AssetRef, Kind, Settings};
+use crate::domain::fleet::creation::Creation;
+use crate::domain::fleet::rate::RateKey;
+use crate::domain::money::Usd;
+use crate::ports::Health;
 use crate::ports::{Cloud, CloudError, InstanceFilter, Retry};
+use jiff::Timestamp;
+use std::collections::BTreeMap;
 
 /// A call as it is made: what it is named, where it goes, what it is about.
 struct Request {
@@ -132,6 +141,7 @@ fn sorted(ids: &[String], mut ask: impl FnMut(&str) -> Result<(), Refused>) -> B
 
 fn matches(instance: &Instance, filter: &InstanceFilter) -> bool {
     match filter {
+        InstanceFilter::All => true,
         InstanceFilter::Tags(tags) => tags.iter().any(|(key, value)| instance.tags.get(key) == Some(value)),
         InstanceFilter::Profiles(arns) => instance.profile_arn.as_ref().is_some_and(|arn| arns.contains(arn)),
         InstanceFilter::Ids(ids) => ids.contains(&instance.id),
@@ -271,5 +281,119 @@ impl Cloud for Rehearsal {
 
     async fn terminate(&self, region: &Region, ids: &[String]) -> Result<BatchResult, CloudError> {
         self.each("ec2:TerminateInstances", Verb::Terminate, region, ids).await
+    }
+
+    async fn attach_deny(&self, _principal: &Principal, _policy_name: &str, _document: &str) -> Result<(), CloudError> {
+        Err(crate::ports::CloudError {
+            operation: "iam:AttachRolePolicy",
+            region: None,
+            code: None,
+            message: "not here yet".to_owned(),
+            retry: crate::ports::Retry::Never,
+            source: None,
+        })
+    }
+
+    async fn detach_deny(&self, _principal: &Principal, _policy_name: &str) -> Result<(), CloudError> {
+        Err(crate::ports::CloudError {
+            operation: "iam:DetachRolePolicy",
+            region: None,
+            code: None,
+            message: "not here yet".to_owned(),
+            retry: crate::ports::Retry::Never,
+            source: None,
+        })
+    }
+
+    async fn set_service_credential(&self, _user: &str, _id: &str, _active: bool) -> Result<(), CloudError> {
+        Err(crate::ports::CloudError {
+            operation: "iam:UpdateServiceSpecificCredential",
+            region: None,
+            code: None,
+            message: "not here yet".to_owned(),
+            retry: crate::ports::Retry::Never,
+            source: None,
+        })
+    }
+
+    async fn simulate(&self, _principal: &Principal, _actions: &[String]) -> Result<Vec<Simulated>, CloudError> {
+        Err(crate::ports::CloudError {
+            operation: "iam:SimulatePrincipalPolicy",
+            region: None,
+            code: None,
+            message: "not here yet".to_owned(),
+            retry: crate::ports::Retry::Never,
+            source: None,
+        })
+    }
+
+    async fn health(&self, _region: &Region, _ids: &[String]) -> Result<BTreeMap<String, Health>, CloudError> {
+        Err(crate::ports::CloudError {
+            operation: "ec2:DescribeInstanceStatus",
+            region: None,
+            code: None,
+            message: "not here yet".to_owned(),
+            retry: crate::ports::Retry::Never,
+            source: None,
+        })
+    }
+
+    fn kinds(&self) -> Vec<Kind> {
+        Vec::new()
+    }
+
+    async fn assets(&self, _region: &Region, _kind: &Kind) -> Result<Vec<Asset>, CloudError> {
+        Err(crate::ports::CloudError {
+            operation: "the listing of assets",
+            region: None,
+            code: None,
+            message: "not here yet".to_owned(),
+            retry: crate::ports::Retry::Never,
+            source: None,
+        })
+    }
+
+    async fn put_settings(&self, _asset: &AssetRef, _settings: &Settings) -> Result<(), CloudError> {
+        Err(crate::ports::CloudError {
+            operation: "the change of settings",
+            region: None,
+            code: None,
+            message: "not here yet".to_owned(),
+            retry: crate::ports::Retry::Never,
+            source: None,
+        })
+    }
+
+    async fn end(&self, _asset: &AssetRef) -> Result<(), CloudError> {
+        Err(crate::ports::CloudError {
+            operation: "the end of an asset",
+            region: None,
+            code: None,
+            message: "not here yet".to_owned(),
+            retry: crate::ports::Retry::Never,
+            source: None,
+        })
+    }
+
+    async fn creations(&self, _region: &Region, _since: Timestamp) -> Result<Vec<Creation>, CloudError> {
+        Err(crate::ports::CloudError {
+            operation: "cloudtrail:LookupEvents",
+            region: None,
+            code: None,
+            message: "not here yet".to_owned(),
+            retry: crate::ports::Retry::Never,
+            source: None,
+        })
+    }
+
+    async fn list_prices(&self, _region: &Region, _rates: &[RateKey]) -> Result<BTreeMap<RateKey, Usd>, CloudError> {
+        Err(crate::ports::CloudError {
+            operation: "pricing:GetProducts",
+            region: None,
+            code: None,
+            message: "not here yet".to_owned(),
+            retry: crate::ports::Retry::Never,
+            source: None,
+        })
     }
 }

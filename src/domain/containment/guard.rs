@@ -73,11 +73,15 @@ impl Guard {
             Resource::Principal { principal } => self.covers_principal(principal),
             // A key is its user's; of a user only the name is known here, so a guard of that name in
             // any account protects it.
-            Resource::AccessKey { user, .. } => self.principals.iter().any(|guard| {
-                PrincipalName::parse(guard)
-                    .is_some_and(|name| name.kind == PrincipalKind::User && name.name.eq_ignore_ascii_case(user))
-            }),
+            Resource::AccessKey { user, .. } | Resource::ServiceCredential { user, .. } => {
+                self.principals.iter().any(|guard| {
+                    PrincipalName::parse(guard)
+                        .is_some_and(|name| name.kind == PrincipalKind::User && name.name.eq_ignore_ascii_case(user))
+                })
+            }
             Resource::Instance { id, .. } => self.covers_instance(id),
+            // What the guard itself runs as is not known by its settings; by its role it is never the agent's.
+            Resource::Asset { .. } => false,
         }
     }
 

@@ -67,8 +67,15 @@ pub struct PrincipalState {
     pub exists: bool,
     /// The document of the inline policy of our name, decoded, if there is one.
     pub deny_document: Option<String>,
+    /// Whether the managed policy of our name is attached: the fallback where no inline one fits.
+    pub deny_attached: bool,
+    /// Characters without white space of its inline policies, but for ours: IAM allows 10,240 for a role and
+    /// 2,048 for a user, in all. `None` while they were not asked for, which costs a call a policy.
+    pub inline_chars: Option<usize>,
     /// Users only.
     pub keys: Vec<AccessKey>,
+    /// Users only: credentials of single services, such as Bedrock's long-term API keys.
+    pub service_credentials: Vec<ServiceCredential>,
     /// Roles only: instance profiles that carry the role.
     pub profile_arns: Vec<String>,
     /// Roles only: the roles and users that its trust policy lets assume it, as ARNs.
@@ -79,6 +86,23 @@ pub struct PrincipalState {
 pub struct AccessKey {
     pub id: String,
     pub active: bool,
+}
+
+/// A long-term credential for one service, which outlives the deactivation of all access keys.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceCredential {
+    pub id: String,
+    /// Such as `bedrock.amazonaws.com`.
+    pub service: String,
+    pub active: bool,
+}
+
+/// What a policy simulation says of one action.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Simulated {
+    /// Such as `ec2:RunInstances`.
+    pub action: String,
+    pub allowed: bool,
 }
 
 /// Who the daemon itself is.

@@ -100,8 +100,10 @@ fn is_named(resource: &Resource, wanted: &str) -> bool {
 pub fn is_selected(resource: &Resource, request: Option<&RestoreRequest>) -> bool {
     let only = request.map(|request| request.only.as_slice()).unwrap_or_default();
     match resource {
-        Resource::Principal { .. } | Resource::AccessKey { .. } => true,
-        Resource::Instance { .. } => only.is_empty() || only.iter().any(|wanted| is_named(resource, wanted)),
+        Resource::Principal { .. } | Resource::AccessKey { .. } | Resource::ServiceCredential { .. } => true,
+        Resource::Instance { .. } | Resource::Asset { .. } => {
+            only.is_empty() || only.iter().any(|wanted| is_named(resource, wanted))
+        }
     }
 }
 
@@ -117,7 +119,7 @@ pub fn plan_restore(input: &RestoreInput<'_>) -> RestorePlan {
             continue;
         }
         match (resource, &image.before) {
-            (Resource::Principal { principal }, Before::Principal { deny_document }) => {
+            (Resource::Principal { principal }, Before::Principal { deny_document, .. }) => {
                 plan_lift(input, &mut plan, resource, principal, deny_document.as_deref());
             }
             (Resource::AccessKey { user, key_id }, Before::AccessKey { active }) => {

@@ -89,6 +89,7 @@ fn plan_deny(
             resource,
             Before::Principal {
                 deny_document: document.map(str::to_owned),
+                deny_attached: false,
             },
         ));
     }

@@ -134,12 +134,24 @@ impl Step {
 #[serde(rename_all = "snake_case")]
 pub enum Action {
     PutDeny,
+    /// Attaches the managed policy of our name, where the inline one has no room.
+    AttachDeny,
     DeactivateKey,
+    /// Of a credential for one service.
+    DeactivateCredential,
+    /// Puts the settings that halt an asset.
+    Cap,
+    /// Ends an asset for good, such as a task.
+    End,
     StopInstance,
     TerminateInstance,
     StartInstance,
     LiftDeny,
+    DetachDeny,
     ActivateKey,
+    ActivateCredential,
+    /// Puts an asset's settings back.
+    Uncap,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
