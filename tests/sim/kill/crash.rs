@@ -26,7 +26,6 @@ use backstop::domain::ledger::hold::Hold;
 use backstop::domain::ledger::line::{Line, LineKey};
 use backstop::domain::ledger::posting::Posting;
 use backstop::domain::money::Usd;
-use backstop::domain::money::Usd;
 use backstop::domain::review::Review;
 use backstop::ports::Clock as _;
 use backstop::ports::Health;
@@ -34,7 +33,6 @@ use backstop::ports::{
     AgentKey, AuditView, Cloud, CloudError, DeadEpochs, InstanceFilter, Judgement, Lease, LineQuery, PostingQuery,
     SpendQuery, SpendRow, Store, StoreError, StoreStats, Trigger,
 };
-use jiff::Timestamp;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use tokio::sync::{Notify, Semaphore};
