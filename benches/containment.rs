@@ -11,7 +11,7 @@ use std::hint::black_box;
 use backstop::domain::containment::image::{Before, BeforeImage};
 use backstop::domain::containment::observed::{Instance, InstanceState, PrincipalState};
 use backstop::domain::containment::plan::{Frame, Images, Plan, PlanInput, PlanRules, RegionView, plan};
-use backstop::domain::containment::state::{Action, Containment, Coverage, Mode, Phase};
+use backstop::domain::containment::state::{Action, Containment, Mode};
 use backstop::domain::containment::steps::Steps;
 use backstop::domain::containment::target::{CloudTargets, Guard, Principal, Region, Resource};
 use backstop::domain::id::{AgentId, ContainmentId};
@@ -63,24 +63,8 @@ fn views(ours: InstanceState) -> Vec<RegionView> {
 }
 
 fn containment() -> Containment {
-    Containment {
-        id: ContainmentId(Uuid::from_u128(1)),
-        agent: AgentId::new("agent").expect("a name"),
-        generation: 1,
-        mode: Mode::Contain,
-        phase: Phase::Containing,
-        cause: String::new(),
-        opened_at: now(),
-        contained_at: None,
-        restoring_at: None,
-        closed_at: None,
-        sweeps: 0,
-        quiet: 0,
-        coverage: Coverage::default(),
-        restore: None,
-        targets: None,
-        version: 1,
-    }
+    let agent = AgentId::new("agent").expect("a name");
+    Containment::opened(ContainmentId(Uuid::from_u128(1)), agent, 1, Mode::Contain, "", now())
 }
 
 /// What a first sweep leaves in the store.

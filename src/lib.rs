@@ -1,8 +1,8 @@
 //! Backstop: a hard cost cap and a cloud kill switch for autonomous AI agents.
 //!
 //! # The way of the data
-//! Signals (usage reports, later gateway calls, fleet prices and bills) become postings and holds in
-//! the ledger; judgement (budgets) looks at the ledger; enforcement refuses, pauses and contains. Each
+//! Signals (gateway calls, usage reports, holds, operator imports) become postings and holds in the
+//! ledger; judgement (budgets) looks at the ledger; enforcement refuses, pauses and contains. Each
 //! arrow goes one way: a signal never stops a machine itself, a judgement does no I/O, and an
 //! enforcement never reads a bill.
 //!
@@ -35,10 +35,10 @@
 //! - **D4** A dead store, a full disk, a jumping clock fails closed for new spend.
 //!
 //! # The house
-//! `domain` is pure and knows nobody; `ports` knows `domain`. Adapters (`store`, `cloud`, `upstream`, `system`,
-//! `config`) and services (`ledger`, `intake`, `gateway`, `watch`, `killswitch`, `tools`, `audit`, `hooks`) know both and not
-//! each other, but for the few that `tests/tidy.rs` lists with a reason; the edges (`http`, `cli`) may
-//! know services, and no service knows an edge. Only `app` sees all.
+//! `domain` is pure and knows nobody; `ports` knows `domain`. Adapters (`store`, `cloud`, `upstream`,
+//! `system`, `config`) and services (`ledger`, `intake`, `gateway`, `watch`, `killswitch`, `tools`,
+//! `audit`, `hooks`) know both and not each other, but for the few that `tests/tidy.rs` lists with a
+//! reason; the edges (`http`, `cli`) may know services, and no service knows an edge. Only `app` sees all.
 
 pub mod app;
 pub mod audit;

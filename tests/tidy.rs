@@ -136,9 +136,10 @@ const OWNED_CRATES: &[(&str, &[&str])] = &[
     ("axum", &["http"]),
     ("clap", &["cli", "main"]),
     ("hyper_rustls", &["upstream"]),
+    ("mimalloc", &["main"]),
     ("multer", &["gateway"]),
     ("multer", &["gateway"]),
-    ("sqlx", &["store"]),
+    ("rusqlite", &["store"]),
     ("toml", &["config"]),
     ("toml_edit", &["config"]),
 ];

@@ -24,6 +24,7 @@ use crate::http::admin::{self, AdminApi, AuditPlace, change_lines};
 use crate::http::agent::{self, AgentApi};
 use crate::http::auth::{AdminToken, KeyRing};
 use crate::http::body::{Desk, Shelf};
+use crate::http::seats::Seats;
 use crate::http::serve::{Listener, serve};
 use crate::intake::usage::Intake;
 use crate::killswitch::KillSwitch;
@@ -235,6 +236,7 @@ impl Daemon {
             limits,
             desk: Desk::default(),
             shelf: Shelf::default(),
+            seats: Seats::new(settings::serve_limits(&current).max_connections),
             allowed_hosts: allowed_hosts.clone(),
         };
         let (reloaded, reload_clock) = (Arc::clone(&live), Arc::clone(&clock));

@@ -80,6 +80,7 @@ pub(super) fn gateway(
             max_tokens: [gateway.max_tokens, declared].into_iter().flatten().min(),
             default_max_tokens: gateway.default_max_tokens,
             least_tokens: gateway.least_tokens,
+            searches_per_call: gateway.searches_per_call,
             free_fields: gateway.free_fields.clone(),
             free_betas: gateway.free_betas.clone(),
             server_tools: gateway.server_tools.clone(),
@@ -111,6 +112,7 @@ pub(super) fn gateway(
             idle_timeout: gateway.idle_timeout,
             call_timeout: gateway.call_timeout,
             max_response_bytes: gateway.max_response_bytes,
+            response_memory: gateway.response_memory_bytes,
             drain: gateway.drain,
         },
     })
@@ -128,6 +130,7 @@ fn provider(upstream: &Upstream) -> anyhow::Result<Provider> {
             provider
                 .with_limit_field(upstream.limit_field)
                 .with_region(upstream.region)
+                .with_ungated_ceilings(upstream.ceilings_ungated)
         })
         .map(|provider| provider.with_free_usage(upstream.free_usage_fields.clone()))
         .with_context(|| format!("the key of upstream {name} fits in no header"))

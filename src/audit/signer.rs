@@ -8,7 +8,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ed25519_dalek::{SigningKey, VerifyingKey};
+use ed25519_dalek::SigningKey;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{AuditError, HeadsFile};
@@ -123,10 +123,6 @@ impl Signer {
             cadence,
             trail: Trail::from(signed),
         })
-    }
-
-    pub fn public_key(&self) -> VerifyingKey {
-        self.key.verifying_key()
     }
 
     /// How many entries were seen that nobody has signed yet.

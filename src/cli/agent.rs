@@ -51,10 +51,10 @@ pub struct Add {
     /// The AWS account that it works in
     #[arg(long, value_name = "ACCOUNT")]
     aws_account: Option<String>,
-    /// A role that is its own, by ARN
+    /// A role that belongs to it alone, by ARN
     #[arg(long, value_name = "ARN", requires = "aws_account")]
     role: Vec<String>,
-    /// A user that is its own, by ARN
+    /// A user that belongs to it alone, by ARN
     #[arg(long, value_name = "ARN", requires = "aws_account")]
     user: Vec<String>,
     /// A tag by which its instances are known

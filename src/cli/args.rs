@@ -28,7 +28,7 @@ pub struct Args {
 
 const EXAMPLES: &str = "\
 Examples:
-  backstop demo                                 watch a runaway agent being stopped, on a rehearsal fleet
+  backstop demo                                 watch a runaway agent being stopped
   backstop check                                every mistake in the config at once
   backstop serve                                run the daemon
   backstop agent add support-bot                add an agent to the config
@@ -66,18 +66,14 @@ pub struct Global {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run the daemon
+    // Those without a line here are described, briefly and at length, in the file of their name.
     Serve(serve::Serve),
-    /// Watch an incident being stopped: the same daemon on a rehearsal fleet, in accelerated time
     Demo(demo::Demo),
-    /// Report every mistake in the config at once; needs no daemon
     Check(check::Check),
     /// List, add and show agents, and make their keys
     #[command(subcommand)]
     Agent(agent::Agent),
-    /// What runs, what is spent, what waits for a person
     Status(status::Status),
-    /// What was spent, by agent, task, model, service, tool or day
     Spend(spend::Spend),
     /// Budgets and what is left of them
     #[command(subcommand)]
@@ -85,13 +81,9 @@ pub enum Command {
     /// Import usage reports
     #[command(subcommand)]
     Usage(usage::Usage),
-    /// Let an agent's calls wait until a person resumes it; its cloud side goes on
     Pause(lifecycle::Pause),
-    /// Let a paused agent go on
     Resume(lifecycle::Resume),
-    /// Throw the kill switch: freeze the agent, deny its principals, stop its machines
     Contain(contain::Contain),
-    /// Put back what a containment changed, and let the agent go on
     Reset(reset::Reset),
     /// What waits for a person
     #[command(subcommand)]
@@ -102,7 +94,7 @@ pub enum Command {
     /// Show the price catalogue, import prices
     #[command(subcommand)]
     Prices(prices::Prices),
-    /// Back up and verify the ledger, resolve what nobody knows the cost of
+    /// Back up and verify the ledger, resolve calls of unknown cost
     #[command(subcommand)]
     Ledger(ledger::Ledger),
     /// Read the audit log, and verify that nobody rewrote it
@@ -158,6 +150,16 @@ mod tests {
         let mut command = Args::command();
         command.build();
         walk(&command, "");
+    }
+
+    /// A line of help beside a command's name would take the place of all that its own file says.
+    #[test]
+    fn what_needs_more_than_a_line_has_it() {
+        let command = Args::command();
+        for name in ["serve", "demo", "check", "spend", "pause", "contain", "reset"] {
+            let found = command.find_subcommand(name).expect(name);
+            assert!(found.get_long_about().is_some(), "{name}");
+        }
     }
 
     #[test]

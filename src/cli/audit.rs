@@ -23,7 +23,7 @@ pub enum Audit {
         /// From this entry on; without it the latest ones
         #[arg(long, value_name = "SEQ")]
         from: Option<i64>,
-        /// So many at most
+        /// At most this many; 1 to 1000
         #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
         limit: u32,
     },

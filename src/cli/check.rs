@@ -7,9 +7,9 @@ use super::context::Context;
 use super::failure::Failure;
 use crate::config::{Problems, Severity};
 
-/// Report every mistake in the config at once
+/// Report every mistake in the config at once; needs no daemon
 ///
-/// Each with file, line, key and a hint. It needs no daemon and changes nothing. Secrets that this user
+/// Each is shown with its file, line, key and a hint, and nothing is changed. Secrets that this user
 /// may not read are warnings.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  backstop check\n  backstop check --config new.toml --json")]

@@ -11,7 +11,7 @@ use super::output::{field, indent};
 use super::status::containment_text;
 use crate::domain::id::AgentId;
 
-/// Throw the kill switch for an agent
+/// Throw the kill switch: freeze the agent, deny its principals, stop its machines
 ///
 /// It freezes the agent here, denies its roles and users, disables its access keys and stops its
 /// machines, and keeps them down until `backstop reset`. What was there before is recorded first.
@@ -31,7 +31,7 @@ pub struct Contain {
     /// Do it; without it only the impact is printed
     #[arg(long, conflicts_with = "dry_run")]
     yes: bool,
-    /// Why, for the audit log and for who resets it
+    /// Why, for the audit log and for whoever resets it
     #[arg(long, default_value = "an operator asked for it")]
     reason: String,
 }

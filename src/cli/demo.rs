@@ -6,15 +6,15 @@ use super::context::Context;
 use super::failure::Failure;
 use super::{DemoOptions, Entry};
 
-/// Watch an incident being stopped
+/// Watch an incident being stopped, on a rehearsal fleet and in accelerated time
 ///
-/// The same daemon on a rehearsal fleet: no cloud, no keys, no network. The incident's usage reports
-/// arrive in accelerated time; the timeline shows alert, breach, freeze, revoke, stop, contained and
-/// reset with the dollars at each point, and at the end the demo checks its own promises.
+/// It is the same daemon, with no cloud, no keys and no network. The timeline shows alert, breach,
+/// freeze, revoke, stop, contained and reset with the dollars at each point, and at the end the demo
+/// checks its own promises.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  backstop demo transcription-loop")]
 pub struct Demo {
-    /// Which of the incidents
+    /// Which incident
     #[arg(value_name = "INCIDENT", value_enum, default_value_t = Incident::TranscriptionLoop)]
     pub incident: Incident,
 }

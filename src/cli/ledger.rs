@@ -22,7 +22,7 @@ pub enum Ledger {
     /// Let an independent auditor recompute every line from postings and holds
     #[command(after_help = "Example:\n  backstop ledger verify")]
     Verify,
-    /// Say what a call cost that nobody knows the cost of; without an id, list those
+    /// Record the cost of a call whose cost is unknown; without an id, list such calls
     #[command(
         after_help = "Examples:\n  backstop ledger resolve\n  backstop ledger resolve --hold ID --cost-usd 0.42 --note \"provider's log\""
     )]

@@ -8,7 +8,7 @@ use super::failure::Failure;
 use super::output::text;
 use crate::domain::id::AgentId;
 
-/// Let an agent's calls wait until a person resumes it
+/// Let an agent's calls wait until a person resumes it; its cloud side goes on
 ///
 /// Nothing is lost: what waits can go on. The agent's machines and roles are not touched; for that,
 /// see `backstop contain`.
@@ -17,7 +17,7 @@ use crate::domain::id::AgentId;
 pub struct Pause {
     /// Its id
     agent: AgentId,
-    /// Why, for the audit log and for who resumes it
+    /// Why, for the audit log and for whoever resumes it
     #[arg(long, default_value = "an operator paused it")]
     reason: String,
 }

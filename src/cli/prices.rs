@@ -20,7 +20,7 @@ pub enum Prices {
     /// The prices in force, and where each comes from
     #[command(after_help = "Examples:\n  backstop prices show\n  backstop prices show gpt-5-mini --json")]
     Show {
-        /// Only models whose name has this in it
+        /// Only models whose name contains this
         model: Option<String>,
     },
     /// Import a price list in LiteLLM's JSON form, over the built-in catalogue
@@ -125,7 +125,7 @@ impl Import {
         Ok(())
     }
 
-    /// Into the directory beside the ledger from which the daemon reads prices.
+    /// Into `state_dir/prices`, from which the daemon reads what was imported.
     fn write(&self, context: &Context, parsed: &Parsed) -> Result<PathBuf, Failure> {
         let loaded = context.loader().load(context.config_path().as_deref());
         let settings = loaded

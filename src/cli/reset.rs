@@ -25,7 +25,7 @@ pub struct Reset {
     /// Dollars to add to the limit of each line that is breached, for this window only
     #[arg(long, value_name = "USD", value_parser = positive, conflicts_with = "until")]
     raise: Option<Usd>,
-    /// Lift the limit of each line that is breached until this time: a time, or so long from now (2h)
+    /// Lift the limit of each line that is breached until this time: a time, or how long from now (2h)
     #[arg(long, value_name = "TIME")]
     until: Option<When>,
     /// Start only these machines again, by the ids that the impact shows; without it, all that ran

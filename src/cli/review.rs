@@ -14,7 +14,7 @@ pub enum Review {
     /// What waits for a person
     #[command(after_help = "Example:\n  backstop review list --all")]
     List {
-        /// Those that were decided, too
+        /// Also those that are decided
         #[arg(long)]
         all: bool,
     },
@@ -24,10 +24,10 @@ pub enum Review {
         /// From `review list`
         id: ReviewId,
     },
-    /// Say yes: what its summary says then happens
+    /// Approve it: what its summary says of approving is done
     #[command(after_help = "Example:\n  backstop review approve ID --note \"known, a migration\"")]
     Approve(Decide),
-    /// Say no
+    /// Deny it: what its summary says of denying is done
     #[command(after_help = "Example:\n  backstop review deny ID")]
     Deny(Decide),
 }

@@ -24,7 +24,7 @@ pub struct Spend {
     /// Only this task's
     #[arg(long)]
     task: Option<TaskId>,
-    /// From this time on: a time, a date, or so long ago (24h, 7d)
+    /// From this time on: a time, a date, or how long ago (24h, 7d)
     #[arg(long, value_name = "TIME")]
     since: Option<When>,
     /// Before this time

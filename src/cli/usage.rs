@@ -33,7 +33,7 @@ pub struct Import {
     /// The file; - for standard input
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// The agent of rows that name none
+    /// The agent for rows that name none
     #[arg(long)]
     agent: Option<AgentId>,
     /// Keep nothing if any row is wrong; only for what fits into one request

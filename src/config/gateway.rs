@@ -35,6 +35,9 @@ pub(super) fn gateway(table: &Table<'_>) -> Option<Gateway> {
     let server_tools = table
         .get("server_tools")
         .and_then(|item| amounts(&item.table()?, tool_name));
+    let searches_per_call = table
+        .get("searches_per_call")
+        .and_then(|item| item.integer(1..=1_000_u64));
     let max_calls = table.get("max_calls").and_then(|item| item.integer(1..=100_000_u32));
     let max_parked = table.get("max_parked").and_then(|item| item.integer(0..=100_000_u32));
     let limit = |key, low: Duration, high: Duration| table.get(key).and_then(|item| item.duration(low..=high));
@@ -45,6 +48,18 @@ pub(super) fn gateway(table: &Table<'_>) -> Option<Gateway> {
     let max_response_bytes = table
         .get("max_response_bytes")
         .and_then(|item| item.integer(1024..=1_073_741_824_usize));
+    let response_memory_bytes = table
+        .get("response_memory_bytes")
+        .and_then(|item| item.integer(2048..=1_099_511_627_776_u64));
+    if let (Some(most), Some(memory)) = (max_response_bytes, response_memory_bytes)
+        && usize::try_from(memory).is_ok_and(|memory| memory < most.saturating_mul(2))
+        && let Some(item) = culprit(table, ["response_memory_bytes", "max_response_bytes"])
+    {
+        item.error(
+            "gateway.response_memory_bytes must be at least twice gateway.max_response_bytes",
+            "the largest answer must come to its end while others wait for their agents",
+        );
+    }
     let drain = limit("drain", Duration::ZERO, HOUR);
     let insecure_upstream = table.get("insecure_upstream").and_then(|item| item.boolean());
     if let (Some(default), Some(least), Some(item)) = (default_max_tokens, least_tokens, table.get("least_tokens"))
@@ -64,6 +79,7 @@ pub(super) fn gateway(table: &Table<'_>) -> Option<Gateway> {
         free_fields: free_fields?.into_iter().collect::<BTreeSet<_>>(),
         free_betas: free_betas?.into_iter().collect::<BTreeSet<_>>(),
         server_tools: server_tools?,
+        searches_per_call: searches_per_call?,
         max_calls: max_calls?,
         max_parked: max_parked?,
         park_wait: park_wait?,
@@ -71,9 +87,20 @@ pub(super) fn gateway(table: &Table<'_>) -> Option<Gateway> {
         idle_timeout: idle_timeout?,
         call_timeout: call_timeout?,
         max_response_bytes: max_response_bytes?,
+        response_memory_bytes: response_memory_bytes?,
         drain: drain?,
         insecure_upstream: insecure_upstream?,
     })
+}
+
+/// Which of two settings that do not fit together somebody set.
+fn culprit<'a>(table: &Table<'a>, keys: [&'static str; 2]) -> Option<Item<'a>> {
+    let mut items = keys.into_iter().filter_map(|key| table.get(key));
+    let first = items.next()?;
+    match items.next() {
+        Some(second) if first.is_built_in() => Some(second),
+        _ => Some(first),
+    }
 }
 
 /// `chat/completions:vendor_hint`

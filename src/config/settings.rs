@@ -191,6 +191,8 @@ pub struct Gateway {
     pub free_betas: BTreeSet<String>,
     /// By the tool's type, what all its uses in one call may cost.
     pub server_tools: BTreeMap<String, Usd>,
+    /// Web searches that one call of the tool is taken for at most, where only its calls can be limited.
+    pub searches_per_call: u64,
     pub max_calls: u32,
     pub max_parked: u32,
     pub park_wait: Duration,
@@ -201,6 +203,7 @@ pub struct Gateway {
     /// From the request to the end of its answer.
     pub call_timeout: Duration,
     pub max_response_bytes: usize,
+    pub response_memory_bytes: u64,
     /// How long a call is read on for its usage when its client has gone.
     pub drain: Duration,
     /// Whether plain HTTP may go to another machine.
@@ -216,7 +219,7 @@ pub struct Upstream {
     /// `http` or `https`, without a slash at its end; its path is plain.
     pub base_url: String,
     pub api_key: Option<Secret>,
-    /// Whose prices it takes.
+    /// Whose prices apply.
     pub service: ServiceId,
     /// Where it heeds the limit of a chat completion.
     pub limit_field: LimitField,
@@ -226,6 +229,8 @@ pub struct Upstream {
     pub free_usage_fields: BTreeSet<String>,
     /// By path, what one call of a route that is not metered is charged at.
     pub ceilings: BTreeMap<String, Usd>,
+    /// Whether agents that have a manifest may use those routes too, which nothing gates.
+    pub ceilings_ungated: bool,
 }
 
 /// `[log]`. Changes need a restart.

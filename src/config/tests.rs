@@ -340,6 +340,21 @@ fn the_wrong_kind_of_table_gets_a_hint() {
 }
 
 #[test]
+fn the_memory_for_answers_has_room_for_the_largest() {
+    let found = problems("[gateway]\nmax_response_bytes = 1073741824\n");
+    assert_eq!(found.len(), 1, "{found:#?}");
+    let expected = "config.toml:2: gateway.max_response_bytes: gateway.response_memory_bytes must be at least twice";
+    assert!(found[0].starts_with(expected), "{found:#?}");
+    let found = problems("[gateway]\nmax_response_bytes = 65536\nresponse_memory_bytes = 131071\n");
+    assert!(
+        found[0].starts_with("config.toml:3: gateway.response_memory_bytes: "),
+        "{found:#?}"
+    );
+    let enough = "[gateway]\nmax_response_bytes = 65536\nresponse_memory_bytes = 131072\n";
+    assert!(parse(enough).is_ok());
+}
+
+#[test]
 fn syntax_errors_hide_no_other_mistake() {
     let found = problems("[server]\nagent_listen = \nmax_connections = 0\n");
     assert_eq!(found.len(), 2, "{found:#?}");

@@ -65,7 +65,7 @@ fn upstream<'a>(
         (Some(item), _) => item
             .text()
             .and_then(|text| ServiceId::new(text).map_err(|error| item.no_name(&error)).ok()),
-        (None, Some(kind)) => ServiceId::new(kind.name()).ok(),
+        (None, Some(kind)) => unnamed_service(table, kind, base_url.as_deref()),
         (None, None) => None,
     };
     let stated = match table.get("limit_field") {
@@ -94,6 +94,7 @@ fn upstream<'a>(
             .and_then(|table| amounts(&table, |item, path| is_ceiling(item, path, kind, service.as_ref()))),
         None => Some(BTreeMap::new()),
     };
+    let ceilings_ungated = table.get("ceilings_ungated").map_or(Some(false), |item| item.boolean());
     table.finish();
     Some(Upstream {
         name: name?,
@@ -105,7 +106,42 @@ fn upstream<'a>(
         region: region?,
         free_usage_fields: free_usage_fields?.into_iter().collect::<BTreeSet<_>>(),
         ceilings: ceilings?,
+        ceilings_ungated: ceilings_ungated?,
     })
+}
+
+/// The service of an upstream that names none: the kind's own, at that provider's own host. What another
+/// provider charges, and which fields it heeds, is not known from the API that it speaks (**L7**). On this
+/// machine a proxy or an emulator of the provider is as likely as another one, so there it is a warning.
+fn unnamed_service(table: &Table<'_>, kind: Api, base_url: Option<&str>) -> Option<ServiceId> {
+    let own = kind.name();
+    let url = base_url.and_then(|text| reqwest::Url::parse(text).ok());
+    if let Some(host) = url.as_ref().and_then(reqwest::Url::host_str) {
+        let hint = format!("say whose prices apply: service = \"{own}\", or another that `backstop prices show` lists");
+        if is_local(host) {
+            let message = format!("has no service, and is taken for {own} itself, with its prices and free routes");
+            table.warning(&message, Some(hint));
+        } else if !is_own_host(kind, host) {
+            table.error(&format!("has no service, and its host is not {own}'s own"), Some(hint));
+            return None;
+        }
+    }
+    ServiceId::new(own).ok()
+}
+
+fn is_own_host(kind: Api, host: &str) -> bool {
+    match kind {
+        Api::Openai => host == "api.openai.com" || host.ends_with(".api.openai.com"),
+        Api::Anthropic => host == "api.anthropic.com",
+    }
+}
+
+fn is_local(host: &str) -> bool {
+    let address = host
+        .trim_start_matches('[')
+        .trim_end_matches(']')
+        .parse::<std::net::IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
 /// OpenAI itself heeds both. Of another provider it is not known that it heeds the newer one.
@@ -171,13 +207,8 @@ fn base_url(item: &Item<'_>, insecure: Option<bool>) -> Option<String> {
         );
         return None;
     }
-    let address = host
-        .trim_start_matches('[')
-        .trim_end_matches(']')
-        .parse::<std::net::IpAddr>();
-    let is_local = host == "localhost" || address.is_ok_and(|address| address.is_loopback());
     // When the switch itself could not be read, only that is reported.
-    if url.scheme() == "http" && !is_local && insecure == Some(false) {
+    if url.scheme() == "http" && !is_local(host) && insecure == Some(false) {
         item.error(
             "is plain HTTP to another machine, which carries the credential",
             "use https, or set gateway.insecure_upstream = true for a network that you trust",
@@ -248,7 +279,17 @@ fn is_ceiling(item: &Item<'_>, path: &str, kind: Option<Api>, service: Option<&S
             "its cost is bounded and metered call by call",
         );
     }
-    plain && !metered
+    let elsewhere = kind.and_then(|kind| Route::metered_by_another(kind, path));
+    if let Some(api) = elsewhere {
+        item.error(
+            &format!(
+                "lets through a route that an upstream with kind = \"{}\" meters",
+                api.name()
+            ),
+            "name only routes that nobody meters, and add an [[upstream]] of that kind for this one",
+        );
+    }
+    plain && !metered && elsewhere.is_none()
 }
 
 #[cfg(test)]
@@ -278,6 +319,7 @@ mod tests {
             "name = \"up\"",
             "kind = \"openai\"",
             "base_url = \"https://up.example\"",
+            "service = \"openai\"",
         ];
         let key = |line: &str| line.split(" =").next().unwrap_or_default().to_owned();
         let kept = usual
@@ -306,6 +348,7 @@ kind = "openai"
 base_url = "https://api.openai.com/"
 api_key_env = "UP_KEY"
 ceilings = { "/v1/batches" = "0.10", "/v1/files/*" = 0.01 }
+ceilings_ungated = true
 [[upstream]]
 name = "local"
 kind = "anthropic"
@@ -348,6 +391,10 @@ base_url = "https://eu.api.openai.com"
         assert_eq!(regions, [Region::Global, Region::Us, Region::Eu]);
         assert!(vllm.free_usage_fields.contains("vendor_latency") && openai.free_usage_fields.is_empty());
         assert_eq!(openai.ceilings["/v1/batches"], Usd::from_nanos(100_000_000));
+        assert!(
+            openai.ceilings_ungated && !groq.ceilings_ungated,
+            "only where it says so"
+        );
         assert_eq!(
             groq.ceilings["/v1/moderations"],
             Usd::from_nanos(1_000_000),
@@ -363,12 +410,14 @@ base_url = "https://eu.api.openai.com"
             unlisted_tools,
             park_wait,
             server_tools,
+            searches_per_call,
             default_max_tokens,
             ..
         } = settings.gateway;
         assert_eq!((max_tokens, default_max_tokens), (Some(2_000), 4_096));
         assert_eq!((unlisted_tools, park_wait), (Unlisted::Strip, Duration::from_secs(30)));
         assert_eq!(server_tools["web_search"], Usd::from_nanos(500_000_000));
+        assert_eq!(searches_per_call, 5);
         assert!(
             format!("{:?}", settings.upstreams).contains("***"),
             "a secret prints as stars"
@@ -400,6 +449,9 @@ base_url = "https://eu.api.openai.com"
             ("ceilings = { \"/v1/batches\" = \"0\" }", "must be above zero"),
             ("ceilings = { \"/v1/chat/completions\" = \"1\" }", "metered already"),
             ("ceilings = { \"/v1/moderations\" = \"1\" }", "metered already"),
+            ("ceilings = { \"/v1/messages\" = \"1\" }", "kind = \"anthropic\""),
+            ("ceilings = { \"/v1/*\" = \"1\" }", "kind = \"anthropic\""),
+            ("ceilings_ungated = \"yes\"", "true or false"),
             ("limit_field = \"max\"", "is not one of"),
             ("region = \"mars\"", "is not one of"),
             ("free_usage_fields = [\"a b\"]", "no name of a field"),
@@ -414,12 +466,46 @@ base_url = "https://eu.api.openai.com"
             secret.contains("carries credentials") && !secret.contains("very-secret"),
             "{secret}"
         );
-        let twice = "[[upstream]]\nname = \"a\"\nkind = \"openai\"\nbase_url = \"https://a.example\"\n".repeat(2);
+        let twice = "[[upstream]]\nname = \"a\"\nkind = \"openai\"\nbase_url = \"https://api.openai.com\"\n".repeat(2);
         let twice = loader()
             .parse(None, "config.toml", &twice)
             .expect_err("a mistake")
             .to_string();
         assert!(twice.contains("is named twice"), "{twice}");
+    }
+
+    /// A provider that is taken for another has that one's prices, and its free routes (**L7**).
+    #[test]
+    fn whose_prices_apply_is_known_or_said() {
+        let found = |kind: &str, host: &str| {
+            let text = format!("[[upstream]]\nname = \"up\"\nkind = \"{kind}\"\nbase_url = \"{host}\"\n");
+            match loader().parse(None, "config.toml", &text) {
+                Ok(loaded) => (true, crate::config::Problems(loaded.warnings).to_string()),
+                Err(problems) => (false, problems.to_string()),
+            }
+        };
+        for (kind, own) in [
+            ("openai", "https://api.openai.com"),
+            ("openai", "https://us.api.openai.com"),
+            ("anthropic", "https://api.anthropic.com"),
+        ] {
+            assert_eq!(found(kind, own), (true, String::new()), "{own}");
+        }
+        for (kind, other) in [
+            ("openai", "https://api.groq.com/openai"),
+            ("openai", "https://myapi.openai.com"),
+            ("openai", "https://api.openai.com.example"),
+            ("openai", "https://api.anthropic.com"),
+            ("anthropic", "https://api.openai.com"),
+        ] {
+            let (sound, told) = found(kind, other);
+            assert!(!sound && told.contains("has no service"), "{other}: {told}");
+            assert!(told.contains(&format!("service = \"{kind}\"")), "{told}");
+        }
+        for local in ["http://127.0.0.1:9000", "http://[::1]:9000", "http://localhost:9000"] {
+            let (sound, told) = found("openai", local);
+            assert!(sound && told.contains("is taken for openai itself"), "{local}: {told}");
+        }
     }
 
     #[test]
@@ -431,6 +517,7 @@ base_url = "https://eu.api.openai.com"
             ("least_tokens = 5000", "is above default_max_tokens"),
             ("unlisted_tools = \"pass\"", "is not one of"),
             ("drain = \"2h\"", "the nearest is 1h"),
+            ("searches_per_call = 0", "searches_per_call"),
             ("server_tools = { web_search = \"-1\" }", "must be above zero"),
             ("max_tokns = 5", "did you mean max_tokens?"),
         ] {

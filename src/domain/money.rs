@@ -97,16 +97,6 @@ impl Usd {
         let product = i128::from(self.0) * i128::from(percent) / 100;
         Self::from_i128(product).unwrap_or(Self::MAX)
     }
-
-    /// Dollars for a JSON answer or a chart. Lossy past 2^53 nano-dollars (about nine million
-    /// dollars); never used to compute.
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "display only; the exact value travels as nano-dollars or decimal text"
-    )]
-    pub fn as_f64_lossy(self) -> f64 {
-        self.0 as f64 / NANOS_PER_USD as f64
-    }
 }
 
 impl Sum for Usd {

@@ -25,6 +25,11 @@ pub enum Rejection {
     TwoCredentials,
     #[error("the credential is not known here, or was revoked")]
     BadCredential,
+    #[error(
+        "this is no operator: the admin API takes its own token, as `Authorization: Bearer …`, or a user whom its \
+         socket admits"
+    )]
+    NoOperator { sent_credential: bool },
     #[error("there is no agent {0}")]
     UnknownAgent(AgentId),
 
@@ -57,9 +62,9 @@ pub enum Rejection {
     NotFound { what: &'static str, id: String },
     #[error("an agent's own key cannot do this; an operator can, with `{instead}`")]
     OperatorOnly { instead: &'static str },
-    #[error("the agent is contained since {since:.0}: {reason}")]
+    #[error("the agent has been contained since {since:.0}: {reason}")]
     Contained { since: Timestamp, reason: String },
-    #[error("the agent is paused since {since:.0}: {reason}")]
+    #[error("the agent has been paused since {since:.0}: {reason}")]
     Paused { since: Timestamp, reason: String },
     #[error("no budget covers this call, so it is refused")]
     NoBudget,
@@ -87,9 +92,9 @@ impl Rejection {
     pub fn code(&self) -> &'static str {
         match self {
             Self::HostNotAllowed => "host_not_allowed",
-            Self::NoCredential => "no_credential",
+            Self::NoCredential | Self::NoOperator { sent_credential: false } => "no_credential",
             Self::TwoCredentials => "two_credentials",
-            Self::BadCredential => "bad_credential",
+            Self::BadCredential | Self::NoOperator { sent_credential: true } => "bad_credential",
             Self::UnknownAgent(_) => "unknown_agent",
             Self::NoSuchPath => "no_such_path",
             Self::MethodNotAllowed => "method_not_allowed",
@@ -120,6 +125,9 @@ impl Rejection {
         Some(match self {
             Self::HostNotAllowed => "add the name to server.allowed_hosts if it is yours".to_owned(),
             Self::BadCredential => "an operator makes a new key with `backstop agent key AGENT`".to_owned(),
+            Self::NoOperator { .. } => {
+                "the config says which: [admin] token_file or token_env, and peer_uids".to_owned()
+            }
             Self::UnknownAgent(id) => format!("add it with `backstop agent add {id}`"),
             Self::Call(rejection) => return rejection.hint(),
             Self::Contained { .. } => {

@@ -27,6 +27,9 @@ pub enum CallFailure {
     /// What it sent cannot be read in one way only, so it is not passed on.
     #[error("the upstream {upstream} sent an answer that cannot be read")]
     Unreadable { upstream: String },
+    /// What it sent was paid for, so it is not asked for again unasked.
+    #[error("the upstream {upstream} answered, but there was no memory for it: other answers wait for their agents")]
+    Crowded { upstream: String },
     /// Its own sentence may quote our credential, in part or masked, so it stays here.
     #[error("the upstream {upstream} refused the credential that Backstop has for it; its operator can mend that")]
     RefusedCredential { upstream: String },

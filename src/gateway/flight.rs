@@ -7,27 +7,32 @@
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
-use futures_util::StreamExt as _;
+use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, StatusCode};
 use tokio::sync::oneshot;
 
 use super::Shared;
+use super::answers::Kept;
 use super::ends::{End, Ends};
 use super::failure::{CallFailure, Failed};
 use super::hold::OpenHold;
+use super::reading::For;
 use super::reply::{Reply, ReplyBody, Told, passed};
 use super::settle::{Bill, Cost, Terms};
-use super::shares::Share;
+use super::shares::{Share, with_owner};
 use super::target::{Target, Way};
 use super::turned_away::{code_of, is_turned_away};
+use super::work::beside;
 use crate::domain::call::{Answer, CallRejection, Route, ToolGate, UsageFault, read_answer_with};
-use crate::domain::wire::UsageRejection;
+use crate::domain::money::Usd;
 use crate::ports::{UpstreamError, UpstreamFault, UpstreamRequest, UpstreamResponse};
 
 pub(super) type Pieces = BoxStream<'static, Result<Bytes, UpstreamError>>;
+
+/// Why a call is unresolved whose answer found no memory.
+pub(super) const NO_ROOM: &str = "there was no room for the answer in time: others are not taken by their agents";
 
 /// Everything that a call has with it.
 pub(super) struct Flight {
@@ -41,6 +46,8 @@ pub(super) struct Flight {
     /// Gone when the agent has its answer.
     pub(super) reply: Option<oneshot::Sender<Result<Reply, Failed>>>,
     pub(super) stream: StreamWish,
+    /// The memory that its answer takes.
+    pub(super) kept: Kept,
     pub(super) _under_way: UnderWay,
 }
 
@@ -98,7 +105,7 @@ impl Flight {
         };
         let UpstreamResponse { status, headers, body } = response;
         if status.is_redirection() {
-            let upstream = self.target.provider.name.to_string();
+            let upstream = self.target.upstream();
             self.fail(CallFailure::Redirected { upstream });
             self.unresolved("the upstream answered with a redirect");
             return;
@@ -142,29 +149,17 @@ impl Flight {
             hold.sent();
         }
         let provider = Arc::clone(&self.target.provider);
-        let mut calling = provider.port.call(request);
-        loop {
-            tokio::select! {
-                biased;
-                answered = &mut calling => match answered {
-                    Ok(response) => return Some(response),
-                    Err(error) => {
-                        self.broken(&error);
-                        return None;
-                    }
-                },
-                end = self.ends.next() => {
-                    if let Some(why) = self.ended(end).await {
-                        self.unresolved(why);
-                        return None;
-                    }
-                }
+        match self.wait(For::Upstream, provider.port.call(request)).await? {
+            Ok(response) => Some(response),
+            Err(error) => {
+                self.broken(&error);
+                None
             }
         }
     }
 
     /// A way out before the answer is there. `None`: it is waited for all the same, for what it used.
-    async fn ended(&mut self, end: End) -> Option<&'static str> {
+    pub(super) async fn ended(&mut self, end: End, waits: For) -> Option<&'static str> {
         match end {
             // Nobody needs to know what a call used that costs nothing.
             End::Gone if self.hold.is_none() => Some("the client went away"),
@@ -184,11 +179,16 @@ impl Flight {
                 Some("the daemon stopped before the answer was there")
             }
             End::TimedOut => {
-                let upstream = self.target.provider.name.to_string();
-                let fault = UpstreamFault::TimedOut;
-                let waited = self.fail(CallFailure::Upstream { upstream, fault });
-                Some(if waited {
-                    "the upstream did not answer in time"
+                let (failure, why) = match waits {
+                    For::Upstream => {
+                        let (upstream, fault) = (self.target.upstream(), UpstreamFault::TimedOut);
+                        let failure = CallFailure::Upstream { upstream, fault };
+                        (failure, "the upstream did not answer in time")
+                    }
+                    For::Room => (self.crowded(), NO_ROOM),
+                };
+                Some(if self.fail(failure) {
+                    why
                 } else {
                     "the client went away, and the answer did not come within gateway.drain"
                 })
@@ -197,7 +197,7 @@ impl Flight {
     }
 
     /// The connection failed. Whether a byte was sent decides about the hold.
-    fn broken(&mut self, error: &UpstreamError) {
+    pub(super) fn broken(&mut self, error: &UpstreamError) {
         self.shared.upstream_failed(&self.target, error);
         self.fail(CallFailure::Upstream {
             upstream: error.upstream.clone(),
@@ -210,91 +210,60 @@ impl Flight {
         }
     }
 
-    /// Reads an answer whole, within its bounds. `None`: the call has ended otherwise.
-    async fn read(&mut self, mut body: Pieces) -> Option<Bytes> {
-        let limit = self.target.limits.max_response_bytes;
-        let mut first = Bytes::new();
-        let mut rest = BytesMut::new();
-        loop {
-            tokio::select! {
-                biased;
-                piece = body.next() => {
-                    let piece = match piece {
-                        None if rest.is_empty() => return Some(first),
-                        None => return Some(rest.freeze()),
-                        Some(Ok(piece)) => piece,
-                        Some(Err(error)) => {
-                            self.broken(&error);
-                            return None;
-                        }
-                    };
-                    self.ends.touch();
-                    if first.len().max(rest.len()) + piece.len() > limit {
-                        let error = UpstreamError {
-                            upstream: self.target.provider.name.to_string(),
-                            what: UpstreamFault::TooLarge,
-                            source: None,
-                        };
-                        self.broken(&error);
-                        return None;
-                    }
-                    // Most answers come in one piece, which is then not copied.
-                    if first.is_empty() {
-                        first = piece;
-                    } else {
-                        if rest.is_empty() {
-                            rest.extend_from_slice(&first);
-                        }
-                        rest.extend_from_slice(&piece);
-                    }
-                }
-                end = self.ends.next() => {
-                    if let Some(why) = self.ended(end).await {
-                        self.unresolved(why);
-                        return None;
-                    }
-                }
-            }
-        }
-    }
-
     /// An answer that is no success.
     async fn turned_down(mut self, status: StatusCode, headers: HeaderMap, body: Pieces) {
-        let Some(body) = self.read(body).await else { return };
-        if is_turned_away(self.target.api(), status, &body, self.bill.runs_tools()) {
-            self.told.cost = self.hold.is_some().then_some(crate::domain::money::Usd::ZERO);
-            self.voided();
-        } else {
-            self.unresolved(&format!("the upstream answered {}", status.as_u16()));
-        }
-        self.answer(status, headers, body);
+        let Some((body, turn)) = self.read_for_work(body).await else {
+            return;
+        };
+        beside(turn, move || {
+            self.end_by_refusal(status, &body, true);
+            self.answer(status, headers, body);
+        })
+        .await;
     }
 
     /// The provider does not take our credential. What it says is for our operator, and may quote it.
     async fn refused_credential(mut self, status: StatusCode, body: Pieces, plain: bool) {
-        let upstream = self.target.provider.name.to_string();
-        let Some(body) = self.read(body).await else { return };
-        self.shared
-            .credential_refused(&self.target, status, code_of(&body).as_deref());
-        if plain && is_turned_away(self.target.api(), status, &body, self.bill.runs_tools()) {
-            self.told.cost = self.hold.is_some().then_some(crate::domain::money::Usd::ZERO);
+        let Some((body, turn)) = self.read_for_work(body).await else {
+            return;
+        };
+        beside(turn, move || {
+            self.shared
+                .credential_refused(&self.target, status, code_of(&body).as_deref());
+            self.end_by_refusal(status, &body, plain);
+            let upstream = self.target.upstream();
+            self.fail(CallFailure::RefusedCredential { upstream });
+        })
+        .await;
+    }
+
+    /// A refusal of the provider's costs nothing where that is certain. One that is not `plain` cannot be read.
+    fn end_by_refusal(&mut self, status: StatusCode, body: &[u8], plain: bool) {
+        if plain && is_turned_away(self.target.api(), status, body, self.bill.runs_tools()) {
+            self.told.cost = self.hold.is_some().then_some(Usd::ZERO);
             self.voided();
         } else {
             self.unresolved(&format!("the upstream answered {}", status.as_u16()));
         }
-        self.fail(CallFailure::RefusedCredential { upstream });
     }
 
     /// An answer that nobody can read is not passed on.
     fn withhold(mut self) {
         self.unresolved("the answer is encoded, so that its usage cannot be read");
-        let upstream = self.target.provider.name.to_string();
+        let upstream = self.target.upstream();
         self.fail(CallFailure::Unreadable { upstream });
     }
 
     /// A whole answer that can be read.
     async fn whole(mut self, route: Route, status: StatusCode, headers: HeaderMap, body: Pieces) {
-        let Some(body) = self.read(body).await else { return };
+        let Some((body, turn)) = self.read_for_work(body).await else {
+            return;
+        };
+        beside(turn, move || self.judged(route, status, headers, body)).await;
+    }
+
+    /// Ends a call by its whole answer.
+    fn judged(mut self, route: Route, status: StatusCode, headers: HeaderMap, body: Bytes) {
         let read = match read_answer_with(route, &body, &self.target.provider.free_usage) {
             Ok(read) => read,
             Err(unreadable) => {
@@ -303,7 +272,7 @@ impl Flight {
                 if self.gate() == ToolGate::All {
                     self.answer(status, headers, body);
                 } else {
-                    let upstream = self.target.provider.name.to_string();
+                    let upstream = self.target.upstream();
                     self.fail(CallFailure::Unreadable { upstream });
                 }
                 return;
@@ -324,15 +293,21 @@ impl Flight {
     /// Why an answer is withheld: it calls a tool that the agent has not declared.
     fn forbidden(&self, answer: &Answer) -> Option<CallRejection> {
         let gate = self.gate();
-        let manifest = self.target.rules.manifest.as_ref()?;
         match answer.tool_calls.iter().find(|tool| !gate.allows(tool)) {
-            Some(called) => manifest.tool(called).err(),
+            Some(called) => self.not_declared(called),
             // Nothing is listed under no name, and what was not kept was not looked for.
-            None if answer.calls_others && gate != ToolGate::All => Some(CallRejection::ToolNotInManifest(
-                "without a name, or one of too many".to_owned(),
-            )),
+            None if answer.calls_others && gate != ToolGate::All => self.not_declared(""),
             None => None,
         }
+    }
+
+    /// Why the agent gets no call of this tool, which its gate does not let pass.
+    pub(super) fn not_declared(&self, called: &str) -> Option<CallRejection> {
+        if called.is_empty() {
+            let unnamed = "without a name, or one of too many".to_owned();
+            return Some(CallRejection::ToolNotInManifest(unnamed));
+        }
+        self.target.rules.manifest.as_ref()?.tool(called).err()
     }
 
     pub(super) fn gate(&self) -> ToolGate {
@@ -347,11 +322,10 @@ impl Flight {
         if answer.on_limit {
             self.shared.on_limit(&self.target);
         }
-        if let (Some(UsageFault::Usage(UsageRejection::UnknownField { field })), Some(_)) = (&answer.fault, &self.hold)
-        {
-            self.shared.usage_unknown(&self.target, field);
+        if let (Some(UsageFault::Usage(why)), Some(_)) = (&answer.fault, &self.hold) {
+            self.shared.usage_unknown(&self.target, why);
         }
-        match self.bill.cost(answer, body, &self.shared.catalogue.load()) {
+        match self.bill.cost(answer, body, &self.shared.deps.catalogue.load()) {
             Cost::Known {
                 usd,
                 upstream_request,
@@ -411,6 +385,11 @@ impl Flight {
 
     fn answer(&mut self, status: StatusCode, headers: HeaderMap, body: Bytes) {
         let body = self.target.provider.veiled(body);
+        let body = match self.kept.part(body.len()) {
+            // It counts until its agent has taken it.
+            Some(share) => with_owner(body, share),
+            None => body,
+        };
         self.give(status, headers, ReplyBody::Whole(body));
     }
 

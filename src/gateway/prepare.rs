@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::failure::CallFailure;
 use super::form;
+use super::shares::Share;
 use super::target::{BodyKind, Target, Way};
 use super::work::Work;
 use crate::domain::call::{self, Asked, CallRejection, Route};
@@ -33,12 +33,12 @@ pub(super) struct Price {
     pub(super) bound: Bound,
 }
 
-/// Reads and bounds a call, by the settings and prices of now.
+/// Reads and bounds a call, by the settings and prices of now. The work on its body may have to be shared.
 pub(super) async fn prepare(
     target: &Target,
     body: &Bytes,
     catalogue: &Catalogue,
-    work: &Work,
+    work: (&Work, bool),
 ) -> Result<Prepared, CallFailure> {
     let attribution = |model| Attribution {
         agent: target.head.agent.clone(),
@@ -119,11 +119,19 @@ pub(super) async fn prepare(
     })
 }
 
-async fn read(target: &Target, route: Route, body: &Bytes, work: &Work) -> Result<Asked, CallFailure> {
+async fn read(
+    target: &Target,
+    route: Route,
+    body: &Bytes,
+    (work, shared): (&Work, bool),
+) -> Result<Asked, CallFailure> {
+    let whose = (&target.head.agent, shared);
     let (rules, body) = (Arc::clone(&target.rules), body.clone());
     let bytes = body.len();
     if target.body_kind() != BodyKind::Form {
-        return work.on(bytes, move || call::read(route, &body, &rules.calls)).await;
+        return work
+            .on(whose, bytes, move || call::read(route, &body, &rules.calls))
+            .await;
     }
     let content_type = target.content_type().and_then(|value| value.to_str().ok());
     let content_type = content_type.unwrap_or_default().to_owned();
@@ -131,7 +139,7 @@ async fn read(target: &Target, route: Route, body: &Bytes, work: &Work) -> Resul
         let parts = form::split(&content_type, body.clone())?;
         call::read_form(route, &body, &parts, &rules.calls)
     };
-    work.on(bytes, read).await
+    work.on(whose, bytes, read).await
 }
 
 /// No text that is written by people has more bytes to a token than this.
@@ -163,9 +171,16 @@ impl Price {
 
     /// A smaller bound for the same call, by its exact count of tokens, where that can be told. Its `place` is
     /// taken until it is counted, whether or not anybody waits for it still.
-    pub(super) async fn refined(&self, asked: &Asked, target: &Target, place: OwnedSemaphorePermit) -> Option<Bound> {
+    pub(super) async fn refined(
+        &self,
+        asked: &Asked,
+        text: Option<Vec<String>>,
+        target: &Target,
+        place: Share,
+    ) -> Option<Bound> {
         let entry = self.entry.clone()?;
-        let (rules, asked) = (Arc::clone(&target.rules), asked.clone());
+        let (rules, mut asked) = (Arc::clone(&target.rules), asked.clone());
+        asked.text = text;
         let counted = tokio::task::spawn_blocking(move || {
             let _place = place;
             let refined = call::refine(&asked)?;

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use memchr::memmem::Finder;
 
-use crate::domain::call::{Api, CallRejection, CallRules, LimitField, is_plain};
+use crate::domain::call::{Api, CallRejection, CallRules, LimitField, is_plain, path_matches};
 use crate::domain::id::{AgentId, ServiceId};
 use crate::domain::manifest::Manifest;
 use crate::domain::money::Usd;
@@ -35,7 +35,7 @@ pub struct AgentRules {
 pub struct Provider {
     pub(super) name: Arc<str>,
     pub(super) api: Api,
-    /// Whose prices it takes.
+    /// Whose prices apply.
     pub(super) service: ServiceId,
     /// The header that carries our credential there. It is marked as sensitive.
     pub(super) credential: Option<(HeaderName, HeaderValue)>,
@@ -43,6 +43,8 @@ pub struct Provider {
     secret: Option<Finder<'static>>,
     /// What a call of a route that is not metered is charged; a path that ends in `/*` takes one segment more.
     ceilings: Vec<(String, Usd)>,
+    /// Whether agents that have a manifest may use those routes too.
+    pub(super) ungated_ceilings: bool,
     /// Where it heeds the limit of a chat completion.
     pub(super) limit_field: LimitField,
     /// Where it works, whatever its answers leave out of it.
@@ -78,6 +80,7 @@ impl Provider {
             credential,
             secret: secret.map(|key| Finder::new(key.as_bytes()).into_owned()),
             ceilings,
+            ungated_ceilings: false,
             limit_field: LimitField::default(),
             region: Region::Global,
             free_usage: Arc::default(),
@@ -95,6 +98,15 @@ impl Provider {
     #[must_use]
     pub fn with_region(self, region: Region) -> Self {
         Self { region, ..self }
+    }
+
+    /// The same, with routes that have a ceiling open to agents that have a manifest, or not.
+    #[must_use]
+    pub fn with_ungated_ceilings(self, ungated_ceilings: bool) -> Self {
+        Self {
+            ungated_ceilings,
+            ..self
+        }
     }
 
     /// The same for one whose usage has fields of these names, which cost nothing.
@@ -152,16 +164,10 @@ impl Provider {
         if !is_plain(path) {
             return Err(CallRejection::AmbiguousPath);
         }
-        let matches = |pattern: &str| match pattern.strip_suffix('*') {
-            Some(stem) => path
-                .strip_prefix(stem)
-                .is_some_and(|rest| !rest.is_empty() && !rest.contains('/')),
-            None => path == pattern,
-        };
         Ok(self
             .ceilings
             .iter()
-            .find(|(pattern, _)| matches(pattern))
+            .find(|(pattern, _)| path_matches(pattern, path))
             .map(|(_, ceiling)| *ceiling))
     }
 }
@@ -191,7 +197,10 @@ pub struct CallLimits {
     pub idle_timeout: Duration,
     /// From the request to the end of its answer.
     pub call_timeout: Duration,
+    /// Of an answer that is not passed on as it comes, and of what is kept of one that is.
     pub max_response_bytes: usize,
+    /// Bytes of answers that are kept at once, in all.
+    pub response_memory: u64,
     /// How long a call is read on for its usage when its client has gone.
     pub drain: Duration,
 }
@@ -206,6 +215,7 @@ impl Default for CallLimits {
             idle_timeout: Duration::from_secs(120),
             call_timeout: Duration::from_secs(3600),
             max_response_bytes: 64 << 20,
+            response_memory: 512 << 20,
             drain: Duration::from_secs(30),
         }
     }

@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use crate::domain::call::{Answer, Fees, Media};
+use crate::domain::call::{Answer, Fees, Media, Stated};
 use crate::domain::id::{ModelId, ServiceId};
 use crate::domain::money::Usd;
-use crate::domain::price::{Catalogue, PriceEntry, Region, SettleRejection, Usage, settle};
+use crate::domain::price::{CallBound, Catalogue, PriceEntry, Region, ServiceTier, SettleRejection, Usage, settle};
 
 /// By what a call is settled.
 pub(super) struct Bill {
@@ -29,11 +29,45 @@ pub(super) enum Terms {
     Metered {
         model: Option<ModelId>,
         entry: Arc<PriceEntry>,
+        /// What the request asked for that moves the price of all of it.
+        wanted: Wanted,
         /// What tools at the provider may have cost.
         fees: Fees,
         /// What a call that is no conversation is billed by.
         media: Option<Media>,
     },
+}
+
+/// A tier, a mode and a region that a request asked for by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Wanted {
+    pub(super) tier: Option<ServiceTier>,
+    pub(super) fast: bool,
+    pub(super) region: Option<Region>,
+}
+
+impl From<&CallBound> for Wanted {
+    fn from(most: &CallBound) -> Self {
+        Self {
+            tier: most.tier,
+            fast: most.fast,
+            region: most.region,
+        }
+    }
+}
+
+impl Wanted {
+    /// Where the answer is silent on how it was served, it is taken to be as was asked for. But what would be
+    /// cheaper for it is not: a provider may serve a call that asked for a discount without one.
+    fn fill(self, usage: &mut Usage, stated: Stated) {
+        if let Some(tier) = self.tier.filter(|tier| !stated.tier && !tier.is_discount()) {
+            usage.tier = tier;
+        }
+        usage.fast |= self.fast && !stated.fast;
+        if let Some(region) = self.region.filter(|_| !stated.region) {
+            usage.region = region;
+        }
+    }
 }
 
 /// What a call cost.
@@ -67,15 +101,16 @@ impl Bill {
     /// The cost by an answer that was read to its end. `body` is all of it, where an answer that says nothing
     /// of what it used may be measured itself.
     pub(super) fn cost(&self, answer: &Answer, body: &[u8], catalogue: &Catalogue) -> Cost {
-        let (model, entry, fees, media) = match &self.terms {
+        let (model, entry, wanted, fees, media) = match &self.terms {
             Terms::Free => return self.known(Usd::ZERO, answer, None),
             Terms::Ceiling(ceiling) => return self.known(*ceiling, answer, Some(json!({ "ceiling": true }))),
             Terms::Metered {
                 model,
                 entry,
+                wanted,
                 fees,
                 media,
-            } => (model, entry, fees, media),
+            } => (model, entry, wanted, fees, media),
         };
         let unreported = || media.as_ref()?.unreported(entry, body);
         let mut usage = match (&answer.usage, &answer.fault) {
@@ -86,6 +121,7 @@ impl Bill {
                 None => return Cost::unknown("the answer does not say what it used"),
             },
         };
+        wanted.fill(&mut usage, answer.stated);
         if usage.region == Region::Global {
             usage.region = self.region;
         }
@@ -158,30 +194,46 @@ fn detail(route: &str, usage: &Usage, asked: Option<&str>, answered: Option<&str
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::call::{Route, read_answer};
     use crate::domain::price::TokenClass;
+
+    fn bill(route: &'static str, service: &str, region: Region, model: &str, wanted: Wanted) -> Bill {
+        let service: ServiceId = service.parse().unwrap();
+        let model: ModelId = model.parse().unwrap();
+        let quote = Catalogue::builtin().quote(&service, &model).expect("it is listed");
+        let terms = Terms::Metered {
+            model: Some(model),
+            entry: quote.entry,
+            wanted,
+            fees: Fees::default(),
+            media: None,
+        };
+        Bill {
+            route,
+            service,
+            region,
+            terms,
+        }
+    }
+
+    fn cost(bill: &Bill, answer: &Answer) -> Usd {
+        match bill.cost(answer, &[], &Catalogue::builtin()) {
+            Cost::Known { usd, .. } => usd,
+            Cost::Unknown(why) => panic!("{why}"),
+        }
+    }
 
     /// Its provider has a host for each region and says in no answer which it was.
     #[test]
     fn a_region_that_no_answer_names_is_charged_all_the_same() {
-        let catalogue = Catalogue::builtin();
         let service: ServiceId = "openai".parse().unwrap();
-        let (model, entry) = crate::domain::price::builtin()
+        let model = crate::domain::price::builtin()
             .iter()
             .find(|entry| entry.service == service && entry.uplifts.eu.is_some() && !entry.model.contains('#'))
-            .map(|entry| (entry.model.parse::<ModelId>().unwrap(), Arc::new(entry.clone())))
+            .map(|entry| entry.model.to_string())
             .expect("a model with a price of its own in the EU");
         let cost = |region, said| {
-            let bill = Bill {
-                route: "chat/completions",
-                service: service.clone(),
-                region,
-                terms: Terms::Metered {
-                    model: Some(model.clone()),
-                    entry: Arc::clone(&entry),
-                    fees: Fees::default(),
-                    media: None,
-                },
-            };
+            let bill = bill("chat/completions", "openai", region, &model, Wanted::default());
             let answer = Answer {
                 usage: Some(Usage {
                     region: said,
@@ -189,14 +241,92 @@ mod tests {
                 }),
                 ..Answer::default()
             };
-            match bill.cost(&answer, &[], &catalogue) {
-                Cost::Known { usd, .. } => usd,
-                Cost::Unknown(why) => panic!("{why}"),
-            }
+            cost(&bill, &answer)
         };
         let eu = cost(Region::Global, Region::Eu);
         assert!(eu > cost(Region::Global, Region::Global));
         assert_eq!(cost(Region::Eu, Region::Global), eu);
         assert_eq!(cost(Region::Us, Region::Eu), eu, "what the answer says counts");
+    }
+
+    #[test]
+    fn silence_after_a_dearer_request_is_charged_as_it_was_asked() {
+        let answer = |tier: Value, beside: Value| {
+            let body = json!({
+                "id": "c", "model": "gpt-5", "choices": [], "service_tier": beside,
+                "usage": {"prompt_tokens": 1_000_000, "completion_tokens": 0, "service_tier": tier}
+            });
+            read_answer(Route::ChatCompletions, body.to_string().as_bytes()).expect("an answer")
+        };
+        let nothing = || answer(Value::Null, Value::Null);
+        let asked = |tier| {
+            let wanted = Wanted {
+                tier,
+                ..Wanted::default()
+            };
+            bill("chat/completions", "openai", Region::Global, "gpt-5", wanted)
+        };
+        let standard = cost(&asked(None), &nothing());
+        let dearer = cost(&asked(Some(ServiceTier::Priority)), &nothing());
+        assert!(dearer > standard, "{dearer} {standard}");
+        let priority = asked(Some(ServiceTier::Priority));
+        assert_eq!(
+            cost(&priority, &answer(Value::Null, json!("auto"))),
+            dearer,
+            "auto is no tier"
+        );
+        for said in [
+            answer(Value::Null, json!("default")),
+            answer(json!("default"), Value::Null),
+        ] {
+            assert_eq!(cost(&priority, &said), standard, "what the answer says counts");
+        }
+        assert_eq!(
+            cost(&asked(Some(ServiceTier::Flex)), &nothing()),
+            standard,
+            "a discount is not presumed"
+        );
+        assert!(cost(&asked(Some(ServiceTier::Flex)), &answer(Value::Null, json!("flex"))) < standard);
+    }
+
+    #[test]
+    fn silence_on_the_mode_and_the_region_of_a_message_is_charged_as_they_were_asked() {
+        let model = |has: fn(&PriceEntry) -> bool| {
+            let theirs = |entry: &&PriceEntry| entry.service.as_str() == "anthropic" && !entry.model.contains('#');
+            let mut listed = crate::domain::price::builtin().iter().filter(theirs);
+            listed.find(|entry| has(entry)).map(|entry| entry.model.to_string())
+        };
+        let fast = model(|entry| entry.uplifts.fast.is_some()).expect("one with a fast mode");
+        let us = model(|entry| entry.uplifts.us.is_some()).expect("one with a price in the US");
+        let message = |more: Value| {
+            let mut usage = json!({"input_tokens": 100_000, "output_tokens": 0});
+            usage
+                .as_object_mut()
+                .unwrap()
+                .extend(more.as_object().cloned().unwrap());
+            let body = json!({"id": "m", "type": "message", "content": [], "stop_reason": "end_turn", "usage": usage});
+            read_answer(Route::Messages, body.to_string().as_bytes()).expect("an answer")
+        };
+        let asked = |model: &str, fast, region| {
+            let wanted = Wanted {
+                tier: None,
+                fast,
+                region,
+            };
+            bill("messages", "anthropic", Region::Global, model, wanted)
+        };
+        let usual = cost(&asked(&fast, false, None), &message(json!({})));
+        assert!(cost(&asked(&fast, true, None), &message(json!({}))) > usual);
+        assert_eq!(
+            cost(&asked(&fast, true, None), &message(json!({"speed": "standard"}))),
+            usual
+        );
+        let usual = cost(&asked(&us, false, None), &message(json!({})));
+        let there = cost(&asked(&us, false, Some(Region::Us)), &message(json!({})));
+        assert!(there > usual);
+        let unsaid = message(json!({"inference_geo": "not_available"}));
+        assert_eq!(cost(&asked(&us, false, Some(Region::Us)), &unsaid), there);
+        let global = message(json!({"inference_geo": "global"}));
+        assert_eq!(cost(&asked(&us, false, Some(Region::Us)), &global), usual);
     }
 }

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use tokio::sync::Notify;
 
 use crate::domain::id::AgentId;
@@ -105,6 +106,27 @@ impl Shares {
 }
 
 impl Share {
+    pub fn amount(&self) -> u64 {
+        self.amount
+    }
+
+    /// Adds what the same agent took later.
+    pub fn join(&mut self, mut later: Self) {
+        debug_assert_eq!(self.agent, later.agent);
+        self.amount = self.amount.saturating_add(std::mem::take(&mut later.amount));
+    }
+
+    /// So much of it, or all that there is, as a share of its own.
+    pub fn split(&mut self, amount: u64) -> Self {
+        let amount = amount.min(self.amount);
+        self.amount -= amount;
+        Self {
+            of: self.of.clone(),
+            agent: self.agent.clone(),
+            amount,
+        }
+    }
+
     /// Gives back what is above this.
     pub fn shrink(&mut self, to: u64) {
         let surplus = self.amount.saturating_sub(to);
@@ -118,9 +140,26 @@ impl Share {
 
 impl Drop for Share {
     fn drop(&mut self) {
+        if self.amount == 0 {
+            return;
+        }
         self.of.with(|taken| taken.give_back(&self.agent, self.amount));
         self.of.0.freed.notify_waiters();
     }
+}
+
+/// Bytes with what must last as long as anything of them does, such as their share.
+pub fn with_owner<T: Send + 'static>(bytes: Bytes, owner: T) -> Bytes {
+    struct Owned<T> {
+        bytes: Bytes,
+        _owner: T,
+    }
+    impl<T> AsRef<[u8]> for Owned<T> {
+        fn as_ref(&self) -> &[u8] {
+            &self.bytes
+        }
+    }
+    Bytes::from_owner(Owned { bytes, _owner: owner })
 }
 
 #[cfg(test)]
@@ -165,6 +204,27 @@ mod tests {
         let one = Room { most: 1, shared: true };
         let only = shares.take(&agent("a"), 1, one);
         assert!(only.is_some() && shares.take(&agent("b"), 1, one).is_none());
+    }
+
+    #[test]
+    fn what_is_split_and_joined_is_given_back_once() {
+        let room = Room {
+            most: 10,
+            shared: false,
+        };
+        let shares = Shares::default();
+        let mut first = shares.take(&agent("a"), 4, room).expect("room");
+        first.join(shares.take(&agent("a"), 3, room).expect("room"));
+        let part = first.split(5);
+        assert_eq!((first.amount(), part.amount(), shares.taken()), (2, 5, 7));
+        assert_eq!(first.split(9).amount(), 2, "no more than there is");
+        assert_eq!((first.amount(), shares.taken()), (0, 5));
+        let bytes = with_owner(Bytes::from_static(b"text"), part);
+        let slice = bytes.slice(1..2);
+        drop((first, bytes));
+        assert_eq!(shares.taken(), 5, "a part of it is still there");
+        drop(slice);
+        assert_eq!(shares.taken(), 0);
     }
 
     #[test]

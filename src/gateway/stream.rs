@@ -10,15 +10,17 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
 use http::{HeaderMap, StatusCode};
 use tokio::sync::mpsc;
 
 use super::ends::End;
-use super::flight::{Flight, Pieces};
+use super::flight::{Flight, NO_ROOM, Pieces};
 use super::reply::{self, ReplyBody, Sink};
+use super::shares::with_owner;
 use super::veil::Veil;
+use super::work::beside;
 use crate::domain::call::{Answer, Route, StreamFault, StreamMeter, StreamRules};
 use crate::domain::rejection::Rejection;
 
@@ -32,6 +34,8 @@ struct Cut {
     /// For the agent.
     code: &'static str,
     message: String,
+    /// What the answer did that it may not.
+    fault: Option<StreamFault>,
 }
 
 /// How the reading ended.
@@ -54,13 +58,14 @@ enum Passing {
     Metered(Box<StreamMeter>),
     /// Not read, but kept, where the whole of it can be measured.
     Opaque {
-        kept: Option<Vec<Bytes>>,
+        kept: Option<BytesMut>,
+        /// More than this is not kept.
+        most: usize,
         veil: Veil,
     },
+    /// It is worked on elsewhere, and stays there only if that panics.
+    Away,
 }
-
-/// Bytes of an answer that are kept to be measured, at most.
-const MAX_KEPT: usize = 64 << 20;
 
 impl Client {
     /// It has been handed all there is, unless it has missed something.
@@ -77,38 +82,60 @@ impl From<StreamFault> for Cut {
             why: fault.to_string(),
             code: fault.code(),
             message: fault.to_string(),
+            fault: Some(fault),
         }
     }
 }
 
 impl Passing {
-    /// What goes to the client now, and why nothing more does.
-    fn feed(&mut self, chunk: Bytes) -> (Vec<Bytes>, Option<Cut>) {
-        match self {
-            Self::Metered(meter) => match meter.feed(chunk) {
-                Ok(pieces) => (pieces, None),
-                Err(fault) => (meter.passed(), Some(fault.into())),
-            },
-            Self::Opaque { kept, veil } => {
-                if let Some(pieces) = kept {
-                    pieces.push(chunk.clone());
-                    if pieces.iter().map(Bytes::len).sum::<usize>() > MAX_KEPT {
-                        *kept = None;
-                    }
+    /// What goes to the client now, and why nothing more does. Without a chunk the upstream has ended its answer.
+    fn feed(&mut self, chunk: Option<Bytes>) -> (Vec<Bytes>, Option<Cut>) {
+        match (self, chunk) {
+            (Self::Metered(meter), chunk) => {
+                let fed = match chunk {
+                    Some(chunk) => meter.feed(chunk),
+                    None => meter.close(),
+                };
+                match fed {
+                    Ok(pieces) => (pieces, None),
+                    Err(fault) => (meter.passed(), Some(fault.into())),
+                }
+            }
+            (Self::Opaque { kept, most, veil }, Some(chunk)) => {
+                match kept {
+                    Some(bytes) if bytes.len() + chunk.len() <= *most => bytes.extend_from_slice(&chunk),
+                    _ => *kept = None,
                 }
                 (vec![veil.pass(chunk)], None)
             }
+            (Self::Opaque { veil, .. }, None) => (vec![veil.rest()], None),
+            (Self::Away, _) => (Vec::new(), None),
         }
     }
 
-    /// The upstream has ended its answer.
-    fn close(&mut self) -> (Vec<Bytes>, Option<Cut>) {
+    /// Bytes that are looked through when it is fed so many.
+    fn work(&self, bytes: usize) -> usize {
         match self {
-            Self::Metered(meter) => match meter.close() {
-                Ok(pieces) => (pieces, None),
-                Err(fault) => (meter.passed(), Some(fault.into())),
-            },
-            Self::Opaque { veil, .. } => (vec![veil.rest()], None),
+            Self::Metered(meter) => meter.kept() + bytes,
+            _ => 0,
+        }
+    }
+
+    /// Bytes that it takes to feed it so many.
+    fn needs(&self, bytes: usize) -> usize {
+        match self {
+            // One that is kept is copied.
+            Self::Opaque { kept: Some(_), .. } => bytes.saturating_mul(2),
+            _ => bytes,
+        }
+    }
+
+    /// Bytes that stay here.
+    fn kept(&self) -> usize {
+        match self {
+            Self::Metered(meter) => meter.kept(),
+            Self::Opaque { kept, .. } => kept.as_ref().map_or(0, BytesMut::len),
+            Self::Away => 0,
         }
     }
 }
@@ -126,11 +153,14 @@ impl Flight {
                 gate: self.gate(),
                 output_limit: self.stream.output_limit,
                 free_usage: Arc::clone(&self.target.provider.free_usage),
-                max_event: None,
+                max_event: Some(self.target.limits.max_response_bytes),
             },
         );
         let mut passing = Passing::Metered(Box::new(meter));
-        let read = self.pass(body, &mut client, &mut passing).await;
+        let mut read = self.pass(body, &mut client, &mut passing).await;
+        if let Read::Cut(cut) = &mut read {
+            self.note_cut(cut);
+        }
         let Passing::Metered(meter) = passing else { return };
         let event = |cut: &Cut| meter.error_event(cut.code, &cut.message);
         let (cut, event) = match read {
@@ -150,6 +180,21 @@ impl Flight {
         }
     }
 
+    /// A stream that we end is a decision (D3): a tool that was not declared is refused as in a whole answer,
+    /// and a model that writes past its limit is told of.
+    fn note_cut(&self, cut: &mut Cut) {
+        match &cut.fault {
+            Some(StreamFault::ToolNotListed(called)) => {
+                let Some(why) = self.not_declared(called) else { return };
+                (cut.code, cut.message) = (why.code(), why.to_string());
+                let agent = &self.target.head.agent;
+                self.shared.note_refusal(agent, &why.into(), None);
+            }
+            Some(StreamFault::PastLimit { limit }) => self.shared.past_limit(&self.target, *limit),
+            Some(StreamFault::EventTooLong(_) | StreamFault::Unreadable) | None => {}
+        }
+    }
+
     /// An answer that is not read on its way.
     pub(super) async fn opaque(mut self, status: StatusCode, headers: HeaderMap, body: Pieces, plain: bool) {
         let (sink, pieces) = reply::Pieces::new(WAITING);
@@ -161,7 +206,8 @@ impl Flight {
         }
         let measured = plain && charged.is_none() && self.bill.is_measured();
         let mut passing = Passing::Opaque {
-            kept: measured.then(Vec::new),
+            kept: measured.then(BytesMut::new),
+            most: self.target.limits.max_response_bytes,
             veil: Veil::new(&self.target.provider),
         };
         let read = self.pass(body, &mut client, &mut passing).await;
@@ -171,20 +217,30 @@ impl Flight {
         drop(client);
         match (read, passing) {
             (Read::Broken(cut) | Read::Cut(cut), _) => self.unresolved(&cut.why),
-            (Read::ToItsEnd, Passing::Opaque { kept: Some(pieces), .. }) => self.measure(pieces).await,
+            (Read::ToItsEnd, Passing::Opaque { kept: Some(all), .. }) => self.measure(all.freeze()).await,
             (Read::ToItsEnd, _) if plain => self.unresolved("the answer does not say what it used"),
             (Read::ToItsEnd, _) => self.unresolved("the answer is encoded, so that its usage cannot be read"),
         }
     }
 
     /// Settles by the answer itself, which takes a while to look through.
-    async fn measure(mut self, pieces: Vec<Bytes>) {
-        let measured = tokio::task::spawn_blocking(move || {
-            self.settle(&Answer::default(), &pieces.concat());
-        });
-        if let Err(panicked) = measured.await {
-            tracing::error!(%panicked, "measuring an answer failed; its call is unresolved");
-        }
+    async fn measure(mut self, all: Bytes) {
+        let Some(turn) = self.turn(all.len()).await else { return };
+        beside(turn, move || self.settle(&Answer::default(), &all)).await;
+    }
+
+    /// Feeds what passes; a large event is read where it holds up nobody. `None`: that panicked.
+    async fn feed(&mut self, passing: &mut Passing, chunk: Option<Bytes>) -> Option<(Vec<Bytes>, Option<Cut>)> {
+        let bytes = passing.work(chunk.as_ref().map_or(0, Bytes::len));
+        let whose = (&self.target.head.agent, self.shared.room(0).shared);
+        let Some(turn) = self.shared.work.turn(whose, bytes).await else {
+            return Some(passing.feed(chunk));
+        };
+        let mut away = std::mem::replace(passing, Passing::Away);
+        let worked = beside(Some(turn), move || (away.feed(chunk), away)).await;
+        let (fed, back) = worked?;
+        *passing = back;
+        Some(fed)
     }
 
     /// Hands every piece on as it comes.
@@ -192,29 +248,35 @@ impl Flight {
         loop {
             tokio::select! {
                 piece = body.next() => {
-                    let (pieces, cut, is_end) = match piece {
+                    let chunk = match piece {
                         Some(Ok(chunk)) => {
                             self.ends.touch();
-                            let (pieces, cut) = passing.feed(chunk);
-                            (pieces, cut, false)
+                            if let Some(read) = self.room_to_pass(client, passing.needs(chunk.len())).await {
+                                return read;
+                            }
+                            Some(chunk)
                         }
                         Some(Err(error)) => {
                             return Read::Broken(Cut {
                                 why: error.to_string(),
                                 code: "upstream_broken",
                                 message: error.to_string(),
+                                fault: None,
                             });
                         }
-                        None => {
-                            let (pieces, cut) = passing.close();
-                            (pieces, cut, true)
-                        }
+                        None => None,
+                    };
+                    let is_end = chunk.is_none();
+                    let Some((pieces, cut)) = self.feed(passing, chunk).await else {
+                        let why = "reading the stream failed";
+                        return Read::Broken(Cut { why: why.to_owned(), code: "internal", message: why.to_owned(), fault: None });
                     };
                     for piece in pieces {
                         if let Some(read) = self.hand(client, piece).await {
                             return read;
                         }
                     }
+                    self.kept.shrink(passing.kept());
                     match cut {
                         Some(cut) => return Read::Cut(cut),
                         None if is_end => {
@@ -227,6 +289,40 @@ impl Flight {
                 end = self.ends.next() => {
                     if let Some(read) = self.ended_streaming(end, client).await {
                         return read;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits for memory for so many bytes more, which have come.
+    async fn room_to_pass(&mut self, client: &mut Client, bytes: usize) -> Option<Read> {
+        let memory = self.memory();
+        let (shared, agent) = (Arc::clone(&self.shared), self.target.head.agent.clone());
+        if shared.answers.try_grow(&mut self.kept, &agent, bytes, memory) {
+            return None;
+        }
+        let kept = std::mem::take(&mut self.kept);
+        let mut growing = std::pin::pin!(shared.answers.grow(kept, &agent, bytes, memory));
+        loop {
+            tokio::select! {
+                biased;
+                kept = &mut growing => {
+                    self.kept = kept;
+                    self.ends.touch();
+                    return None;
+                }
+                end = self.ends.next() => {
+                    if end == End::TimedOut && !client.gone {
+                        return Some(Read::Broken(Cut {
+                            why: NO_ROOM.to_owned(),
+                            code: "no_memory_for_answer",
+                            message: self.crowded().to_string(),
+                            fault: None,
+                        }));
+                    }
+                    if let Some(read) = self.ended_streaming(end, client).await {
+                        return Some(read);
                     }
                 }
             }
@@ -253,6 +349,7 @@ impl Flight {
                     message: why.clone(),
                     code: "upstream_timeout",
                     why,
+                    fault: None,
                 }));
             }
             End::Stopped => {
@@ -265,7 +362,13 @@ impl Flight {
                 (why.to_owned(), rejection.code(), rejection.to_string())
             }
         };
-        Some(Read::Cut(Cut { why, code, message }))
+        let fault = None;
+        Some(Read::Cut(Cut {
+            why,
+            code,
+            message,
+            fault,
+        }))
     }
 
     /// The client is gone: the rest is read for its usage alone.
@@ -282,6 +385,11 @@ impl Flight {
             return None;
         }
         let piece = self.target.provider.veiled(piece);
+        let piece = match self.kept.part(piece.len()) {
+            // It counts until its agent has taken it.
+            Some(share) => with_owner(piece, share),
+            None => piece,
+        };
         let piece = match client.sink.pieces.try_send(piece) {
             Ok(()) => return None,
             Err(mpsc::error::TrySendError::Closed(_)) => {
@@ -324,7 +432,7 @@ impl Flight {
         if client.gone {
             return;
         }
-        let soon = self.shared.clock.sleep(super::LAST_WORD);
+        let soon = self.shared.deps.clock.sleep(super::LAST_WORD);
         tokio::select! {
             sent = client.sink.pieces.send(event) => drop(sent),
             () = soon => {}

@@ -72,6 +72,10 @@ impl Target {
             CallRejection::UnknownUpstream(name)
         })?;
         let way = way(provider, &head)?;
+        // What is forwarded as it is, and answered so, shows its models and tools to nobody (D1).
+        if matches!(way, Way::Ceiling(_)) && rules.manifest.is_some() && !provider.ungated_ceilings {
+            return Err(CallRejection::RouteNotGated(head.path.chars().take(128).collect()).into());
+        }
         if let Some(encoding) = head.headers.get(CONTENT_ENCODING)
             && !encoding.as_bytes().eq_ignore_ascii_case(b"identity")
         {
@@ -111,6 +115,11 @@ impl Target {
 
     pub fn agent(&self) -> &AgentId {
         &self.head.agent
+    }
+
+    /// The name of its upstream, as failures tell it.
+    pub(super) fn upstream(&self) -> String {
+        self.provider.name.to_string()
     }
 
     /// Whose forms its errors have.

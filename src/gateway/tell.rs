@@ -14,6 +14,7 @@ use crate::domain::audit::NewAudit;
 use crate::domain::id::AgentId;
 use crate::domain::money::Usd;
 use crate::domain::rejection::Rejection;
+use crate::domain::wire::UsageRejection;
 use crate::ports::UpstreamError;
 
 /// Between two warnings that an agent's answers end on their limit, and that an upstream fails.
@@ -27,6 +28,7 @@ const MAX_SAID: usize = 20_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Matter {
     OnLimit,
+    PastLimit,
     UpstreamFailed,
     CredentialRefused,
     UsageUnknown,
@@ -44,16 +46,23 @@ impl Shared {
         }
     }
 
-    /// A usage with a field that nobody knows leaves every call of its upstream unresolved: a person should
-    /// know which it is.
-    pub(super) fn usage_unknown(&self, target: &Target, field: &str) {
+    /// A usage with a field or a value that nobody knows may leave every call of its upstream unresolved: a
+    /// person should know which it is.
+    pub(super) fn usage_unknown(&self, target: &Target, why: &UsageRejection) {
         let upstream = &target.provider.name;
-        if self.may_say(Matter::UsageUnknown, upstream, WARN_EVERY) {
-            tracing::warn!(
+        if !self.may_say(Matter::UsageUnknown, upstream, WARN_EVERY) {
+            return;
+        }
+        match why {
+            UsageRejection::UnknownField { field } => tracing::warn!(
                 %upstream, field,
                 "an answer's usage has a field that is not known, so its call is unresolved at its bound; \
                  if it bears no cost, name it in the upstream's free_usage_fields"
-            );
+            ),
+            why => tracing::warn!(
+                %upstream, %why,
+                "an answer's usage cannot be priced, so its call is unresolved at its bound"
+            ),
         }
     }
 
@@ -69,14 +78,14 @@ impl Shared {
         let code = rejection.code();
         metrics::counter!("backstop_calls_refused_total", "code" => code).increment(1);
         let entry = NewAudit {
-            at: self.clock.now(),
+            at: self.deps.clock.now(),
             actor: "backstop".to_owned(),
             action: "refused".to_owned(),
             agent: Some(agent.clone()),
             reason: rejection.to_string(),
             evidence: json!({ "code": code, "cost_usd": cost.map(|usd| usd.to_string()) }).to_string(),
         };
-        self.refusals.note(code, entry);
+        self.deps.refusals.note(code, entry);
     }
 
     pub(super) fn count(&self, target: &Target, ended: &'static str) {
@@ -101,6 +110,20 @@ impl Shared {
         );
     }
 
+    /// A stream was cut because its model wrote on past what the hold covers: its provider does not heed the
+    /// limit, and what it bills for that is unknown.
+    pub(super) fn past_limit(&self, target: &Target, limit: u64) {
+        let upstream = Arc::clone(&target.provider.name);
+        metrics::counter!("backstop_calls_past_limit_total", "upstream" => upstream).increment(1);
+        let agent = &target.head.agent;
+        if self.may_say(Matter::PastLimit, agent.as_str(), WARN_EVERY) {
+            tracing::warn!(
+                %agent, upstream = %target.provider.name, route = target.route_name(), task = %target.task, limit,
+                "an answer went past the output tokens that its hold covers, and was cut"
+            );
+        }
+    }
+
     /// An upstream failed a call. At every call of a provider that is down it would fill the log.
     pub(super) fn upstream_failed(&self, target: &Target, error: &UpstreamError) {
         let upstream = &target.provider.name;
@@ -112,7 +135,7 @@ impl Shared {
 
     /// Whether it is so long ago that something was said of this matter.
     fn may_say(&self, matter: Matter, of: &str, every: Duration) -> bool {
-        let now = self.clock.monotonic();
+        let now = self.deps.clock.monotonic();
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (matter, of.to_owned());
         if said.get(&key).is_some_and(|last| now.saturating_sub(*last) < every) {

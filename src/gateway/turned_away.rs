@@ -4,7 +4,9 @@
 //! API's error bodies, read in one way only, with nothing of an answer in it.
 //!
 //! Anthropic documents its 400 as *an issue with the format or content of your request* ("Errors", API
-//! reference): it is checked before the model runs, and an answer that fails later is a 500 or 529.
+//! reference): it is checked before the model runs, and an answer that fails later is a 500 or 529, but for
+//! *Output blocked by content filtering policy*, which is a 400 of what was written (third party:
+//! anthropics/claude-code issues 6195 and 43487, read 2026-11-20).
 //!
 //! At OpenAI, and at the many that copy its form, 400 and 422 have two meanings. Most are checks of the
 //! request. But some are told once the model has run and its tokens are billed: *Could not finish the message
@@ -12,7 +14,11 @@
 //! `tool_use_failed` with the generation that failed (Groq), `content_filter` (Azure, whose billing counts
 //! calls that were answered 400), `moderation_blocked` of an image that was drawn. So there one is free only
 //! if it names the parameter that it did not take, or has a code that only a check of the request gives, and
-//! shows no sign of a run.
+//! shows no sign of a run. A sign of a run counts at every status.
+//!
+//! With tools at the provider the model runs between them, and most of what is told before a run may be told
+//! within one: the context fills, a quota ends, a file is not found. There only this is free: our credential was
+//! not taken (401), the model does not exist, or a setting was not taken that no run changes.
 
 use http::StatusCode;
 use serde_json::{Map, Value};
@@ -103,8 +109,31 @@ const ERROR_FIELDS: [&str; 4] = ["message", "type", "param", "code"];
 /// Parts of an answer: where one is, something ran.
 const ANSWER_FIELDS: [&str; 6] = ["usage", "choices", "output", "content", "data", "failed_generation"];
 
+/// Parts of an error that tell of a run: what was written, and what a filter made of it.
+const RUN_FIELDS: [&str; 5] = ["usage", "choices", "output", "failed_generation", "innererror"];
+
+/// How messages begin that are of what was written.
+const OF_THE_OUTPUT: [&str; 2] = ["could not finish the message", "output blocked by"];
+
+/// How a context is told to be too small, where no code says so (OpenAI's embeddings, vLLM).
+const CONTEXT_TOO_SMALL: &str = "this model's maximum context length is";
+
+/// Settings of a message that stay as they are, whatever tools add to it.
+const SETTINGS: [&str; 10] = [
+    "max_tokens",
+    "metadata",
+    "model",
+    "service_tier",
+    "stop_sequences",
+    "stream",
+    "temperature",
+    "thinking",
+    "top_k",
+    "top_p",
+];
+
 /// Whether this answer proves that the call cost nothing. With `tools` at the provider the model runs between
-/// them, and may go past its context long after it began.
+/// them, and may fail long after it began.
 pub(super) fn is_turned_away(api: Api, status: StatusCode, body: &[u8], tools: bool) -> bool {
     if !TURNED_AWAY.contains(&status) {
         return false;
@@ -118,12 +147,21 @@ pub(super) fn is_turned_away(api: Api, status: StatusCode, body: &[u8], tools: b
     if !error.contains_key("message") || ANSWER_FIELDS.iter().any(|field| is_there(&body, field)) {
         return false;
     }
+    let error = Told(error);
+    if error.tells_of_a_run() {
+        return false;
+    }
+    let taken = status != StatusCode::UNAUTHORIZED;
     match api {
-        Api::Anthropic => body.get("type").and_then(Value::as_str) == Some("error"),
-        Api::Openai => {
-            let is_of_the_request = [StatusCode::BAD_REQUEST, StatusCode::UNPROCESSABLE_ENTITY].contains(&status);
-            !is_of_the_request || is_checked_before(error, tools)
+        Api::Anthropic => {
+            let in_form = body.get("type").and_then(Value::as_str) == Some("error");
+            in_form && !(tools && taken && !error.is_of_a_setting(status))
         }
+        Api::Openai if tools => !taken || error.is_of_the_request(status),
+        Api::Openai => match status {
+            StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => error.is_checked_before(),
+            _ => true,
+        },
     }
 }
 
@@ -142,129 +180,76 @@ pub(super) fn code_of(body: &[u8]) -> Option<String> {
     text("code").or_else(|| text("type")).map(str::to_owned)
 }
 
-/// Whether an error in OpenAI's form was told before the model ran.
-fn is_checked_before(error: &Map<String, Value>, tools: bool) -> bool {
-    let says_more = |(name, value): (&String, &Value)| !value.is_null() && !ERROR_FIELDS.contains(&name.as_str());
-    if error.iter().any(says_more) {
-        return false;
+/// What an error says of itself.
+struct Told<'e>(&'e Map<String, Value>);
+
+impl Told<'_> {
+    fn text(&self, field: &str) -> &str {
+        self.0.get(field).and_then(Value::as_str).unwrap_or_default()
     }
-    let text = |field| error.get(field).and_then(Value::as_str).unwrap_or_default();
-    if text("message")
-        .to_ascii_lowercase()
-        .contains("could not finish the message")
-    {
-        return false;
+
+    fn message(&self) -> String {
+        self.text("message").to_ascii_lowercase()
     }
-    let codes = ["code", "type"].map(|field| text(field).to_ascii_lowercase());
-    let any = |known: &[&str]| codes.iter().any(|code| known.contains(&code.as_str()));
-    if any(&AFTER_THE_RUN) || tools && any(&["context_length_exceeded"]) {
-        return false;
+
+    /// Whether its code, or its type, is one of these.
+    fn is_any(&self, known: &[&str]) -> bool {
+        let mut codes = ["code", "type"]
+            .map(|field| self.text(field).to_ascii_lowercase())
+            .into_iter();
+        codes.any(|code| known.contains(&code.as_str()))
     }
-    any(&BEFORE_THE_RUN) || !text("param").is_empty()
+
+    /// Whether it says that the model, or a filter of what it wrote, has run.
+    fn tells_of_a_run(&self) -> bool {
+        let message = self.message();
+        RUN_FIELDS.iter().any(|field| is_there(self.0, field))
+            || self.is_any(&AFTER_THE_RUN)
+            || OF_THE_OUTPUT.iter().any(|told| message.contains(told))
+    }
+
+    /// Whether there is nothing in it that nobody here knows.
+    fn is_plain(&self) -> bool {
+        let says_more = |(name, value): (&String, &Value)| !value.is_null() && !ERROR_FIELDS.contains(&name.as_str());
+        !self.0.iter().any(says_more)
+    }
+
+    fn names_a_parameter(&self) -> bool {
+        !self.text("param").is_empty()
+    }
+
+    /// Whether an error in OpenAI's form was told before the model ran, if nothing runs between.
+    fn is_checked_before(&self) -> bool {
+        self.is_plain()
+            && (self.is_any(&BEFORE_THE_RUN)
+                || self.names_a_parameter()
+                || self.message().starts_with(CONTEXT_TOO_SMALL))
+    }
+
+    /// Whether it is of the request as it came, whatever ran since: of its model, or of a parameter that is not
+    /// too long by now.
+    fn is_of_the_request(&self, status: StatusCode) -> bool {
+        let message = self.message();
+        let is_of_the_context = self.is_any(&["context_length_exceeded"])
+            || ["context length", "context window"]
+                .iter()
+                .any(|told| message.contains(told));
+        let is_of_the_model = status == StatusCode::NOT_FOUND && self.is_any(&["model_not_found"]);
+        self.is_plain() && !is_of_the_context && (is_of_the_model || self.names_a_parameter())
+    }
+
+    /// Whether an error of Anthropic's is of a setting that no run changes. It names the field first, as in
+    /// `thinking.budget_tokens: Input should be ...`, and a model that does not exist as `model: ...`.
+    fn is_of_a_setting(&self, status: StatusCode) -> bool {
+        let field = self.text("message").split_once(':').map(|(path, _)| path);
+        let field = field.and_then(|path| path.split('.').next()).unwrap_or_default();
+        match (status, self.text("type")) {
+            (StatusCode::BAD_REQUEST, "invalid_request_error") => SETTINGS.contains(&field),
+            (StatusCode::NOT_FOUND, "not_found_error") => field == "model",
+            _ => false,
+        }
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn turned_away(api: Api, status: u16, body: &str) -> bool {
-        is_turned_away(api, StatusCode::from_u16(status).unwrap(), body.as_bytes(), false)
-    }
-
-    fn openai(error: Value) -> String {
-        json!({ "error": error }).to_string()
-    }
-
-    #[test]
-    fn only_a_documented_refusal_in_the_apis_own_form_is_free() {
-        let named = openai(json!({"message": "no", "type": "invalid_request_error", "param": "n", "code": null}));
-        let anthropic = r#"{"type":"error","error":{"type":"invalid_request_error","message":"no"}}"#;
-        for status in [400, 401, 403, 404, 413, 422, 429] {
-            assert!(turned_away(Api::Openai, status, &named), "{status}");
-            assert!(turned_away(Api::Anthropic, status, anthropic), "{status}");
-        }
-        for (api, status, body) in [
-            (Api::Openai, 500, named.as_str()),
-            (Api::Openai, 408, &named),
-            (Api::Openai, 409, &named),
-            (Api::Openai, 200, &named),
-            (Api::Openai, 400, "<html>bad gateway</html>"),
-            (Api::Openai, 400, ""),
-            (Api::Openai, 429, r#"{"error":"quota"}"#),
-            (
-                Api::Openai,
-                429,
-                r#"{"error":{"message":"slow"},"usage":{"total_tokens":9}}"#,
-            ),
-            (Api::Openai, 401, r#"{"error":{"message":"a"},"error":{"message":"b"}}"#),
-            (Api::Openai, 400, r#"{"choices":[],"usage":{}}"#),
-            (Api::Anthropic, 400, &named),
-            (Api::Anthropic, 529, anthropic),
-        ] {
-            assert!(!turned_away(api, status, body), "{status} {body}");
-        }
-    }
-
-    #[test]
-    fn a_check_of_the_request_is_free_and_a_run_that_failed_is_not() {
-        let error = |code: Value, param: Value| {
-            openai(json!({"message": "no", "type": "invalid_request_error", "param": param, "code": code}))
-        };
-        for free in [
-            error(json!("unsupported_parameter"), json!("max_tokens")),
-            error(json!("context_length_exceeded"), json!("messages")),
-            error(json!("model_not_found"), Value::Null),
-            error(Value::Null, json!("messages[0].role")),
-            error(json!("integer_above_max_value"), Value::Null),
-        ] {
-            assert!(turned_away(Api::Openai, 400, &free), "{free}");
-        }
-        let finished = "Could not finish the message because max_tokens or model output limit was reached. \
-                        Please try again with higher max_tokens.";
-        for charged in [
-            // Says nothing of when it was told.
-            error(Value::Null, Value::Null),
-            error(json!(400), Value::Null),
-            openai(json!({"message": finished, "type": "invalid_request_error", "param": null, "code": null})),
-            openai(json!({"message": finished, "type": "invalid_request_error", "param": "max_tokens", "code": null})),
-            openai(
-                json!({"message": "Failed to generate JSON.", "type": "invalid_request_error",
-                          "code": "json_validate_failed", "failed_generation": "{"}),
-            ),
-            openai(json!({"message": "no", "param": "tools", "code": null, "failed_generation": "<function"})),
-            error(json!("tool_use_failed"), json!("tools")),
-            openai(
-                json!({"message": "filtered", "type": null, "param": "prompt", "code": "content_filter",
-                          "innererror": {"code": "ResponsibleAIPolicyViolation"}}),
-            ),
-            error(json!("content_filter"), json!("prompt")),
-            openai(
-                json!({"message": "no", "type": "image_generation_user_error", "param": null,
-                          "code": "moderation_blocked"}),
-            ),
-            error(json!("invalid_prompt"), json!("input")),
-        ] {
-            assert!(!turned_away(Api::Openai, 400, &charged), "{charged}");
-            assert!(!turned_away(Api::Openai, 422, &charged), "{charged}");
-        }
-    }
-
-    #[test]
-    fn the_context_may_fill_while_tools_run() {
-        let body = openai(json!({"message": "too long", "param": "input", "code": "context_length_exceeded"}));
-        assert!(is_turned_away(
-            Api::Openai,
-            StatusCode::BAD_REQUEST,
-            body.as_bytes(),
-            false
-        ));
-        assert!(!is_turned_away(
-            Api::Openai,
-            StatusCode::BAD_REQUEST,
-            body.as_bytes(),
-            true
-        ));
-    }
-}
+mod tests;

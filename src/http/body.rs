@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::domain::id::AgentId;
 use crate::domain::rejection::Rejection;
-use crate::gateway::{CallFailure, Room, Share, Shares};
+use crate::gateway::{CallBody, CallFailure, Room, Share, Shares, with_owner};
 
 /// Bodies that are being worked on at once, in all, in kilobytes: parsed JSON takes many times its text.
 const AT_WORK_KB: u32 = 64 * 1024;
@@ -73,21 +73,16 @@ fn kilobytes(bytes: usize) -> u64 {
 
 /// A body with its place, which lasts as long as the body does: whoever works on it or sends it keeps it,
 /// with or without a client.
-pub fn placed(body: Bytes, place: Option<Share>) -> Bytes {
-    struct Placed {
-        body: Bytes,
-        _place: Share,
-    }
-    impl AsRef<[u8]> for Placed {
-        fn as_ref(&self) -> &[u8] {
-            &self.body
-        }
-    }
+pub fn placed(body: Bytes, place: Option<Share>) -> CallBody {
     match place {
-        None => body,
+        None => body.into(),
         Some(mut place) => {
             place.shrink(kilobytes(body.len()));
-            Bytes::from_owner(Placed { body, _place: place })
+            let place = Arc::new(place);
+            CallBody {
+                bytes: with_owner(body, Arc::clone(&place)),
+                place: Some(place),
+            }
         }
     }
 }
@@ -254,7 +249,7 @@ mod tests {
         );
         drop(large);
         let unsaid = shelf.place(of, &HeaderMap::new(), limits).await.unwrap();
-        let body = placed(Bytes::from(vec![0; 100 << 10]), unsaid);
+        let body = placed(Bytes::from(vec![0; 100 << 10]), unsaid).bytes;
         assert_eq!(shelf.0.taken(), 101, "it was not as long as that");
         let part = body.slice(..10);
         drop(body);

@@ -9,8 +9,9 @@ use axum::{Extension, Json};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::agent::{AgentApi, Caller, hold_id, own_hold, query};
+use super::agent::{AgentApi, Caller, query};
 use super::error::Failure;
+use super::holds::{hold_id, own_hold};
 use super::path::Path;
 use crate::domain::agent::AgentStatus;
 use crate::domain::id::TaskId;

@@ -97,7 +97,7 @@ impl Failure {
 fn status(rejection: &Rejection) -> StatusCode {
     match rejection {
         Rejection::HostNotAllowed => StatusCode::MISDIRECTED_REQUEST,
-        Rejection::NoCredential | Rejection::BadCredential => StatusCode::UNAUTHORIZED,
+        Rejection::NoCredential | Rejection::BadCredential | Rejection::NoOperator { .. } => StatusCode::UNAUTHORIZED,
         Rejection::TwoCredentials | Rejection::Malformed(_) => StatusCode::BAD_REQUEST,
         Rejection::UnknownAgent(_) | Rejection::NotFound { .. } | Rejection::NoSuchPath => StatusCode::NOT_FOUND,
         Rejection::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
@@ -139,6 +139,7 @@ fn call_status(rejection: &CallRejection) -> StatusCode {
         CallRejection::Encoded(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         CallRejection::RouteNotMetered { .. }
         | CallRejection::ServerTool { .. }
+        | CallRejection::RouteNotGated(_)
         | CallRejection::ModelNotInManifest(_)
         | CallRejection::ToolNotInManifest(_)
         | CallRejection::ToolBlacklisted(_)

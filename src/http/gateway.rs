@@ -14,18 +14,16 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use super::agent::AgentApi;
-use super::auth::check_host;
+use super::agent::{AgentApi, REMAINING};
 use super::body;
 use super::error::Failure;
+use super::seats::{self, closing, seated};
 use crate::domain::call::{Api, CallRejection, is_upstream_name};
-use crate::domain::id::AgentId;
 use crate::domain::rejection::Rejection;
 use crate::gateway::{BodyKind, CallFailure, CallHead, Failed, Reply, ReplyBody, Told};
 use crate::ports::UpstreamFault;
 
 const CALL_ID: HeaderName = HeaderName::from_static("x-backstop-call-id");
-const REMAINING: HeaderName = HeaderName::from_static("x-backstop-remaining-usd");
 const COST: HeaderName = HeaderName::from_static("x-backstop-cost-usd");
 const MAX_TOKENS: HeaderName = HeaderName::from_static("x-backstop-max-tokens");
 
@@ -44,9 +42,12 @@ pub(super) async fn call(State(api): State<Arc<AgentApi>>, request: Request) -> 
         None => (path.trim_start_matches('/'), ""),
     };
     let known = api.gateway.api(name);
-    let agent = match identify(&api, request.headers()) {
+    let agent = match api.caller(request.headers()) {
         Ok(agent) => agent,
         Err(rejection) => return refuse(known, &rejection.into(), &Told::default()),
+    };
+    let Some(seat) = api.seat(&agent) else {
+        return closing(refuse(known, &seats::FULL, &Told::default()));
     };
     let Some(known) = known else {
         // Nobody's upstream can be there, so a config line for it is no advice.
@@ -67,20 +68,11 @@ pub(super) async fn call(State(api): State<Arc<AgentApi>>, request: Request) -> 
         query: parts.uri.query().map(str::to_owned),
         headers: parts.headers,
     };
-    match forward(&api, head, body).await {
+    let response = match forward(&api, head, body).await {
         Ok(reply) => answer(reply),
         Err(failed) => refuse(Some(known), &failure(failed.failure), &failed.told),
-    }
-}
-
-/// Whose key the request carries, as on the rest of the agent side.
-fn identify(api: &AgentApi, headers: &HeaderMap) -> Result<AgentId, Rejection> {
-    check_host(headers, &api.allowed_hosts)?;
-    let agent = api.keys.agent(headers)?;
-    match api.agents.load().contains(&agent) {
-        true => Ok(agent),
-        false => Err(Rejection::BadCredential),
-    }
+    };
+    seated(response, seat)
 }
 
 async fn forward(api: &AgentApi, head: CallHead, body: Body) -> Result<Reply, Failed> {
@@ -170,9 +162,14 @@ fn failure(failure: CallFailure) -> Failure {
         }
         failure @ (CallFailure::Redirected { .. }
         | CallFailure::Unreadable { .. }
+        | CallFailure::Crowded { .. }
         | CallFailure::RefusedCredential { .. }) => Failure::Upstream {
-            status: StatusCode::BAD_GATEWAY,
+            status: match failure {
+                CallFailure::Crowded { .. } => StatusCode::SERVICE_UNAVAILABLE,
+                _ => StatusCode::BAD_GATEWAY,
+            },
             code: match failure {
+                CallFailure::Crowded { .. } => "no_memory_for_answer",
                 CallFailure::Redirected { .. } => "upstream_redirected",
                 CallFailure::RefusedCredential { .. } => "upstream_refused_credential",
                 _ => "upstream_unreadable",

@@ -2,7 +2,10 @@
 //!
 //! hyper's own connection builder is used instead of `axum::serve` because only it lets us bound the
 //! time for headers: a client that opens a connection and sends a byte a minute must not be able to
-//! hold it. The number of connections is bounded too; more of them wait in the kernel's backlog.
+//! hold it. The number of connections is bounded too; more of them wait in the kernel's backlog. Who is at
+//! the other end is known only by the first request, so when fewer than half of the places are free, a
+//! connection has less time for its head and ends with its answer: whoever keeps connections without using
+//! them does not keep others out.
 
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
@@ -22,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use super::patience::Patient;
+use super::seats::closing;
 
 /// Limits of a listener.
 #[derive(Debug, Clone, Copy)]
@@ -43,6 +47,22 @@ impl Default for ServeLimits {
             write_timeout: Duration::from_secs(120),
             drain: Duration::from_secs(10),
         }
+    }
+}
+
+/// The time for a head while places are short, at most: a client that has something to ask asks at once.
+const SHORT_HEAD: Duration = Duration::from_secs(2);
+
+/// The places of a listener.
+#[derive(Clone)]
+struct Places {
+    free: Arc<Semaphore>,
+    most: usize,
+}
+
+impl Places {
+    fn are_short(&self) -> bool {
+        self.free.available_permits() < self.most / 2
     }
 }
 
@@ -71,13 +91,16 @@ enum Stream {
 /// Serves until `shutdown`, then drains.
 pub async fn serve(listener: Listener, router: Router, limits: ServeLimits, shutdown: CancellationToken) {
     let graceful = GracefulShutdown::new();
-    let places = Arc::new(Semaphore::new(limits.max_connections));
+    let places = Places {
+        free: Arc::new(Semaphore::new(limits.max_connections)),
+        most: limits.max_connections,
+    };
     let mut connections = JoinSet::new();
     loop {
         let place = tokio::select! {
             biased;
             () = shutdown.cancelled() => break,
-            place = Arc::clone(&places).acquire_owned() => match place {
+            place = Arc::clone(&places.free).acquire_owned() => match place {
                 Ok(place) => place,
                 Err(_closed) => break,
             },
@@ -98,14 +121,14 @@ pub async fn serve(listener: Listener, router: Router, limits: ServeLimits, shut
                 continue;
             }
         };
-        let service = router.clone();
+        let (service, places) = (router.clone(), places.clone());
         let connection = async move |watcher: hyper_util::server::graceful::Watcher| {
             match stream {
                 Stream::Tcp(stream) => {
                     let _ = stream.set_nodelay(true);
-                    connect(stream, service, peer, limits, watcher).await;
+                    connect(stream, service, peer, (limits, places), watcher).await;
                 }
-                Stream::Unix(stream) => connect(stream, service, peer, limits, watcher).await,
+                Stream::Unix(stream) => connect(stream, service, peer, (limits, places), watcher).await,
             }
             drop(place);
         };
@@ -141,18 +164,31 @@ async fn connect<S>(
     stream: S,
     router: Router,
     peer: Peer,
-    limits: ServeLimits,
+    (limits, places): (ServeLimits, Places),
     watcher: hyper_util::server::graceful::Watcher,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let service = router.map_request(move |mut request: Request<hyper::body::Incoming>| {
-        request.extensions_mut().insert(peer);
-        request.map(axum::body::Body::new)
-    });
+    let header_timeout = if places.are_short() {
+        limits.header_timeout.min(SHORT_HEAD)
+    } else {
+        limits.header_timeout
+    };
+    let service = router
+        .map_request(move |mut request: Request<hyper::body::Incoming>| {
+            request.extensions_mut().insert(peer);
+            request.map(axum::body::Body::new)
+        })
+        .map_response(move |response| {
+            if places.are_short() {
+                closing(response)
+            } else {
+                response
+            }
+        });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(limits.header_timeout)
+        .header_read_timeout(header_timeout)
         .max_buf_size(64 * 1024)
         .serve_connection(
             TokioIo::new(Patient::new(stream, limits.write_timeout)),

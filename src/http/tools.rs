@@ -87,7 +87,7 @@ async fn decide(api: &AgentApi, agent: &AgentId, tool: &str) -> Result<crate::to
 }
 
 /// `{"tool": "…"}`, with `task` and `arguments` if the caller likes. The arguments are read as strictly as
-/// the rest and mean nothing yet.
+/// the rest, and ignored for now.
 fn question(bytes: &[u8]) -> Result<Question, Rejection> {
     const KNOWN: [&str; 3] = ["tool", "task", "arguments"];
     let parsed = parse_strict(bytes, &LIMITS).map_err(|problem| Rejection::Malformed(problem.to_string()))?;

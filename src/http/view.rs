@@ -158,6 +158,7 @@ pub(super) fn price(layer: &str, entry: &PriceEntry) -> Value {
         "layer": layer,
         "bands": bands.collect::<Vec<_>>(),
         "usd_per_million_units": units,
+        "min_seconds": entry.min_seconds,
         "context": entry.context,
         "max_output": entry.max_output,
         "provenance": {

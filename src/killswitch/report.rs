@@ -142,23 +142,10 @@ impl KillSwitch {
 
     fn imagined(&self, agent: &AgentId, mode: Mode) -> Containment {
         let now = self.clock.now();
+        let id = ContainmentId(self.entropy.id(now));
         Containment {
-            id: ContainmentId(self.entropy.id(now)),
-            agent: agent.clone(),
-            generation: 0,
-            mode,
-            phase: Phase::Containing,
-            cause: "dry run".to_owned(),
-            opened_at: now,
-            contained_at: None,
-            restoring_at: None,
-            closed_at: None,
-            sweeps: 0,
-            quiet: 0,
-            coverage: Coverage::default(),
-            restore: None,
-            targets: None,
             version: 0,
+            ..Containment::opened(id, agent.clone(), 0, mode, "dry run", now)
         }
     }
 }

@@ -40,6 +40,10 @@ const BACK_OFF_MOST: Duration = Duration::from_secs(2);
 const RECOVERS_AFTER: Duration = Duration::from_secs(10);
 /// Failures in a row after which a daemon whose drain is over gives up what is left.
 const LAST_TRIES: u32 = 5;
+/// How long the end of a hold that nobody waits for waits for company. A commit costs the same for one as for
+/// many, and one that begins for an end alone keeps the next hold waiting until it is over: at a few thousand
+/// calls a second that is most of what a hold waits for. Somebody who waits for room is company.
+const LINGER: Duration = Duration::from_millis(5);
 /// How often the actor looks around when nothing wakes it.
 const BEAT: Duration = Duration::from_secs(1);
 
@@ -63,6 +67,8 @@ pub(super) struct Committer {
     /// Operations in `queue`.
     pub(super) queued: usize,
     pub(super) suspects: Suspects,
+    /// Since when ends of holds wait for company.
+    lingering: Option<Duration>,
     /// Batches that were written.
     pub(super) written: u64,
     pub(super) waits: WaitList<Box<Waiting>>,
@@ -89,6 +95,7 @@ impl Committer {
             queue: VecDeque::new(),
             queued: 0,
             suspects: Suspects::default(),
+            lingering: None,
             written: 0,
             waits: WaitList::new(shared.settings.wait_rules()),
             mirror: Mirror::default(),
@@ -129,7 +136,8 @@ impl Committer {
     /// Waits for something to do.
     async fn idle(&mut self, drain: &CancellationToken) {
         let now = self.shared.clock.monotonic();
-        let wakes = [self.waits.next_deadline(), self.suspects.due()];
+        let lingered = self.lingering.map(|since| since.saturating_add(LINGER));
+        let wakes = [self.waits.next_deadline(), self.suspects.due(), lingered];
         let next = wakes.into_iter().flatten().min();
         let next = next.map_or(BEAT, |at| at.saturating_sub(now).min(BEAT));
         let shared = Arc::clone(&self.shared);
@@ -152,10 +160,28 @@ impl Committer {
             let Ok(command) = self.commands.try_recv() else { break };
             self.accept(command);
         }
-        // Each for itself: one that cannot be written harms no other, and holds keep their part of a batch.
-        for op in self.shared.later.take() {
-            self.enqueue_kept(vec![op]);
+        if self.takes_later() {
+            // Each for itself: one that cannot be written harms no other, and holds keep their part of a batch.
+            for op in self.shared.later.take() {
+                self.enqueue_kept(vec![op]);
+            }
         }
+    }
+
+    /// Whether ends of holds go with the next batch.
+    fn takes_later(&mut self) -> bool {
+        if self.shared.later.is_empty() {
+            self.lingering = None;
+            return false;
+        }
+        let now = self.shared.clock.monotonic();
+        let since = *self.lingering.get_or_insert(now);
+        let are_alone = self.queue.is_empty() && self.waits.is_empty() && self.draining_since.is_none();
+        let go = !are_alone || now.saturating_sub(since) >= LINGER;
+        if go {
+            self.lingering = None;
+        }
+        go
     }
 
     fn accept(&mut self, command: Command) {

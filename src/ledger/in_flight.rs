@@ -361,7 +361,7 @@ impl Committer {
         let hold = AdmittedHold {
             id: waiting.hold,
             bound,
-            remaining: Some(remaining),
+            remaining,
             expires_at: waiting.expires_at,
             lines: waiting.specs.iter().map(|spec| spec.key.clone()).collect(),
         };

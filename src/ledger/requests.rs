@@ -34,8 +34,8 @@ pub struct AdmittedHold {
     pub id: HoldId,
     /// What was granted, and is held on every line.
     pub bound: Usd,
-    /// What the shortest of its lines had left after it, as far as it is known.
-    pub remaining: Option<Usd>,
+    /// What the shortest of its lines had left after it.
+    pub remaining: Usd,
     pub expires_at: Timestamp,
     pub lines: Vec<LineKey>,
 }

@@ -261,6 +261,10 @@ impl Later {
     pub(super) fn take(&self) -> Vec<Op> {
         std::mem::take(&mut *lock(&self.ops))
     }
+
+    pub(super) fn is_empty(&self) -> bool {
+        lock(&self.ops).is_empty()
+    }
 }
 
 /// An admitted hold on its way to its caller. Dropped on the way, it is an orphan: so a caller that

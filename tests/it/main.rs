@@ -14,6 +14,7 @@ mod cli;
 mod containment_aws;
 mod containment_crash;
 mod containment_crowd;
+mod crowded;
 mod durability;
 mod fuzz_seeds;
 mod gateway;

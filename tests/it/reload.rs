@@ -3,6 +3,7 @@
 
 use serde_json::{Value, json};
 
+use crate::harness::daemon::Daemon;
 use crate::harness::site::{SOON, Site};
 use crate::harness::wait;
 
@@ -20,6 +21,15 @@ limit_usd = "{limit}"
 response = "pause"
 "#
     )
+}
+
+/// Until the agent's only line has this limit.
+async fn until_limit(site: &Site, daemon: &Daemon, key: &str, limit: &str) {
+    wait::until(&format!("the limit to be {limit}"), SOON, async || {
+        let (_, budget) = site.get(daemon, key, "/v1/budget").await;
+        (budget["lines"][0]["limit_usd"] == limit).then_some(())
+    })
+    .await;
 }
 
 /// Ten mistakes of ten kinds; the comment at the end of a line is the key that must be named for it.
@@ -171,14 +181,7 @@ async fn a_wrong_config_changes_nothing_and_a_limit_moves_both_ways() {
     // Raised: in force, on record, and nothing else happens.
     site.configure(&config("20"));
     daemon.reload();
-    let limit = async |limit: &str| {
-        wait::until(&format!("the limit to be {limit}"), SOON, async || {
-            let (_, budget) = site.get(&daemon, &key, "/v1/budget").await;
-            (budget["lines"][0]["limit_usd"] == limit).then_some(())
-        })
-        .await;
-    };
-    limit("20.00").await;
+    until_limit(&site, &daemon, &key, "20.00").await;
     let loosened: Vec<String> = site
         .audit()
         .await
@@ -202,14 +205,7 @@ async fn a_wrong_config_changes_nothing_and_a_limit_moves_both_ways() {
     // Raised again: by itself that resumes nobody, and a new breach acts again.
     site.configure(&config("30"));
     daemon.reload();
-    let limit = async |limit: &str| {
-        wait::until(&format!("the limit to be {limit}"), SOON, async || {
-            let (_, budget) = site.get(&daemon, &key, "/v1/budget").await;
-            (budget["lines"][0]["limit_usd"] == limit).then_some(())
-        })
-        .await;
-    };
-    limit("30.00").await;
+    until_limit(&site, &daemon, &key, "30.00").await;
     assert_eq!(site.json(&["status", "support"]).await["status"], "paused");
     site.ok(&["resume", "support"]).await;
     assert_eq!(site.post(&daemon, &key, "/v1/holds", &hold).await.0, 201);

@@ -206,8 +206,8 @@ async fn only_what_the_manifest_lists_is_authorized() {
         "does not list the tool \"Search\"",
         "blacklists the tool \"delete_all\"",
         "has no manifest",
-        "is paused since",
-        "is contained since",
+        "has been paused since",
+        "has been contained since",
     ] {
         let times = told.iter().filter(|reason| reason.contains(wanted)).count();
         assert_eq!(times, 1, "{wanted}: {told:#?}");

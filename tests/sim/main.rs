@@ -3,3 +3,5 @@
 mod gateway;
 mod kill;
 mod ledger;
+mod rng;
+mod seeds;

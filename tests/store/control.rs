@@ -6,7 +6,7 @@ use backstop::domain::agent::{AgentState, AgentStatus};
 use backstop::domain::containment::image::{Before, BeforeImage};
 use backstop::domain::containment::memory::{Fact, MAX_NOTES, Note};
 use backstop::domain::containment::observed::{Identity, InstanceState};
-use backstop::domain::containment::state::{Action, Containment, Coverage, Mode, Phase, Step, StepState};
+use backstop::domain::containment::state::{Action, Containment, Mode, Phase, Step, StepState};
 use backstop::domain::containment::target::{Region, Resource};
 use backstop::domain::id::{ContainmentId, ReviewId};
 use backstop::domain::review::{Decision, Question, Review};
@@ -49,24 +49,8 @@ fn state(version: i64, status: AgentStatus) -> AgentState {
 }
 
 fn containment(n: u128, of: &str, generation: i64) -> Containment {
-    Containment {
-        id: ContainmentId(Uuid::from_u128(n)),
-        agent: agent(of),
-        generation,
-        mode: Mode::Contain,
-        phase: Phase::Containing,
-        cause: "it's a \"breach\"".to_owned(),
-        opened_at: now(),
-        contained_at: None,
-        restoring_at: None,
-        closed_at: None,
-        sweeps: 0,
-        quiet: 0,
-        coverage: Coverage::default(),
-        restore: None,
-        targets: None,
-        version: 1,
-    }
+    let id = ContainmentId(Uuid::from_u128(n));
+    Containment::opened(id, agent(of), generation, Mode::Contain, "it's a \"breach\"", now())
 }
 
 fn open(containment: Containment) -> Judgement {

@@ -30,7 +30,7 @@ impl Checks {
     pub(super) fn ledger(&mut self, verified: &Value) {
         let faults = verified["faults"].as_array().map_or(usize::MAX, Vec::len);
         let what = format!(
-            "the auditor recomputed {} lines and {} postings",
+            "the auditor recomputed the ledger: lines {}, postings {}",
             verified["lines"], verified["postings"]
         );
         self.add("L1 L2 L3 L6", faults == 0, what);

@@ -70,6 +70,7 @@ impl ToolGate {
 pub struct Answer {
     /// What it says was used. `None`: it did not say, which is not nothing (**L7**).
     pub usage: Option<Usage>,
+    pub stated: Stated,
     /// Why what it says was used is not taken for it.
     pub fault: Option<UsageFault>,
     /// The model that it says answered.
@@ -83,6 +84,35 @@ pub struct Answer {
     /// It calls tools beyond these: without a name, by one that is too long, or more than are kept. A gate
     /// lets none of them pass.
     pub calls_others: bool,
+    /// A tool of a remote server ran, whatever its name: the client may have one of its own that is called alike.
+    pub calls_remote: bool,
+}
+
+/// What moves the price that an answer says in so many words. Where it is silent, its usage has what is normal,
+/// and what was asked for may be dearer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Stated {
+    /// The tier that served it.
+    pub tier: bool,
+    /// Whether its provider's fast mode did.
+    pub fast: bool,
+    pub region: bool,
+    /// How many web searches are billed; else they are those that were seen.
+    pub searches: bool,
+}
+
+/// A usage, and how much of it was said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Told {
+    pub(super) usage: Usage,
+    pub(super) stated: Stated,
+}
+
+impl From<Usage> for Told {
+    fn from(usage: Usage) -> Self {
+        let stated = Stated::default();
+        Self { usage, stated }
+    }
 }
 
 /// Why a usage that an answer gives cannot be settled by.
@@ -129,9 +159,12 @@ impl Answer {
         }
     }
 
-    pub(super) fn settle_by(&mut self, usage: Result<Option<Usage>, UsageFault>) {
-        match usage {
-            Ok(usage) => self.usage = usage,
+    pub(super) fn settle_by(&mut self, told: Result<Option<Told>, UsageFault>) {
+        match told {
+            Ok(told) => {
+                self.usage = told.map(|told| told.usage);
+                self.stated = told.map(|told| told.stated).unwrap_or_default();
+            }
             Err(fault) => self.fault = Some(fault),
         }
     }

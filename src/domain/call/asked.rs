@@ -58,8 +58,8 @@ pub struct Asked {
     pub model: Option<ModelId>,
     pub stream: bool,
     /// The most that it can use, but for the output tokens that its limit allows. `input_tokens` is the
-    /// bound by bytes, [`overhead`](Self::overhead) included; `output_tokens` is what is billed as output
-    /// beyond the limit.
+    /// bound by bytes, with the [`overhead`](Self::overhead) and without the [`growth`](Self::growth);
+    /// `output_tokens` is what is billed as output beyond the limit.
     pub most: CallBound,
     pub content: ContentFrom,
     /// Blocks of what a model thought for earlier answers, which its text does not show: each is no longer than
@@ -70,18 +70,23 @@ pub struct Asked {
     /// Tokens that are read beside the text at most: what templates add for the call, its messages and its
     /// tools, and pictures whose size is known.
     pub overhead: u64,
+    /// Bytes that a normal form could add to its texts: tokens at most, unless its tokenizer is known to take a
+    /// text as it is.
+    pub growth: u64,
     pub output: OutputLimit,
     /// What its server-side tools may cost, by the rules, over all that is in `most`.
     pub fees: Usd,
     /// The server-side tools that they are for, each once.
     pub server_tools: BTreeSet<String>,
-    /// Web searches that the request allows at most, where it says so.
+    /// Web searches that the request allows at most, or calls of tools, where it says so.
     pub searches: Option<u64>,
     /// Names of the tools that it offers to the model, each once.
     pub tools: Vec<String>,
     /// The text that the model will read, if that is all it reads: a tokenizer can count it, when the
     /// bound by bytes does not fit.
     pub text: Option<Vec<String>>,
+    /// Messages, items and calls of tools: around the text of each its template writes some tokens more.
+    pub messages: u64,
     /// Bytes of what it reads beside that text in a form of the provider's: no tokenizer sees it.
     pub uncounted: u64,
     /// The usage event of its stream was not asked for by the client, so it is taken out again.
@@ -97,6 +102,39 @@ pub struct Asked {
 }
 
 impl Asked {
+    /// One that uses nothing yet, and is forwarded as it came.
+    pub(super) fn new(route: Route, raw: &Bytes, model: Option<ModelId>) -> Self {
+        Self {
+            route,
+            service: None,
+            model,
+            stream: false,
+            most: CallBound::default(),
+            content: ContentFrom::Request,
+            thoughts: 0,
+            inputs: 1,
+            overhead: 0,
+            growth: 0,
+            output: OutputLimit::None,
+            fees: Usd::ZERO,
+            server_tools: BTreeSet::new(),
+            searches: None,
+            tools: Vec::new(),
+            text: None,
+            messages: 0,
+            uncounted: 0,
+            strip_usage: false,
+            clamped: None,
+            widened: Widened::default(),
+            thinking_budget: None,
+            media: None,
+            draft: Draft {
+                raw: raw.clone(),
+                ..Draft::default()
+            },
+        }
+    }
+
     /// Takes offered tools out again.
     ///
     /// # Errors

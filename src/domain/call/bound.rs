@@ -10,6 +10,7 @@ use super::media;
 use super::rejection::CallRejection;
 use super::route::Metering;
 use super::rules::CallRules;
+use super::tokenizer::takes_texts_as_they_are;
 use crate::domain::ledger::bound::{Bound, TokenBound};
 use crate::domain::money::{MAX_POSTING, Usd};
 use crate::domain::price::{CallBound, PriceEntry, ServiceTier, SettleRejection, output_rate, worst_case};
@@ -92,10 +93,11 @@ pub(super) fn longest(entry: &PriceEntry, widened: Widened) -> Option<u64> {
     entry.max_output.map(|most| most.max(widened.output.unwrap_or(0)))
 }
 
-/// What the models that think write for one answer, of all that are known here (the price list, 2026-11; one
-/// that writes more has its own entry). A model reads the blocks of some others too (Anthropic's page on
-/// preserved thinking names such pairs), so that its own longest answer is no bound of a block.
-const LONGEST_THOUGHT: u64 = 128_000;
+/// What the models that think write for one answer, of all that are known here: the longest that the price list
+/// (2026-11) has, or that a header lets one write. A model that writes more has its own entry. A model reads the
+/// blocks of some others too (Anthropic's page on preserved thinking names such pairs), so that its own longest
+/// answer is no bound of a block.
+const LONGEST_THOUGHT: u64 = 307_200;
 
 /// The input tokens at most.
 fn input(asked: &Asked, entry: &PriceEntry) -> Result<u64, Rejection> {
@@ -103,11 +105,17 @@ fn input(asked: &Asked, entry: &PriceEntry) -> Result<u64, Rejection> {
         .context
         .map(|window| window.max(asked.widened.context.unwrap_or(0)));
     let window = context.map(|window| window.saturating_mul(asked.inputs));
+    let growth = if takes_texts_as_they_are(asked) {
+        0
+    } else {
+        asked.growth
+    };
+    let written = asked.most.input_tokens.saturating_add(growth);
     let in_request = match (asked.content, asked.thoughts) {
-        (ContentFrom::Request, 0) => Some(asked.most.input_tokens),
+        (ContentFrom::Request, 0) => Some(written),
         (ContentFrom::Request, thoughts) => longest(entry, asked.widened)
             .map(|longest| longest.max(LONGEST_THOUGHT).saturating_mul(thoughts))
-            .map(|thought| asked.most.input_tokens.saturating_add(thought)),
+            .map(|thought| written.saturating_add(thought)),
         (ContentFrom::Elsewhere, _) => None,
     };
     let input = match (in_request, window) {
@@ -134,4 +142,18 @@ fn tiers(asked: Option<ServiceTier>) -> impl Iterator<Item = Option<ServiceTier>
         .filter(|&tier| tier != ServiceTier::Standard)
         .map(|_| Some(ServiceTier::Standard));
     [Some(asked), standard].into_iter().flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::call::headers::widest_output;
+    use crate::domain::price::builtin;
+
+    #[test]
+    fn no_model_that_is_known_thinks_longer_than_a_thought_is_taken_to_be() {
+        let listed = builtin().iter().filter_map(|entry| entry.max_output).max();
+        assert!(listed.is_some_and(|longest| longest <= LONGEST_THOUGHT), "{listed:?}");
+        assert!(widest_output().is_some_and(|longest| longest <= LONGEST_THOUGHT));
+    }
 }

@@ -2,8 +2,9 @@
 //!
 //! Bytes bound tokens only where the tokenizer takes the text as it is. OpenAI's are published and do.
 //! Anthropic's are not, and an older one that was published first brought texts into the compatibility
-//! form NFKC, in which one ligature of 3 bytes becomes a sentence of 33. So there the growth that such a
-//! form could bring is counted on top; ordinary text of any language has next to none.
+//! form NFKC, in which one ligature of 3 bytes becomes a sentence of 33; those of models that others serve
+//! behind OpenAI's API do the same (`SentencePiece`, by default). So everywhere but at OpenAI the growth that
+//! such a form could bring is counted on top; ordinary text of any language has next to none.
 
 use serde_json::Value;
 

@@ -2,8 +2,11 @@
 //! with the call, and charged only where they ran or where nobody can tell.
 //!
 //! Web searches are the one use that providers count. Where the price list has a rate for them, those that
-//! are reported are charged and the fee is not: it would be the same money twice. So that the fee, which the
-//! hold covers, is enough for them, the request must say how many there may be ([`check_searches`]).
+//! are reported are charged and the fee is not: it would be the same money twice. Those that nobody counted are
+//! charged by the fee, or as they are seen if that is dearer. So that the fee, which the hold covers, is enough
+//! for them, the request must say how many there may be ([`check_searches`]). OpenAI bills queries, and one call
+//! of the tool may make several, so there config says how many a call is taken for
+//! ([`CallRules::searches_per_call`]).
 //!
 //! Of some others an answer lists every run. Where none is listed there was none, and there is no fee. What
 //! is billed without a run that shows (a container that is kept, a stored prompt, a compaction) always is.
@@ -19,9 +22,10 @@ use super::route::Route;
 use super::rules::CallRules;
 use super::tools::{priced_as, undated};
 use crate::domain::money::Usd;
-use crate::domain::price::{CallBound, PriceEntry, Usage, worst_case};
+use crate::domain::price::{CallBound, PriceEntry, Usage, settle, worst_case};
 
 const WEB_SEARCH: &str = "web_search";
+const MCP: &str = "mcp";
 
 /// Tools whose every run is an item of the answer, and which cost nothing without one.
 const LISTED: [&str; 6] = [
@@ -30,7 +34,7 @@ const LISTED: [&str; 6] = [
     "file_search",
     "tool_search",
     "image_generation",
-    "mcp",
+    MCP,
 ];
 
 /// Whether the answers of this route list the tools that ran, and count the searches.
@@ -71,12 +75,9 @@ impl Fees {
         if self.by_tool.is_empty() {
             return Usd::ZERO;
         }
-        let ran: BTreeSet<&str> = answer
-            .tool_calls
-            .iter()
-            .filter(|tool| !self.own_tools.contains(*tool))
-            .map(|tool| priced_as(undated(tool)))
-            .collect();
+        let names = answer.tool_calls.iter().filter(|tool| !self.own_tools.contains(*tool));
+        let remote = answer.calls_remote.then_some(MCP);
+        let ran: BTreeSet<&str> = names.map(|tool| priced_as(undated(tool))).chain(remote).collect();
         // A tool of a remote server has a name that nobody here knows, so it may be anyone's.
         let strangers = answer.calls_others || ran.iter().any(|tool| !self.by_tool.contains_key(*tool));
         let searched = usage.web_searches > 0;
@@ -85,6 +86,10 @@ impl Fees {
         for (tool, fee) in &self.by_tool {
             let is_search = tool == WEB_SEARCH;
             if is_search && priced && searched {
+                if !answer.stated.searches && seen_searches(usage, entry).is_some_and(|cost| cost <= *fee) {
+                    usage.web_searches = 0;
+                    owed = owed.saturating_add(*fee);
+                }
                 continue;
             }
             let told = self.lists_runs && !strangers && LISTED.contains(&tool.as_str());
@@ -99,7 +104,19 @@ impl Fees {
     }
 }
 
-/// How many web searches a request allows; `None` if it does not say.
+/// What the searches of this usage cost alone.
+fn seen_searches(usage: &Usage, entry: &PriceEntry) -> Option<Usd> {
+    let alone = Usage {
+        web_searches: usage.web_searches,
+        tier: usage.tier,
+        region: usage.region,
+        fast: usage.fast,
+        ..Usage::default()
+    };
+    settle(&alone, entry).ok()
+}
+
+/// How many web searches, or calls that search, a request allows; `None` if it does not say.
 pub(super) fn allowed_searches(route: Route, fields: &Map<String, Value>, fixed: &BTreeSet<String>) -> Option<u64> {
     match route {
         Route::Responses => fields.get("max_tool_calls")?.as_u64(),
@@ -138,20 +155,24 @@ pub fn check_searches(asked: &Asked, entry: &PriceEntry, rules: &CallRules) -> R
         };
         worst_case(&most, entry).ok()
     };
-    let covered = |searches: u64| cost(searches).is_some_and(|cost| cost <= *fee);
+    // There a limit is one on calls, here one on searches.
+    let (field, times) = match asked.route {
+        Route::Responses => ("max_tool_calls", rules.searches_per_call.max(1)),
+        _ => ("tools.max_uses", 1),
+    };
+    let covered = |uses: u64| cost(uses.saturating_mul(times)).is_some_and(|cost| cost <= *fee);
     if asked.searches.is_some_and(covered) {
         return Ok(());
     }
     // Each is rounded up, so this is never one too many.
-    let each = cost(1).map_or(0, |each| each.nanos().unsigned_abs()).max(1);
+    let each = cost(times).map_or(0, |each| each.nanos().unsigned_abs()).max(1);
     let most = fee.nanos().unsigned_abs() / each;
-    let field = match asked.route {
-        Route::Responses => "max_tool_calls",
-        _ => "tools.max_uses",
-    };
     Err(CallRejection::Field {
         field: field.to_owned(),
-        problem: format!("must be set, to {most} at most: gateway.server_tools.web_search covers so many searches"),
+        problem: format!(
+            "must be set, to {most} at most: gateway.server_tools.web_search covers so many, each of them taken for \
+             {times} searches"
+        ),
     })
 }
 
@@ -274,12 +295,84 @@ mod tests {
             json!({"model": "m", "input": "x", "max_tool_calls": most,
                                          "tools": [{"type": "web_search"}]})
         };
-        assert_eq!(check(Route::Responses, &calls(json!(5)), &entry_of), Ok(()));
+        // A call of the tool may be several searches, by its queries.
+        assert_eq!(check(Route::Responses, &calls(json!(10)), &entry_of), Ok(()));
+        let why = check(Route::Responses, &calls(json!(11)), &entry_of).expect_err("too many");
+        assert!(why.contains("to 10 at most") && why.contains("5 searches"), "{why}");
         assert!(check(Route::Responses, &calls(Value::Null), &entry_of).is_err());
         assert_eq!(
             check(Route::Responses, &calls(Value::Null), &entry(None)),
             Ok(()),
             "the fee is all"
         );
+    }
+
+    /// An answer on this route, and its usage.
+    fn answered(body: &Value) -> (Answer, Usage) {
+        let answer = read_answer(Route::Responses, body.to_string().as_bytes()).expect("an answer");
+        let usage = answer.usage.expect("a usage");
+        (answer, usage)
+    }
+
+    /// One call may be several searches to its provider, and only its own count says how many.
+    #[test]
+    fn searches_that_nobody_counted_cost_their_fee_at_least() {
+        let rules = rules(&["web_search"]);
+        let body = json!({"model": "m", "input": "x", "max_tool_calls": 4, "tools": [{"type": "web_search"}]});
+        let fees = Fees::new(&asked(Route::Responses, &body, &rules), &rules);
+        let price = entry(Some("0.01"));
+        let cost = |queries: usize, told: Value| {
+            let queries: Vec<String> = (0..queries).map(|n| format!("query {n}")).collect();
+            let search = json!({"type": "web_search_call", "status": "completed",
+                                "action": {"type": "search", "query": "query 0", "queries": queries}});
+            let (answer, mut usage) = answered(&json!({
+                "id": "r", "status": "completed", "output": [search],
+                "usage": {"input_tokens": 0, "output_tokens": 0}, "tool_usage": told
+            }));
+            let owed = fees.owed(&answer, &mut usage, &price);
+            owed.saturating_add(crate::domain::price::settle(&usage, &price).expect("a price"))
+        };
+        assert_eq!(cost(3, Value::Null), usd("0.5"));
+        assert_eq!(cost(0, Value::Null), usd("0.5"));
+        assert_eq!(
+            cost(60, Value::Null),
+            usd("0.6"),
+            "what is seen counts where it is dearer"
+        );
+        let counted = json!({"web_search": {"num_requests": 3}});
+        assert_eq!(cost(3, counted), usd("0.03"), "its provider's count is what it bills");
+    }
+
+    /// An agent cannot make a remote server's tool its own by the name.
+    #[test]
+    fn a_tool_of_a_remote_server_is_priced_whatever_its_name() {
+        let rules = rules(&["mcp"]);
+        let own = json!({"type": "function", "name": "lookup", "parameters": {}});
+        let remote = json!({"type": "mcp", "server_label": "s", "server_url": "https://example.com"});
+        let body = json!({"model": "m", "input": "x", "tools": [remote, own]});
+        let fees = Fees::new(&asked(Route::Responses, &body, &rules), &rules);
+        for (output, owed) in [
+            (json!([{"type": "mcp_call", "name": "lookup"}]), "0.5"),
+            (json!([{"type": "function_call", "name": "lookup"}]), "0"),
+        ] {
+            let (answer, mut usage) = answered(&json!({
+                "id": "r", "status": "completed", "output": output,
+                "usage": {"input_tokens": 1, "output_tokens": 1}
+            }));
+            assert_eq!(fees.owed(&answer, &mut usage, &entry(None)), usd(owed), "{output}");
+        }
+        let own = json!({"name": "lookup", "input_schema": {"type": "object"}});
+        let remote = json!({"type": "mcp_toolset", "mcp_server_name": "s"});
+        let body = json!({"model": "m", "max_tokens": 9, "messages": [], "tools": [remote, own],
+                          "mcp_servers": [{"type": "url", "name": "s", "url": "https://example.com"}]});
+        let fees = Fees::new(&asked(Route::Messages, &body, &rules), &rules);
+        for (kind, owed) in [("mcp_tool_use", "0.5"), ("tool_use", "0")] {
+            let block = json!({"type": kind, "id": "t", "name": "lookup", "server_name": "s", "input": {}});
+            let body = json!({"id": "msg", "type": "message", "model": "m", "content": [block],
+                              "stop_reason": "end_turn", "usage": {"input_tokens": 5, "output_tokens": 1}});
+            let answer = read_answer(Route::Messages, body.to_string().as_bytes()).expect("an answer");
+            let mut usage = answer.usage.expect("a usage");
+            assert_eq!(fees.owed(&answer, &mut usage, &entry(None)), usd(owed), "{kind}");
+        }
     }
 }

@@ -121,6 +121,12 @@ const WIDENS: &[(&str, Widened)] = &[
     ),
 ];
 
+/// The longest output that any header lets a model write.
+#[cfg(test)]
+pub(super) fn widest_output() -> Option<u64> {
+    WIDENS.iter().filter_map(|(_, widened)| widened.output).max()
+}
+
 /// What goes upstream of these headers.
 ///
 /// # Errors

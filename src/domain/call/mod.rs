@@ -39,7 +39,7 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
-pub use answer::{Answer, AnswerRejection, ToolGate, UsageFault, read_answer, read_answer_with};
+pub use answer::{Answer, AnswerRejection, Stated, ToolGate, UsageFault, read_answer, read_answer_with};
 pub use asked::{Asked, ContentFrom, OutputLimit, Widened};
 pub use bound::bound;
 pub use fees::{Fees, check_searches};
@@ -49,7 +49,7 @@ pub use limit::LimitField;
 pub use media::{Images, Media, Speech, Transcription, read_form};
 pub use read::read;
 pub use rejection::CallRejection;
-pub use route::{Api, Metering, Route, is_plain, is_upstream_name};
+pub use route::{Api, Metering, Route, is_plain, is_upstream_name, path_matches};
 pub use rules::{CallRules, Unlisted};
 pub use stream::{StreamFault, StreamMeter, StreamRules, error_event};
 pub use tokenizer::{is_countable, refine};

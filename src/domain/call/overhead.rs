@@ -10,7 +10,7 @@ use super::walk::Found;
 const CALL: u64 = 64;
 /// A value of a schema or of arguments: `1,` is two bytes, and three tokens in `1, 2` as in `1 | 2`.
 const VALUE: u64 = 2;
-const MESSAGE: u64 = 8;
+pub(super) const MESSAGE: u64 = 8;
 /// Once, if any tool is on offer or the form of the output is set.
 const TOOLS: u64 = 1_024;
 const TOOL: u64 = 32;

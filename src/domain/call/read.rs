@@ -6,15 +6,12 @@
 //!
 //! Input tokens are bounded by the bytes of the body: a byte-level tokenizer makes no more tokens than
 //! bytes, and escapes only make the body longer than what is read. What templates add is not in the body,
-//! so [`overhead()`] is counted on top.
-
-use std::collections::BTreeSet;
+//! so [`overhead()`] is counted on top, and where the tokenizer may rewrite a text first, what that may add.
 
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
-use super::asked::{Asked, ContentFrom, OutputLimit, THINKING_BUDGET, Widened};
-use super::draft::Draft;
+use super::asked::{Asked, ContentFrom, OutputLimit, THINKING_BUDGET};
 use super::expansion::expansion;
 use super::fees;
 use super::fields::{chat, messages, plain, responses};
@@ -192,11 +189,11 @@ impl Request<'_> {
         let mut asked = self.bare(Some(self.model()?));
         let forms = ["response_format", "text", "output_config", "output_format"];
         let has_form = forms.iter().any(|field| self.get(field).is_some());
+        asked.growth = self.fields.values().map(expansion).fold(0, u64::saturating_add);
         asked.overhead = overhead(&found, has_form).saturating_add(found.picture_tokens);
         asked.most = CallBound {
             input_tokens: bytes(self.raw.len())
                 .saturating_sub(found.picture_bytes)
-                .saturating_add(self.growth())
                 .saturating_add(asked.overhead),
             requests: 1,
             tier: self.tier(),
@@ -222,6 +219,7 @@ impl Request<'_> {
         asked.server_tools = found.server_tools;
         asked.tools = found.tools;
         asked.thoughts = found.thoughts;
+        asked.messages = found.messages;
         asked.uncounted = found.uncounted;
         if found.elsewhere {
             asked.content = ContentFrom::Elsewhere;
@@ -236,39 +234,8 @@ impl Request<'_> {
 
     fn bare(&self, model: Option<ModelId>) -> Asked {
         Asked {
-            route: self.route,
-            service: None,
-            model,
             stream: self.flag("stream"),
-            most: CallBound::default(),
-            content: ContentFrom::Request,
-            thoughts: 0,
-            inputs: 1,
-            overhead: 0,
-            output: OutputLimit::None,
-            fees: crate::domain::money::Usd::ZERO,
-            server_tools: BTreeSet::new(),
-            searches: None,
-            tools: Vec::new(),
-            text: None,
-            uncounted: 0,
-            strip_usage: false,
-            clamped: None,
-            widened: Widened::default(),
-            thinking_budget: None,
-            media: None,
-            draft: Draft {
-                raw: self.raw.clone(),
-                ..Draft::default()
-            },
-        }
-    }
-
-    /// What a normal form could add, where the tokenizer is not published.
-    fn growth(&self) -> u64 {
-        match self.route.api() {
-            Api::Openai => 0,
-            Api::Anthropic => self.fields.values().map(expansion).fold(0, u64::saturating_add),
+            ..Asked::new(self.route, self.raw, model)
         }
     }
 
@@ -300,7 +267,9 @@ impl Request<'_> {
 
     fn tier(&self) -> Option<ServiceTier> {
         match (self.route.api(), self.text("service_tier")?) {
-            (Api::Openai, "default" | "scale") | (Api::Anthropic, "standard_only") => Some(ServiceTier::Standard),
+            (Api::Openai, "default" | "on_demand" | "scale") | (Api::Anthropic, "standard_only") => {
+                Some(ServiceTier::Standard)
+            }
             (Api::Openai, "flex") => Some(ServiceTier::Flex),
             (Api::Openai, "priority" | "fast") => Some(ServiceTier::Priority),
             (Api::Openai, "ultrafast") => Some(ServiceTier::Ultrafast),

@@ -28,6 +28,8 @@ pub enum CallRejection {
     ServerTool { tool: String },
 
     // Manifest.
+    #[error("{0} is forwarded as it is, so the agent's manifest could not be held to there")]
+    RouteNotGated(String),
     #[error("the agent's manifest does not list the model {0:?}")]
     ModelNotInManifest(String),
     #[error("the agent's manifest does not list the tool {0:?}")]
@@ -64,6 +66,7 @@ impl CallRejection {
             Self::FieldUnknown { .. } => "field_not_metered",
             Self::Field { .. } => "invalid_field",
             Self::ServerTool { .. } => "server_tool_not_priced",
+            Self::RouteNotGated(_) => "route_not_gated",
             Self::ModelNotInManifest(_) => "model_not_in_manifest",
             Self::ToolNotInManifest(_) => "tool_not_in_manifest",
             Self::ToolBlacklisted(_) => "tool_blacklisted",
@@ -91,6 +94,10 @@ impl CallRejection {
             }
             Self::ServerTool { tool } => {
                 format!("say what all its uses in one call may cost: [gateway.server_tools] {tool} = \"0.50\"")
+            }
+            Self::RouteNotGated(_) => {
+                "if agents with a manifest may use it all the same, say so in its [[upstream]]: ceilings_ungated = true"
+                    .to_owned()
             }
             Self::ModelNotInManifest(model) => format!("add {model:?} to the manifest's models"),
             Self::ToolNotInManifest(tool) => format!("add {tool:?} to the manifest's allowed_tools"),

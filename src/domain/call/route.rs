@@ -69,6 +69,16 @@ const ROUTES: &[(Api, &str, &str, Route)] = &[
     (Api::Anthropic, "GET", "/v1/models/*", Route::AnthropicModels),
 ];
 
+/// Whether a path is of this pattern, which may end in `*` for one more segment.
+pub fn path_matches(pattern: &str, path: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(stem) => path
+            .strip_prefix(stem)
+            .is_some_and(|rest| !rest.is_empty() && !rest.contains('/')),
+        None => path == pattern,
+    }
+}
+
 /// Longest path that is looked at.
 const MAX_PATH: usize = 1024;
 
@@ -80,20 +90,23 @@ impl Route {
             return Err(CallRejection::AmbiguousPath);
         }
         let of_api = ROUTES.iter().filter(|row| row.0 == api);
-        let matches = |pattern: &str| match pattern.strip_suffix('*') {
-            Some(stem) => path
-                .strip_prefix(stem)
-                .is_some_and(|rest| !rest.is_empty() && !rest.contains('/')),
-            None => path == pattern,
-        };
         of_api
-            .filter(|row| row.1 == method && matches(row.2))
+            .filter(|row| row.1 == method && path_matches(row.2, path))
             .map(|row| row.3)
             .next()
             .ok_or_else(|| CallRejection::RouteNotMetered {
                 method: method.chars().take(16).collect(),
                 path: path.chars().take(128).collect(),
             })
+    }
+
+    /// Another API than this that meters a path of this pattern. A provider that speaks both would take such a
+    /// call, and nobody would meter it.
+    pub fn metered_by_another(api: Api, pattern: &str) -> Option<Api> {
+        let mut others = ROUTES.iter().filter(|row| row.0 != api);
+        others
+            .find(|row| row.3.metering() == Metering::Metered && path_matches(pattern, row.2))
+            .map(|row| row.0)
     }
 
     pub const fn metering(self) -> Metering {
@@ -201,6 +214,23 @@ mod tests {
     }
 
     #[test]
+    fn what_another_api_meters_is_known() {
+        let anthropic = Some(Api::Anthropic);
+        for (api, pattern, expected) in [
+            (Api::Openai, "/v1/messages", anthropic),
+            (Api::Openai, "/v1/*", anthropic),
+            (Api::Anthropic, "/v1/chat/*", Some(Api::Openai)),
+            (Api::Anthropic, "/v1/embeddings", Some(Api::Openai)),
+            (Api::Anthropic, "/v1/messages", None),
+            (Api::Openai, "/v1/batches", None),
+            (Api::Openai, "/v1/messages/count_tokens", None),
+            (Api::Anthropic, "/v1/messages/batches/*", None),
+        ] {
+            assert_eq!(Route::metered_by_another(api, pattern), expected, "{pattern}");
+        }
+    }
+
+    #[test]
     fn only_openai_moderates_for_nothing() {
         let service = |name| ServiceId::new(name).expect("a service");
         assert!(Route::Moderations.is_known_at(&service("openai")));
@@ -227,5 +257,17 @@ mod tests {
                 "{path}"
             );
         }
+    }
+
+    #[test]
+    fn a_star_stands_for_one_segment_and_no_less() {
+        for path in ["/v1/files/f-1", "/v1/files/a.b"] {
+            assert!(path_matches("/v1/files/*", path), "{path}");
+        }
+        for path in ["/v1/files", "/v1/files/", "/v1/files/f-1/content", "/v1/filesystem"] {
+            assert!(!path_matches("/v1/files/*", path), "{path}");
+        }
+        assert!(path_matches("/v1/batches", "/v1/batches"));
+        assert!(!path_matches("/v1/batches", "/v1/batches/b-1"));
     }
 }

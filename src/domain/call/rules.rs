@@ -32,6 +32,8 @@ pub struct CallRules {
     /// Tools that run at the provider, by their type without its date (`web_search`), and the most that
     /// all their uses in one call may cost. One that is not here is refused.
     pub server_tools: BTreeMap<String, Usd>,
+    /// Web searches that one call of the tool is taken for where only its calls can be limited (Responses).
+    pub searches_per_call: u64,
     pub unlisted_tools: Unlisted,
 }
 
@@ -44,6 +46,7 @@ impl Default for CallRules {
             free_fields: BTreeSet::new(),
             free_betas: BTreeSet::new(),
             server_tools: BTreeMap::new(),
+            searches_per_call: 5,
             unlisted_tools: Unlisted::default(),
         }
     }

@@ -78,7 +78,7 @@ pub(super) enum Effect {
     Picture(PictureAt),
     /// Elsewhere, and sound is among it.
     Audio,
-    /// A message or an item of a conversation: its template adds some tokens.
+    /// A message, an item of a conversation or a call of a tool: its template adds some tokens.
     Message,
     /// A tool that the client runs.
     Tool(NameAt),

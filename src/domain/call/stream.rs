@@ -55,7 +55,7 @@ pub struct StreamRules {
     pub output_limit: Option<u64>,
     /// Fields of its usage that its operator declares to bear no cost.
     pub free_usage: Arc<BTreeSet<String>>,
-    /// Bytes of one event; `None` is the route's own bound.
+    /// Bytes of one event, within the route's own bound.
     pub max_event: Option<usize>,
 }
 
@@ -139,7 +139,7 @@ impl StreamMeter {
         };
         Self {
             route,
-            parser: SseParser::new(rules.max_event.unwrap_or(max)),
+            parser: SseParser::new(rules.max_event.map_or(max, |most| most.min(max))),
             rules,
             reader,
             seen: Seen::default(),
@@ -192,6 +192,11 @@ impl StreamMeter {
         }
         self.flush(&mut run);
         Ok(self.passed())
+    }
+
+    /// Bytes that are kept: of an event that has not ended, and of those that wait for what comes after them.
+    pub fn kept(&self) -> usize {
+        self.parser.pending() + self.held.iter().map(Bytes::len).sum::<usize>()
     }
 
     /// What may be forwarded before the error of a fault.

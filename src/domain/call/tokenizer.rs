@@ -6,8 +6,8 @@
 //! and `cl100k_base` split bytes and never rewrite them, so the count is what the provider bills for the
 //! text. That is so of a conversation alone: tools and forms of the output are written out anew (as TypeScript,
 //! by what models say of it), so their bytes stand ([`Asked::uncounted`]). What templates add is not text either;
-//! of that the documented most is taken ([`Asked::overhead`]), and two tokens more for each text, since the ends
-//! of what is joined may be cut otherwise.
+//! of that the documented most is taken ([`Asked::overhead`]), [`AROUND`] tokens for each message, and two
+//! tokens more for each text, since the ends of what is joined may be cut otherwise.
 //!
 //! A model is counted only if it is OpenAI's own, and its tokenizer is published for its very name, with or
 //! without a date. Another provider may serve another model under that name, or rewrite its text first. One
@@ -20,6 +20,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use tiktoken_rs::{CoreBPE, cl100k_base_singleton, o200k_base_singleton};
 
 use super::asked::{Asked, ContentFrom};
+use super::overhead::MESSAGE;
 use crate::domain::id::ModelId;
 
 /// Longer texts are bounded by their bytes: counting takes time, and few models read more anyway.
@@ -31,6 +32,11 @@ const PIECE: usize = 8 << 10;
 
 /// Where texts are joined or cut, their ends may be cut into more tokens than each has on its own.
 const AT_THE_ENDS: u64 = 2;
+
+/// Tokens that stand around a message or a call of a tool at most. In the published rendering (Harmony, in the
+/// README of `openai/harmony`) a call has some 13 of its own: who speaks, on which channel, to whom, in what
+/// form, and that it ends. The bytes of the request cover them many times over; a count does not.
+const AROUND: u64 = 24;
 
 /// Whose models they are whose tokenizers are published.
 const SERVICE: &str = "openai";
@@ -77,7 +83,9 @@ pub fn is_countable(asked: &Asked) -> bool {
 pub fn refine(asked: &Asked) -> Option<Asked> {
     let tokenizer = tokenizer(asked)?;
     let texts = asked.text.as_ref()?;
-    let beside = asked.overhead.saturating_add(asked.uncounted);
+    // Some of it is in the overhead already.
+    let around = asked.messages.saturating_mul(AROUND.saturating_sub(MESSAGE));
+    let beside = asked.overhead.saturating_add(asked.uncounted).saturating_add(around);
     let counted = tokens(tokenizer, texts)?.saturating_add(beside);
     (counted < asked.most.input_tokens).then(|| {
         let mut refined = asked.clone();
@@ -88,12 +96,15 @@ pub fn refine(asked: &Asked) -> Option<Asked> {
 
 type Tokenizer = fn() -> &'static CoreBPE;
 
+/// Whether it is for a provider whose tokenizers are published, none of which rewrites a text before it is cut.
+/// One that speaks the same API may have any.
+pub(super) fn takes_texts_as_they_are(asked: &Asked) -> bool {
+    let service = asked.service.as_ref();
+    service.is_some_and(|service| service.as_str() == SERVICE)
+}
+
 fn tokenizer(asked: &Asked) -> Option<Tokenizer> {
-    let is_theirs = asked
-        .service
-        .as_ref()
-        .is_some_and(|service| service.as_str() == SERVICE);
-    if !is_theirs || asked.content != ContentFrom::Request {
+    if !takes_texts_as_they_are(asked) || asked.content != ContentFrom::Request {
         return None;
     }
     of_model(asked.model.as_ref().map(ModelId::as_str)?)
@@ -260,6 +271,29 @@ mod tests {
             refined.most.input_tokens
         );
         assert!(refined.most.input_tokens < asked.most.input_tokens / 3);
+    }
+
+    /// Around a call of a tool stand about 13 tokens in the published rendering (Harmony): who speaks, on which
+    /// channel, to whom, in what form, and that it ends.
+    #[test]
+    fn each_call_of_a_tool_is_counted_with_what_stands_around_it() {
+        let text = "The quick brown fox jumps over the lazy dog. ".repeat(40);
+        let call = r#"{"id":"call_0123456789","type":"function","function":{"name":"f","arguments":"{}"}}"#;
+        let body = |calls: &str| {
+            format!(
+                r#"{{"model":"gpt-5","messages":[{{"role":"user","content":"{text}"}},
+                    {{"role":"assistant","content":"x","tool_calls":[{calls}]}}]}}"#
+            )
+        };
+        let counted = |calls: usize| {
+            let asked = chat(&body(&vec![call; calls].join(",")));
+            refine(&asked).expect("it can be counted").most.input_tokens
+        };
+        assert!(
+            counted(128) - counted(0) >= 128 * (13 + 2),
+            "{}",
+            counted(128) - counted(0)
+        );
     }
 
     /// OpenAI writes a schema out in its own way, and shows the model more of it than its descriptions.

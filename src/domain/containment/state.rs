@@ -59,6 +59,37 @@ pub struct Containment {
     pub version: i64,
 }
 
+impl Containment {
+    /// One that begins: nothing is observed yet.
+    pub fn opened(
+        id: ContainmentId,
+        agent: AgentId,
+        generation: i64,
+        mode: Mode,
+        cause: &str,
+        opened_at: Timestamp,
+    ) -> Self {
+        Self {
+            id,
+            agent,
+            generation,
+            mode,
+            phase: Phase::Containing,
+            cause: cause.to_owned(),
+            opened_at,
+            contained_at: None,
+            restoring_at: None,
+            closed_at: None,
+            sweeps: 0,
+            quiet: 0,
+            coverage: Coverage::default(),
+            restore: None,
+            targets: None,
+            version: 1,
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RestoreRequest {
     pub by: String,

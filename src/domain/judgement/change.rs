@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::rule::Measure;
 use crate::domain::agent::{AgentState, AgentStatus};
-use crate::domain::containment::state::{Containment, Coverage, Mode, Phase};
+use crate::domain::containment::state::{Containment, Mode, Phase};
 use crate::domain::id::ContainmentId;
 
 /// Where an agent stands.
@@ -81,24 +81,8 @@ pub fn resume(standing: &Standing, why: &str, now: Timestamp) -> Option<Change> 
 fn contain(standing: &Standing, mode: Mode, why: &str, now: Timestamp, id: ContainmentId) -> Option<Change> {
     let state = &standing.state;
     let Some(live) = &standing.live else {
-        let opened = Containment {
-            id,
-            agent: state.id.clone(),
-            generation: standing.generation.saturating_add(1),
-            mode,
-            phase: Phase::Containing,
-            cause: why.to_owned(),
-            opened_at: now,
-            contained_at: None,
-            restoring_at: None,
-            closed_at: None,
-            sweeps: 0,
-            quiet: 0,
-            coverage: Coverage::default(),
-            restore: None,
-            targets: None,
-            version: 1,
-        };
+        let generation = standing.generation.saturating_add(1);
+        let opened = Containment::opened(id, state.id.clone(), generation, mode, why, now);
         return Some(Change {
             state: Some(AgentState {
                 status: AgentStatus::Contained,

@@ -91,6 +91,7 @@ impl Ceiling {
                 us: None,
                 eu: None,
             },
+            min_seconds: None,
             context: None,
             max_output: None,
             provenance: Provenance {
@@ -345,6 +346,7 @@ mod tests {
             }],
             units: UnitRates::default(),
             uplifts: Uplifts::default(),
+            min_seconds: None,
             context: None,
             max_output: None,
             provenance: Provenance {

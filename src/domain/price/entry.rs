@@ -5,11 +5,13 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::rate::{Permille, Rate, Rates};
-use super::usage::{Region, ServiceTier};
+use super::usage::{MICROS_PER_SECOND, Region, ServiceTier};
 use crate::domain::id::{ModelId, ServiceId};
 
 /// Bands an entry may have. The fullest on any list has ten.
 pub const MAX_BANDS: usize = 64;
+/// A least length above a day is a slip.
+pub const MAX_MIN_SECONDS: u64 = 86_400;
 
 /// Rates that hold for one service tier when the input has more than `above` tokens.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -124,6 +126,9 @@ pub struct PriceEntry {
     pub units: UnitRates,
     #[serde(default)]
     pub uplifts: Uplifts,
+    /// The seconds that each request is billed for at least, however short it is.
+    #[serde(default)]
+    pub min_seconds: Option<u64>,
     /// The most tokens that the model reads in one call.
     #[serde(default)]
     pub context: Option<u64>,
@@ -156,6 +161,14 @@ impl PriceEntry {
     fn charges_tokens(&self, input: bool) -> bool {
         let mut rates = self.bands.iter().flat_map(|band| band.rates.iter());
         rates.any(|(class, rate)| class.is_input() == input && !rate.is_zero())
+    }
+
+    /// The microseconds that are billed for so many of sound, in so many requests. A model that is sold by time
+    /// alone is billed for the least of each request, one without sound too.
+    pub fn billed_micros(&self, micros: u64, requests: u64) -> u64 {
+        let by_time = micros > 0 || self.bands.is_empty() && self.units.second.is_some();
+        let each = self.min_seconds.filter(|_| by_time).unwrap_or(0);
+        micros.max(each.saturating_mul(MICROS_PER_SECOND).saturating_mul(requests))
     }
 
     /// The standard rates for short inputs, if the model is priced by tokens at all.

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::entry::{Band, MAX_BANDS, PriceEntry, Provenance, SourceKind, UnitRates, Uplifts};
+use super::entry::{Band, MAX_BANDS, MAX_MIN_SECONDS, PriceEntry, Provenance, SourceKind, UnitRates, Uplifts};
 use super::rate::{Permille, Rate, RateRejection, Rates};
 use super::usage::{ServiceTier, TokenClass};
 use crate::domain::id::{ModelId, NameError, ServiceId};
@@ -22,6 +22,9 @@ pub struct RawPrice {
     /// Dollars a second of audio or video.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub second: Option<String>,
+    /// The seconds that each request is billed for at least.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_seconds: Option<u64>,
     /// Dollars a character of speech.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub character: Option<String>,
@@ -134,6 +137,8 @@ pub enum RawPriceRejection {
     SameBand { tier: ServiceTier, above: u64 },
     #[error("a price has at least one rate")]
     NoRate,
+    #[error("min_seconds = {0}: the least that is billed is 1 to {MAX_MIN_SECONDS} seconds, and has a rate for them")]
+    MinSeconds(u64),
     #[error("a price says where it comes from and when it was read: {key} is empty")]
     NoProvenance { key: &'static str },
 }
@@ -236,6 +241,10 @@ impl RawPrice {
         if bands.is_empty() && units == UnitRates::default() {
             return Err(RawPriceRejection::NoRate);
         }
+        let is_sound = |least: u64| (1..=MAX_MIN_SECONDS).contains(&least) && units.second.is_some();
+        if let Some(least) = self.min_seconds.filter(|&least| !is_sound(least)) {
+            return Err(RawPriceRejection::MinSeconds(least));
+        }
         let uplifts = Uplifts {
             fast: factor("uplift.fast", self.uplift.fast.as_ref())?,
             us: factor("uplift.us", self.uplift.us.as_ref())?,
@@ -260,6 +269,7 @@ impl RawPrice {
                     bands: bands.clone(),
                     units,
                     uplifts,
+                    min_seconds: self.min_seconds,
                     context: self.context,
                     max_output: self.max_output,
                     provenance: provenance.clone(),
@@ -318,6 +328,7 @@ impl From<&PriceEntry> for RawPrice {
                 us: factor(entry.uplifts.us),
                 eu: factor(entry.uplifts.eu),
             },
+            min_seconds: entry.min_seconds,
             context: entry.context,
             max_output: entry.max_output,
             kind: entry.provenance.kind,
@@ -340,13 +351,15 @@ mod tests {
 
     #[test]
     fn a_written_price_is_one_entry_a_model() {
-        let text = format!("{HEAD}bands = [{{ input = '1.25', output = '10' }}]\nsecond = '0.0001'");
+        let text = format!("{HEAD}bands = [{{ input = '1.25', output = '10' }}]\nsecond = '0.0001'\nmin_seconds = 10");
         let entries = read(&text).expect("it is well written");
         let names: Vec<_> = entries.iter().map(|entry| entry.model.to_string()).collect();
         assert_eq!(names, ["a", "b-####"]);
         let base = entries[0].base().expect("a standard band");
         assert_eq!(base.get(TokenClass::Input), Rate::per_million("1.25").ok());
         assert_eq!(entries[0].units.second, Rate::per_unit("0.0001").ok());
+        assert_eq!(entries[0].min_seconds, Some(10));
+        assert_eq!(RawPrice::from(&entries[0]).min_seconds, Some(10));
         assert_eq!(entries[0].provenance.kind, SourceKind::Operator);
     }
 
@@ -361,6 +374,9 @@ mod tests {
             ("bands = [{ input = '1' }, { input = '2' }]", "two bands"),
             ("second = 'x'", "not a decimal"),
             ("second = '1'\nuplift = { fast = '0.5' }", "uplift.fast"),
+            ("second = '1'\nmin_seconds = 0", "min_seconds = 0"),
+            ("second = '1'\nmin_seconds = 86401", "min_seconds = 86401"),
+            ("image = '1'\nmin_seconds = 10", "has a rate for them"),
         ] {
             let error = read(&format!("{HEAD}{body}")).expect_err(body);
             assert!(error.contains(expected), "{body}: {error}");

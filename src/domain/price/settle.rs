@@ -76,11 +76,12 @@ pub fn settle(usage: &Usage, entry: &PriceEntry) -> Result<Usd, SettleRejection>
         sum = sum.units(count, rate).ok_or(SettleRejection::TooLarge)?;
     }
     let units = &entry.units;
-    if usage.micros > 0 {
+    let micros = entry.billed_micros(usage.micros, usage.requests);
+    if micros > 0 {
         let rate = units.second.ok_or(SettleRejection::Unpriced {
             what: "seconds of audio",
         })?;
-        sum = sum.micros(usage.micros, rate).ok_or(SettleRejection::TooLarge)?;
+        sum = sum.micros(micros, rate).ok_or(SettleRejection::TooLarge)?;
     }
     for (what, count, rate) in [
         ("characters", usage.characters, units.character),

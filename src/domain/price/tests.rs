@@ -343,8 +343,9 @@ fn any_entry(bands: usize) -> impl Strategy<Value = PriceEntry> {
         uplift(),
         uplift(),
         uplift(),
+        prop::option::of(1_u64..600),
     )
-        .prop_map(|(bands, second, request, search, fast, us, eu)| {
+        .prop_map(|(bands, second, request, search, fast, us, eu, min_seconds)| {
             let rate = |nanos: Option<i64>| nanos.map(|n| Rate::from_nanos_per_million(n).expect("in range"));
             let factor = |n: Option<u32>| n.map(|n| Permille::new(n).expect("in range"));
             let mut entry = listed("openai", "whisper-1");
@@ -377,6 +378,7 @@ fn any_entry(bands: usize) -> impl Strategy<Value = PriceEntry> {
                 us: factor(us),
                 eu: factor(eu),
             };
+            entry.min_seconds = min_seconds;
             entry.sort();
             entry
         })
@@ -413,6 +415,8 @@ proptest! {
     fn splitting_gains_nothing(entry in prices(), usage in any_usage(), share in 0_u64..=100) {
         let mut entry = entry;
         entry.bands.retain(|band| band.above == 0);
+        // A least length for each request is no sum either.
+        entry.min_seconds = None;
         let part = |n: u64| n * share / 100;
         let (mut first, mut second) = (usage, usage);
         for class in TokenClass::ALL {

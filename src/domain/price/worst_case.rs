@@ -117,11 +117,12 @@ pub fn worst_case(bound: &CallBound, entry: &PriceEntry) -> Result<Usd, SettleRe
     let uplifts = uplifts(bound, entry)?;
     let units = &entry.units;
     let mut sum = Sum::default();
-    if bound.micros > 0 {
+    let micros = entry.billed_micros(bound.micros, bound.requests);
+    if micros > 0 {
         let rate = units.second.ok_or(SettleRejection::Unpriced {
             what: "seconds of audio",
         })?;
-        sum = sum.micros(bound.micros, rate).ok_or(SettleRejection::TooLarge)?;
+        sum = sum.micros(micros, rate).ok_or(SettleRejection::TooLarge)?;
     }
     for (what, count, rate) in [
         ("input tokens", bound.input_tokens, input),

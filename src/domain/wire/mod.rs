@@ -134,8 +134,9 @@ fn read(api: UsageApi, usage: Fields<'_>) -> Result<Usage, UsageRejection> {
     }
 }
 
-/// How many web searches are billed, by the object in which OpenAI counts the uses of its hosted tools.
-pub fn searches_from(tool_usage: &Value) -> Result<u64, UsageRejection> {
+/// How many web searches are billed, by the object in which OpenAI counts the uses of its hosted tools, if it
+/// says so.
+pub fn searches_from(tool_usage: &Value) -> Result<Option<u64>, UsageRejection> {
     openai::searches(tool_usage)
 }
 

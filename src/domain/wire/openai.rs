@@ -144,12 +144,14 @@ fn total(fields: Fields<'_>, parts: u64, rest: TokenClass, usage: &mut Usage) ->
     Ok(())
 }
 
-/// The tier that served a call, as OpenAI's responses name it.
+/// The tier that served a call, as OpenAI's responses name it, and Groq's (console.groq.com/docs/service-tiers,
+/// read 2026-11-20: `on_demand` "is the default tier if you omit service_tier", and flex has its price). Groq's
+/// `performance` is sold by contract, at a price that no list has, so it stays unknown.
 pub(super) fn tier(name: &str) -> Result<ServiceTier, UsageRejection> {
     match name {
         // Scaled capacity is paid in advance; at the standard rates its use is not undercounted. `auto` is
         // what a client may ask for and no call is served in; it stands for the project's default.
-        "default" | "standard" | "scale" | "auto" => Ok(ServiceTier::Standard),
+        "default" | "standard" | "on_demand" | "scale" | "auto" => Ok(ServiceTier::Standard),
         "batch" => Ok(ServiceTier::Batch),
         "flex" => Ok(ServiceTier::Flex),
         "priority" | "fast" => Ok(ServiceTier::Priority),
@@ -282,7 +284,7 @@ pub(super) fn speech(fields: Fields<'_>) -> Result<Usage, UsageRejection> {
 
 /// The searches that are billed, of the object in which hosted tools are counted beside the usage. What
 /// they wrote with another model has that model's price, not this entry's.
-pub(super) fn searches(tool_usage: &Value) -> Result<u64, UsageRejection> {
+pub(super) fn searches(tool_usage: &Value) -> Result<Option<u64>, UsageRejection> {
     let fields = Fields::of(tool_usage)?;
     fields.only(&["image_gen", "web_search"])?;
     if let Some(images) = fields.object("image_gen")? {
@@ -292,9 +294,9 @@ pub(super) fn searches(tool_usage: &Value) -> Result<u64, UsageRejection> {
     match fields.object("web_search")? {
         Some(searches) => {
             searches.only(&["num_requests"])?;
-            searches.count("num_requests")
+            searches.count("num_requests").map(Some)
         }
-        None => Ok(0),
+        None => Ok(None),
     }
 }
 

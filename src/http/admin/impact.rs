@@ -162,7 +162,7 @@ mod tests {
     use crate::domain::containment::hourly::hourly;
     use crate::domain::containment::plan::{MachineCost, Plan, RegionPlan};
     use crate::domain::containment::restore::RestorePlan;
-    use crate::domain::containment::state::{Containment, Coverage, Mode, Phase, StillBurning};
+    use crate::domain::containment::state::{Containment, Mode, StillBurning};
     use crate::domain::containment::target::Region;
     use crate::domain::id::{AgentId, ContainmentId};
     use crate::killswitch::report::StartImpact;
@@ -180,24 +180,8 @@ mod tests {
     }
 
     fn containment() -> Containment {
-        Containment {
-            id: ContainmentId(uuid::Uuid::nil()),
-            agent: AgentId::new("a").unwrap(),
-            generation: 1,
-            mode: Mode::Contain,
-            phase: Phase::Containing,
-            cause: String::new(),
-            opened_at: Timestamp::UNIX_EPOCH,
-            contained_at: None,
-            restoring_at: None,
-            closed_at: None,
-            sweeps: 0,
-            quiet: 0,
-            coverage: Coverage::default(),
-            restore: None,
-            targets: None,
-            version: 1,
-        }
+        let (id, agent) = (ContainmentId(uuid::Uuid::nil()), AgentId::new("a").unwrap());
+        Containment::opened(id, agent, 1, Mode::Contain, "", Timestamp::UNIX_EPOCH)
     }
 
     #[test]

@@ -157,7 +157,16 @@ async fn authenticate(State(api): State<Arc<AdminApi>>, mut request: Request, ne
             request.extensions_mut().insert(operator);
             next.run(request).await
         }
-        Err(rejection) => Failure::from(rejection).into_response(),
+        Err(rejection) => Failure::from(no_operator(rejection)).into_response(),
+    }
+}
+
+/// The words for an agent's key are of no use to an operator.
+fn no_operator(rejection: Rejection) -> Rejection {
+    match rejection {
+        Rejection::NoCredential => Rejection::NoOperator { sent_credential: false },
+        Rejection::BadCredential => Rejection::NoOperator { sent_credential: true },
+        other => other,
     }
 }
 
@@ -233,4 +242,19 @@ async fn audited(
     };
     api.store.append_audit(&[entry]).await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_is_no_operator_is_not_told_of_agents_keys() {
+        for agents_own in [Rejection::NoCredential, Rejection::BadCredential] {
+            let told = no_operator(agents_own.clone());
+            assert_eq!(told.code(), agents_own.code());
+            let words = format!("{told} {}", told.hint().unwrap_or_default());
+            assert!(!words.contains("agent") && words.contains("token_file"), "{words}");
+        }
+    }
 }

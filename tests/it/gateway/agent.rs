@@ -55,6 +55,12 @@ impl Reply {
         self.json()["error"]["code"].as_str().unwrap_or_default().to_owned()
     }
 
+    /// The code of the error with which a stream ends, in either API's shape.
+    pub fn last_code(&self) -> String {
+        let last = self.events().pop().unwrap_or_default();
+        last["error"]["code"].as_str().unwrap_or_default().to_owned()
+    }
+
     /// # Panics
     /// When the call was not answered.
     pub fn ok(self) -> Self {

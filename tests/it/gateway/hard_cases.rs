@@ -79,7 +79,7 @@ async fn nine_tenths_of_a_cap_are_served_before_anybody_is_refused_for_good() {
     let books = Arc::into_inner(place).expect("every call is done");
     let billed = books.upstream.count().billed();
     let books = books.close(daemon).await;
-    assert_eq!((books.posted(), books.unresolved().len()), (billed, 0));
+    books.assert_exact(billed);
 }
 
 /// A token a byte is the most that any byte-level tokenizer makes; some providers come near it.

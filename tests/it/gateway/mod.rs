@@ -12,6 +12,7 @@ mod fail_closed;
 mod forwarding;
 mod hard_cases;
 mod manifest;
+mod order;
 mod pause;
 mod place;
 mod sdk;

@@ -65,10 +65,40 @@ async fn d2_calls_of_a_paused_agent_wait_and_go_on() {
     assert_eq!(place.upstream.count().calls, 31);
     place.settled(&worker).await;
     let books = place.close(daemon).await;
-    assert_eq!(
-        (books.posted(), books.unresolved().len()),
-        (place.upstream.count().billed(), 0)
-    );
+    books.assert_exact(place.upstream.count().billed());
+}
+
+/// What waits when the daemon ends is told to come again, and the pause is there when it does.
+#[tokio::test]
+async fn d2_a_pause_outlives_the_daemon() {
+    let place = Place::with(total("10")).await;
+    let daemon = place.start().await;
+    let worker = place.worker(&daemon).await;
+    pause(&place).await;
+    let waiting = in_background(&worker, 6);
+    until_parked(&place, &daemon, 6).await;
+    let ended = daemon.stop().await;
+    assert!(ended.success(), "{ended}");
+    for reply in waiting.join_all().await {
+        let reply = reply.refused(503, "stopping");
+        assert!(reply.header("retry-after").is_some(), "{reply:#?}");
+        assert_ne!(reply.header("x-should-retry"), Some("false"), "{reply:#?}");
+    }
+
+    let daemon = place.start().await;
+    worker.move_to(&daemon);
+    let mut calls = in_background(&worker, 6);
+    until_parked(&place, &daemon, 6).await;
+    assert!(calls.try_join_next().is_none(), "none is answered");
+    assert_eq!(place.upstream.seen().len(), 0, "and none was made");
+    place.site.ok(&["resume", "worker"]).await;
+    for reply in calls.join_all().await {
+        reply.ok();
+    }
+    place.settled(&worker).await;
+    let books = place.close(daemon).await;
+    books.assert_exact(place.upstream.count().billed());
+    assert_eq!(books.view.postings.len(), 6);
 }
 
 #[tokio::test]

@@ -349,6 +349,11 @@ impl Books {
         sum(self.unresolved().iter().map(|posting| posting.amount))
     }
 
+    /// The ledger has what the provider bills, to the nano-dollar, and nothing is unknown.
+    pub fn assert_exact(&self, billed: Usd) {
+        assert_eq!((self.posted(), self.unresolved().len()), (billed, 0));
+    }
+
     /// Settled <= the provider's own bill <= the ledger; what lies between are calls that nobody knows
     /// the end of, each posted at its whole bound.
     pub fn assert_covers(&self, billed: Usd) {

@@ -13,13 +13,11 @@ use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
 use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
 use percent_encoding::percent_decode_str;
-use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+
+use super::serve::serve;
 
 /// What becomes of a request.
 #[derive(Debug, Clone)]
@@ -214,8 +212,6 @@ struct Dropped;
 impl FaultProxy {
     /// Passes everything on to `upstream`, until told otherwise.
     pub async fn start(upstream: &str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port of the loopback");
-        let address = listener.local_addr().expect("a bound socket has an address");
         let http = reqwest::Client::builder()
             .timeout(Duration::from_secs(120))
             .no_proxy()
@@ -226,22 +222,8 @@ impl FaultProxy {
             http,
             state: Mutex::default(),
         });
-        let mut tasks = JoinSet::new();
         let serving = Arc::clone(&shared);
-        tasks.spawn(async move {
-            let mut connections = JoinSet::new();
-            while let Ok((stream, _)) = listener.accept().await {
-                let shared = Arc::clone(&serving);
-                connections.spawn(async move {
-                    let service = service_fn(move |request| answer(Arc::clone(&shared), request));
-                    // An error here is a connection that was dropped, by us or by the client.
-                    let _ = http1::Builder::new()
-                        .serve_connection(TokioIo::new(stream), service)
-                        .await;
-                });
-                while connections.try_join_next().is_some() {}
-            }
-        });
+        let (address, tasks) = serve(move |request| answer(Arc::clone(&serving), request)).await;
         Self {
             address,
             shared,

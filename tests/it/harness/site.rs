@@ -4,7 +4,7 @@
 //! directory, send requests with an agent's key. Ports are chosen by the system.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::daemon::{Answer, BINARY, Daemon, backstop, run_cli};
-use super::wait;
+use super::{strace, wait};
 
 /// For what takes the daemon a moment, on a machine that is building at the same time.
 pub const SOON: Duration = Duration::from_secs(120);
@@ -82,6 +82,13 @@ impl Site {
         let mut command = self.in_place(backstop());
         command.arg("serve");
         Daemon::start(command, &self.state_dir()).await
+    }
+
+    /// The same, with what it writes and syncs and sends in a file that [`strace::read`] reads.
+    pub async fn start_traced(&self, log: &Path, bytes: usize) -> Daemon {
+        let mut command = self.in_place(backstop());
+        command.arg("serve");
+        Daemon::start(strace::traced(&command, log, bytes), &self.state_dir()).await
     }
 
     /// The same, by a program that is given the daemon's command as its further arguments.

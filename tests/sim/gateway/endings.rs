@@ -110,7 +110,8 @@ fn a_credential_that_is_refused_is_for_the_operator() {
 #[test]
 fn searches_are_bounded_by_their_fee_and_charged_by_their_number() {
     lab("1", async |lab: Lab| {
-        lab.server_tool("web_search", "0.05");
+        // A call of the tool is taken for five searches, by its queries.
+        lab.server_tool("web_search", "0.25");
         let body = |most: Value| {
             json!({ "model": "gpt-5-mini", "input": "x", "max_output_tokens": 100, "max_tool_calls": most,
                     "tools": [{ "type": "web_search" }] })
@@ -128,10 +129,29 @@ fn searches_are_bounded_by_their_fee_and_charged_by_their_number() {
         lab.provider.play(Play::json(
             200,
             &json!({ "id": "r", "status": "completed", "output": [search, search],
-                     "usage": { "input_tokens": 0, "output_tokens": 0, "total_tokens": 0 } }),
+                     "usage": { "input_tokens": 0, "output_tokens": 0, "total_tokens": 0 },
+                     "tool_usage": { "web_search": { "num_requests": 2 } } }),
         ));
         lab.call("/v1/responses", body(json!(5))).await.expect("an answer");
         assert_eq!(lab.outcome().await, (HoldState::Captured, usd("0.02")));
+    });
+}
+
+/// How many queries a call of the tool made is its provider's to say.
+#[test]
+fn searches_that_nobody_counted_are_charged_by_their_fee() {
+    lab("1", async |lab: Lab| {
+        lab.server_tool("web_search", "0.25");
+        let search = json!({ "type": "web_search_call", "action": { "type": "search", "queries": ["a", "b", "c"] } });
+        lab.provider.play(Play::json(
+            200,
+            &json!({ "id": "r", "status": "completed", "output": [search],
+                     "usage": { "input_tokens": 0, "output_tokens": 0, "total_tokens": 0 } }),
+        ));
+        let body = json!({ "model": "gpt-5-mini", "input": "x", "max_output_tokens": 100, "max_tool_calls": 5,
+                           "tools": [{ "type": "web_search" }] });
+        lab.call("/v1/responses", body).await.expect("an answer");
+        assert_eq!(lab.outcome().await, (HoldState::Captured, usd("0.25")));
     });
 }
 
@@ -417,6 +437,30 @@ fn a_route_with_a_ceiling_is_charged_its_ceiling() {
     });
 }
 
+/// D1: what passes as it is passes no gate, so an agent with a manifest reaches it only where config says so.
+#[test]
+fn d1_a_manifest_binds_on_a_route_with_a_ceiling() {
+    lab("1", async |lab: Lab| {
+        lab.manifest("search");
+        let batch = || lab.call("/v1/batches", json!({ "anything": 1 }));
+        assert_eq!(code(batch().await), "route_not_gated");
+        assert_eq!(
+            (lab.provider.calls(), lab.holds().await.len()),
+            (0, 0),
+            "nothing was sent"
+        );
+        let refused = lab.refused().await;
+        assert!(
+            matches!(&refused[..], [(code, reason)] if code == "route_not_gated" && reason.contains("/v1/batches")),
+            "{refused:?}"
+        );
+        lab.ungated_ceilings();
+        lab.provider.play(Play::json(200, &json!({ "id": "batch_1" })));
+        read(batch().await.expect("an answer")).await;
+        assert_eq!(lab.outcome().await, (HoldState::Captured, usd("0.10")));
+    });
+}
+
 #[test]
 fn a_free_route_needs_no_hold() {
     lab("0.000001", async |lab: Lab| {
@@ -463,7 +507,7 @@ fn a_tool_that_is_not_in_the_manifest_is_neither_offered_nor_passed_on() {
 
 /// D4: a store that is down admits nothing, and what is in flight is accounted when it is back.
 #[test]
-fn with_the_store_down_nothing_is_forwarded() {
+fn d4_with_the_store_down_nothing_is_forwarded() {
     lab("1", async |lab: Lab| {
         lab.provider.play(Play::chat(10, 2).after(secs(60)));
         let mut early = tokio::task::JoinSet::from_iter([lab.chat()]);

@@ -22,9 +22,10 @@ use backstop::domain::rejection::Rejection;
 use backstop::domain::window::Window;
 use backstop::gateway::{
     AgentRules, CallFailure, CallHead, CallLimits, CutOff, Failed, Gateway, GatewayDeps, GatewaySettings, Provider,
-    Reply, ReplyBody,
+    Reply, ReplyBody, Share,
 };
 use backstop::hooks::LogNotifier;
+use backstop::http::body::placed;
 use backstop::intake::usage::Intake;
 use backstop::ledger::{self, Deps, LedgerSettings};
 use backstop::ports::{AuditView, Clock, Judgement, LineQuery, PostingQuery, Store};
@@ -48,6 +49,7 @@ pub(super) struct Lab {
     pub(super) gateway: Gateway,
     pub(super) provider: SimProvider,
     pub(super) settings: Arc<ArcSwap<GatewaySettings>>,
+    refusals: Arc<Refusals>,
     /// Whether the agent's key is revoked.
     pub(super) revoked: Arc<AtomicBool>,
     pub(super) stop: CancellationToken,
@@ -85,7 +87,9 @@ pub(super) fn lab<F: Future<Output = ()>>(limit: &str, test: impl FnOnce(Lab) ->
     let clock = SimClock::default();
     run(&clock, async {
         let lab = Lab::open(&clock, usd(limit)).await;
+        let provider = lab.provider.clone();
         test(lab).await;
+        provider.assert_held();
     });
 }
 
@@ -105,7 +109,7 @@ impl Lab {
         tasks.spawn(async move {
             let _ended = task.run(CancellationToken::new()).await;
         });
-        let provider = SimProvider::new(clock);
+        let provider = SimProvider::new(clock, &store);
         let settings = Arc::new(ArcSwap::from_pointee(settings(&provider, CallLimits::default(), None)));
         let catalogue = Arc::new(ArcSwap::from_pointee(Catalogue::builtin()));
         let refusals = Arc::new(Refusals::new());
@@ -123,7 +127,7 @@ impl Lab {
             intake: Arc::new(intake),
             catalogue,
             settings: Arc::clone(&settings),
-            refusals,
+            refusals: Arc::clone(&refusals),
             store: Arc::clone(&store) as _,
             clock: shared_clock,
             whose: {
@@ -143,6 +147,7 @@ impl Lab {
             gateway,
             provider,
             settings,
+            refusals,
             revoked,
             stop,
             _tasks: tasks,
@@ -155,10 +160,27 @@ impl Lab {
 
     /// With a manifest that lists this tool alone.
     pub(super) fn manifest(&self, tool: &str) {
-        let text = json!({ "schema_version": "v1", "agent_id": AGENT, "allowed_tools": [{ "tool_name": tool }] });
-        let manifest = Manifest::parse(text.to_string().as_bytes()).expect("a manifest");
+        self.declares(json!({ "allowed_tools": [{ "tool_name": tool }] }));
+    }
+
+    /// With a manifest of this text, but for its version and its agent.
+    pub(super) fn declares(&self, mut manifest: Value) {
+        manifest["schema_version"] = json!("v1");
+        manifest["agent_id"] = json!(AGENT);
+        let manifest = Manifest::parse(manifest.to_string().as_bytes()).expect("a manifest");
         let settings = settings(&self.provider, CallLimits::default(), Some(Arc::new(manifest)));
         self.settings.store(Arc::new(settings));
+    }
+
+    /// The operator lets agents with a manifest use routes that have a ceiling.
+    pub(super) fn ungated_ceilings(&self) {
+        let now = self.settings.load();
+        let upstream = upstream(&self.provider).with_ungated_ceilings(true);
+        self.settings.store(Arc::new(GatewaySettings {
+            agents: now.agents.clone(),
+            providers: HashMap::from([("openai".to_owned(), Arc::new(upstream))]),
+            limits: now.limits,
+        }));
     }
 
     /// With a tool at the provider whose uses in one call may cost this.
@@ -175,6 +197,16 @@ impl Lab {
 
     /// A call as the edge makes it.
     pub(super) fn call(&self, path: &str, body: Value) -> impl Future<Output = Result<Reply, Failed>> + Send + use<> {
+        self.call_of(path, body, None)
+    }
+
+    /// The same for a body that has its place.
+    pub(super) fn call_of(
+        &self,
+        path: &str,
+        body: Value,
+        place: Option<Share>,
+    ) -> impl Future<Output = Result<Reply, Failed>> + Send + use<> {
         let method = if body.is_null() { Method::GET } else { Method::POST };
         let mut headers = HeaderMap::new();
         headers.insert("content-type", "application/json".parse().unwrap());
@@ -195,7 +227,7 @@ impl Lab {
                 body.to_string().into()
             };
             let target = gateway.target(head)?;
-            gateway.call(target, bytes).await
+            gateway.call(target, placed(bytes, place)).await
         }
     }
 
@@ -250,6 +282,22 @@ impl Lab {
         (holds[0].state, line.posted)
     }
 
+    /// What was refused, as the audit log has it: its code and its reason (D3).
+    pub(super) async fn refused(&self) -> Vec<(String, String)> {
+        let finished = self.refusals.finish(&*self.store, self.clock.now()).await;
+        finished.expect("the store takes it");
+        let entries = self.store.audit(1, 10_000).await.unwrap();
+        let refused = entries.into_iter().filter(|entry| entry.entry.action == "refused");
+        let told = refused.map(|entry| {
+            let evidence: Value = serde_json::from_str(&entry.entry.evidence).unwrap();
+            (
+                evidence["code"].as_str().expect("a code").to_owned(),
+                entry.entry.reason,
+            )
+        });
+        told.collect()
+    }
+
     pub(super) async fn bound(&self) -> Usd {
         self.holds().await[0].bound
     }
@@ -283,22 +331,19 @@ fn settings(provider: &SimProvider, limits: CallLimits, manifest: Option<Arc<Man
         calls: CallRules::default(),
         manifest,
     };
-    let service = ServiceId::new("openai").unwrap();
-    let ceilings = vec![("/v1/batches".to_owned(), usd("0.10"))];
-    let port = Arc::new(provider.clone());
-    let upstream = Provider::new(
-        "openai",
-        (Api::Openai, service),
-        Some("sk-of-the-provider"),
-        ceilings,
-        port,
-    );
-    let upstream = upstream.expect("a key that fits in a header");
     GatewaySettings {
         agents: HashMap::from([(agent(), Arc::new(rules))]),
-        providers: HashMap::from([("openai".to_owned(), Arc::new(upstream))]),
+        providers: HashMap::from([("openai".to_owned(), Arc::new(upstream(provider)))]),
         limits,
     }
+}
+
+fn upstream(provider: &SimProvider) -> Provider {
+    let terms = (Api::Openai, ServiceId::new("openai").unwrap());
+    let ceilings = vec![("/v1/batches".to_owned(), usd("0.10"))];
+    let port = Arc::new(provider.clone());
+    let upstream = Provider::new("openai", terms, Some("sk-of-the-provider"), ceilings, port);
+    upstream.expect("a key that fits in a header")
 }
 
 /// What stands at the end of a body that is not whole.
@@ -331,6 +376,7 @@ pub(super) fn code(answered: Result<Reply, Failed>) -> &'static str {
         CallFailure::Upstream { .. } => "upstream",
         CallFailure::Redirected { .. } => "redirected",
         CallFailure::Unreadable { .. } => "unreadable",
+        CallFailure::Crowded { .. } => "no_memory_for_answer",
         CallFailure::RefusedCredential { .. } => "refused_credential",
         CallFailure::Stopping { .. } => "stopping",
         CallFailure::Overloaded => "overloaded",

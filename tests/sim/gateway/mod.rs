@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests: a failed unwrap is the failed test")]
 
+mod answers;
 mod clients;
 mod crowds;
 mod endings;

@@ -6,8 +6,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use backstop::domain::call::{Api, Metering, Route};
+use backstop::domain::ledger::hold::HoldState;
 use backstop::domain::money::Usd;
-use backstop::ports::{Clock, Upstream, UpstreamError, UpstreamFault, UpstreamRequest, UpstreamResponse};
+use backstop::ports::{Clock, Store, Upstream, UpstreamError, UpstreamFault, UpstreamRequest, UpstreamResponse};
+use backstop::store::memory::MemoryStore;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream;
@@ -140,21 +143,27 @@ pub(super) fn error_body() -> Value {
 #[derive(Clone)]
 pub(super) struct SimProvider {
     clock: SimClock,
+    /// Where the holds of its calls must be.
+    store: Arc<MemoryStore>,
     plays: Arc<Mutex<VecDeque<Play>>>,
     pub(super) seen: Arc<Mutex<Vec<UpstreamRequest>>>,
     /// Answers whose reading has ended, by whoever.
     pub(super) closed: Arc<AtomicUsize>,
     bill: Arc<Mutex<Usd>>,
+    /// Calls that came without a hold.
+    unheld: Arc<Mutex<Vec<String>>>,
 }
 
 impl SimProvider {
-    pub(super) fn new(clock: &SimClock) -> Self {
+    pub(super) fn new(clock: &SimClock, store: &Arc<MemoryStore>) -> Self {
         Self {
             clock: clock.clone(),
+            store: Arc::clone(store),
             plays: Arc::default(),
             seen: Arc::default(),
             closed: Arc::default(),
             bill: Arc::new(Mutex::new(Usd::ZERO)),
+            unheld: Arc::default(),
         }
     }
 
@@ -169,6 +178,35 @@ impl SimProvider {
     /// The sum of its bills.
     pub(super) fn billed(&self) -> Usd {
         *self.bill.lock().unwrap()
+    }
+
+    /// L4: what may cost something comes with a hold that is open in the store. One of them is this call's, so
+    /// there are no fewer holds than such calls. A panic here would be the call's, so the test is told at its
+    /// end.
+    async fn check_held(&self, request: &UpstreamRequest) {
+        let is_charged = |request: &UpstreamRequest| {
+            let path = request.path_and_query.split('?').next().unwrap_or_default();
+            let route = Route::find(Api::Openai, request.method.as_str(), path);
+            route.map_or(true, |route| route.metering() == Metering::Metered)
+        };
+        if !is_charged(request) {
+            return;
+        }
+        let holds = self.store.audit_view().await.expect("the store reads").holds;
+        let open = holds.iter().filter(|hold| hold.state == HoldState::Open).count();
+        let calls = self.seen.lock().unwrap().iter().filter(|seen| is_charged(seen)).count();
+        if open == 0 || calls >= holds.len() {
+            let sent = format!("{} {}", request.method, request.path_and_query);
+            let found = format!("{sent}, after {calls} calls, with {} holds, {open} open", holds.len());
+            self.unheld.lock().unwrap().push(found);
+        }
+    }
+
+    /// # Panics
+    /// When a call was sent without its hold.
+    pub(super) fn assert_held(&self) {
+        let unheld = self.unheld.lock().unwrap();
+        assert!(unheld.is_empty(), "L4: {unheld:#?}");
     }
 
     fn error(what: UpstreamFault) -> UpstreamError {
@@ -192,6 +230,7 @@ impl Drop for Closing {
 #[async_trait]
 impl Upstream for SimProvider {
     async fn call(&self, request: UpstreamRequest) -> Result<UpstreamResponse, UpstreamError> {
+        self.check_held(&request).await;
         self.seen.lock().unwrap().push(request);
         let play = self
             .plays

@@ -4,8 +4,11 @@ use std::sync::atomic::Ordering;
 
 use backstop::domain::agent::AgentStatus;
 use backstop::domain::ledger::hold::HoldState;
-use backstop::gateway::CallLimits;
+use backstop::domain::money::Usd;
+use backstop::gateway::{CallFailure, CallLimits};
+use backstop::ledger::Unavailable;
 use backstop::ports::Clock;
+use jiff::SignedDuration;
 use tokio::task::JoinSet;
 
 use super::lab::{Lab, chat_body, code, lab, read, secs, usd};
@@ -30,6 +33,57 @@ fn the_calls_of_a_paused_agent_wait_and_go_on() {
         }
         lab.pass(secs(1)).await;
         assert_eq!(lab.line().await.posted, usd("0.000065"));
+    });
+}
+
+/// D4: what is under way when the wall clock jumps is held, metered and settled as if it had not; what comes
+/// waits for the clock, or for a person.
+#[test]
+fn d4_a_jumping_clock_lets_no_call_out_and_keeps_what_is_in_flight() {
+    lab("1", async |lab: Lab| {
+        lab.provider.play(Play::chat(10, 2).after(secs(120)));
+        lab.provider.play(Play::stream(secs(30), 3, Some((10, 2))));
+        let mut whole = JoinSet::from_iter([lab.chat()]);
+        lab.pass(secs(1)).await;
+        let stream = lab.chat_stream().await.expect("an answer");
+        let bound = lab.line().await.held;
+
+        // More than an hour, and longer than any hold lives.
+        lab.clock.set_skew(SignedDuration::from_hours(30));
+        lab.pass(secs(5)).await;
+        for _ in 0..3 {
+            let refused = lab.chat().await.map(|reply| reply.status).expect_err("no answer");
+            assert!(
+                matches!(
+                    refused.failure,
+                    CallFailure::Unavailable(Unavailable::ClockJumped { .. })
+                ),
+                "{refused:?}"
+            );
+        }
+        assert_eq!((lab.provider.calls(), lab.holds().await.len()), (2, 2), "none went out");
+        assert_eq!(lab.line().await.held, bound, "nothing has expired");
+        assert!(read(stream).await.ends_with("[DONE]\n\n"));
+        let answered = whole.join_next().await.expect("one call").expect("no panic");
+        answered.expect("an answer");
+        lab.pass(secs(1)).await;
+        let line = lab.line().await;
+        assert_eq!(
+            (line.posted, line.unresolved, line.held),
+            (usd("0.000013"), Usd::ZERO, Usd::ZERO)
+        );
+
+        // The clock is right again; and one that goes back stops nothing.
+        for skew in [0, -3] {
+            lab.clock.set_skew(SignedDuration::from_hours(skew));
+            lab.pass(secs(5)).await;
+            lab.provider.play(Play::chat(10, 2));
+            lab.chat().await.expect("an answer");
+        }
+        lab.pass(secs(1)).await;
+        let states: Vec<HoldState> = lab.holds().await.iter().map(|hold| hold.state).collect();
+        assert_eq!(states, [HoldState::Captured; 4]);
+        assert_eq!(lab.line().await.posted, usd("0.000026"));
     });
 }
 
@@ -189,5 +243,27 @@ fn a_daemon_that_stops_drains_and_then_cuts() {
         lab.pass(secs(1)).await;
         let states: Vec<HoldState> = lab.holds().await.iter().map(|hold| hold.state).collect();
         assert_eq!(states, [HoldState::Captured, HoldState::Unresolved]);
+    });
+}
+
+/// Who waits for room in a budget is told that the daemon stops, and not when somebody else's call has ended.
+#[test]
+fn a_call_that_waits_for_a_hold_is_told_at_once_that_the_daemon_stops() {
+    // Room for one call, not for two.
+    lab("0.005", async |lab: Lab| {
+        lab.provider.play(Play::chat(10, 2).after(secs(5)));
+        let mut first = JoinSet::from_iter([lab.chat()]);
+        lab.pass(secs(1)).await;
+        let mut second = JoinSet::from_iter([lab.chat()]);
+        lab.pass(secs(1)).await;
+        lab.stop.cancel();
+        lab.pass(secs(1)).await;
+        let told = second.try_join_next().expect("it knows").expect("no panic");
+        assert_eq!(code(told), "stopping");
+        assert_eq!(code(lab.chat().await), "stopping");
+        let answered = first.join_next().await.expect("a call").expect("no panic");
+        answered.expect("what is under way has its time");
+        assert_eq!(lab.outcome().await.0, HoldState::Captured);
+        assert_eq!(lab.provider.calls(), 1);
     });
 }

@@ -7,6 +7,7 @@ use backstop::domain::ledger::hold::HoldState;
 use backstop::gateway::ReplyBody;
 use backstop::ports::{Clock, UpstreamFault};
 use futures_util::StreamExt as _;
+use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::json;
 
 use super::lab::{Lab, chat_body, lab, read, secs, usd};
@@ -77,48 +78,69 @@ fn a_stream_that_breaks_off_ends_with_an_error_and_unresolved() {
     }
 }
 
-#[test]
-fn a_call_of_a_tool_that_is_not_declared_cuts_the_stream() {
-    lab("1", async |lab: Lab| {
-        lab.manifest("search");
-        let mut play = Play::stream(TENTH, 1, Some((10, 2)));
-        let call = json!({
-            "id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "gpt-5-mini",
-            "choices": [{ "index": 0, "finish_reason": null, "delta": { "tool_calls": [
-                { "index": 0, "id": "1", "type": "function", "function": { "name": "delete", "arguments": "" } },
-            ] } }],
-        });
-        play.steps.insert(2, Step::Piece(format!("data: {call}\n\n").into()));
-        lab.provider.play(play);
-        let mut body = chat_body(true);
-        body["tools"] = json!([{ "type": "function", "function": { "name": "search", "parameters": {} } }]);
-        let reply = lab.call("/v1/chat/completions", body).await.expect("an answer");
-        let text = read(reply).await;
-        assert!(
-            text.contains("word") && text.contains("tool_not_in_manifest") && text.ends_with("[cut off]"),
-            "{text}"
-        );
-        assert!(
-            !text.contains("\"arguments\""),
-            "the client never sees the call: {text}"
-        );
-        assert_eq!(lab.outcome().await.0, HoldState::Unresolved);
-        assert_eq!(lab.provider.closed.load(Ordering::SeqCst), 1, "nobody reads on");
+/// A stream that calls this tool after its first word, and would go on.
+fn calling(tool: &str) -> Play {
+    let mut play = Play::stream(TENTH, 1, Some((10, 2)));
+    let call = json!({
+        "id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "gpt-5-mini",
+        "choices": [{ "index": 0, "finish_reason": null, "delta": { "tool_calls": [
+            { "index": 0, "id": "1", "type": "function", "function": { "name": tool, "arguments": "" } },
+        ] } }],
     });
+    play.steps.insert(2, Step::Piece(format!("data: {call}\n\n").into()));
+    play
+}
+
+/// D3: a stream that is cut for a tool is a refusal like any other, with its name and its own code.
+#[test]
+fn d3_a_call_of_a_tool_that_is_not_declared_cuts_the_stream_and_is_on_record() {
+    for (tool, expected) in [("delete", "tool_not_in_manifest"), ("drop_all", "tool_blacklisted")] {
+        lab("1", async |lab: Lab| {
+            lab.declares(json!({
+                "allowed_tools": [{ "tool_name": "search" }], "blacklisted_tools": ["drop_all"],
+            }));
+            lab.provider.play(calling(tool));
+            let mut body = chat_body(true);
+            body["tools"] = json!([{ "type": "function", "function": { "name": "search", "parameters": {} } }]);
+            let reply = lab.call("/v1/chat/completions", body).await.expect("an answer");
+            let text = read(reply).await;
+            assert!(
+                text.contains("word") && text.contains(expected) && text.ends_with("[cut off]"),
+                "{text}"
+            );
+            assert!(
+                !text.contains("\"arguments\""),
+                "the client never sees the call: {text}"
+            );
+            assert_eq!(lab.outcome().await.0, HoldState::Unresolved);
+            assert_eq!(lab.provider.closed.load(Ordering::SeqCst), 1, "nobody reads on");
+            let refused = lab.refused().await;
+            assert!(
+                matches!(&refused[..], [(code, reason)] if code == expected && reason.contains(tool)),
+                "{refused:?}"
+            );
+        });
+    }
 }
 
 #[test]
-fn a_stream_past_what_its_hold_covers_is_cut() {
-    lab("1", async |lab: Lab| {
-        lab.provider
-            .play(Play::stream(Duration::ZERO, 20_000, Some((10, 20_000))));
-        let text = read(lab.chat_stream().await.expect("an answer")).await;
-        assert!(
-            text.contains("output_limit") && !text.contains("[DONE]"),
-            "{}",
-            text.len()
-        );
-        let (state, posted) = lab.outcome().await;
-        assert_eq!((state, posted), (HoldState::Unresolved, lab.bound().await));
+fn a_stream_past_what_its_hold_covers_is_cut_and_counted() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    metrics::with_local_recorder(&recorder, || {
+        lab("1", async |lab: Lab| {
+            lab.provider
+                .play(Play::stream(Duration::ZERO, 20_000, Some((10, 20_000))));
+            let text = read(lab.chat_stream().await.expect("an answer")).await;
+            assert!(
+                text.contains("output_limit") && !text.contains("[DONE]"),
+                "{}",
+                text.len()
+            );
+            let (state, posted) = lab.outcome().await;
+            assert_eq!((state, posted), (HoldState::Unresolved, lab.bound().await));
+        })
     });
+    let metrics = recorder.handle().render();
+    let counted = "backstop_calls_past_limit_total{upstream=\"openai\"} 1";
+    assert!(metrics.contains(counted), "{metrics}");
 }

@@ -21,6 +21,8 @@ pub(super) struct Time(Mutex<Inner>);
 #[derive(Default)]
 struct Inner {
     now: Duration,
+    /// How far the wall clock is off.
+    skew: SignedDuration,
     next: u64,
     sleepers: BTreeMap<(Duration, u64), Waker>,
 }
@@ -77,11 +79,19 @@ impl Drop for Sleep {
 #[derive(Clone, Default)]
 pub(super) struct SimClock(Arc<Time>);
 
+impl SimClock {
+    /// From now on the wall clock is so far off.
+    pub(super) fn set_skew(&self, skew: SignedDuration) {
+        self.0.0.lock().unwrap().skew = skew;
+    }
+}
+
 #[async_trait]
 impl Clock for SimClock {
     fn now(&self) -> Timestamp {
-        let since = SignedDuration::try_from(self.monotonic()).unwrap();
-        Timestamp::from_second(1_800_000_000).unwrap() + since
+        let inner = self.0.0.lock().unwrap();
+        let since = SignedDuration::try_from(inner.now).unwrap();
+        Timestamp::from_second(1_800_000_000).unwrap() + since + inner.skew
     }
 
     fn monotonic(&self) -> Duration {

@@ -6,7 +6,7 @@ use backstop::domain::ledger::line::{Response, Scope};
 use backstop::domain::money::Usd;
 use backstop::domain::window::Window;
 
-use super::rng::Rng;
+use crate::rng::Rng;
 
 /// The largest bound that a hold of the simulation has.
 pub(super) const MAX_BOUND: i64 = 60;

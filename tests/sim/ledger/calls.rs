@@ -19,7 +19,7 @@ use jiff::SignedDuration;
 use super::budgets::MAX_BOUND;
 use super::executor::Time;
 use super::model::{Acked, Heard, KnownHold, Model, Said};
-use super::rng::Rng;
+use crate::rng::Rng;
 
 /// Longer than any answer may take: the wait for room, the wait for a commit, and what is between.
 const PATIENCE: Duration = Duration::from_secs(20 + 5 + 45);

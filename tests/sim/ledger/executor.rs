@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use super::rng::Rng;
+use crate::rng::Rng;
 
 /// Polls without time moving: more is a livelock.
 const MAX_POLLS_AT_ONCE: u64 = 200_000;

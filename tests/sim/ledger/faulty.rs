@@ -29,7 +29,7 @@ use jiff::Timestamp;
 
 use super::disk::{Handle, leave_unsynced};
 use super::executor::Time;
-use super::rng::Rng;
+use crate::rng::Rng;
 
 /// How the store lies, in the tests of the oracles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -27,7 +27,7 @@ use super::clock::SimClock;
 use super::disk::{Disk, Handle};
 use super::executor::{Executor, Group};
 use super::faulty::Faulty;
-use super::rng::{Rng, SimEntropy};
+use crate::rng::{Rng, SimEntropy};
 
 pub(super) struct Lab {
     pub(super) exec: Executor,
@@ -144,6 +144,11 @@ impl Lab {
     pub(super) fn admit(&self, bench: &Bench, bound: i64) -> Rc<RefCell<Option<Result<AdmittedHold, AdmitRejection>>>> {
         let ledger = bench.ledger.clone();
         self.start(async move { ledger.admit(wants(bound)).await })
+    }
+
+    /// Why it was not admitted, once it is answered.
+    pub(super) fn rejection(answer: &RefCell<Option<Result<AdmittedHold, AdmitRejection>>>) -> Option<AdmitRejection> {
+        answer.borrow().as_ref()?.as_ref().err().cloned()
     }
 
     /// Admits and expects it to be done.

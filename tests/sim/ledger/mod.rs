@@ -1,7 +1,6 @@
 //! The ledger: two processes on one store, from a seed.
 //!
-//! `cargo test --test sim` runs 200 seeds. `SIM_SEEDS=5000` runs more, `SIM_SEED=17` runs one and says
-//! what happened. A failing seed prints itself and the command that runs it again.
+//! [`crate::seeds`] says which seeds are run; one that is run alone says what happened.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests: a failed unwrap is the failed test")]
 
@@ -13,7 +12,6 @@ mod executor;
 mod faulty;
 mod lab;
 mod model;
-mod rng;
 mod seeds;
 mod service;
 mod world;

@@ -1,12 +1,10 @@
 //! Many seeds, and the proof that the oracles see a broken store.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use super::faulty::Lie;
 use super::model::Counts;
 use super::world::World;
+use crate::seeds::{self, caught};
 
-const SEEDS: u64 = 200;
 const STEPS: u64 = 60;
 /// The auditor and the model look after so many steps, and at the end.
 const CHECK_EVERY: u64 = 12;
@@ -43,57 +41,25 @@ fn run(seed: u64, lie: Option<Lie>) -> Outcome {
     }
 }
 
-/// A panic inside a run is a violation like any other: the seed has to be printed.
+/// A panic inside a run is a violation like any other.
 fn run_caught(seed: u64, lie: Option<Lie>) -> Outcome {
-    catch_unwind(AssertUnwindSafe(|| run(seed, lie))).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().cloned();
-        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned()));
-        Outcome {
-            violations: vec![format!("panic: {}", text.unwrap_or_default())],
-            counts: Counts::default(),
-            trace: 0,
-            lied: false,
-        }
+    caught(|| run(seed, lie)).unwrap_or_else(|panic| Outcome {
+        violations: vec![panic],
+        counts: Counts::default(),
+        trace: 0,
+        lied: false,
     })
 }
 
-#[expect(clippy::disallowed_methods, reason = "how a person names a seed to a test binary")]
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| {
-        text.parse()
-            .unwrap_or_else(|_| panic!("{name} is a number, not {text:?}"))
-    })
-}
-
-fn complain(seed: u64, violations: &[String]) -> String {
-    let mut text = format!("seed {seed} broke {} times:\n", violations.len());
-    for violation in violations.iter().take(10) {
-        text.push_str("  ");
-        text.push_str(violation);
-        text.push('\n');
-    }
-    text + &format!("run it again with: SIM_SEED={seed} cargo test --test sim seeds_ -- --nocapture")
-}
-
-/// Runs part of the seeds; `part` of `PARTS`, so that they use more than one core.
 fn part(part: u64) {
-    if let Some(seed) = number("SIM_SEED") {
-        if part == 0 {
-            let outcome = run_caught(seed, None);
-            eprintln!("seed {seed}: {:#?}", outcome.counts.0);
-            assert!(outcome.violations.is_empty(), "{}", complain(seed, &outcome.violations));
-        }
-        return;
-    }
     let mut counts = Counts::default();
-    let seeds = number("SIM_SEEDS").unwrap_or(SEEDS);
-    for seed in (0..seeds).filter(|seed| seed % PARTS == part) {
+    let all = seeds::part(part, "ledger::seeds::seeds_", |seed| {
         let outcome = run_caught(seed, None);
-        assert!(outcome.violations.is_empty(), "{}", complain(seed, &outcome.violations));
         counts.merge(&outcome.counts);
-    }
+        outcome.violations
+    });
     eprintln!("{:#?}", counts.0);
-    if seeds < SEEDS {
+    if !all {
         return;
     }
     // A simulation in which something never happens proves nothing about it.
@@ -126,8 +92,6 @@ fn part(part: u64) {
         assert!(counts.get(what) > 0, "in no run of part {part} did this happen: {what}");
     }
 }
-
-const PARTS: u64 = 4;
 
 #[test]
 fn seeds_part_0() {

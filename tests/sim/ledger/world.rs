@@ -25,7 +25,7 @@ use super::executor::{Executor, Group};
 use super::faulty::{Fate, Faulty, Lie};
 use super::lab::Told;
 use super::model::Model;
-use super::rng::{Rng, SimEntropy};
+use crate::rng::{Rng, SimEntropy};
 
 /// Three minutes before the hour, so that a run sees a rollover.
 const START: &str = "2026-11-20T01:57:00Z";

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
-use super::UsageFault;
 use super::read::{strict, usage_of};
+use super::{Told, UsageFault};
 use crate::domain::call::route::Route;
 use crate::domain::price::Usage;
 use crate::domain::wire::answer::media::Media;
@@ -13,7 +13,7 @@ use crate::domain::wire::answer::says_something;
 use crate::domain::wire::{UsageApi, UsageRejection, usage_from};
 
 /// What a whole answer on this route says was used.
-pub(super) fn usage(route: Route, media: &Media<'_>, free: &BTreeSet<String>) -> Result<Option<Usage>, UsageFault> {
+pub(super) fn usage(route: Route, media: &Media<'_>, free: &BTreeSet<String>) -> Result<Option<Told>, UsageFault> {
     if says_something(media.svg_usage) {
         let field = "svg_usage";
         return Err(UsageRejection::OtherModel { field }.into());
@@ -22,12 +22,15 @@ pub(super) fn usage(route: Route, media: &Media<'_>, free: &BTreeSet<String>) ->
         return usage_of(route, raw.get(), None, free).map(Some);
     }
     match route {
-        Route::Transcriptions | Route::Translations => of_duration(media),
+        Route::Transcriptions | Route::Translations => Ok(of_duration(media)?.map(Told::from)),
         // Models that are priced by the image say nothing but the images themselves.
-        Route::ImageGenerations | Route::ImageEdits | Route::ImageVariations if media.data.0 > 0 => Ok(Some(Usage {
-            images: media.data.0,
-            ..Usage::one_call()
-        })),
+        Route::ImageGenerations | Route::ImageEdits | Route::ImageVariations if media.data.0 > 0 => {
+            let images = media.data.0;
+            Ok(Some(Told::from(Usage {
+                images,
+                ..Usage::one_call()
+            })))
+        }
         _ => Ok(None),
     }
 }

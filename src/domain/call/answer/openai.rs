@@ -2,9 +2,8 @@
 
 use serde_json::value::RawValue;
 
-use super::UsageFault;
 use super::read::strict;
-use crate::domain::price::Usage;
+use super::{Told, UsageFault};
 use crate::domain::wire::answer::chat::{Function, Said, ToolCall};
 use crate::domain::wire::answer::responses::Item;
 use crate::domain::wire::answer::says_something;
@@ -23,15 +22,18 @@ pub(super) fn tools_of<'a>(said: &'a Said<'_>) -> impl Iterator<Item = &'a str> 
     said.tool_calls.0.iter().flat_map(of_call).chain(legacy)
 }
 
-/// Adds what hosted tools used. Where their uses are not counted, the calls in the output are.
+/// Adds what hosted tools used. Where their uses are not counted, the searches in the output are.
 pub(in crate::domain::call) fn hosted_tools(
-    usage: &mut Usage,
+    told: &mut Told,
     counted: Option<&RawValue>,
     output: &[Item<'_>],
 ) -> Result<(), UsageFault> {
-    usage.web_searches = match counted.filter(|raw| says_something(Some(raw))) {
+    let counted = match counted.filter(|raw| says_something(Some(raw))) {
         Some(raw) => searches_from(&strict(raw.get())?)?,
-        None => output.iter().filter(|item| item.is_web_search()).count() as u64,
+        None => None,
     };
+    told.stated.searches = counted.is_some();
+    let seen = || output.iter().map(Item::searches).fold(0, u64::saturating_add);
+    told.usage.web_searches = counted.unwrap_or_else(seen);
     Ok(())
 }

@@ -4,9 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{Answer, AnswerRejection, UsageFault, media, openai};
+use super::{Answer, AnswerRejection, Stated, Told, UsageFault, media, openai};
 use crate::domain::call::route::Route;
-use crate::domain::price::Usage;
 use crate::domain::wire::answer::chat::Chat;
 use crate::domain::wire::answer::media::Media;
 use crate::domain::wire::answer::messages::Message;
@@ -77,13 +76,14 @@ pub(in crate::domain::call) fn response(response: &Response<'_>, free: &BTreeSet
     for tool in response.output.0.iter().filter_map(|item| item.tool()) {
         answer.calls(&tool);
     }
+    answer.calls_remote = response.output.0.iter().any(|item| item.is_remote());
     // One that is not over is being worked on in the background, and its usage grows.
     let usage = response.usage.filter(|raw| says_something(Some(raw)));
     let usage = usage.filter(|_| response.is_over() || response.status.get().is_none());
     let usage = usage.map(|raw| {
-        let mut usage = usage_of(Route::Responses, raw.get(), response.service_tier.get(), free)?;
-        openai::hosted_tools(&mut usage, response.tool_usage, &response.output.0)?;
-        Ok(usage)
+        let mut told = usage_of(Route::Responses, raw.get(), response.service_tier.get(), free)?;
+        openai::hosted_tools(&mut told, response.tool_usage, &response.output.0)?;
+        Ok(told)
     });
     answer.settle_by(usage.transpose());
     answer
@@ -96,6 +96,7 @@ fn message(message: &Message<'_>, free: &BTreeSet<String>) -> Answer {
     for tool in message.content.0.iter().filter_map(|block| block.tool()) {
         answer.calls(tool);
     }
+    answer.calls_remote = message.content.0.iter().any(|block| block.is_remote());
     let usage = message.usage.filter(|raw| says_something(Some(raw)));
     let usage = usage.map(|raw| usage_of(Route::Messages, raw.get(), None, free));
     answer.settle_by(usage.transpose());
@@ -132,7 +133,7 @@ pub(in crate::domain::call) fn usage_of(
     raw: &str,
     tier: Option<&str>,
     free: &BTreeSet<String>,
-) -> Result<Usage, UsageFault> {
+) -> Result<Told, UsageFault> {
     merged_usage(route, &strict(raw)?, tier, free)
 }
 
@@ -142,11 +143,27 @@ pub(in crate::domain::call) fn merged_usage(
     usage: &Value,
     tier: Option<&str>,
     free: &BTreeSet<String>,
-) -> Result<Usage, UsageFault> {
+) -> Result<Told, UsageFault> {
     let api = api_of(route);
-    let mut usage = usage_with(api, usage, free)?;
+    let mut read = usage_with(api, usage, free)?;
     if let Some(tier) = tier {
-        usage.tier = tier_from(api, tier)?;
+        read.tier = tier_from(api, tier)?;
     }
-    Ok(usage)
+    let stated = stated(usage, tier);
+    Ok(Told { usage: read, stated })
+}
+
+/// What this usage, and the tier beside it, say that moves the price. `auto` is no tier, and a region that is
+/// not available is none.
+fn stated(usage: &Value, tier: Option<&str>) -> Stated {
+    let text = |field: &str| usage.get(field).and_then(Value::as_str).filter(|text| !text.is_empty());
+    let searches = usage
+        .get("server_tool_use")
+        .and_then(|used| used.get("web_search_requests"));
+    Stated {
+        tier: tier.or(text("service_tier")).is_some_and(|tier| tier != "auto"),
+        fast: text("speed").is_some(),
+        region: text("inference_geo").is_some_and(|region| region != "not_available"),
+        searches: searches.is_some_and(|searches| !searches.is_null()),
+    }
 }

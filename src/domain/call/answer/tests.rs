@@ -108,6 +108,32 @@ fn a_chat_completion() {
     assert_eq!(answer.tool_calls, ["read", "sql", "old"]);
 }
 
+/// Groq names its tiers itself (docs: "Service Tiers"); a contract's own tier has no price here.
+#[test]
+fn the_usual_tier_of_groq_is_the_standard_one() {
+    let mut body = json!({
+        "id": "chatcmpl-g", "object": "chat.completion", "created": 1_795_000_000, "model": "llama-3.3-70b-versatile",
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": "Hi"}, "logprobs": null,
+                     "finish_reason": "stop"}],
+        "usage": {"queue_time": 0.037, "prompt_tokens": 18, "prompt_time": 0.0007, "completion_tokens": 5,
+                  "completion_time": 0.46, "total_tokens": 23, "total_time": 0.46},
+        "usage_breakdown": null, "system_fingerprint": "fp_1", "x_groq": {"id": "req_1"}, "service_tier": "on_demand"
+    });
+    let answer = read(Route::ChatCompletions, &body);
+    assert_eq!(counted(&answer), [(C::Input, 18), (C::Output, 5)]);
+    assert_eq!(answer.usage.map(|usage| usage.tier), Some(ServiceTier::Standard));
+    body["service_tier"] = json!("performance");
+    let answer = read(Route::ChatCompletions, &body);
+    assert!(answer.usage.is_none());
+    assert!(matches!(
+        answer.fault,
+        Some(UsageFault::Usage(UsageRejection::UnknownValue {
+            field: "service_tier",
+            ..
+        }))
+    ));
+}
+
 #[test]
 fn an_answer_that_does_not_say_what_it_used() {
     let mut silent = chat(json!({"role": "assistant", "content": "Hi"}), "stop");

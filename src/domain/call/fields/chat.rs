@@ -59,8 +59,17 @@ pub(in super::super) const FIELDS: &[Field] = &[
 /// What the model reads.
 pub(in super::super) const READ: &[&str] = &["messages", "tools", "functions", "response_format", "prediction"];
 
-/// Tiers that have a price of their own, or that stand for one that has.
-pub(super) const TIERS: &[&str] = &["auto", "default", "flex", "scale", "priority", "fast", "ultrafast"];
+/// Tiers that have a price of their own, or that stand for one that has; `on_demand` is Groq's usual one.
+pub(super) const TIERS: &[&str] = &[
+    "auto",
+    "default",
+    "on_demand",
+    "flex",
+    "scale",
+    "priority",
+    "fast",
+    "ultrafast",
+];
 
 pub(super) const STREAM_OPTIONS: &[Field] = &[Field("include_usage", Flag), Field("include_obfuscation", Flag)];
 
@@ -171,6 +180,7 @@ const ANSWER_PARTS: schema::Kinds = schema::Kinds {
     known: &[TEXT_PART, REFUSAL_PART],
 };
 
+/// Each call of a tool is a message of its own in the published rendering.
 const CALLED: &[Field] = &[Field("name", Text), Field("arguments", Text)];
 
 const TOOL_CALL: schema::Kinds = schema::Kinds {
@@ -179,7 +189,7 @@ const TOOL_CALL: schema::Kinds = schema::Kinds {
     known: &[
         kind(
             &["function"],
-            &[],
+            &[Message],
             &[
                 Field("id", Label),
                 Field("index", Number),
@@ -188,7 +198,7 @@ const TOOL_CALL: schema::Kinds = schema::Kinds {
         ),
         kind(
             &["custom"],
-            &[],
+            &[Message],
             &[
                 Field("id", Label),
                 Field("index", Number),
@@ -223,7 +233,7 @@ const MESSAGE: schema::Kinds = schema::Kinds {
                 Field("name", Text),
                 Field("refusal", Text),
                 Field("tool_calls", List(&Kinds(&TOOL_CALL))),
-                Field("function_call", Object(CALLED)),
+                Field("function_call", Marked(Message, &Object(CALLED))),
                 // An earlier answer that was spoken: its id stands for the sound.
                 Field("audio", Marked(Audio, &Any)),
                 // Comes with an answer, and goes back when a client appends it as it was.

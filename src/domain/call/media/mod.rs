@@ -6,8 +6,9 @@
 //! bounded: seconds where the price is by the second, tokens where it is by the token, and the dearer of
 //! the two where a list has both, since which of them the provider reports is known only afterwards.
 //!
-//! Some answers carry no usage: plain text and subtitles, sound. Where the request alone decides what is billed, [`Media::unreported`] says it; where it does not, the call stays
-//! unresolved at its bound (**L3**, **L7**).
+//! Some answers carry no usage: plain text and subtitles, sound. Where the request alone decides what is
+//! billed, [`Media::unreported`] says it; where it does not, the call stays unresolved at its bound (**L3**,
+//! **L7**).
 
 mod fields;
 mod image_tokens;
@@ -15,12 +16,9 @@ mod images;
 mod speech;
 mod transcription;
 
-use std::collections::BTreeSet;
-
 use bytes::Bytes;
 
-use super::asked::{Asked, ContentFrom, OutputLimit, Widened};
-use super::draft::Draft;
+use super::asked::Asked;
 use super::form::FormPart;
 use super::route::Route;
 use super::rules::CallRules;
@@ -138,31 +136,10 @@ fn one_call() -> CallBound {
 /// A request that was understood, and is forwarded byte for byte: no route here has a limit to fill in.
 fn understood(route: Route, raw: &Bytes, model: Option<ModelId>, stream: bool, most: CallBound, media: Media) -> Asked {
     Asked {
-        route,
-        service: None,
-        model,
         stream,
         most,
-        content: ContentFrom::Request,
-        thoughts: 0,
-        inputs: 1,
-        overhead: 0,
-        output: OutputLimit::None,
-        fees: Usd::ZERO,
-        server_tools: BTreeSet::new(),
-        searches: None,
-        tools: Vec::new(),
-        text: None,
-        uncounted: 0,
-        strip_usage: false,
-        clamped: None,
-        widened: Widened::default(),
-        thinking_budget: None,
         media: Some(media),
-        draft: Draft {
-            raw: raw.clone(),
-            ..Draft::default()
-        },
+        ..Asked::new(route, raw, model)
     }
 }
 

@@ -80,6 +80,52 @@ fn a_recording_is_bounded_by_its_length() {
     assert_eq!(settle(&usage, &entry("whisper-1")), Ok(usd("0.0004")));
 }
 
+/// Half a second of silence: 8 kHz, one channel, 8 bits.
+fn half_a_second() -> Vec<u8> {
+    let samples = vec![128_u8; 4_000];
+    let size = |bytes: usize| u32::try_from(bytes).expect("short").to_le_bytes();
+    let mut wav = [b"RIFF".as_slice(), &size(36 + samples.len()), b"WAVEfmt ", &size(16)].concat();
+    for two in [1_u16, 1] {
+        wav.extend(two.to_le_bytes());
+    }
+    wav.extend([size(8_000), size(8_000)].concat());
+    wav.extend([1, 0, 8, 0]);
+    wav.extend([b"data".as_slice(), &size(samples.len()), &samples].concat());
+    wav
+}
+
+/// Groq bills 10 s of each request at least.
+#[test]
+fn a_short_recording_is_bounded_and_settled_at_the_least_that_is_billed() {
+    let least = PriceEntry {
+        min_seconds: Some(10),
+        ..entry("whisper-1")
+    };
+    let ten_seconds = usd("0.001");
+    let parts = [file("file", &half_a_second()), text("model", "whisper-1")];
+    let asked = form(Route::Transcriptions, &parts).expect("understood");
+    assert_eq!(worst_case(&asked, &least).expect("it is media"), Ok(ten_seconds));
+    let media = asked.media.as_ref().expect("media");
+    let unreported = media
+        .unreported(&least, br#"{"text": "Hi"}"#)
+        .expect("the file was read");
+    let told = |answer: &str| {
+        let answer = crate::domain::call::read_answer(Route::Transcriptions, answer.as_bytes());
+        answer.expect("an answer").usage.expect("a usage")
+    };
+    for usage in [
+        unreported,
+        told(r#"{"text": "Hi", "usage": {"type": "duration", "seconds": 1}}"#),
+        told(r#"{"text": "Hi", "duration": 0.5}"#),
+        told(r#"{"text": "", "duration": 0.0}"#),
+    ] {
+        assert_eq!(settle(&usage, &least), Ok(ten_seconds), "{usage:?}");
+    }
+    // A longer one has its own length.
+    let long = told(r#"{"text": "Hi", "usage": {"type": "duration", "seconds": 60}}"#);
+    assert_eq!(settle(&long, &least), Ok(usd("0.006")));
+}
+
 #[test]
 fn a_recording_that_cannot_be_read_is_bounded_by_its_bytes_and_never_settled_by_them() {
     let parts = [file("file", &[7; 30_000]), text("model", "whisper-1")];

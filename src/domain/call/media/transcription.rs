@@ -8,6 +8,10 @@
 //! copies the API. It is settled at the length that was read, rounded up to whole seconds as the provider
 //! bills, if the model is sold by the second and the file could be read; else the call stays unresolved at
 //! its bound (**L7**). So does one whose answer is no transcription.
+//!
+//! Some providers bill a least length for each request. That is the price's to say
+//! ([`billed_micros`](PriceEntry::billed_micros)), so that a bound, a measurement and a reported length have the
+//! same: here lengths are what was heard.
 
 use bytes::Bytes;
 use serde::Deserialize;

@@ -4,7 +4,8 @@
 //! alone could be passed by `read_` + `secret`. A name that a manifest does not list but that could yet
 //! become one that it does is waited for: the event and all after it are held back until the name goes on
 //! or something else comes, which makes it complete. A piece that repeats the whole name adds nothing:
-//! some that copy the form send it every time.
+//! some that copy the form send it every time. A call that has begun without a name waits for one in the
+//! same way: under no name nothing is listed.
 
 use super::StreamFault;
 use crate::domain::call::answer::{Answer, ToolGate};
@@ -45,8 +46,13 @@ pub(super) struct Calls {
 }
 
 impl Calls {
-    /// Takes a piece of a name.
+    /// Takes a piece of a name. An empty one goes on with whatever call is there, since some that copy the
+    /// form give every piece an id of its own; where none is, it begins one.
     pub(super) fn piece(&mut self, piece: Piece<'_>, gate: &ToolGate) -> Result<(), StreamFault> {
+        let here = |call: &Call| (call.choice, call.index) == (piece.choice, piece.index);
+        if piece.name.is_empty() && self.calls.iter().any(here) {
+            return Ok(());
+        }
         let known = self.calls.iter_mut().rev().find(|call| {
             let is_new = match piece.id {
                 Some(id) => call.id.as_deref().is_some_and(|known| known != id),

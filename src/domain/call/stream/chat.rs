@@ -11,9 +11,8 @@ use serde::Deserialize;
 use super::calls::{Calls, LEGACY, Piece};
 use super::seen::{Seen, Verdict};
 use super::{StreamFault, StreamRules};
-use crate::domain::call::answer::{UsageFault, usage_of};
+use crate::domain::call::answer::{Told, UsageFault, usage_of};
 use crate::domain::call::route::Route;
-use crate::domain::price::Usage;
 use crate::domain::wire::answer::chat::{Chat, Choice, Said};
 use crate::domain::wire::answer::{Count, fewest_tokens, read, says_something};
 
@@ -141,30 +140,30 @@ impl ChatStream {
     /// Reads what a choice says of the tools that it calls.
     fn called(&mut self, choice: u64, said: &Said<'_>, rules: &StreamRules) -> Result<(), StreamFault> {
         for (position, call) in said.tool_calls.0.iter().enumerate() {
-            for function in [&call.function, &call.custom] {
-                let piece = Piece {
-                    choice,
-                    index: call.index.0.unwrap_or(position as u64),
-                    id: call.id.get(),
-                    has_kind: call.kind.get().is_some(),
-                    name: function
-                        .0
-                        .as_ref()
-                        .and_then(|function| function.name.get())
-                        .unwrap_or_default(),
-                };
-                if !piece.name.is_empty() {
-                    self.calls.piece(piece, &rules.gate)?;
-                }
+            let piece = |name| Piece {
+                choice,
+                index: call.index.0.unwrap_or(position as u64),
+                id: call.id.get(),
+                has_kind: call.kind.get().is_some(),
+                name,
+            };
+            let functions = [&call.function, &call.custom].into_iter();
+            let names = functions.filter_map(|function| function.0.as_ref()?.name.get());
+            let mut names = names.filter(|name| !name.is_empty()).peekable();
+            if names.peek().is_none() {
+                self.calls.piece(piece(""), &rules.gate)?;
+            }
+            for name in names {
+                self.calls.piece(piece(name), &rules.gate)?;
             }
         }
-        if let Some(name) = said.function_call.0.as_ref().and_then(|function| function.name.get()) {
+        if let Some(function) = &said.function_call.0 {
             let piece = Piece {
                 choice,
                 index: LEGACY,
                 id: None,
                 has_kind: false,
-                name,
+                name: function.name.get().unwrap_or_default(),
             };
             self.calls.piece(piece, &rules.gate)?;
         }
@@ -177,7 +176,7 @@ impl ChatStream {
     }
 
     /// What was used, if the last word on it was heard.
-    pub(super) fn usage(&self, seen: &mut Seen, free: &BTreeSet<String>) -> Result<Option<Usage>, UsageFault> {
+    pub(super) fn usage(&self, seen: &mut Seen, free: &BTreeSet<String>) -> Result<Option<Told>, UsageFault> {
         self.calls.tell(&mut seen.answer);
         let all_ended = !self.choices.is_empty() && self.choices.iter().all(|(_, ended)| *ended);
         let is_over = self.is_done || self.was_alone || seen.is_closed && all_ended;

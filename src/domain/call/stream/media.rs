@@ -4,9 +4,8 @@ use std::collections::BTreeSet;
 
 use super::StreamFault;
 use super::seen::{Seen, Verdict};
-use crate::domain::call::answer::{UsageFault, usage_of};
+use crate::domain::call::answer::{Told, UsageFault, usage_of};
 use crate::domain::call::route::Route;
-use crate::domain::price::Usage;
 use crate::domain::wire::answer::media::Media;
 use crate::domain::wire::answer::{read, says_something};
 
@@ -44,7 +43,7 @@ impl MediaStream {
     }
 
     /// Each of several images may bring a usage of its own, so theirs counts when no more can come.
-    pub(super) fn usage(&self, seen: &Seen, free: &BTreeSet<String>) -> Result<Option<Usage>, UsageFault> {
+    pub(super) fn usage(&self, seen: &Seen, free: &BTreeSet<String>) -> Result<Option<Told>, UsageFault> {
         if self.has_several {
             return Err(UsageFault::Several);
         }

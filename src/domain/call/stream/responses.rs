@@ -3,7 +3,7 @@
 use super::seen::{Seen, Verdict};
 use super::{StreamFault, StreamRules};
 use crate::domain::call::answer::{Answer, response};
-use crate::domain::wire::answer::responses::{Event, Response};
+use crate::domain::wire::answer::responses::{Event, Item, Response};
 use crate::domain::wire::answer::{fewest_tokens, read};
 
 /// What is made of tokens that are billed as output, piece by piece. A summary of the reasoning is not: it
@@ -35,8 +35,8 @@ impl ResponsesStream {
             seen.made.wrote(fewest_tokens(event.delta));
             seen.made.check(rules.output_limit)?;
         }
-        if let Some(tool) = event.item.0.as_ref().and_then(|item| item.tool()) {
-            seen.called(&tool, &rules.gate)?;
+        if let Some(item) = &event.item.0 {
+            Self::item(item, rules, seen)?;
         }
         if let Some(name) = event
             .name
@@ -56,16 +56,25 @@ impl ResponsesStream {
         if whole.is_over() {
             self.last = Some(response(whole, &rules.free_usage));
         }
-        for tool in whole.output.0.iter().filter_map(|item| item.tool()) {
-            seen.called(&tool, &rules.gate)?;
+        for item in &whole.output.0 {
+            Self::item(item, rules, seen)?;
         }
         Ok(())
+    }
+
+    fn item(item: &Item<'_>, rules: &StreamRules, seen: &mut Seen) -> Result<(), StreamFault> {
+        seen.answer.calls_remote |= item.is_remote();
+        match item.tool() {
+            Some(tool) => seen.called(&tool, &rules.gate),
+            None => Ok(()),
+        }
     }
 
     pub(super) fn tell(&self, answer: &mut Answer) {
         if let Some(last) = &self.last {
             answer.on_limit = last.on_limit;
             (answer.usage, answer.fault) = (last.usage, last.fault.clone());
+            answer.stated = last.stated;
         }
     }
 }

@@ -29,6 +29,7 @@ fn entry() -> PriceEntry {
         ],
         units: UnitRates::default(),
         uplifts: Uplifts::default(),
+        min_seconds: None,
         context: Some(100_000),
         max_output: Some(8_000),
         provenance: Provenance {
@@ -230,27 +231,27 @@ fn a_thought_that_is_sent_back_is_as_long_as_an_answer() {
     let tokens = |route, body: &str, entry: &PriceEntry| (fixed(route, body, entry).nanos() - 10_000) / 1_000;
     let bytes = |body: &str| i64::try_from(body.len()).expect("short") + 64 + 8;
     let one = messages(block);
-    let found = tokens(Route::Messages, &one, &wide(Some(128_000)));
-    assert_eq!(found, bytes(&one) + 128_000);
+    let found = tokens(Route::Messages, &one, &wide(Some(307_200)));
+    assert_eq!(found, bytes(&one) + 307_200);
     let two = messages(&format!("{block},{redacted}"));
-    let found = tokens(Route::Messages, &two, &wide(Some(200_000)));
-    assert_eq!(found, bytes(&two) + 400_000);
+    let found = tokens(Route::Messages, &two, &wide(Some(350_000)));
+    assert_eq!(found, bytes(&two) + 700_000);
     // Another model may have thought it.
     let found = tokens(Route::Messages, &one, &wide(Some(8_000)));
-    assert_eq!(found, bytes(&one) + 128_000);
+    assert_eq!(found, bytes(&one) + 307_200);
     let many = messages(&vec![block; 20].join(","));
-    assert_eq!(tokens(Route::Messages, &many, &wide(Some(128_000))), 1_000_000);
+    assert_eq!(tokens(Route::Messages, &many, &wide(Some(307_200))), 1_000_000);
     // It is not known how long its answers are.
     assert_eq!(tokens(Route::Messages, &one, &wide(None)), 1_000_000);
 
     let item = r#"{"model":"m","max_output_tokens":1,"service_tier":"default","input":[
         {"type":"reasoning","id":"rs_1","summary":[],"encrypted_content":"c2ln"}]}"#;
-    let found = tokens(Route::Responses, item, &wide(Some(128_000)));
+    let found = tokens(Route::Responses, item, &wide(Some(307_200)));
     // Its summary is a value, which may be written in another way.
-    assert_eq!(found, bytes(item) + 2 + 128_000);
+    assert_eq!(found, bytes(item) + 2 + 307_200);
     // What is elsewhere is as long as the window all the same.
     let other = item.replace(r#""input""#, r#""previous_response_id":"r","input""#);
-    assert_eq!(tokens(Route::Responses, &other, &wide(Some(128_000))), 1_000_000);
+    assert_eq!(tokens(Route::Responses, &other, &wide(Some(307_200))), 1_000_000);
 }
 
 #[test]
@@ -548,4 +549,23 @@ fn a_model_is_named_as_the_request_names_it() {
     let body = r#"{"model":"openai/gpt-5-mini","messages":[],"max_tokens":1}"#;
     let asked = read_text(Route::ChatCompletions, body).expect("a request");
     assert_eq!(asked.model, ModelId::new("openai/gpt-5-mini").ok());
+}
+
+/// A tokenizer that nobody has seen may write one character out as a sentence: U+FDFA is 3 bytes, and 33 in NFKC.
+#[test]
+fn a_text_that_may_grow_is_bounded_by_what_it_may_become() {
+    let inputs = format!(r#"{{"model":"m","input":"{}"}}"#, "\u{fdfa}".repeat(300));
+    let tokens = |service: Option<&str>| {
+        let mut asked = read_text(Route::Embeddings, &inputs).expect("understood");
+        asked.service = service.map(|name| ServiceId::new(name).expect("a service"));
+        match bound(&asked, &entry(), &CallRules::default()) {
+            Ok(Bound::Fixed(bound)) => bound.nanos() / 2_000,
+            other => panic!("{other:?}"),
+        }
+    };
+    for service in [None, Some("other")] {
+        assert!(tokens(service) >= 33 * 300, "{service:?}: {}", tokens(service));
+    }
+    let published = i64::try_from(inputs.len()).expect("short") + 64;
+    assert_eq!(tokens(Some("openai")), published, "its tokenizers take a text as it is");
 }

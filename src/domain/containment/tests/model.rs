@@ -11,7 +11,7 @@ use crate::domain::containment::image::BeforeImage;
 use crate::domain::containment::observed::{AccessKey, Instance, InstanceState, PrincipalState};
 use crate::domain::containment::plan::{Frame, Images, Plan, PlanInput, PlanRules, RegionView, plan};
 use crate::domain::containment::restore::{RestoreInput, RestorePlan, plan_restore};
-use crate::domain::containment::state::{Action, Containment, Coverage, Mode, Phase, RestoreRequest, Step, StepState};
+use crate::domain::containment::state::{Action, Containment, Mode, Phase, RestoreRequest, Step, StepState};
 use crate::domain::containment::steps::Steps;
 use crate::domain::containment::target::{CloudTargets, Guard, Principal, Region, Resource};
 use crate::domain::id::{AgentId, ContainmentId};
@@ -447,23 +447,14 @@ impl World {
 }
 
 pub fn containment(generation: i64) -> Containment {
+    let id = ContainmentId(uuid::Uuid::from_u128(u128::try_from(generation).unwrap()));
     let opened_at = Timestamp::from_second(1_000_000).unwrap();
-    Containment {
-        id: ContainmentId(uuid::Uuid::from_u128(u128::try_from(generation).unwrap())),
-        agent: AgentId::new("a").unwrap(),
+    Containment::opened(
+        id,
+        AgentId::new("a").unwrap(),
         generation,
-        mode: Mode::Contain,
-        phase: Phase::Containing,
-        cause: "test".to_owned(),
+        Mode::Contain,
+        "test",
         opened_at,
-        contained_at: None,
-        restoring_at: None,
-        closed_at: None,
-        sweeps: 0,
-        quiet: 0,
-        coverage: Coverage::default(),
-        restore: None,
-        targets: None,
-        version: 1,
-    }
+    )
 }

@@ -322,6 +322,7 @@ fn read_as(
         bands: draft.bands,
         units: draft.units,
         uplifts: draft.uplifts,
+        min_seconds: min_seconds(provider).filter(|_| draft.units.second.is_some()),
         context: size(fields, "max_input_tokens"),
         max_output: size(fields, "max_output_tokens"),
         provenance: Provenance {
@@ -332,6 +333,13 @@ fn read_as(
     };
     entry.sort();
     Ok(entry)
+}
+
+/// The seconds that a provider bills for each request at least, of which the list says nothing: Groq takes
+/// recordings for "a minimum of 10 seconds per segment" (console.groq.com/docs/model/distil-whisper-large-v3-en,
+/// read 2026-11-20).
+fn min_seconds(provider: &str) -> Option<u64> {
+    (provider == "groq").then_some(10)
 }
 
 /// Folds a second entry of the same model into the first: the dearer rate of each.
@@ -357,6 +365,7 @@ pub(super) fn fold(first: &mut PriceEntry, second: &PriceEntry) {
     units.image = units.image.max(second.units.image);
     units.request = units.request.max(second.units.request);
     units.web_search = units.web_search.max(second.units.web_search);
+    first.min_seconds = first.min_seconds.max(second.min_seconds);
     let uplifts = &mut first.uplifts;
     uplifts.fast = uplifts.fast.max(second.uplifts.fast);
     uplifts.us = uplifts.us.max(second.uplifts.us);

@@ -48,6 +48,25 @@ fn every_name_is_imported_or_skipped_with_a_reason() {
     }
 }
 
+/// The list has no least length, and its provider bills one.
+#[test]
+fn groq_bills_ten_seconds_of_each_recording_at_least() {
+    let of = |provider: &str, unit: &str| {
+        let text = format!(
+            r#"{{"{provider}/m": {{"litellm_provider": "{provider}", "mode": "audio_transcription",
+                "{unit}": 0.00003083}}}}"#
+        );
+        parse(text.as_bytes(), &ORIGIN)
+            .expect("it is a list")
+            .entries
+            .remove(0)
+            .min_seconds
+    };
+    assert_eq!(of("groq", "input_cost_per_second"), Some(10));
+    assert_eq!(of("groq", "input_cost_per_token"), None);
+    assert_eq!(of("openai", "input_cost_per_second"), None);
+}
+
 #[test]
 fn rates_are_read_as_they_are_listed() {
     let million = |class| Usage::one_call().token(class, 1_000_000);

@@ -43,6 +43,11 @@ impl Block<'_> {
         let is_call = self.kind.get().is_some_and(|kind| kind.ends_with("tool_use"));
         is_call.then(|| self.toolset_name.get().or(self.name.get()).unwrap_or_default())
     }
+
+    /// Whether it is a run of a remote server's tool.
+    pub fn is_remote(&self) -> bool {
+        self.kind.get() == Some("mcp_tool_use")
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Count, List, Object, Text};
+use super::{Count, Length, List, Object, Text};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -71,6 +71,8 @@ pub struct Item<'a> {
 pub struct Action<'a> {
     #[serde(borrow, rename = "type")]
     pub kind: Text<'a>,
+    /// What it searches for: one action may be several searches.
+    pub queries: Length,
 }
 
 impl Item<'_> {
@@ -87,9 +89,19 @@ impl Item<'_> {
         }
     }
 
-    /// Whether it is a web search that is billed: opening a page that was found is not.
-    pub fn is_web_search(&self) -> bool {
-        let action = self.action.0.as_ref().and_then(|action| action.kind.get());
-        self.kind.get() == Some("web_search_call") && !matches!(action, Some("open_page" | "find_in_page"))
+    /// Whether it is a run of a remote server's tool.
+    pub fn is_remote(&self) -> bool {
+        self.kind.get() == Some("mcp_call")
+    }
+
+    /// How many web searches it shows: one for each query, and one where none is told. Opening a page that was
+    /// found is none.
+    pub fn searches(&self) -> u64 {
+        let action = self.action.0.as_ref();
+        match action.and_then(|action| action.kind.get()) {
+            _ if self.kind.get() != Some("web_search_call") => 0,
+            Some("open_page" | "find_in_page") => 0,
+            _ => action.map_or(1, |action| action.queries.0.max(1)),
+        }
     }
 }

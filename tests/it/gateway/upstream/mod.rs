@@ -22,18 +22,16 @@ use backstop::domain::money::Usd;
 use http_body_util::BodyExt as _;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderMap};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
 use hyper::{Method, Request, Response};
-use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use body::{Body, Dropped, Ends, Piece, in_pieces, whole};
 use manner::{Fault, Manner, Much};
 use prices::{Model, Used};
+
+use crate::harness::serve::serve;
 
 /// The fixture's own credential at each of its APIs.
 pub const OPENAI_KEY: &str = "sk-of-the-house-openai-0123456789";
@@ -107,31 +105,14 @@ pub struct Upstream {
 
 impl Upstream {
     pub async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port of the loopback");
-        let address = listener.local_addr().expect("a bound socket has an address");
         let shared = Arc::new(Shared {
             state: Mutex::default(),
             gate: watch::Sender::new(false),
             calls: watch::Sender::new(0),
             ends: Arc::default(),
         });
-        let mut tasks = JoinSet::new();
         let serving = Arc::clone(&shared);
-        tasks.spawn(async move {
-            let mut connections = JoinSet::new();
-            while let Ok((stream, _)) = listener.accept().await {
-                let shared = Arc::clone(&serving);
-                let _ = stream.set_nodelay(true);
-                connections.spawn(async move {
-                    let service = service_fn(move |request| serve(Arc::clone(&shared), request));
-                    // An error here is a connection that was dropped, by us or by the other side.
-                    let _ = http1::Builder::new()
-                        .serve_connection(TokioIo::new(stream), service)
-                        .await;
-                });
-                while connections.try_join_next().is_some() {}
-            }
-        });
+        let (address, tasks) = serve(move |request| answered(Arc::clone(&serving), request)).await;
         Self {
             address,
             shared,
@@ -261,7 +242,7 @@ enum Telling {
     Zero,
 }
 
-async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Response<Body>, Dropped> {
+async fn answered(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Response<Body>, Dropped> {
     let (head, body) = request.into_parts();
     let body = body.collect().await.map_err(|_| Dropped)?.to_bytes();
     let seen = Seen {

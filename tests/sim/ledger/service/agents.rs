@@ -63,10 +63,10 @@ fn who_is_refused_finds_the_state_known_and_who_changed_it_may_say_so() {
     while answer.borrow().is_none() {
         lab.millis(1);
     }
-    assert!(matches!(
-        &*answer.borrow(),
-        Some(Err(AdmitRejection::Refused(Refusal::AgentPaused)))
-    ));
+    assert_eq!(
+        Lab::rejection(&answer),
+        Some(AdmitRejection::Refused(Refusal::AgentPaused))
+    );
     assert_eq!(ledger.agent_status(&name()), AgentStatus::Paused);
     lab.seconds(600);
     write(&mut lab, AgentStatus::Active, 2);
@@ -88,10 +88,10 @@ fn a_refusal_does_not_turn_restoring_into_contained() {
     let mut follower = bench.ledger.agents();
     let answer = lab.admit(&bench, 10);
     lab.seconds(1);
-    assert!(matches!(
-        &*answer.borrow(),
-        Some(Err(AdmitRejection::Refused(Refusal::AgentContained)))
-    ));
+    assert_eq!(
+        Lab::rejection(&answer),
+        Some(AdmitRejection::Refused(Refusal::AgentContained))
+    );
     assert_eq!(bench.ledger.agent_status(&name()), AgentStatus::Restoring);
     assert!(!follower.has_changed().expect("the ledger lives"));
     follower.mark_unchanged();

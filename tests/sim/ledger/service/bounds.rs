@@ -12,7 +12,7 @@ use backstop::domain::money::Usd;
 use backstop::ledger::{AdmitRejection, AdmitRequest};
 
 use crate::ledger::lab::{Lab, budget, capture, usd, wants};
-use crate::ledger::rng::Rng;
+use crate::rng::Rng;
 
 const CALLERS: u64 = 500;
 

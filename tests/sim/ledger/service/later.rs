@@ -27,6 +27,25 @@ fn a_capture_that_is_handed_over_is_written_and_the_hold_stands_until_then() {
     lab.audit();
 }
 
+/// One commit writes both: none begins for an end alone while a hold may come along. Alone it goes soon.
+#[test]
+fn an_end_that_nobody_waits_for_goes_with_the_next_hold() {
+    let mut lab = Lab::new();
+    let bench = lab.open(vec![budget(100)]);
+    let first = lab.hold(&bench, 10);
+    let before = bench.commits();
+    bench.ledger.capture_later(capture(first.id, 10)).expect("handed over");
+    let second = lab.hold(&bench, 20);
+    assert_eq!(lab.state(first.id), Some(HoldState::Captured));
+    assert_eq!(bench.commits(), before + 1);
+
+    bench.ledger.capture_later(capture(second.id, 5)).expect("handed over");
+    lab.seconds(1);
+    assert_eq!(lab.state(second.id), Some(HoldState::Captured));
+    assert_eq!(bench.commits(), before + 2);
+    lab.audit();
+}
+
 /// More than fits between the callers and the committer, while the store fails again and again.
 #[test]
 fn none_of_many_is_lost_while_the_store_fails() {

@@ -57,8 +57,8 @@ fn a_drain_waits_for_open_holds_and_closes_the_epoch() {
     let refused = lab.admit(&bench, 1);
     lab.millis(50);
     assert!(matches!(
-        &*refused.borrow(),
-        Some(Err(AdmitRejection::Unavailable(Unavailable::Stopping { .. })))
+        Lab::rejection(&refused),
+        Some(AdmitRejection::Unavailable(Unavailable::Stopping { .. }))
     ));
     let ledger = bench.ledger.clone();
     lab.exec
@@ -119,8 +119,8 @@ fn a_jumping_clock_stops_new_spend_until_an_operator_accepts_it() {
     let refused = lab.admit(&bench, 1);
     lab.millis(50);
     assert!(matches!(
-        &*refused.borrow(),
-        Some(Err(AdmitRejection::Unavailable(Unavailable::ClockJumped { .. })))
+        Lab::rejection(&refused),
+        Some(AdmitRejection::Unavailable(Unavailable::ClockJumped { .. }))
     ));
     assert!(matches!(bench.ledger.status().clock, Verdict::Jumped { .. }));
     assert!(

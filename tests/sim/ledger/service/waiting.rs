@@ -49,11 +49,13 @@ fn a_wait_ends_after_its_time_with_held() {
     lab.seconds(2);
     assert!(short.borrow().is_none());
     lab.seconds(2);
-    assert!(matches!(&*short.borrow(), Some(Err(AdmitRejection::Held { retry_after })) if retry_after.as_secs() <= 60));
+    assert!(
+        matches!(Lab::rejection(&short), Some(AdmitRejection::Held { retry_after }) if retry_after.as_secs() <= 60)
+    );
     lab.seconds(14);
     assert!(full.borrow().is_none());
     lab.seconds(4);
-    assert!(matches!(&*full.borrow(), Some(Err(AdmitRejection::Held { .. }))));
+    assert!(matches!(Lab::rejection(&full), Some(AdmitRejection::Held { .. })));
     assert_eq!(bench.ledger.status().waiters, 0);
 }
 
@@ -68,7 +70,7 @@ fn who_does_not_wait_is_still_asked() {
     assert!(matches!(&*first.borrow(), Some(Ok(_))));
     let second = lab.admit(&bench, 60);
     lab.seconds(1);
-    assert!(matches!(&*second.borrow(), Some(Err(AdmitRejection::Held { .. }))));
+    assert!(matches!(Lab::rejection(&second), Some(AdmitRejection::Held { .. })));
     assert_eq!(bench.ledger.status().waiters, 0);
 }
 
@@ -83,7 +85,7 @@ fn one_agent_leaves_room_for_the_others() {
     }
     let one_more = lab.admit(&bench, 1);
     lab.millis(50);
-    assert!(matches!(&*one_more.borrow(), Some(Err(AdmitRejection::Held { .. }))));
+    assert!(matches!(Lab::rejection(&one_more), Some(AdmitRejection::Held { .. })));
     let ledger = bench.ledger.clone();
     let mut request = wants(1);
     request.attribution.agent = "other".parse().unwrap();
@@ -115,7 +117,7 @@ fn a_full_wait_list_holds_at_once() {
     lab.seconds(2);
     let held = answers
         .iter()
-        .filter(|answer| matches!(&*answer.borrow(), Some(Err(AdmitRejection::Held { .. }))));
+        .filter(|answer| matches!(Lab::rejection(answer), Some(AdmitRejection::Held { .. })));
     assert_eq!(held.count(), 2);
     assert_eq!(bench.ledger.status().waiters, 3);
 }

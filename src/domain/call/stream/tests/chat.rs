@@ -136,6 +136,30 @@ fn the_tier_that_served_a_stream_prices_it() {
 }
 
 #[test]
+fn a_stream_of_groq_is_metered() {
+    let chunk = |choices: Value, usage: Value| {
+        data(
+            &json!({"id": "chatcmpl-g", "object": "chat.completion.chunk", "created": 1_795_000_000,
+                     "model": "llama-3.3-70b-versatile", "system_fingerprint": "fp_1", "service_tier": "on_demand",
+                     "choices": choices, "usage": usage, "x_groq": {"id": "req_1"}}),
+        )
+    };
+    let usage = json!({"queue_time": 0.037, "prompt_tokens": 18, "prompt_time": 0.0007, "completion_tokens": 5,
+                       "completion_time": 0.46, "total_tokens": 23, "total_time": 0.46});
+    let said = json!([{"index": 0, "delta": {"role": "assistant", "content": "Hi"}, "finish_reason": null}]);
+    let ended = json!([{"index": 0, "delta": {}, "finish_reason": "stop"}]);
+    let stream = [
+        chunk(said, Value::Null),
+        chunk(ended, Value::Null),
+        chunk(json!([]), usage),
+        DONE.into(),
+    ];
+    let answer = whole(Route::ChatCompletions, StreamRules::default(), &stream.concat()).answer;
+    assert_eq!(counted(&answer), [(C::Input, 18), (C::Output, 5)]);
+    assert_eq!(answer.usage.map(|usage| usage.tier), Some(ServiceTier::Standard));
+}
+
+#[test]
 fn output_past_the_hold_cuts_the_stream() {
     let limit = |limit: u64| StreamRules {
         output_limit: Some(limit),

@@ -128,3 +128,24 @@ fn a_message_is_gated_and_limited_like_any_other() {
     );
     assert_eq!(whole(Route::Messages, one, &input.repeat(10)).fault, None);
 }
+
+/// Counts only grow: a zero that comes later takes nothing back.
+#[test]
+fn a_later_count_that_is_less_takes_nothing_back() {
+    let start = message_start(json!({
+        "input_tokens": 25, "output_tokens": 1, "cache_read_input_tokens": 7, "cache_creation_input_tokens": 10,
+        "cache_creation": {"ephemeral_5m_input_tokens": 10, "ephemeral_1h_input_tokens": 0},
+        "server_tool_use": {"web_search_requests": 2}
+    }));
+    let end = message_delta(
+        json!("end_turn"),
+        json!({"input_tokens": 0, "output_tokens": 15, "cache_read_input_tokens": 0, "cache_creation_input_tokens": 0,
+               "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0},
+               "server_tool_use": {"web_search_requests": 0}}),
+    );
+    let stop = named(&json!({"type": "message_stop"}));
+    let answer = whole(Route::Messages, StreamRules::default(), &[start, end, stop].concat()).answer;
+    let classes = [(C::Input, 25), (C::CacheRead, 7), (C::CacheWrite, 10), (C::Output, 15)];
+    assert_eq!(counted(&answer), classes);
+    assert_eq!(answer.usage.map(|usage| usage.web_searches), Some(2));
+}

@@ -134,3 +134,58 @@ fn what_cannot_be_read_passes_no_gate() {
         );
     }
 }
+
+/// A whole answer with such a call is withheld, so its stream is cut: nothing is listed under no name.
+#[test]
+fn a_call_without_a_name_passes_no_gate() {
+    let arguments = || json!({"tool_calls": [{"index": 0, "function": {"arguments": "{}"}}]});
+    let nameless = [
+        arguments(),
+        json!({"tool_calls": [{"index": 0, "id": "a", "type": "function", "function": {"name": "", "arguments": "{}"}}]}),
+        json!({"tool_calls": [{"index": 0, "id": "a", "type": "function"}]}),
+        json!({"tool_calls": [{"index": 0, "custom": {"input": "rm"}}]}),
+        json!({"function_call": {"arguments": "{}"}}),
+        json!({"function_call": {"name": "", "arguments": "{}"}}),
+    ];
+    let begin = delta(json!({"role": "assistant", "content": null}));
+    for call in &nameless {
+        for then in [
+            &[delta(call.clone()), finish("tool_calls")].concat(),
+            &delta(json!({"content": "x"})),
+            "",
+        ] {
+            let stream = [&begin, &delta(call.clone()), then, &usage_chunk(5, 5), DONE].concat();
+            let outcome = whole(Route::ChatCompletions, StreamRules::default(), &stream);
+            assert_eq!((&outcome.forwarded, outcome.fault), (&stream, None), "nothing is gated");
+            assert!(outcome.answer.calls_others, "as a whole answer has it: {call}");
+            for listed in [&["read"][..], &[]] {
+                let rules = StreamRules {
+                    gate: gate(listed),
+                    ..StreamRules::default()
+                };
+                let outcome = whole(Route::ChatCompletions, rules, &stream);
+                let unnamed = StreamFault::ToolNotListed(String::new());
+                assert_eq!(outcome.fault, Some(unnamed), "{call} {then}");
+                assert_eq!(outcome.forwarded, begin, "{call} {then}");
+            }
+        }
+    }
+    // A name may come after its call has begun; what goes on is no call of its own, whatever it repeats.
+    let rules = StreamRules {
+        gate: gate(&["read"]),
+        ..StreamRules::default()
+    };
+    let first = delta(json!({"tool_calls": [{"index": 0, "id": "a", "type": "function"}]}));
+    let named = delta(json!({"tool_calls": [{"index": 0, "id": "a", "function": {"name": "read"}}]}));
+    let begun = delta(tool(0, json!("a"), json!("read"), ""));
+    for stream in [
+        [first, named.clone(), delta(arguments())].concat(),
+        [begun.clone(), delta(tool(0, json!("b"), Value::Null, "{}"))].concat(),
+        [begun.clone(), delta(tool(0, Value::Null, json!(""), "{}"))].concat(),
+        [begun, delta(arguments()), finish("tool_calls")].concat(),
+    ] {
+        let outcome = whole(Route::ChatCompletions, rules.clone(), &stream);
+        assert_eq!((outcome.forwarded, outcome.fault), (stream, None));
+        assert!(!outcome.answer.calls_others);
+    }
+}
