@@ -70,6 +70,7 @@ fn containment() -> Containment {
         mode: Mode::Contain,
         phase: Phase::Containing,
         cause: String::new(),
+        breached_at: None,
         opened_at: now(),
         contained_at: None,
         restoring_at: None,

@@ -455,6 +455,7 @@ pub fn containment(generation: i64) -> Containment {
         mode: Mode::Contain,
         phase: Phase::Containing,
         cause: "test".to_owned(),
+        breached_at: None,
         opened_at,
         contained_at: None,
         restoring_at: None,
