@@ -2,4 +2,5 @@
 
 pub(super) mod model;
 mod properties;
+mod spawners;
 mod tables;
