@@ -40,5 +40,8 @@ impl Dial {
 
 /// The same value for each name.
 pub(super) fn all(names: &[&str], value: &str) -> Settings {
-    names.iter().map(|name| ((*name).to_owned(), value.to_owned())).collect()
+    names
+        .iter()
+        .map(|name| ((*name).to_owned(), value.to_owned()))
+        .collect()
 }

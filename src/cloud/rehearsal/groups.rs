@@ -78,7 +78,11 @@ impl Group {
             id: spec.name.clone(),
         };
         let mut processes = all(&PROCESSES, "active");
-        processes.extend(spec.suspended.into_iter().map(|process| (process, "suspended".to_owned())));
+        processes.extend(
+            spec.suspended
+                .into_iter()
+                .map(|process| (process, "suspended".to_owned())),
+        );
         let mut member = spec.member;
         member.group = Some(spec.name);
         let group = Self {

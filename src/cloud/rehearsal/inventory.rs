@@ -18,13 +18,13 @@ use crate::domain::money::Usd;
 use crate::ports::Health;
 
 impl World {
-    /// The kinds that this fleet has anything of.
+    /// The kinds that this fleet has, or had, anything of.
     pub fn kinds(&self) -> Vec<Kind> {
         let mut kinds: BTreeSet<Kind> = self.standing.keys().map(|what| what.kind.clone()).collect();
         for (kind, is_there) in [
             (GROUP, !self.groups.is_empty()),
             (SERVICE, !self.services.is_empty()),
-            (TASK, !self.services.is_empty() || !self.tasks.is_empty()),
+            (TASK, self.has_had_tasks),
             (FUNCTION, !self.functions.is_empty()),
         ] {
             if is_there {
@@ -37,8 +37,14 @@ impl World {
     /// One kind in a region; `stale` shows settings of the past.
     pub fn assets(&self, region: &Region, kind: &Kind, stale: Option<Duration>, now: Timestamp) -> Vec<Asset> {
         let groups = self.groups.iter().map(|(what, group)| group.asset(what, stale, now));
-        let services = self.services.iter().map(|(what, service)| service.asset(what, stale, now));
-        let functions = self.functions.iter().map(|(what, function)| function.asset(what, stale, now));
+        let services = self
+            .services
+            .iter()
+            .map(|(what, service)| service.asset(what, stale, now));
+        let functions = self
+            .functions
+            .iter()
+            .map(|(what, function)| function.asset(what, stale, now));
         let tasks = self.tasks.iter().map(|(what, task)| task.asset(what));
         let standing = self.standing.values().map(super::standing::Standing::asset);
         let all = groups.chain(services).chain(functions).chain(tasks).chain(standing);
@@ -80,7 +86,10 @@ impl World {
         if machine.seen.state != InstanceState::Running {
             return None;
         }
-        let checked = machine.bill.since().map(|since| super::world::after(since, self.timing.checks));
+        let checked = machine
+            .bill
+            .since()
+            .map(|since| super::world::after(since, self.timing.checks));
         Some(match checked {
             _ if machine.is_sick => Health::Failing,
             Some(at) if at <= now => Health::Passing,

@@ -364,7 +364,9 @@ impl Cloud for Rehearsal {
     async fn health(&self, region: &Region, ids: &[String]) -> Result<BTreeMap<String, Health>, CloudError> {
         let request = Request::read("ec2:DescribeInstanceStatus", Some(region), ids.to_vec());
         self.call(request, |world, _, now| {
-            let health = ids.iter().filter_map(|id| Some((id.clone(), world.health(region, id, now)?)));
+            let health = ids
+                .iter()
+                .filter_map(|id| Some((id.clone(), world.health(region, id, now)?)));
             Ok(health.collect())
         })
         .await
@@ -376,8 +378,10 @@ impl Cloud for Rehearsal {
 
     async fn assets(&self, region: &Region, kind: &Kind) -> Result<Vec<Asset>, CloudError> {
         let request = Request::read(listing_of(kind), Some(region), Vec::new());
-        self.call(request, |world, fate, now| Ok(world.assets(region, kind, fate.stale, now)))
-            .await
+        self.call(request, |world, fate, now| {
+            Ok(world.assets(region, kind, fate.stale, now))
+        })
+        .await
     }
 
     async fn put_settings(&self, asset: &AssetRef, settings: &Settings) -> Result<(), CloudError> {

@@ -35,10 +35,7 @@ impl TaskSpec {
             cluster: cluster.to_owned(),
             tags: BTreeMap::new(),
             acts_as: Vec::new(),
-            meters: vec![
-                Meter::of("fargate/x86/vcpu", vcpu),
-                Meter::of("fargate/x86/gib", gib),
-            ],
+            meters: vec![Meter::of("fargate/x86/vcpu", vcpu), Meter::of("fargate/x86/gib", gib)],
         }
     }
 
@@ -171,6 +168,7 @@ impl World {
             gone_at: None,
         };
         self.tasks.insert(what.clone(), task);
+        self.has_had_tasks = true;
         what
     }
 
@@ -197,7 +195,9 @@ impl World {
         }
         let names: Vec<AssetRef> = self.services.keys().cloned().collect();
         for what in names {
-            let Some(service) = self.services.get(&what) else { continue };
+            let Some(service) = self.services.get(&what) else {
+                continue;
+            };
             let (desired, spec) = (service.desired(), service.task.clone());
             let running: Vec<AssetRef> = self
                 .tasks

@@ -29,6 +29,8 @@ pub(super) struct World {
     pub groups: BTreeMap<AssetRef, Group>,
     pub services: BTreeMap<AssetRef, Service>,
     pub tasks: BTreeMap<AssetRef, Task>,
+    /// There was a task, whether there is one now or not.
+    pub has_had_tasks: bool,
     pub functions: BTreeMap<AssetRef, Function>,
     pub standing: BTreeMap<AssetRef, Standing>,
     /// Changes of these are refused, whatever the caller may do.
@@ -81,6 +83,7 @@ impl World {
             groups: spec.groups.into_iter().map(Group::new).collect(),
             services: spec.services.into_iter().map(Service::new).collect(),
             tasks: BTreeMap::new(),
+            has_had_tasks: false,
             functions: BTreeMap::new(),
             standing: BTreeMap::new(),
             refused_assets: BTreeMap::new(),
@@ -112,7 +115,11 @@ impl World {
         // Members and tasks of what is there run already.
         world.react_groups(now);
         world.react_services(now);
-        for machine in world.machines.values_mut().filter(|machine| machine.seen.group.is_some()) {
+        for machine in world
+            .machines
+            .values_mut()
+            .filter(|machine| machine.seen.group.is_some())
+        {
             if machine.seen.state == InstanceState::Pending {
                 machine.become_now(InstanceState::Running, now);
                 machine.before = None;
@@ -189,7 +196,9 @@ impl World {
         };
         let machine = self.machines.get(id);
         // A group of this fleet does so by its own processes.
-        let replaces = !machine.and_then(|machine| machine.seen.group.as_ref()).is_some_and(is_of_a_group);
+        let replaces = !machine
+            .and_then(|machine| machine.seen.group.as_ref())
+            .is_some_and(is_of_a_group);
         let machine = self
             .machines
             .get_mut(id)

@@ -9,9 +9,7 @@ use crate::domain::containment::coverage::{Progress, after_sweep};
 use crate::domain::containment::deny;
 use crate::domain::containment::image::BeforeImage;
 use crate::domain::containment::observed::{AccessKey, Instance, InstanceState, PrincipalState};
-use crate::domain::containment::plan::{
-    Frame, Images, Others, Plan, PlanInput, PlanRules, RegionView, Seen, plan,
-};
+use crate::domain::containment::plan::{Frame, Images, Others, Plan, PlanInput, PlanRules, RegionView, Seen, plan};
 use crate::domain::containment::restore::{RestoreInput, RestorePlan, Settled, plan_restore};
 use crate::domain::containment::state::{Action, Containment, Coverage, Mode, Phase, RestoreRequest, Step, StepState};
 use crate::domain::containment::steps::Steps;
@@ -197,7 +195,7 @@ impl World {
     }
 
     fn seen_assets(&self, region: &Region) -> BTreeMap<Kind, Seen<Vec<Asset>>> {
-        let kinds: BTreeSet<Kind> = self.assets.values().map(|asset| asset.what.kind.clone()).collect();
+        let kinds = [GROUP, SERVICE, TASK, VOLUME];
         let of = |kind: &Kind| {
             let here = self.assets.values();
             here.filter(|asset| asset.what.kind == *kind && asset.what.region == *region)
@@ -449,7 +447,10 @@ impl World {
                 .iter()
                 .map(|(principal, state)| (principal.clone(), Ok(state.clone())))
                 .collect(),
-            assets: views.iter().map(|view| (view.region.clone(), view.assets.clone())).collect(),
+            assets: views
+                .iter()
+                .map(|view| (view.region.clone(), view.assets.clone()))
+                .collect(),
             passing: self.passing(),
             instances: views.into_iter().map(|view| (view.region, view.instances)).collect(),
             batch: 50,
@@ -588,9 +589,16 @@ impl World {
 
     fn passing(&self) -> BTreeMap<Region, BTreeSet<String>> {
         let mut passing: BTreeMap<Region, BTreeSet<String>> = BTreeMap::new();
-        for instance in self.instances.values().filter(|one| one.state == InstanceState::Running) {
+        for instance in self
+            .instances
+            .values()
+            .filter(|one| one.state == InstanceState::Running)
+        {
             if !self.unwell.contains(&instance.id) {
-                passing.entry(instance.region.clone()).or_default().insert(instance.id.clone());
+                passing
+                    .entry(instance.region.clone())
+                    .or_default()
+                    .insert(instance.id.clone());
             }
         }
         passing
@@ -610,12 +618,21 @@ impl World {
                 self.instances.get_mut(&id).unwrap().state = InstanceState::Terminated;
             }
         }
-        for service in self.assets.values().filter(|asset| asset.what.kind == SERVICE).cloned().collect::<Vec<_>>() {
+        for service in self
+            .assets
+            .values()
+            .filter(|asset| asset.what.kind == SERVICE)
+            .cloned()
+            .collect::<Vec<_>>()
+        {
             let Brake::Cap { now, .. } = &service.brake else {
                 continue;
             };
             let desired: usize = now["desired"].parse().unwrap();
-            let tasks = self.assets.values().filter(|asset| asset.parent.as_ref() == Some(&service.what));
+            let tasks = self
+                .assets
+                .values()
+                .filter(|asset| asset.parent.as_ref() == Some(&service.what));
             let tasks: Vec<AssetRef> = tasks.map(|task| task.what.clone()).collect();
             for _ in tasks.len()..desired {
                 self.started += 1;
@@ -655,6 +672,7 @@ impl World {
 pub const GROUP: Kind = Kind::named("group");
 pub const SERVICE: Kind = Kind::named("ecs-service");
 pub const TASK: Kind = Kind::named("ecs-task");
+const VOLUME: Kind = Kind::named("volume");
 
 pub fn settings(pairs: &[(&str, &str)]) -> Settings {
     let pair = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
@@ -711,7 +729,7 @@ pub fn volume(region_name: &str, id: &str) -> Asset {
     let brake = Brake::Deletion {
         how: "snapshot and delete it".into(),
     };
-    let mut volume = asset(Kind::named("volume"), region_name, id, brake);
+    let mut volume = asset(VOLUME, region_name, id, brake);
     volume.meters = vec![Meter::of("ebs/gp3", 8_000)];
     volume
 }

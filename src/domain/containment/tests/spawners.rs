@@ -1,6 +1,8 @@
 //! One row of the rules about what starts others at a time.
 
-use super::model::{self, Fuel, GROUP, TASK, World, group, instance, owned, region, role, service, settings, task, volume};
+use super::model::{
+    self, Fuel, GROUP, TASK, World, group, instance, owned, region, role, service, settings, task, volume,
+};
 use crate::domain::containment::coverage::Progress;
 use crate::domain::containment::image::Before;
 use crate::domain::containment::observed::{Instance, InstanceState};
@@ -32,19 +34,29 @@ fn capped(world: &World, asset: &Asset) -> bool {
 }
 
 fn stops(plan: &Plan) -> Vec<&String> {
-    plan.regions.iter().flat_map(|part| part.stops.iter().flatten()).collect()
+    plan.regions
+        .iter()
+        .flat_map(|part| part.stops.iter().flatten())
+        .collect()
 }
 
 fn outcome(world: &World, id: &str) -> String {
-    let image = world.restored.iter().rev().find(|image| image.resource.to_string().ends_with(id));
+    let image = world
+        .restored
+        .iter()
+        .rev()
+        .find(|image| image.resource.to_string().ends_with(id));
     image.and_then(|image| image.outcome.clone()).unwrap_or_default()
 }
 
 #[test]
 fn members_stop_once_their_group_is_capped_and_start_before_it_works_again() {
     let workers = owned(group("eu-west-1", "workers"), "a");
-    let mut world = World::new(vec![member("eu-west-1", "i-1", "workers"), instance("eu-west-1", "i-2", "a")])
-        .with([workers.clone()]);
+    let mut world = World::new(vec![
+        member("eu-west-1", "i-1", "workers"),
+        instance("eu-west-1", "i-2", "a"),
+    ])
+    .with([workers.clone()]);
     let first = (world.snapshot(), world.standing());
     let plan = world.plan();
     assert_eq!(stops(&plan), ["i-2"], "before its group is capped, a member waits");
@@ -92,7 +104,11 @@ fn a_member_whose_group_cannot_be_capped_runs_on_and_that_is_said() {
     ] {
         assert!(why(&world, id).contains(reason), "{id}: {}", why(&world, id));
     }
-    assert!(members.iter().all(|one| state(&world, &one.id) == InstanceState::Running));
+    assert!(
+        members
+            .iter()
+            .all(|one| state(&world, &one.id) == InstanceState::Running)
+    );
     assert_eq!(why(&world, "/theirs"), "");
     // Once it may be capped, it is, and its member stops.
     world.refuse.clear();
@@ -138,18 +154,15 @@ fn instances_that_cannot_be_listed_hide_no_kind() {
 fn a_service_is_capped_and_its_tasks_end() {
     let web = owned(service("eu-west-1", "main/web", 2), "a");
     let alone = owned(task("eu-west-1", "main/alone", None), "a");
-    let mut world = World::new(Vec::new()).with([web.clone(), alone.clone()]);
-    world.sweep(Fuel::ENDLESS);
-    let mut world = {
-        // Tasks that ECS itself is slow to end.
-        let mut world = World::new(Vec::new()).with([web.clone(), alone.clone()]);
-        let of_web = ["main/1", "main/2"].map(|id| task("eu-west-1", id, Some(&web)));
-        world = world.with(of_web);
-        world
-    };
+    let of_web = ["main/1", "main/2"].map(|id| task("eu-west-1", id, Some(&web)));
+    let mut world = World::new(Vec::new()).with([web, alone.clone()]).with(of_web);
     let first = world.standing();
     let before = world.plan();
-    assert_eq!(before.regions[0].ends, [alone.what.clone()], "the others wait for their service");
+    assert_eq!(
+        before.regions[0].ends,
+        [alone.what.clone()],
+        "the others wait for their service"
+    );
     assert_eq!(before.regions[0].waiting.len(), 2);
     let (plan, _) = world.sweep(Fuel::ENDLESS).unwrap();
     assert_eq!(plan.regions[0].ends.len(), 3);
@@ -159,7 +172,11 @@ fn a_service_is_capped_and_its_tasks_end() {
     assert_eq!(coverage.ended.len(), 3, "{:?}", coverage.ended);
     let burn = coverage.burn.unwrap();
     assert_eq!(burn.now, crate::domain::money::Usd::ZERO);
-    assert_eq!(burn.before.to_string(), "0.274176", "three of them at what an m7g.large costs there");
+    assert_eq!(
+        burn.before.to_string(),
+        "0.274176",
+        "three of them at what an m7g.large costs there"
+    );
     assert_eq!(coverage.hourly.len(), 3, "what was ended cost something");
     assert!(coverage.burnt.unwrap().usd > crate::domain::money::Usd::ZERO);
     world.reset(&[]);
@@ -203,11 +220,17 @@ fn whose_it_is() {
     let tag = |owner: &str| std::collections::BTreeMap::from([("backstop:agent".to_owned(), owner.to_owned())]);
     let rows = [
         (with("tag", &|asset| asset.tags = tag("a")), true),
-        (with("role", &|asset| asset.acts_as = vec![role().arn().to_owned()]), true),
+        (
+            with("role", &|asset| asset.acts_as = vec![role().arn().to_owned()]),
+            true,
+        ),
         (with("profile", &|asset| asset.acts_as = vec![profile.clone()]), true),
         (with("made", &|_| {}), true),
         (with("nobody", &|_| {}), false),
-        (with("undeclared", &|asset| asset.tags = tag("nobody-declares-it")), false),
+        (
+            with("undeclared", &|asset| asset.tags = tag("nobody-declares-it")),
+            false,
+        ),
         (
             with("other-role", &|asset| {
                 (asset.tags, asset.acts_as) = (tag("b"), vec![role().arn().to_owned()]);
@@ -269,7 +292,8 @@ fn machines_are_the_agents_by_their_group_and_by_who_made_them() {
 
 #[test]
 fn the_group_that_the_guard_runs_in_is_the_guards() {
-    let mut world = World::new(vec![member("eu-west-1", "i-guard", "ours")]).with([owned(group("eu-west-1", "ours"), "a")]);
+    let mut world =
+        World::new(vec![member("eu-west-1", "i-guard", "ours")]).with([owned(group("eu-west-1", "ours"), "a")]);
     let first = world.standing();
     world.contain();
     assert_eq!(world.standing(), first);
@@ -310,7 +334,11 @@ fn what_somebody_uncaps_while_contained_is_capped_again_with_an_alarm() {
     world.contain();
     assert!(capped(&world, &web));
     world.reset(&[]);
-    assert_eq!(world.standing().0, first, "what was there before the containment, not in it");
+    assert_eq!(
+        world.standing().0,
+        first,
+        "what was there before the containment, not in it"
+    );
 }
 
 #[test]
@@ -361,7 +389,10 @@ fn what_was_set_while_the_agent_was_free_is_what_comes_back() {
 #[test]
 fn a_group_whose_members_stay_down_stays_capped() {
     let workers = owned(group("eu-west-1", "workers"), "a");
-    let members = vec![member("eu-west-1", "i-1", "workers"), member("eu-west-1", "i-2", "workers")];
+    let members = vec![
+        member("eu-west-1", "i-1", "workers"),
+        member("eu-west-1", "i-2", "workers"),
+    ];
     let mut world = World::new(members).with([workers.clone()]);
     let first = (world.snapshot(), world.standing());
     world.contain();
@@ -407,7 +438,13 @@ fn a_cap_that_was_refused_is_not_put_back() {
     let mut world = World::new(Vec::new()).with([web.clone()]);
     world.refuse.insert("main/web".to_owned());
     world.contain();
-    assert!(matches!(world.images[&Resource::Asset { asset: web.what.clone() }].before, Before::Settings { .. }));
+    assert!(matches!(
+        world.images[&Resource::Asset {
+            asset: web.what.clone()
+        }]
+            .before,
+        Before::Settings { .. }
+    ));
     // Its owner takes it down; that is theirs.
     if let Brake::Cap { now, .. } = &mut world.assets.get_mut(&web.what).unwrap().brake {
         *now = settings(&[("desired", "0")]);
