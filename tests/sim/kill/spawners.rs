@@ -446,7 +446,7 @@ fn the_fleet_itself_goes_by_its_own_laws() {
         .unwrap();
     let id = id.trim_start_matches("eu-west-1/").to_owned();
     let region = Region("eu-west-1".to_owned());
-    scene.run(scene.cloud.stop(&region, &[id.clone()])).unwrap();
+    scene.run(scene.cloud.stop(&region, std::slice::from_ref(&id))).unwrap();
     scene.run(backstop::ports::Clock::sleep(&*scene.clock, Duration::from_secs(60)));
     let after = scene.cloud.snapshot();
     assert_eq!(after.machines[&format!("eu-west-1/{id}")], InstanceState::Terminated);

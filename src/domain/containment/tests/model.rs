@@ -606,7 +606,7 @@ impl World {
 
     /// What the fleet itself does: a group that is not capped destroys members that are down, a service that
     /// is not capped starts what it lacks, and one that is capped ends what it has.
-    fn react(&mut self) {
+    pub fn react(&mut self) {
         let uncapped = |world: &Self, what: &AssetRef| {
             let asset = world.assets.get(what);
             asset.is_some_and(|asset| asset.is_capped() == Some(false))

@@ -160,7 +160,7 @@ fn a_service_is_capped_and_its_tasks_end() {
     let before = world.plan();
     assert_eq!(
         before.regions[0].ends,
-        [alone.what.clone()],
+        std::slice::from_ref(&alone.what),
         "the others wait for their service"
     );
     assert_eq!(before.regions[0].waiting.len(), 2);
