@@ -11,4 +11,6 @@
 
 pub mod asset;
 pub mod creation;
+pub mod owner;
+pub mod price;
 pub mod rate;
