@@ -14,6 +14,7 @@ use backstop::domain::containment::plan::{Frame, Images, Plan, PlanInput, PlanRu
 use backstop::domain::containment::state::{Action, Containment, Coverage, Mode, Phase};
 use backstop::domain::containment::steps::Steps;
 use backstop::domain::containment::target::{CloudTargets, Guard, Principal, Region, Resource};
+use backstop::domain::fleet::price::FleetPrices;
 use backstop::domain::id::{AgentId, ContainmentId};
 use criterion::{Criterion, criterion_group, criterion_main};
 use jiff::Timestamp;
@@ -147,6 +148,7 @@ fn planned(views: &[RegionView], containment: &Containment, images: &Images, ste
             foreign: &BTreeMap::new(),
             created: &BTreeSet::new(),
             others: &BTreeMap::new(),
+            prices: &FleetPrices::default(),
             rules: &PlanRules::default(),
         },
         principals: vec![(role(), Ok(state))],

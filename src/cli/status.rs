@@ -143,10 +143,6 @@ pub(super) fn containment_text(containment: &Value) -> String {
             _ => "with ceilings where no price is known",
         };
         text_.push_str(&format!("\n\nburn: ${now} an hour of ${before}, {sure}"));
-        let unpriced = burn["unpriced"].as_u64().unwrap_or(0);
-        if unpriced > 0 {
-            text_.push_str(&format!("; {unpriced} without a known price"));
-        }
     }
     if let Some(burnt) = field(coverage, "burnt_usd").and_then(Value::as_str) {
         text_.push_str(&format!("\nburnt since it was opened: about ${burnt}"));

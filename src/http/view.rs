@@ -203,7 +203,6 @@ fn coverage(containment: &Containment) -> Value {
             "before_usd_per_hour": burn.before.to_string(),
             "now_usd_per_hour": burn.now.to_string(),
             "basis": burn.basis,
-            "unpriced": burn.unpriced,
         })
     });
     let prices = coverage.hourly.iter().map(|(id, hourly)| {

@@ -14,14 +14,10 @@ use crate::domain::id::AgentId;
 pub struct Creators(ArcSwap<BTreeMap<AgentId, Arc<BTreeSet<AssetRef>>>>);
 
 impl Creators {
-    /// Replaces what is known of one agent.
-    pub fn set(&self, agent: &AgentId, made: BTreeSet<AssetRef>) {
-        let made = Arc::new(made);
-        self.0.rcu(|known| {
-            let mut known = BTreeMap::clone(known);
-            known.insert(agent.clone(), Arc::clone(&made));
-            known
-        });
+    /// Replaces what is known of every agent.
+    pub fn set(&self, made: BTreeMap<AgentId, BTreeSet<AssetRef>>) {
+        let made = made.into_iter().map(|(agent, made)| (agent, Arc::new(made)));
+        self.0.store(Arc::new(made.collect()));
     }
 
     pub(super) fn of(&self, agent: &AgentId) -> Arc<BTreeSet<AssetRef>> {

@@ -26,6 +26,7 @@ use crate::domain::containment::image::BeforeImage;
 use crate::domain::containment::plan::Others;
 use crate::domain::containment::state::{Containment, Phase};
 use crate::domain::containment::target::{CloudTargets, Principal};
+use crate::domain::fleet::price::FleetPrices;
 use crate::domain::id::{AgentId, ContainmentId, EpochId};
 use crate::domain::review::{Question, Review};
 use crate::ports::{Clock, Cloud, Entropy, Judgement, Lease, Notifier, Store};
@@ -53,6 +54,7 @@ pub struct KillSwitch {
     pub(super) entropy: Arc<dyn Entropy>,
     pub(super) learnt: Learnt,
     creators: Arc<Creators>,
+    pub(super) prices: Arc<ArcSwap<FleetPrices>>,
     settings: Arc<ArcSwap<KillSettings>>,
     notifier: Arc<dyn Notifier>,
     /// Our name on leases.
@@ -84,6 +86,7 @@ impl KillSwitch {
             entropy,
             learnt: Learnt::default(),
             creators: Arc::default(),
+            prices: Arc::default(),
             settings,
             notifier,
             holder,
@@ -107,6 +110,13 @@ impl KillSwitch {
     #[must_use]
     pub fn with_creators(mut self, creators: Arc<Creators>) -> Self {
         self.creators = creators;
+        self
+    }
+
+    /// By which prices it tells what things cost; built-in ones otherwise.
+    #[must_use]
+    pub fn with_prices(mut self, prices: Arc<ArcSwap<FleetPrices>>) -> Self {
+        self.prices = prices;
         self
     }
 
@@ -384,6 +394,7 @@ impl KillSwitch {
             regions,
             created: self.creators.of(&containment.agent),
             others: others(settings, &containment.agent),
+            prices: self.prices.load_full(),
             foreign,
             asked,
             told: self.told().get(&containment.id).cloned(),

@@ -27,6 +27,7 @@ use crate::domain::containment::steps::Steps;
 use crate::domain::containment::target::{CloudTargets, Guard, Principal, Region, Resource};
 use crate::domain::containment::{plan_principals, plan_region, plan_spawners};
 use crate::domain::fleet::asset::AssetRef;
+use crate::domain::fleet::price::FleetPrices;
 use crate::domain::id::ReviewId;
 use crate::domain::review::{Question, Review};
 use crate::ports::NoticeKind;
@@ -50,6 +51,7 @@ pub(super) struct Known {
     pub created: Arc<BTreeSet<AssetRef>>,
     /// The ownership tags of the other agents.
     pub others: Others,
+    pub prices: Arc<FleetPrices>,
     /// What people decided on foreign matches of this containment.
     pub foreign: BTreeMap<String, bool>,
     /// Foreign matches about which somebody was asked.
@@ -73,6 +75,7 @@ impl Known {
             foreign: &self.foreign,
             created: &self.created,
             others: &self.others,
+            prices: &self.prices,
             rules: &pass.settings.rules,
         }
     }

@@ -24,24 +24,30 @@ pub(super) fn progress(pass: &Pass<'_>, containment: &Containment, progress: Pro
         "generation": containment.generation,
         "sweeps": containment.sweeps,
         "denied": bounded(&coverage.denied),
+        "capped": bounded(&coverage.capped),
+        "ended": bounded(&coverage.ended),
         "stopped": bounded(&coverage.stopped),
         "still_burning": bounded(&coverage.still_burning),
         "attribution_pending_until": coverage.attribution_pending_until,
         "usd_per_hour_before": coverage.burn.map(|burn| burn.before.to_string()),
         "usd_per_hour_now": coverage.burn.map(|burn| burn.now.to_string()),
+        "usd_burnt": coverage.burnt.map(|burnt| burnt.usd.to_string()),
+        "times": coverage.times,
     });
     match progress {
         Progress::Same => {}
         Progress::Contained => {
             let burn = coverage.burn.map_or_else(String::new, |burn| {
                 format!(
-                    "; its machines cost ${} an hour of ${} before, at list prices",
+                    "; what is the agent's costs ${} an hour of ${} before, at list prices",
                     burn.now, burn.before
                 )
             });
             let text = format!(
-                "contained: {} denied, {} stopped, {} still burning{burn}",
+                "contained: {} denied, {} capped, {} ended, {} stopped, {} still burning{burn}",
                 coverage.denied.len(),
+                coverage.capped.len(),
+                coverage.ended.len(),
                 coverage.stopped.len(),
                 coverage.still_burning.len()
             );

@@ -12,7 +12,7 @@ use super::plan::{ForeignMatch, Frame, RegionPlan, RegionView};
 use super::spawners::{SpawnerPlan, Standing};
 use super::state::{Action, Step, StepState, StillBurning};
 use super::target::Resource;
-use super::worth::cost;
+use super::worth;
 use crate::domain::fleet::asset::{Asset, AssetRef, Brake};
 
 /// Whether something is to be done about an asset.
@@ -47,7 +47,7 @@ pub(super) fn admit(owners: &Owners<'_>, plan: &mut RegionPlan, asset: &Asset) -
         plan.guarded.push(id);
         return left(why);
     }
-    if let Some(cost) = cost(&asset.meters, &asset.what.region) {
+    if let Some(cost) = worth::asset(owners.frame.prices, asset) {
         plan.costs.insert(id.clone(), cost);
     }
     match owners.scope(&asset.what.region, &id, by, asset.parent.as_ref()) {

@@ -168,7 +168,7 @@ fn hourly(plan: &Plan, before: &Coverage) -> BTreeMap<String, Hourly> {
     let ended = regions.clone().flat_map(|region| &region.ended);
     let ended = ended.filter_map(|id| Some((id.clone(), *before.hourly.get(id)?)));
     let costs = regions.flat_map(|region| &region.costs);
-    let costs = costs.filter_map(|(id, cost)| Some((id.clone(), cost.hourly?)));
+    let costs = costs.map(|(id, cost)| (id.clone(), cost.hourly));
     ended.chain(costs).take(MAX_LISTED).collect()
 }
 
@@ -182,18 +182,13 @@ fn burn(plan: &Plan, earlier: Option<FleetBurn>) -> Option<FleetBurn> {
         before: Usd::ZERO,
         now: Usd::ZERO,
         basis: PriceBasis::Listed,
-        unpriced: 0,
     };
     for cost in plan.regions.iter().flat_map(|region| region.costs.values()) {
-        let Some(hourly) = cost.hourly else {
-            sum.unpriced += u64::from(cost.runs);
-            continue;
-        };
-        sum.before = sum.before.saturating_add(hourly.usd);
+        sum.before = sum.before.saturating_add(cost.hourly.usd);
         if cost.runs {
-            sum.now = sum.now.saturating_add(hourly.usd);
+            sum.now = sum.now.saturating_add(cost.hourly.usd);
         }
-        sum.basis = sum.basis.max(hourly.basis);
+        sum.basis = sum.basis.max(cost.hourly.basis);
     }
     if let Some(earlier) = earlier {
         sum.before = sum.before.max(earlier.before);

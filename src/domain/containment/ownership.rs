@@ -9,6 +9,10 @@
 //! acts with: two agents may share a role, and halting one must not halt the other. That it looks like this
 //! agent's is said.
 //!
+//! What an hour's burn is charged to is decided elsewhere and more narrowly
+//! ([`fleet::owner`](crate::domain::fleet::owner)): evidence that names two agents charges neither, but what
+//! acts with the hands of an agent that is being contained is halted.
+//!
 //! All of this counts within the declared account and regions. A match outside asks a person and is not
 //! touched before.
 
@@ -18,7 +22,8 @@ use super::observed::Instance;
 use super::plan::{Frame, RegionView};
 use super::state::{Action, Step};
 use super::target::{Principal, Region, Resource};
-use crate::domain::fleet::asset::{Asset, AssetRef};
+use crate::domain::fleet::asset::{Asset, AssetRef, Kind};
+use crate::domain::fleet::owner::hand;
 use crate::domain::id::AgentId;
 
 /// How far a chain of parents is followed: a task's service is one step.
@@ -80,7 +85,7 @@ struct Traits<'a> {
 
 /// Whose everything in a region is.
 pub(super) struct Owners<'a> {
-    frame: &'a Frame<'a>,
+    pub frame: &'a Frame<'a>,
     /// ARNs of the agent's roles and of their instance profiles.
     hands: BTreeSet<String>,
     assets: BTreeMap<&'a AssetRef, &'a Asset>,
@@ -98,7 +103,7 @@ impl<'a> Owners<'a> {
         let guards = instances.filter(|instance| frame.guard.covers_instance(&instance.id));
         Self {
             frame,
-            hands: roles.chain(profiles.iter().cloned()).collect(),
+            hands: roles.chain(profiles.iter().cloned()).map(|arn| hand(&arn)).collect(),
             assets: view
                 .assets
                 .values()
@@ -134,7 +139,7 @@ impl<'a> Owners<'a> {
         if tagged(&self.frame.targets.tags) {
             return Owner::Agent(Match::Tag);
         }
-        let by = if thing.acts_as.iter().any(|arn| self.hands.contains(arn)) {
+        let by = if thing.acts_as.iter().any(|arn| self.hands.contains(&hand(arn))) {
             Match::ActsAs
         } else if self.frame.created.contains(thing.what) {
             Match::Creator
@@ -226,7 +231,7 @@ pub(super) fn others(agent: &AgentId, by: Match) -> String {
 
 /// The resource that an asset is.
 pub(super) fn resource_of(what: &AssetRef) -> Resource {
-    if what.kind == crate::domain::fleet::asset::Kind::INSTANCE {
+    if what.kind == Kind::INSTANCE {
         Resource::Instance {
             region: what.region.clone(),
             id: what.id.clone(),

@@ -31,6 +31,7 @@ use super::steps::Steps;
 use super::stop::plan_region;
 use super::target::{CloudTargets, Guard, Principal, Region, Resource};
 use crate::domain::fleet::asset::{Asset, AssetRef, Kind, Settings};
+use crate::domain::fleet::price::FleetPrices;
 use crate::domain::id::AgentId;
 
 /// The unrestored before-images of an agent, of every generation.
@@ -85,6 +86,8 @@ pub struct Frame<'a> {
     pub created: &'a BTreeSet<AssetRef>,
     /// The ownership tags of every other declared agent.
     pub others: &'a Others,
+    /// For telling what things cost.
+    pub prices: &'a FleetPrices,
     pub rules: &'a PlanRules,
 }
 
@@ -253,8 +256,7 @@ pub struct RegionPlan {
 pub struct AssetCost {
     /// What it is charged for, such as `m7g.large`.
     pub what: String,
-    /// `None` where no price is known.
-    pub hourly: Option<Hourly>,
+    pub hourly: Hourly,
     pub runs: bool,
 }
 

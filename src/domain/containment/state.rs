@@ -89,7 +89,7 @@ pub struct Coverage {
     #[serde(default)]
     pub ended: Vec<String>,
     pub still_burning: Vec<StillBurning>,
-    /// What each thing named above costs an hour, or cost before it was halted, where a price is known.
+    /// What each thing named above costs an hour, or cost before it was halted.
     #[serde(default)]
     pub hourly: BTreeMap<String, Hourly>,
     /// Creator events may still be on their way until then.
@@ -114,9 +114,6 @@ pub struct FleetBurn {
     pub now: Usd,
     /// How well the least known of the prices is known.
     pub basis: PriceBasis,
-    /// Things that are charged for and have no price here: they are in neither sum.
-    #[serde(default)]
-    pub unpriced: u64,
 }
 
 /// Dollars that went on being spent during a containment, reckoned from what was seen to run at two looks:

@@ -10,7 +10,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::assets::{claim, line as burning, plan_assets};
-use super::hourly::hourly;
 use super::image::Before;
 use super::observed::{Instance, InstanceState, SpotKind};
 use super::ownership::{Match, Owners, Scope};
@@ -18,6 +17,7 @@ use super::plan::{AssetCost, ForeignMatch, Frame, RegionPlan, RegionView};
 use super::spawners::{SpawnerPlan, Standing};
 use super::state::{Action, StillBurning};
 use super::target::Resource;
+use super::worth;
 
 /// What may be done about a running machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,7 +129,7 @@ fn plan_instance(ground: &Ground<'_>, plan: &mut RegionPlan, todo: &mut Todo, in
     if let Some(runs) = costs(frame, instance, &resource) {
         let cost = AssetCost {
             what: instance.instance_type.clone(),
-            hourly: Some(hourly(&instance.instance_type, &instance.region)),
+            hourly: worth::machine(frame.prices, instance),
             runs,
         };
         plan.costs.insert(id.clone(), cost);

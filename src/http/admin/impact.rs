@@ -28,10 +28,7 @@ fn line_name(line: &LineKey) -> String {
 }
 
 /// What a machine is and costs: `m7g.large, $0.0816 an hour`.
-fn machine_note(what: &str, hourly: Option<Hourly>) -> String {
-    let Some(hourly) = hourly else {
-        return format!("{what}, no price known");
-    };
+fn machine_note(what: &str, hourly: Hourly) -> String {
     let usd = hourly.usd;
     match hourly.basis {
         PriceBasis::Listed => format!("{what}, ${usd} an hour"),
@@ -87,8 +84,7 @@ pub(super) fn plan_view(report: &PlanReport) -> Value {
         }
         let mut spare = |id: &String| {
             region.costs.get(id).map(|cost| {
-                let hourly = cost.hourly.map_or(Usd::ZERO, |hourly| hourly.usd);
-                spared = spared.saturating_add(hourly);
+                spared = spared.saturating_add(cost.hourly.usd);
                 machine_note(&cost.what, cost.hourly)
             })
         };
@@ -134,7 +130,6 @@ pub(super) fn plan_view(report: &PlanReport) -> Value {
         "account": report.account,
         "live": report.live,
         "usd_per_hour": burn.map(|burn| burn.now.to_string()),
-        "unpriced": burn.map(|burn| burn.unpriced),
         "usd_per_hour_after": burn.map(|burn| burn.now.saturating_sub(spared).to_string()),
         "prices": burn.map(|burn| prices_note(burn.basis)),
         "steps": steps,
@@ -157,7 +152,7 @@ pub(super) fn reset_view(impact: &ResetImpact, checked: Result<LineChanges, Rese
         steps.push(step("override", &line_name(&change.line), None, &note));
     }
     for start in &impact.starts {
-        let note = machine_note(&start.instance_type, Some(start.hourly));
+        let note = machine_note(&start.instance_type, start.hourly);
         steps.push(step("start", &start.resource, None, &note));
     }
     for lift in &impact.plan.lifts {
@@ -205,7 +200,7 @@ mod tests {
     fn cost(kind: &str) -> AssetCost {
         AssetCost {
             what: kind.to_owned(),
-            hourly: Some(hourly(kind, &region())),
+            hourly: hourly(kind, &region()),
             runs: true,
         }
     }

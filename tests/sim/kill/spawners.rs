@@ -1,6 +1,6 @@
 //! What starts others: capped before what it started is stopped, put back after, whatever goes wrong.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -97,7 +97,7 @@ fn everything_that_can_be_halted_is_and_comes_back_in_an_order_that_harms_nothin
     assert!(why(&coverage, "nat:us-east-1/nat-1").contains("delete it"));
     assert_eq!(why(&coverage, "eipalloc-1"), "", "it is another agent's");
     let burn = coverage.burn.unwrap();
-    assert!(burn.now < burn.before && burn.unpriced == 2, "{burn:?}");
+    assert!(burn.now < burn.before && burn.now > Usd::ZERO, "{burn:?}");
     assert!(scene.cloud.burn() < before);
 
     // Caps come before the members' stops; every step has its time, in the order in which it comes.
@@ -418,7 +418,8 @@ fn what_the_agents_principals_made_is_the_agents() {
         .machine(MachineSpec::new("eu-west-1", "m7g.large").id("i-bare"));
     let scene = Scene::new(fleet, targets(&["eu-west-1"]));
     let creators = Arc::new(Creators::default());
-    creators.set(&agent(), BTreeSet::from([what("instance", "eu-west-1", "i-made")]));
+    let made = BTreeSet::from([what("instance", "eu-west-1", "i-made")]);
+    creators.set(BTreeMap::from([(agent(), made)]));
     scene.contain(Mode::Contain);
     let id = scene.last_now().id;
     let switch = scene.switch().with_creators(creators);

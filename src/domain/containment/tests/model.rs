@@ -16,6 +16,7 @@ use crate::domain::containment::steps::Steps;
 use crate::domain::containment::target::{CloudTargets, Guard, Principal, Region, Resource};
 use crate::domain::containment::{plan_region, plan_spawners};
 use crate::domain::fleet::asset::{Asset, AssetRef, Brake, Kind, Settings};
+use crate::domain::fleet::price::FleetPrices;
 use crate::domain::fleet::rate::Meter;
 use crate::domain::id::{AgentId, ContainmentId};
 
@@ -81,6 +82,7 @@ pub struct World {
     pub unwell: BTreeSet<String>,
     pub created: BTreeSet<AssetRef>,
     pub others: Others,
+    prices: FleetPrices,
     /// Tasks that services started.
     started: usize,
     /// Of our credentials.
@@ -134,6 +136,7 @@ impl World {
             unwell: BTreeSet::new(),
             created: BTreeSet::new(),
             others: Others::new(),
+            prices: FleetPrices::default(),
             started: 0,
             account: Some(ACCOUNT.to_owned()),
             targets: CloudTargets {
@@ -249,6 +252,7 @@ impl World {
             foreign: &self.foreign,
             created: &self.created,
             others: &self.others,
+            prices: &self.prices,
             rules: &self.rules,
         }
     }

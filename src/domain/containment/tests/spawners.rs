@@ -205,7 +205,8 @@ fn only_deletion_would_stop_some_things_so_they_burn() {
     world.contain();
     assert_eq!(why(&world, "vol-1"), "snapshot and delete it");
     assert_eq!(why(&world, "vol-idle"), "");
-    assert_eq!(world.containment.coverage.burn.unwrap().unpriced, 1);
+    let price = world.containment.coverage.hourly["volume:eu-west-1/vol-1"];
+    assert_eq!(price.usd.to_string(), "0.00098192");
     assert!(world.images.is_empty() || world.touched.iter().all(|id| !id.contains("vol")));
 }
 
