@@ -44,6 +44,9 @@ pub(super) fn aws(table: &Table<'_>) -> Option<AwsSection> {
     let hold_sweep_every = table
         .get("hold_sweep_every")
         .and_then(|item| item.duration(10 * second..=60 * minute));
+    let health_patience = table
+        .get("health_patience")
+        .and_then(|item| item.duration(second..=60 * minute));
     table.finish();
     let guard_principals = guard_principals?;
     let guarded = guard_principals
@@ -63,6 +66,7 @@ pub(super) fn aws(table: &Table<'_>) -> Option<AwsSection> {
             sweep_spacing: sweep_spacing?,
             step_patience: step_patience?,
             hold_sweep_every: hold_sweep_every?,
+            health_patience: health_patience?,
         },
         guarded,
     })
