@@ -200,6 +200,9 @@ fn a_crash_at_every_call_of_a_containment() {
             };
             assert_eq!(settings(&scene), settings(&calm), "{at}");
             assert_eq!(burning(&scene.last_now()), burning(&calm.last_now()), "{at}");
+            if call % 4 > 0 {
+                continue;
+            }
             // The next generation has the before-images alone to go by.
             scene.reset_and_wait(&["i-1"]);
             scene.contain_and_wait();
