@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::agenda::{Agenda, Next, Passed};
+use super::evidence::Evidence;
 use super::learn::{Learnt, Who};
 use super::pass::{Pass, PassError, fenced};
 use super::settings::KillSettings;
@@ -58,6 +59,7 @@ pub struct KillSwitch {
     /// Instance profiles as last seen, so that a blind moment of IAM does not hide machines.
     profiles: Mutex<HashMap<AgentId, BTreeSet<String>>>,
     trusting: Mutex<HashMap<AgentId, Trusting>>,
+    evidence: Evidence,
     /// What people were told to be burning, so that each thing is told once.
     told: Mutex<HashMap<ContainmentId, BTreeSet<String>>>,
     /// The leases of passes that are under way.
@@ -86,6 +88,7 @@ impl KillSwitch {
             poke: Notify::new(),
             profiles: Mutex::new(HashMap::new()),
             trusting: Mutex::new(HashMap::new()),
+            evidence: Evidence::default(),
             told: Mutex::new(HashMap::new()),
             leases: Mutex::new(HashMap::new()),
         }
@@ -133,6 +136,7 @@ impl KillSwitch {
             match live {
                 Ok(live) => {
                     self.told().retain(|id, _| live.iter().any(|one| one.id == *id));
+                    self.evidence.forget(|agent| live.iter().any(|one| one.agent == *agent));
                     let room = settings.concurrent.saturating_sub(passes.len());
                     for id in agenda.next(&live, self.clock.monotonic()).into_iter().take(room) {
                         agenda.began(id);
@@ -322,6 +326,8 @@ impl KillSwitch {
             let mut known = self.trusting.lock().unwrap_or_else(PoisonError::into_inner);
             known.insert(pass.containment.agent.clone(), trusting);
         }
+        let (agent, now) = (&pass.containment.agent, self.clock.monotonic());
+        self.evidence.keep(agent, &swept.plan.principals, &swept.simulated, now);
         if let Some(listed) = &swept.listed {
             self.set_regions(listed.clone());
         }
@@ -370,6 +376,7 @@ impl KillSwitch {
             },
             profiles: profiles.get(&containment.agent).cloned().unwrap_or_default(),
             trusting: self.trusting_of(&containment.agent),
+            simulated: self.evidence.fresh(&containment.agent, self.clock.monotonic()),
             regions,
             foreign,
             asked,

@@ -198,32 +198,19 @@ impl World {
 
     pub fn principal(&self, principal: &Principal, stale: Option<Duration>, now: Timestamp) -> PrincipalState {
         let Some(person) = self.people.get(principal) else {
-            return PrincipalState {
-                principal: principal.clone(),
-                exists: false,
-                deny_document: None,
-                deny_attached: false,
-                inline_chars: None,
-                service_credentials: Vec::new(),
-                keys: Vec::new(),
-                profile_arns: Vec::new(),
-                trusted: Vec::new(),
-            };
+            return PrincipalState::absent(principal.clone());
         };
         let deny_document = match (&person.before, stale) {
             (Some((since, before)), Some(window)) if now < after(*since, window) => before.clone(),
             _ => person.deny.clone(),
         };
         PrincipalState {
-            principal: principal.clone(),
             exists: true,
             deny_document,
-            deny_attached: false,
-            inline_chars: None,
-            service_credentials: Vec::new(),
             keys: person.keys.clone(),
             profile_arns: person.profile_arns.clone(),
             trusted: person.trusted.clone(),
+            ..PrincipalState::absent(principal.clone())
         }
     }
 

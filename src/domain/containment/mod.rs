@@ -9,6 +9,7 @@ pub mod deny;
 pub mod guard;
 pub mod hourly;
 pub mod image;
+mod lift;
 pub mod memory;
 pub mod observed;
 pub mod plan;
@@ -19,7 +20,7 @@ pub mod steps;
 mod stop;
 pub mod target;
 
-pub use revoke::plan_principals;
+pub use revoke::{contradicted, plan_principals};
 pub use stop::plan_region;
 
 #[cfg(test)]

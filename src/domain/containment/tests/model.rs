@@ -89,15 +89,10 @@ impl World {
     pub fn new(instances: Vec<Instance>) -> Self {
         let principal = |principal: Principal, keys: Vec<AccessKey>, profiles: Vec<String>| {
             let state = PrincipalState {
-                principal: principal.clone(),
                 exists: true,
-                deny_document: None,
-                deny_attached: false,
-                inline_chars: None,
-                service_credentials: Vec::new(),
                 keys,
                 profile_arns: profiles,
-                trusted: Vec::new(),
+                ..PrincipalState::absent(principal.clone())
             };
             (principal, state)
         };
