@@ -11,6 +11,7 @@
 pub mod actors;
 pub mod faults;
 pub mod fleet;
+mod people;
 mod port;
 mod world;
 
