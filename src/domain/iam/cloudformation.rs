@@ -17,9 +17,7 @@ pub fn template(which: Document) -> Value {
 }
 
 fn guard() -> Value {
-    let choice = |text: &str| {
-        json!({ "Type": "String", "AllowedValues": ["true", "false"], "Default": "false", "Description": text })
-    };
+    let choice = |text: &str| json!({ "Type": "String", "AllowedValues": ["true", "false"], "Default": "false", "Description": text });
     let is_chosen = |choice: Choice| json!({ "Fn::Equals": [{ "Ref": choice.parameter() }, "true"] });
     json!({
         "AWSTemplateFormatVersion": "2010-09-09",

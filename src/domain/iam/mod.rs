@@ -70,6 +70,15 @@ impl Document {
         }
     }
 
+    /// The policy for a scope, as it is printed and shipped.
+    pub fn text(self, scope: &Scope) -> String {
+        let json = self.policy().json(scope);
+        match self {
+            Self::Guard | Self::Boundary => text(&json),
+            Self::Scp => json.to_string(),
+        }
+    }
+
     /// Its size as AWS counts it, and what it may be.
     pub fn size(self, text: &str) -> (usize, usize) {
         match self {
@@ -182,12 +191,10 @@ impl Scope {
     }
 }
 
-/// A document as it is printed and shipped.
+/// A template, or a document of which white space does not count, as it is printed and shipped.
 pub fn text(document: &serde_json::Value) -> String {
     // A value has no keys but texts, so it can be written.
-    let mut text = serde_json::to_string_pretty(document).unwrap_or_default();
-    text.push('\n');
-    text
+    serde_json::to_string_pretty(document).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -47,6 +47,7 @@ pub enum When {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Statement {
+    /// Left out where it is empty.
     pub sid: &'static str,
     pub effect: Effect,
     pub actions: Actions,
@@ -85,7 +86,9 @@ impl Statement {
     /// The statement as JSON; each text goes through `write`, which fills its placeholders.
     pub fn render(&self, write: &impl Fn(&str) -> Value) -> Value {
         let mut out = Map::new();
-        out.insert("Sid".to_owned(), json!(self.sid));
+        if !self.sid.is_empty() {
+            out.insert("Sid".to_owned(), json!(self.sid));
+        }
         let effect = match self.effect {
             Effect::Allow => "Allow",
             Effect::Deny => "Deny",

@@ -5,6 +5,10 @@
 //! break-glass rewrites or takes away the guard's role and policies, and no principal below the agents'
 //! path is without the boundary. The inline deny itself cannot be named in an SCP (IAM has no condition on
 //! an inline policy's name); whoever takes it away finds it put back, with an alarm.
+//!
+//! An SCP has less room than a boundary, and its white space counts. It repeats of the boundary what is
+//! dearest to miss, for principals that are older than it; the finer points of tagging are the boundary's,
+//! which nobody can take off. It is printed without white space and without statement ids.
 
 use super::boundary::{IAM_WRITES, denies};
 use super::policy::{Condition, Effect, Policy, Statement};
@@ -21,9 +25,19 @@ const KEEPERS: &[&str] = &[
 
 const BOUNDARY_ARN: &str = "arn:${partition}:iam::*:policy/backstop/backstop-agent-boundary";
 
+/// The statements of the boundary that are repeated.
+const REPEATED: &[&str] = &[
+    "KeepTheTag",
+    "LaunchTagged",
+    "LaunchUntaggable",
+    "NoCommitments",
+    "NoIamWrites",
+    "NotTheGuard",
+];
+
 pub fn policy() -> Policy {
-    let mut statements: Vec<Statement> = denies()
-        .into_iter()
+    let repeated = denies().into_iter().filter(|one| REPEATED.contains(&one.sid));
+    let mut statements: Vec<Statement> = repeated
         .map(|statement| statement.only_if(Condition::new("ArnLike", "aws:PrincipalArn", AGENTS)))
         .collect();
     let unless_keeper = || Condition::new("ArnNotLike", "aws:PrincipalArn", KEEPERS);
@@ -45,10 +59,16 @@ pub fn policy() -> Policy {
         "iam:PutUserPermissionsBoundary",
     ];
     statements.push(
-        Statement::new("BornBounded", Effect::Deny, &births, AGENTS)
-            .only_if(Condition::new("ArnNotLike", "iam:PermissionsBoundary", &[BOUNDARY_ARN])),
+        Statement::new("BornBounded", Effect::Deny, &births, AGENTS).only_if(Condition::new(
+            "ArnNotLike",
+            "iam:PermissionsBoundary",
+            &[BOUNDARY_ARN],
+        )),
     );
     let unbind = ["iam:DeleteRolePermissionsBoundary", "iam:DeleteUserPermissionsBoundary"];
     statements.push(Statement::new("StayBounded", Effect::Deny, &unbind, AGENTS).only_if(unless_keeper()));
+    for statement in &mut statements {
+        statement.sid = "";
+    }
     Policy { statements }
 }

@@ -115,15 +115,15 @@ impl World {
             id: id.to_owned(),
             active,
         };
-        let mut user = principal(user(), vec![key("AKIA1", true), key("AKIA2", false)], Vec::new());
-        user.1.service_credentials = vec![credential("ACCA1", true), credential("ACCA2", false)];
+        let mut person = principal(user(), vec![key("AKIA1", true), key("AKIA2", false)], Vec::new());
+        person.1.service_credentials = vec![credential("ACCA1", true), credential("ACCA2", false)];
         Self {
             now: Timestamp::from_second(1_000_000).unwrap(),
             instances: instances
                 .into_iter()
                 .map(|instance| (instance.id.clone(), instance))
                 .collect(),
-            principals: BTreeMap::from([principal(role(), Vec::new(), vec![PROFILE.to_owned()]), user]),
+            principals: BTreeMap::from([principal(role(), Vec::new(), vec![PROFILE.to_owned()]), person]),
             refuse: BTreeSet::new(),
             down: BTreeSet::new(),
             account: Some(ACCOUNT.to_owned()),
