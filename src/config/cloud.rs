@@ -7,6 +7,7 @@ use super::arn::{IamArn, Identity, Kind};
 use super::reader::{Item, Table};
 use super::settings::Aws;
 use super::values;
+use crate::domain::containment::guard::is_below_guard_path;
 use crate::domain::containment::target::{CloudTargets, Guard, Principal, Region};
 
 /// `[aws]`, with who its guard principals are.
@@ -264,6 +265,14 @@ fn principal(
         item.error(
             &format!("{} is {why}", values::shown(text)),
             "name a role that your own account manages",
+        );
+        return None;
+    }
+    if is_below_guard_path(text) {
+        let message = format!("{} is below the guard's own path", values::shown(text));
+        item.error(
+            &message,
+            "what is below /backstop/ can never be a target: agents live elsewhere",
         );
         return None;
     }

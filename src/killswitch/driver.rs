@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::agenda::{Agenda, Next, Passed};
 use super::creators::Creators;
+use super::evidence::Evidence;
 use super::learn::{Learnt, Who};
 use super::pass::{Pass, PassError, fenced};
 use super::settings::KillSettings;
@@ -63,6 +64,7 @@ pub struct KillSwitch {
     /// Instance profiles as last seen, so that a blind moment of IAM does not hide machines.
     profiles: Mutex<HashMap<AgentId, BTreeSet<String>>>,
     trusting: Mutex<HashMap<AgentId, Trusting>>,
+    evidence: Evidence,
     /// What people were told to be burning, so that each thing is told once.
     told: Mutex<HashMap<ContainmentId, BTreeSet<String>>>,
     /// The leases of passes that are under way.
@@ -93,6 +95,7 @@ impl KillSwitch {
             poke: Notify::new(),
             profiles: Mutex::new(HashMap::new()),
             trusting: Mutex::new(HashMap::new()),
+            evidence: Evidence::default(),
             told: Mutex::new(HashMap::new()),
             leases: Mutex::new(HashMap::new()),
         }
@@ -154,6 +157,7 @@ impl KillSwitch {
             match live {
                 Ok(live) => {
                     self.told().retain(|id, _| live.iter().any(|one| one.id == *id));
+                    self.evidence.forget(|agent| live.iter().any(|one| one.agent == *agent));
                     let room = settings.concurrent.saturating_sub(passes.len());
                     for id in agenda.next(&live, self.clock.monotonic()).into_iter().take(room) {
                         agenda.began(id);
@@ -343,6 +347,8 @@ impl KillSwitch {
             let mut known = self.trusting.lock().unwrap_or_else(PoisonError::into_inner);
             known.insert(pass.containment.agent.clone(), trusting);
         }
+        let (agent, now) = (&pass.containment.agent, self.clock.monotonic());
+        self.evidence.keep(agent, &swept.plan.principals, &swept.simulated, now);
         if let Some(listed) = &swept.listed {
             self.set_regions(listed.clone());
         }
@@ -391,6 +397,7 @@ impl KillSwitch {
             },
             profiles: profiles.get(&containment.agent).cloned().unwrap_or_default(),
             trusting: self.trusting_of(&containment.agent),
+            simulated: self.evidence.fresh(&containment.agent, self.clock.monotonic()),
             regions,
             created: self.creators.of(&containment.agent),
             others: others(settings, &containment.agent),

@@ -110,6 +110,32 @@ pub(super) async fn principals(
         .await
 }
 
+/// Adds up what the inline policies of those that are not denied take: what a sweep leaves to IAM itself.
+pub(super) async fn headroom(
+    cloud: &dyn Cloud,
+    caller: Caller<'_>,
+    seen: &mut [(Principal, Seen<PrincipalState>)],
+    concurrent: usize,
+) {
+    let undenied = |state: &&PrincipalState| state.exists && !deny::is_in_place(state);
+    let wanted = seen.iter().filter_map(|(_, state)| state.as_ref().ok());
+    let wanted: Vec<Principal> = wanted.filter(undenied).map(|state| state.principal.clone()).collect();
+    let answers: BTreeMap<Principal, usize> = stream::iter(wanted)
+        .map(|principal| async move {
+            let answer = caller.reach(|| cloud.inline_chars(&principal, deny::POLICY_NAME)).await;
+            (principal, answer.ok())
+        })
+        .buffer_unordered(concurrent.max(1))
+        .filter_map(async |(principal, chars)| Some((principal, chars?)))
+        .collect()
+        .await;
+    for (principal, state) in seen {
+        if let Ok(state) = state {
+            state.inline_chars = answers.get(principal).copied();
+        }
+    }
+}
+
 /// The regions to look at whatever is enabled: those that the agent declares, and those where we changed
 /// something.
 pub(super) fn named_regions(targets: &CloudTargets, images: &Images) -> BTreeSet<Region> {
@@ -142,7 +168,7 @@ pub(super) fn principals_of(images: &Images, targets: &CloudTargets, account: Op
         })
         .collect();
     for resource in images.keys() {
-        let Resource::AccessKey { user, .. } = resource else {
+        let (Resource::AccessKey { user, .. } | Resource::ServiceCredential { user, .. }) = resource else {
             continue;
         };
         let is_it = |principal: &&Principal| matches!(principal, Principal::User(_)) && principal.name() == user;

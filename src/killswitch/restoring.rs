@@ -8,7 +8,7 @@ use jiff::SignedDuration;
 
 use super::pass::{ACTOR, Pass, PassError};
 use super::sweep::Known;
-use super::{executor, observe, tell};
+use super::{capping, executor, observe, revoking, tell};
 use crate::domain::agent::{AgentState, AgentStatus};
 use crate::domain::containment::image::BeforeImage;
 use crate::domain::containment::observed::{Instance, InstanceState, PrincipalState};
@@ -148,7 +148,7 @@ pub(super) async fn restore(pass: &Pass<'_>, known: &Known) -> Result<Option<Jud
 
     // Machines first, while their principal is still denied; but not without end.
     let starts = pin!(executor::start(pass, pass.caller(pass.settings.step_patience), &plan));
-    let lift = || executor::lift(pass, pass.caller(pass.settings.step_patience), &plan);
+    let lift = || revoking::lift(pass, pass.caller(pass.settings.step_patience), &plan);
     match select(starts, pass.clock.sleep(pass.settings.step_patience)).await {
         Either::Left((started, _)) => {
             started?;
@@ -160,7 +160,7 @@ pub(super) async fn restore(pass: &Pass<'_>, known: &Known) -> Result<Option<Jud
             lifted?;
         }
     }
-    executor::uncap(pass, pass.caller(pass.settings.step_patience), &plan).await?;
+    capping::uncap(pass, pass.caller(pass.settings.step_patience), &plan).await?;
     if plan.is_done() {
         return thaw(pass, known, &plan).await.map(Some);
     }

@@ -16,7 +16,7 @@ use jiff::SignedDuration;
 
 use super::observe;
 use super::pass::{Pass, PassError};
-use super::{executor, tell};
+use super::{capping, evidence, executor, revoking, tell};
 use crate::domain::containment::coverage::after_sweep;
 use crate::domain::containment::memory::{Recalled, unlisted_regions};
 use crate::domain::containment::plan::{
@@ -45,6 +45,8 @@ pub(super) struct Known {
     pub profiles: BTreeSet<String>,
     /// The agent's principals and the roles that trust them, if that was asked of late.
     pub trusting: Option<(BTreeSet<Principal>, Vec<String>)>,
+    /// What IAM's simulation said of late of principals that are denied.
+    pub simulated: evidence::Answers,
     /// The enabled regions, as last listed for anybody.
     pub regions: BTreeSet<Region>,
     /// What the cloud's own record says that the agent's principals made.
@@ -99,6 +101,8 @@ pub(super) struct Swept {
     pub containment: Containment,
     /// The agent's principals and the roles that trust them, if that was asked now and answered.
     pub trusting: Option<(BTreeSet<Principal>, Vec<String>)>,
+    /// What IAM's simulation said, if it was asked now.
+    pub simulated: evidence::Answers,
     /// The enabled regions, if they could be listed.
     pub listed: Option<BTreeSet<Region>>,
     /// What has been told to be burning, once this is written.
@@ -161,6 +165,7 @@ pub(super) async fn sweep(pass: &Pass<'_>, known: &Known) -> Result<Swept, PassE
     }
     plan.unseen.extend(known.remembered.as_ref().map(Recalled::line));
     plan.principals = principals;
+    let simulated = simulated(pass, known, &steps, &mut plan).await;
     report(pass, known, &plan);
 
     let spacing = SignedDuration::try_from(pass.settings.sweep_spacing).unwrap_or(SignedDuration::MAX);
@@ -176,9 +181,26 @@ pub(super) async fn sweep(pass: &Pass<'_>, known: &Known) -> Result<Swept, PassE
         plan,
         containment,
         trusting,
+        simulated,
         listed,
         told,
     })
+}
+
+/// Once nothing is left to bring down, the simulation is asked; what it said of late goes into the plan.
+async fn simulated(pass: &Pass<'_>, known: &Known, steps: &Steps, plan: &mut Plan) -> evidence::Answers {
+    let learnt = if plan.found_something() {
+        evidence::Answers::new()
+    } else {
+        let all = known.frame(pass, steps).principals().into_iter().collect();
+        evidence::simulate(pass, &known.simulated, &plan.principals, all).await
+    };
+    let denied = &plan.principals.denied;
+    let lines = evidence::warnings(&known.simulated).chain(evidence::warnings(&learnt));
+    // Of one that has to be denied again, what was said before means nothing.
+    let lines: Vec<StillBurning> = lines.filter(|line| denied.contains(&line.resource)).collect();
+    plan.burning.extend(lines);
+    learnt
 }
 
 async fn principals(pass: &Pass<'_>, known: &Known, steps: &Steps) -> Result<PrincipalPlan, PassError> {
@@ -186,7 +208,7 @@ async fn principals(pass: &Pass<'_>, known: &Known, steps: &Steps) -> Result<Pri
     let wanted = known.frame(pass, steps).principals();
     let seen = observe::principals(pass.cloud, caller, wanted, pass.settings.concurrent_regions).await;
     let plan = plan_principals(&known.frame(pass, steps), &seen);
-    executor::revoke(pass, caller, &plan).await?;
+    revoking::revoke(pass, caller, &plan).await?;
     Ok(plan)
 }
 
@@ -265,7 +287,7 @@ async fn region(
         executor::stop(pass, caller, &plan).await.map(|()| plan)
     };
     let plan = {
-        let caps = pin!(executor::cap(
+        let caps = pin!(capping::cap(
             pass,
             pass.caller(pass.settings.step_patience),
             &spawners.part
@@ -343,7 +365,8 @@ pub(super) async fn look(pass: &Pass<'_>, known: &Known) -> Plan {
     let wanted = frame.principals();
     let limit = pass.settings.concurrent_regions;
     let seen = observe::principals(pass.cloud, caller, wanted, limit);
-    let (seen, trusting) = join(seen, trusting(pass, known, &steps)).await;
+    let (mut seen, trusting) = join(seen, trusting(pass, known, &steps)).await;
+    observe::headroom(pass.cloud, caller, &mut seen, limit).await;
     let principals = plan_principals(&frame, &seen);
     let mut plan = Plan {
         burning: trust_chains(&frame, &trusting),

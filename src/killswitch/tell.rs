@@ -6,6 +6,7 @@ use super::pass::Pass;
 use crate::domain::containment::coverage::Progress;
 use crate::domain::containment::plan::Plan;
 use crate::domain::containment::state::{Containment, StillBurning};
+use crate::domain::containment::target::Resource;
 use crate::ports::NoticeKind;
 
 /// Lines of a list in one audit entry.
@@ -126,6 +127,13 @@ fn burning(lines: &[StillBurning]) -> String {
         String::new()
     };
     format!("still burning: {}{tail}", first.join("; "))
+}
+
+/// Tells that somebody undid what a containment holds.
+pub(super) fn put_back(pass: &Pass<'_>, resource: &Resource, text: String) {
+    let evidence = serde_json::json!({ "resource": resource.to_string() });
+    pass.audit("put_back", text.clone(), &evidence);
+    pass.notice(NoticeKind::StillBurning, text);
 }
 
 /// Whether an audit entry tells of something that was done or refused, and not of a state that was

@@ -123,6 +123,12 @@ pub struct PrincipalSpec {
     pub principal: Principal,
     /// Users only: id and whether it is active.
     pub keys: Vec<(String, bool)>,
+    /// Users only: credentials of single services, by id and whether they are active.
+    pub service_credentials: Vec<(String, bool)>,
+    /// What its own inline policies take of their room.
+    pub inline_chars: usize,
+    /// It has as many managed policies as it may have.
+    pub attachments_full: bool,
     /// Roles only.
     pub profile_arns: Vec<String>,
     /// Roles only: who may assume it.
@@ -134,6 +140,9 @@ impl PrincipalSpec {
         Self {
             principal: Principal::Role(arn.to_owned()),
             keys: Vec::new(),
+            service_credentials: Vec::new(),
+            inline_chars: 0,
+            attachments_full: false,
             profile_arns: Vec::new(),
             trusted: Vec::new(),
         }
@@ -143,6 +152,9 @@ impl PrincipalSpec {
         Self {
             principal: Principal::User(arn.to_owned()),
             keys: keys.iter().map(|&(id, active)| (id.to_owned(), active)).collect(),
+            service_credentials: Vec::new(),
+            inline_chars: 0,
+            attachments_full: false,
             profile_arns: Vec::new(),
             trusted: Vec::new(),
         }
@@ -207,8 +219,14 @@ pub struct FleetSnapshot {
     pub machines: BTreeMap<String, InstanceState>,
     /// The inline policies of the name that the kill switch uses, by ARN.
     pub denies: BTreeMap<String, Option<String>>,
+    /// Whether the managed policy of that name is attached, by ARN.
+    pub attached: BTreeMap<String, bool>,
+    /// What the managed policy says, while there is one.
+    pub managed: Option<String>,
     /// By `user/key`.
     pub keys: BTreeMap<String, bool>,
+    /// By `user/id`.
+    pub service_credentials: BTreeMap<String, bool>,
     /// Settings of groups, services and functions, by stable id.
     pub settings: BTreeMap<String, Settings>,
     /// How many tasks run, by the stable id of what started them; `-` for nothing.

@@ -17,6 +17,7 @@ pub mod fleet;
 pub mod functions;
 pub mod groups;
 mod inventory;
+mod people;
 mod port;
 pub mod services;
 pub mod standing;

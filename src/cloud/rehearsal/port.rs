@@ -5,8 +5,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::faults::Fate;
+use super::people::Refusal;
 use super::world::{Verb, World};
 use super::{Call, Rehearsal, State};
+use crate::domain::containment::deny;
 use crate::domain::containment::observed::{
     BatchResult, Identity, Instance, InstanceState, PrincipalState, Refused, Simulated,
 };
@@ -162,6 +164,26 @@ impl Rehearsal {
     }
 }
 
+/// A refusal as IAM writes it.
+fn refuser(request: &Request) -> impl Fn(Refusal) -> CloudError + Send + 'static {
+    let nobody = (request.operation, "NoSuchEntity", "there is no such role or user");
+    let no_room = (request.operation, deny::NO_ROOM, "cannot exceed quota");
+    move |refusal| {
+        let (operation, code, message) = match refusal {
+            Refusal::Nobody => nobody,
+            Refusal::NoRoom => no_room,
+        };
+        CloudError {
+            operation,
+            region: None,
+            code: Some(code.to_owned()),
+            message: message.to_owned(),
+            retry: Retry::Never,
+            source: None,
+        }
+    }
+}
+
 fn sorted(ids: &[String], mut ask: impl FnMut(&str) -> Result<(), Refused>) -> BatchResult {
     let mut result = BatchResult::default();
     for id in ids {
@@ -246,17 +268,17 @@ impl Cloud for Rehearsal {
     async fn principal(&self, principal: &Principal, _policy_name: &str) -> Result<PrincipalState, CloudError> {
         let request = Request::read("iam:GetRole", None, vec![principal.arn().to_owned()]);
         self.call(request, |world, fate, now| {
-            Ok(world.principal(principal, fate.stale, now))
+            Ok(world.people.look(principal, fate.stale, now))
         })
         .await
     }
 
     async fn put_deny(&self, principal: &Principal, _policy_name: &str, document: &str) -> Result<(), CloudError> {
         let request = Request::change("iam:PutRolePolicy", None, vec![principal.arn().to_owned()]);
-        let missing = request.error("NoSuchEntity", "there is no such role or user", Retry::Never);
+        let refused = refuser(&request);
         self.call(request, |world, _, now| {
-            let done = world.set_deny(principal, Some(document.to_owned()), now);
-            done.then_some(()).ok_or(missing)
+            let put = world.people.set_inline(principal, Some(document.to_owned()), now);
+            put.map_err(refused)
         })
         .await
     }
@@ -264,8 +286,18 @@ impl Cloud for Rehearsal {
     async fn delete_deny(&self, principal: &Principal, _policy_name: &str) -> Result<(), CloudError> {
         let request = Request::change("iam:DeleteRolePolicy", None, vec![principal.arn().to_owned()]);
         self.call(request, |world, _, now| {
-            world.set_deny(principal, None, now);
+            // Nobody has no policy either.
+            let _ = world.people.set_inline(principal, None, now);
             Ok(())
+        })
+        .await
+    }
+
+    async fn inline_chars(&self, principal: &Principal, _policy_name: &str) -> Result<usize, CloudError> {
+        let request = Request::read("iam:ListRolePolicies", None, vec![principal.arn().to_owned()]);
+        self.call(request, |world, _, _| {
+            let person = world.people.get_mut(principal);
+            Ok(person.map_or(0, |person| person.inline_chars))
         })
         .await
     }
@@ -274,11 +306,7 @@ impl Cloud for Rehearsal {
         let request = Request::change("iam:UpdateAccessKey", None, vec![format!("{user}/{key_id}")]);
         let missing = request.error("NoSuchEntity", "there is no such access key", Retry::Never);
         self.call(request, |world, _, _| {
-            let people = world.people.iter_mut();
-            let key = people
-                .filter(|(principal, _)| matches!(principal, Principal::User(_)) && principal.name() == user)
-                .flat_map(|(_, person)| &mut person.keys)
-                .find(|key| key.id == key_id);
+            let key = world.people.key_mut(Some(user), key_id);
             key.map(|key| key.active = active).ok_or(missing)
         })
         .await
@@ -317,48 +345,43 @@ impl Cloud for Rehearsal {
         self.each("ec2:TerminateInstances", Verb::Terminate, region, ids).await
     }
 
-    async fn attach_deny(&self, _principal: &Principal, _policy_name: &str, _document: &str) -> Result<(), CloudError> {
-        Err(crate::ports::CloudError {
-            operation: "iam:AttachRolePolicy",
-            region: None,
-            code: None,
-            message: "not here yet".to_owned(),
-            retry: crate::ports::Retry::Never,
-            source: None,
+    async fn attach_deny(&self, principal: &Principal, _policy_name: &str, document: &str) -> Result<(), CloudError> {
+        let request = Request::change("iam:AttachRolePolicy", None, vec![principal.arn().to_owned()]);
+        let refused = refuser(&request);
+        self.call(request, |world, _, now| {
+            world.people.attach(principal, document, now).map_err(refused)
         })
+        .await
     }
 
-    async fn detach_deny(&self, _principal: &Principal, _policy_name: &str) -> Result<(), CloudError> {
-        Err(crate::ports::CloudError {
-            operation: "iam:DetachRolePolicy",
-            region: None,
-            code: None,
-            message: "not here yet".to_owned(),
-            retry: crate::ports::Retry::Never,
-            source: None,
+    async fn detach_deny(&self, principal: &Principal, _policy_name: &str) -> Result<(), CloudError> {
+        let request = Request::change("iam:DetachRolePolicy", None, vec![principal.arn().to_owned()]);
+        self.call(request, |world, _, now| {
+            world.people.detach(principal, now);
+            Ok(())
         })
+        .await
     }
 
-    async fn set_service_credential(&self, _user: &str, _id: &str, _active: bool) -> Result<(), CloudError> {
-        Err(crate::ports::CloudError {
-            operation: "iam:UpdateServiceSpecificCredential",
-            region: None,
-            code: None,
-            message: "not here yet".to_owned(),
-            retry: crate::ports::Retry::Never,
-            source: None,
+    async fn set_service_credential(&self, user: &str, id: &str, active: bool) -> Result<(), CloudError> {
+        let subject = vec![format!("{user}/{id}")];
+        let request = Request::change("iam:UpdateServiceSpecificCredential", None, subject);
+        let missing = request.error("NoSuchEntity", "there is no such credential", Retry::Never);
+        self.call(request, |world, _, _| {
+            let credential = world.people.service_credential_mut(Some(user), id);
+            credential.map(|credential| credential.active = active).ok_or(missing)
         })
+        .await
     }
 
-    async fn simulate(&self, _principal: &Principal, _actions: &[String]) -> Result<Vec<Simulated>, CloudError> {
-        Err(crate::ports::CloudError {
-            operation: "iam:SimulatePrincipalPolicy",
-            region: None,
-            code: None,
-            message: "not here yet".to_owned(),
-            retry: crate::ports::Retry::Never,
-            source: None,
+    async fn simulate(&self, principal: &Principal, actions: &[String]) -> Result<Vec<Simulated>, CloudError> {
+        let request = Request::read("iam:SimulatePrincipalPolicy", None, vec![principal.arn().to_owned()]);
+        let refused = refuser(&request);
+        self.call(request, |world, _, _| {
+            let said = world.people.simulate(principal, actions);
+            said.ok_or_else(|| refused(Refusal::Nobody))
         })
+        .await
     }
 
     async fn health(&self, region: &Region, ids: &[String]) -> Result<BTreeMap<String, Health>, CloudError> {

@@ -6,12 +6,13 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::bill::Bill;
-use super::fleet::{FleetSnapshot, FleetSpec, MachineSpec, PrincipalSpec, Timing};
+use super::fleet::{FleetSnapshot, FleetSpec, MachineSpec, Timing};
 use super::functions::Function;
 use super::groups::{GROUP, Group};
+use super::people::People;
 use super::services::{Service, Task};
 use super::standing::Standing;
-use crate::domain::containment::observed::{AccessKey, Instance, InstanceState, PrincipalState, Refused};
+use crate::domain::containment::observed::{Instance, InstanceState, Refused};
 use crate::domain::containment::target::{Principal, Region};
 use crate::domain::fleet::asset::AssetRef;
 use crate::domain::money::Usd;
@@ -23,7 +24,7 @@ pub(super) struct World {
     pub credentials: u64,
     pub regions: Vec<Region>,
     pub machines: BTreeMap<String, Machine>,
-    pub people: BTreeMap<Principal, Person>,
+    pub people: People,
     /// What is refused, by call and instance, whatever the caller may do.
     pub refusals: BTreeMap<(Verb, String), Refused>,
     pub groups: BTreeMap<AssetRef, Group>,
@@ -61,15 +62,6 @@ pub(super) struct Machine {
     pub is_sick: bool,
 }
 
-pub(super) struct Person {
-    pub keys: Vec<AccessKey>,
-    pub profile_arns: Vec<String>,
-    pub trusted: Vec<String>,
-    pub deny: Option<String>,
-    /// The document until when: for stale reads and for what still binds.
-    before: Option<(Timestamp, Option<String>)>,
-}
-
 impl World {
     pub fn new(spec: FleetSpec, now: Timestamp) -> Self {
         let mut world = Self {
@@ -78,7 +70,7 @@ impl World {
             credentials: 0,
             regions: spec.regions,
             machines: BTreeMap::new(),
-            people: spec.principals.into_iter().map(Person::new).collect(),
+            people: People::new(spec.principals),
             refusals: BTreeMap::new(),
             groups: spec.groups.into_iter().map(Group::new).collect(),
             services: spec.services.into_iter().map(Service::new).collect(),
@@ -246,57 +238,9 @@ impl World {
         }
     }
 
-    pub fn set_deny(&mut self, principal: &Principal, document: Option<String>, now: Timestamp) -> bool {
-        let Some(person) = self.people.get_mut(principal) else {
-            return false;
-        };
-        if person.deny != document {
-            person.before = Some((now, std::mem::replace(&mut person.deny, document)));
-        }
-        true
-    }
-
     /// Whether a principal may launch: nothing denies it, or not yet.
     pub fn may_launch(&self, principal: &Principal, now: Timestamp) -> bool {
-        let Some(person) = self.people.get(principal) else {
-            return false;
-        };
-        let in_force = match &person.before {
-            Some((since, before)) if now < after(*since, self.timing.policy) => before,
-            _ => &person.deny,
-        };
-        !in_force.as_deref().is_some_and(denies_launching)
-    }
-
-    pub fn principal(&self, principal: &Principal, stale: Option<Duration>, now: Timestamp) -> PrincipalState {
-        let Some(person) = self.people.get(principal) else {
-            return PrincipalState {
-                principal: principal.clone(),
-                exists: false,
-                deny_document: None,
-                deny_attached: false,
-                inline_chars: None,
-                service_credentials: Vec::new(),
-                keys: Vec::new(),
-                profile_arns: Vec::new(),
-                trusted: Vec::new(),
-            };
-        };
-        let deny_document = match (&person.before, stale) {
-            (Some((since, before)), Some(window)) if now < after(*since, window) => before.clone(),
-            _ => person.deny.clone(),
-        };
-        PrincipalState {
-            principal: principal.clone(),
-            exists: true,
-            deny_document,
-            deny_attached: false,
-            inline_chars: None,
-            service_credentials: Vec::new(),
-            keys: person.keys.clone(),
-            profile_arns: person.profile_arns.clone(),
-            trusted: person.trusted.clone(),
-        }
+        self.people.may_launch(principal, self.timing.policy, now)
     }
 
     /// The instances of a region as a listing shows them; `stale` shows the past.
@@ -360,7 +304,7 @@ impl World {
         let services = self.services.iter().map(|(what, service)| (what, &service.dial));
         let functions = self.functions.iter().map(|(what, function)| (what, &function.dial));
         let dials = groups.chain(services).chain(functions);
-        FleetSnapshot {
+        let mut snapshot = FleetSnapshot {
             machines: self
                 .machines
                 .values()
@@ -371,23 +315,17 @@ impl World {
                     )
                 })
                 .collect(),
-            denies: self
-                .people
-                .iter()
-                .map(|(principal, person)| (principal.arn().to_owned(), person.deny.clone()))
-                .collect(),
-            keys: self
-                .people
-                .iter()
-                .flat_map(|(principal, person)| {
-                    let named = |key: &AccessKey| (format!("{}/{}", principal.name(), key.id), key.active);
-                    person.keys.iter().map(named)
-                })
-                .collect(),
+            denies: BTreeMap::new(),
+            attached: BTreeMap::new(),
+            managed: None,
+            keys: BTreeMap::new(),
+            service_credentials: BTreeMap::new(),
             settings: dials.map(|(what, dial)| (what.to_string(), dial.now.clone())).collect(),
             tasks: self.task_counts(),
             unpriced: self.unpriced().into_iter().collect(),
-        }
+        };
+        self.people.show(&mut snapshot);
+        snapshot
     }
 }
 
@@ -450,51 +388,6 @@ impl Machine {
             state: InstanceState::Pending,
         })
     }
-}
-
-impl Person {
-    fn new(spec: PrincipalSpec) -> (Principal, Self) {
-        let keys = spec
-            .keys
-            .into_iter()
-            .map(|(id, active)| AccessKey { id, active })
-            .collect();
-        (
-            spec.principal,
-            Self {
-                keys,
-                profile_arns: spec.profile_arns,
-                trusted: spec.trusted,
-                deny: None,
-                before: None,
-            },
-        )
-    }
-}
-
-/// Whether a policy document denies launching machines. Read here on its own terms, so that a document
-/// that only looks like a deny to its author denies nothing.
-fn denies_launching(document: &str) -> bool {
-    let Ok(document) = serde_json::from_str::<serde_json::Value>(document) else {
-        return false;
-    };
-    let listed = |value: &serde_json::Value, wanted: &[&str]| match value {
-        serde_json::Value::String(text) => wanted.contains(&text.as_str()),
-        serde_json::Value::Array(items) => items
-            .iter()
-            .any(|item| item.as_str().is_some_and(|text| wanted.contains(&text))),
-        _ => false,
-    };
-    let statements = match &document["Statement"] {
-        serde_json::Value::Array(items) => items.clone(),
-        one => vec![one.clone()],
-    };
-    statements.iter().any(|statement| {
-        statement["Effect"] == "Deny"
-            && statement.get("Condition").is_none()
-            && listed(&statement["Action"], &["*", "ec2:*", "ec2:RunInstances"])
-            && listed(&statement["Resource"], &["*"])
-    })
 }
 
 pub(super) fn refused(code: &str, message: &str, transient: bool) -> Refused {

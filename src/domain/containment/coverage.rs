@@ -107,11 +107,17 @@ fn coverage(plan: &Plan, observed_at: Option<Timestamp>, before: &Coverage) -> C
         let kind = super::target::Resource::Principal {
             principal: deny.principal.clone(),
         };
-        burning.push(underway(kind.to_string(), "it is being denied"));
+        burning.push(underway(kind.to_string(), &deny.why));
     }
     for key in &plan.principals.keys {
         burning.push(underway(
             format!("key:{}/{}", key.user, key.key_id),
+            "it is being made inactive",
+        ));
+    }
+    for credential in &plan.principals.credentials {
+        burning.push(underway(
+            format!("credential:{}/{}", credential.user, credential.id),
             "it is being made inactive",
         ));
     }

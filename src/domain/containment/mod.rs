@@ -10,6 +10,7 @@ pub mod deny;
 pub mod guard;
 pub mod hourly;
 pub mod image;
+mod lift;
 pub mod memory;
 pub mod observed;
 mod ownership;
@@ -25,7 +26,7 @@ pub mod timeline;
 mod uncap;
 mod worth;
 
-pub use revoke::plan_principals;
+pub use revoke::{contradicted, plan_principals};
 pub use spawners::{SpawnerPlan, plan_spawners};
 pub use stop::plan_region;
 

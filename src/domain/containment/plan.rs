@@ -188,6 +188,8 @@ pub struct PrincipalPlan {
     pub images: Vec<BeforeImage>,
     pub denies: Vec<PlannedDeny>,
     pub keys: Vec<PlannedKey>,
+    /// Credentials of single services.
+    pub credentials: Vec<PlannedCredential>,
     /// Changed by us, as we now see, before a crash kept us from writing so.
     pub adopted: Vec<Resource>,
     /// Stable ids of what is denied now.
@@ -203,14 +205,27 @@ pub struct PrincipalPlan {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PlannedDeny {
     pub principal: Principal,
+    /// By the managed policy at once: the inline one is known to have no room.
+    pub attach: bool,
     /// It was in place and somebody took it away: put it back, and raise the alarm.
     pub put_back: bool,
+    /// What has come of it so far, for a person.
+    pub why: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PlannedKey {
     pub user: String,
     pub key_id: String,
+    /// As `put_back` of a deny.
+    pub put_back: bool,
+}
+
+/// A credential for one service, to be made inactive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PlannedCredential {
+    pub user: String,
+    pub id: String,
     /// As `put_back` of a deny.
     pub put_back: bool,
 }
@@ -346,7 +361,11 @@ pub struct ForeignMatch {
 
 impl PrincipalPlan {
     pub fn is_quiet(&self) -> bool {
-        self.denies.is_empty() && self.keys.is_empty() && self.unseen.is_empty()
+        !self.changes_something() && self.unseen.is_empty()
+    }
+
+    pub fn changes_something(&self) -> bool {
+        !(self.denies.is_empty() && self.keys.is_empty() && self.credentials.is_empty())
     }
 }
 
@@ -368,9 +387,7 @@ impl Plan {
 
     /// Whether something runs or may act that was to be down: found, not merely unseen.
     pub fn found_something(&self) -> bool {
-        !self.principals.denies.is_empty()
-            || !self.principals.keys.is_empty()
-            || self.regions.iter().any(RegionPlan::found_something)
+        self.principals.changes_something() || self.regions.iter().any(RegionPlan::found_something)
     }
 
     /// Stable ids of guards that matched as targets.

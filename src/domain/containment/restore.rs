@@ -19,9 +19,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use super::deny;
 use super::guard::PrincipalName;
 use super::image::{Before, BeforeImage};
+use super::lift::{plan_activation, plan_lift};
 use super::observed::{Instance, InstanceState, PrincipalState};
 use super::plan::{Images, Seen};
 use super::state::{Action, Containment, RestoreRequest, Step, StepState, StillBurning};
@@ -61,7 +61,12 @@ pub struct RestoreInput<'a> {
 pub struct RestorePlan {
     pub starts: BTreeMap<Region, Vec<Vec<String>>>,
     pub lifts: Vec<Lift>,
+    /// Principals from which the managed policy of our name is taken.
+    pub detaches: Vec<Principal>,
+    /// User and key, to be activated.
     pub keys: Vec<(String, String)>,
+    /// User and id of service credentials, to be activated.
+    pub credentials: Vec<(String, String)>,
     /// What starts others, once that harms nothing.
     pub uncaps: Vec<Uncap>,
     /// Put back, or given up for a reason that the outcome names.
@@ -100,11 +105,12 @@ pub struct Settled {
 impl RestorePlan {
     /// Nothing is left to do or to wait for: the agent may thaw.
     pub fn is_done(&self) -> bool {
-        self.starts.is_empty()
-            && self.lifts.is_empty()
-            && self.keys.is_empty()
-            && self.uncaps.is_empty()
-            && self.waiting.is_empty()
+        self.starts.is_empty() && !self.lifts_something() && self.uncaps.is_empty() && self.waiting.is_empty()
+    }
+
+    /// Whether a deny is to be lifted or a credential to be activated.
+    pub fn lifts_something(&self) -> bool {
+        !(self.lifts.is_empty() && self.detaches.is_empty() && self.keys.is_empty() && self.credentials.is_empty())
     }
 }
 
@@ -148,11 +154,18 @@ pub fn plan_restore(input: &RestoreInput<'_>) -> RestorePlan {
             continue;
         }
         match (resource, &image.before) {
-            (Resource::Principal { principal }, Before::Principal { deny_document, .. }) => {
-                plan_lift(input, &mut plan, resource, principal, deny_document.as_deref());
+            (
+                Resource::Principal { principal },
+                Before::Principal {
+                    deny_document,
+                    deny_attached,
+                },
+            ) => {
+                let before = (deny_document.as_deref(), *deny_attached);
+                plan_lift(input, &mut plan, resource, principal, before);
             }
-            (Resource::AccessKey { user, key_id }, Before::AccessKey { active }) => {
-                plan_key(input, &mut plan, resource, image, (user, key_id, *active));
+            (Resource::AccessKey { .. } | Resource::ServiceCredential { .. }, _) => {
+                plan_activation(input, &mut plan, resource, image);
             }
             (Resource::Instance { region, id }, Before::Instance { state }) => {
                 if !is_selected(resource, input.containment.restore.as_ref()) {
@@ -196,68 +209,6 @@ pub(super) fn elsewhere(input: &RestoreInput<'_>, resource: &Resource, image: &B
     };
     let theirs = image.account.clone().or_else(named)?;
     (theirs != ours).then(|| format!("our credentials are of account {ours}, but it was changed in account {theirs}"))
-}
-
-fn plan_lift(
-    input: &RestoreInput<'_>,
-    plan: &mut RestorePlan,
-    resource: &Resource,
-    principal: &Principal,
-    before: Option<&str>,
-) {
-    let state = match input.principals.get(principal) {
-        Some(Ok(state)) => state,
-        Some(Err(why)) => return wait(plan, resource, &format!("it could not be looked at: {why}")),
-        None => return wait(plan, resource, "it was not looked at"),
-    };
-    let by_us = step_of_this_restore(input, Action::LiftDeny, resource).is_some();
-    match (state.exists.then_some(()).and(state.deny_document.as_deref()), before) {
-        _ if !state.exists => settle(plan, resource, "it is gone; nothing to lift"),
-        (Some(now), Some(then)) if deny::same(now, then) => {
-            settle(plan, resource, if by_us { "put back" } else { "was as before already" });
-        }
-        (Some(now), before) if deny::is_ours(now) => plan.lifts.push(Lift {
-            principal: principal.clone(),
-            document: before.map(str::to_owned),
-        }),
-        (None, None) if by_us => settle(plan, resource, "lifted"),
-        (None, None) => settle(plan, resource, "was lifted by somebody else"),
-        (None, Some(_)) if by_us => plan.lifts.push(Lift {
-            principal: principal.clone(),
-            document: before.map(str::to_owned),
-        }),
-        (None, Some(_)) => settle(plan, resource, "somebody else deleted the policy of our name; left so"),
-        (Some(_), _) => settle(plan, resource, "somebody else changed the policy of our name; left so"),
-    }
-}
-
-fn plan_key(
-    input: &RestoreInput<'_>,
-    plan: &mut RestorePlan,
-    resource: &Resource,
-    image: &BeforeImage,
-    (user, key_id, was_active): (&str, &str, bool),
-) {
-    let seen = input
-        .principals
-        .iter()
-        .find(|(principal, _)| matches!(principal, Principal::User(_)) && principal.name() == user);
-    let state = match seen {
-        Some((_, Ok(state))) => state,
-        Some((_, Err(why))) => return wait(plan, resource, &format!("its user could not be looked at: {why}")),
-        None => return wait(plan, resource, "its user was not looked at"),
-    };
-    let by_us = step_of_this_restore(input, Action::ActivateKey, resource).is_some();
-    match state.keys.iter().find(|key| key.id == key_id) {
-        None => settle(plan, resource, "it is gone; nothing to activate"),
-        Some(key) if key.active && by_us => settle(plan, resource, "activated"),
-        Some(key) if key.active => settle(plan, resource, "was activated by somebody else"),
-        Some(_) if !was_active => settle(plan, resource, "was inactive before; left so"),
-        Some(_) if !changed(input, Action::DeactivateKey, resource, image) => {
-            settle(plan, resource, "was never changed by us");
-        }
-        Some(_) => plan.keys.push((user.to_owned(), key_id.to_owned())),
-    }
 }
 
 /// Whether the machine is to be started now.

@@ -57,10 +57,10 @@ pub(super) fn plan_view(report: &PlanReport) -> Value {
     let plan = &report.plan;
     let mut steps = Vec::new();
     for deny in &plan.principals.denies {
-        let note = if deny.put_back {
-            "somebody took it away: it is put back"
-        } else {
-            ""
+        let note = match (deny.put_back, deny.attach) {
+            (true, _) => "somebody took it away: it is put back",
+            (false, true) => "its inline policies leave no room: by a managed policy",
+            (false, false) => "",
         };
         steps.push(step("deny", deny.principal.arn(), None, note));
     }
@@ -71,6 +71,10 @@ pub(super) fn plan_view(report: &PlanReport) -> Value {
             None,
             "",
         ));
+    }
+    for credential in &plan.principals.credentials {
+        let target = format!("{}/{}", credential.user, credential.id);
+        steps.push(step("deactivate service credential", &target, None, ""));
     }
     let mut spared = Usd::ZERO;
     for region in &plan.regions {
@@ -157,6 +161,12 @@ pub(super) fn reset_view(impact: &ResetImpact, checked: Result<LineChanges, Rese
     }
     for lift in &impact.plan.lifts {
         steps.push(step("lift the deny", lift.principal.arn(), None, ""));
+    }
+    for principal in &impact.plan.detaches {
+        steps.push(step("detach the deny", principal.arn(), None, ""));
+    }
+    for (user, id) in &impact.plan.credentials {
+        steps.push(step("activate service credential", &format!("{user}/{id}"), None, ""));
     }
     for (user, key) in &impact.plan.keys {
         steps.push(step("activate key", &format!("{user}/{key}"), None, ""));

@@ -8,6 +8,8 @@ pub mod daemon;
 pub mod fault_proxy;
 pub mod fuse;
 pub mod moto;
+pub mod permitted;
+pub mod policy;
 pub mod process;
 pub mod raw;
 pub mod scarce;

@@ -52,6 +52,19 @@ pub fn small() -> FleetSpec {
         .machine(owned("us-east-1", "i-guard"))
 }
 
+/// A role whose inline policies leave no room, a user with credentials of single services, and a machine.
+pub fn tight() -> FleetSpec {
+    let mut fleet = base(&["eu-west-1"]).machine(owned("eu-west-1", "i-1"));
+    for spec in &mut fleet.principals {
+        if spec.principal == role() {
+            spec.inline_chars = 10_240;
+        } else if spec.principal == user() {
+            spec.service_credentials = vec![("ACCA1".to_owned(), true), ("ACCA2".to_owned(), false)];
+        }
+    }
+    fleet
+}
+
 /// 120 owned and 40 foreign machines in two regions.
 pub fn large() -> FleetSpec {
     let mut fleet = base(&["eu-west-1", "us-east-1"]);

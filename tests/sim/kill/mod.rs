@@ -15,6 +15,7 @@ mod held;
 mod judgement;
 mod relaunch;
 mod resets;
+mod revocation;
 mod scene;
 mod spawners;
 mod time;

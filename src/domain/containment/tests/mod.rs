@@ -2,5 +2,6 @@
 
 pub(super) mod model;
 mod properties;
+mod revocation;
 mod spawners;
 mod tables;

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::domain::containment::coverage::{Progress, after_sweep};
 use crate::domain::containment::deny;
 use crate::domain::containment::image::BeforeImage;
-use crate::domain::containment::observed::{AccessKey, Instance, InstanceState, PrincipalState};
+use crate::domain::containment::observed::{AccessKey, Instance, InstanceState, PrincipalState, ServiceCredential};
 use crate::domain::containment::plan::{Frame, Images, Others, Plan, PlanInput, PlanRules, RegionView, plan};
 use crate::domain::containment::restore::{RestoreInput, RestorePlan, plan_restore};
 use crate::domain::containment::state::{Action, Containment, Coverage, Mode, Phase, RestoreRequest, Step, StepState};
@@ -53,8 +53,23 @@ pub fn instance(region_name: &str, id: &str, owner: &str) -> Instance {
     }
 }
 
-/// Machines by id, and of each principal its document and keys.
-type Snapshot = (Vec<(String, InstanceState)>, Vec<(Option<String>, Vec<AccessKey>)>);
+/// Machines by id, and the principals, with their policies, keys and credentials.
+type Snapshot = (Vec<(String, InstanceState)>, Vec<PrincipalState>);
+
+pub fn credential(id: &str, active: bool) -> ServiceCredential {
+    ServiceCredential {
+        id: id.to_owned(),
+        service: "bedrock.amazonaws.com".to_owned(),
+        active,
+    }
+}
+
+fn credential_of(user: &str, id: &str) -> Resource {
+    Resource::ServiceCredential {
+        user: user.to_owned(),
+        id: id.to_owned(),
+    }
+}
 
 /// How far a pass gets before everything that was not written is forgotten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,15 +120,10 @@ impl World {
     pub fn new(instances: Vec<Instance>) -> Self {
         let principal = |principal: Principal, keys: Vec<AccessKey>, profiles: Vec<String>| {
             let state = PrincipalState {
-                principal: principal.clone(),
                 exists: true,
-                deny_document: None,
-                deny_attached: false,
-                inline_chars: None,
-                service_credentials: Vec::new(),
                 keys,
                 profile_arns: profiles,
-                trusted: Vec::new(),
+                ..PrincipalState::absent(principal.clone())
             };
             (principal, state)
         };
@@ -121,16 +131,15 @@ impl World {
             id: id.to_owned(),
             active,
         };
+        let mut person = principal(user(), vec![key("AKIA1", true), key("AKIA2", false)], Vec::new());
+        person.1.service_credentials = vec![credential("ACCA1", true), credential("ACCA2", false)];
         Self {
             now: Timestamp::from_second(1_000_000).unwrap(),
             instances: instances
                 .into_iter()
                 .map(|instance| (instance.id.clone(), instance))
                 .collect(),
-            principals: BTreeMap::from([
-                principal(role(), Vec::new(), vec![PROFILE.to_owned()]),
-                principal(user(), vec![key("AKIA1", true), key("AKIA2", false)], Vec::new()),
-            ]),
+            principals: BTreeMap::from([principal(role(), Vec::new(), vec![PROFILE.to_owned()]), person]),
             assets: BTreeMap::new(),
             refuse: BTreeSet::new(),
             down: BTreeSet::new(),
@@ -165,10 +174,7 @@ impl World {
     pub fn snapshot(&self) -> Snapshot {
         (
             self.instances.values().map(|i| (i.id.clone(), i.state)).collect(),
-            self.principals
-                .values()
-                .map(|p| (p.deny_document.clone(), p.keys.clone()))
-                .collect(),
+            self.principals.values().cloned().collect(),
         )
     }
 
@@ -257,11 +263,29 @@ impl World {
             let resource = Resource::Principal {
                 principal: deny.principal.clone(),
             };
-            self.step(&mut fuel, Action::PutDeny, &resource, |world| {
-                let state = world.principals.get_mut(&deny.principal).unwrap();
-                state.deny_document = Some(deny::DOCUMENT.to_owned());
-                Ok(())
-            })?;
+            let no_room = |world: &Self, what: &str| world.refuse.contains(&format!("{what} {}", deny.principal.arn()));
+            let attach = no_room(self, "inline") || deny.attach;
+            if !deny.attach {
+                self.step(&mut fuel, Action::PutDeny, &resource, |world| {
+                    if attach {
+                        return Err(deny::NO_ROOM.to_owned());
+                    }
+                    let state = world.principals.get_mut(&deny.principal).unwrap();
+                    state.deny_document = Some(deny::DOCUMENT.to_owned());
+                    Ok(())
+                })?;
+            }
+            if attach {
+                self.step(&mut fuel, Action::AttachDeny, &resource, |world| {
+                    if no_room(world, "attach") {
+                        return Err(deny::NO_ROOM.to_owned());
+                    }
+                    let state = world.principals.get_mut(&deny.principal).unwrap();
+                    state.deny_attached = true;
+                    state.attached_document = Some(deny::DOCUMENT.to_owned());
+                    Ok(())
+                })?;
+            }
         }
         for key in &plan.principals.keys {
             let resource = Resource::AccessKey {
@@ -273,6 +297,13 @@ impl World {
                     return Err("AccessDenied".to_owned());
                 }
                 world.set_key(&key.key_id, false);
+                Ok(())
+            })?;
+        }
+        for credential in &plan.principals.credentials {
+            let resource = credential_of(&credential.user, &credential.id);
+            self.step(&mut fuel, Action::DeactivateCredential, &resource, |world| {
+                world.set_credential(&credential.id, false);
                 Ok(())
             })?;
         }
@@ -386,6 +417,27 @@ impl World {
                 Ok(())
             })?;
         }
+        for principal in &plan.detaches {
+            let resource = Resource::Principal {
+                principal: principal.clone(),
+            };
+            self.step(&mut fuel, Action::DetachDeny, &resource, |world| {
+                let state = world.principals.get_mut(principal).unwrap();
+                (state.deny_attached, state.attached_document) = (false, None);
+                Ok(())
+            })?;
+        }
+        for (user, id) in &plan.credentials {
+            self.step(
+                &mut fuel,
+                Action::ActivateCredential,
+                &credential_of(user, id),
+                |world| {
+                    world.set_credential(id, true);
+                    Ok(())
+                },
+            )?;
+        }
         for (user, key_id) in &plan.keys {
             let resource = Resource::AccessKey {
                 user: user.clone(),
@@ -481,6 +533,14 @@ impl World {
     fn note_changed(&mut self, resource: &Resource) {
         let image = self.images.get_mut(resource).unwrap();
         image.changed_at = Some(self.now);
+    }
+
+    pub fn set_credential(&mut self, id: &str, active: bool) {
+        for state in self.principals.values_mut() {
+            for credential in state.service_credentials.iter_mut().filter(|one| one.id == id) {
+                credential.active = active;
+            }
+        }
     }
 
     pub fn set_key(&mut self, key_id: &str, active: bool) {
