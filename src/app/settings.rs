@@ -159,6 +159,7 @@ pub(super) fn kill(settings: &Settings, own_instance: Option<&String>) -> KillSe
         sweep_spacing: settings.aws.sweep_spacing,
         step_patience: settings.aws.step_patience,
         hold_sweep_every: settings.aws.hold_sweep_every,
+        health_patience: settings.aws.health_patience,
         ..KillSettings::default()
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
 use super::{
-    agent, audit, budget, check, contain, demo, ledger, lifecycle, manifest, prices, reset, review, serve, spend,
+    agent, audit, aws, budget, check, contain, demo, ledger, lifecycle, manifest, prices, reset, review, serve, spend,
     status, usage,
 };
 
@@ -100,6 +100,9 @@ pub enum Command {
     /// Read the audit log, and verify that nobody rewrote it
     #[command(subcommand)]
     Audit(audit::Audit),
+    /// Print what AWS must allow the daemon, and deny its agents
+    #[command(subcommand)]
+    Aws(aws::Aws),
 }
 
 #[cfg(test)]
@@ -119,7 +122,7 @@ mod tests {
         let help = Args::command().render_help().to_string();
         for command in [
             "serve", "demo", "check", "agent", "status", "spend", "budget", "usage", "pause", "resume", "contain",
-            "reset", "review", "manifest", "prices", "ledger", "audit",
+            "reset", "review", "manifest", "prices", "ledger", "audit", "aws",
         ] {
             assert!(
                 help.lines().any(|line| line.trim_start().starts_with(command)),
@@ -196,6 +199,10 @@ mod tests {
             "ledger resolve --hold 0192f0c1-0000-7000-8000-000000000000 --cost-usd 0",
             "audit list --from 1 --limit 10",
             "audit verify",
+            "aws policy guard --account 123456789012 --stop-untagged",
+            "aws policy boundary --format cloudformation",
+            "aws policy scp --agent-path /bots/",
+            "aws policy calls --json",
             "--socket /run/x.sock -vv status",
         ] {
             let parsed = Args::try_parse_from(std::iter::once("backstop").chain(line.split(' ')));

@@ -7,6 +7,7 @@ use super::arn::{IamArn, Identity, Kind};
 use super::reader::{Item, Table};
 use super::settings::Aws;
 use super::values;
+use crate::domain::containment::guard::is_below_guard_path;
 use crate::domain::containment::target::{CloudTargets, Guard, Principal, Region};
 
 /// `[aws]`, with who its guard principals are.
@@ -44,6 +45,9 @@ pub(super) fn aws(table: &Table<'_>) -> Option<AwsSection> {
     let hold_sweep_every = table
         .get("hold_sweep_every")
         .and_then(|item| item.duration(10 * second..=60 * minute));
+    let health_patience = table
+        .get("health_patience")
+        .and_then(|item| item.duration(second..=60 * minute));
     table.finish();
     let guard_principals = guard_principals?;
     let guarded = guard_principals
@@ -63,6 +67,7 @@ pub(super) fn aws(table: &Table<'_>) -> Option<AwsSection> {
             sweep_spacing: sweep_spacing?,
             step_patience: step_patience?,
             hold_sweep_every: hold_sweep_every?,
+            health_patience: health_patience?,
         },
         guarded,
     })
@@ -260,6 +265,14 @@ fn principal(
         item.error(
             &format!("{} is {why}", values::shown(text)),
             "name a role that your own account manages",
+        );
+        return None;
+    }
+    if is_below_guard_path(text) {
+        let message = format!("{} is below the guard's own path", values::shown(text));
+        item.error(
+            &message,
+            "what is below /backstop/ can never be a target: agents live elsewhere",
         );
         return None;
     }

@@ -177,6 +177,7 @@ pub struct Aws {
     pub sweep_spacing: Duration,
     pub step_patience: Duration,
     pub hold_sweep_every: Duration,
+    pub health_patience: Duration,
 }
 
 /// `[gateway]`: the rules of every call. New ones apply to the calls that come after.

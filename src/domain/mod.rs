@@ -8,6 +8,7 @@ pub mod call;
 pub mod clock;
 pub mod containment;
 pub mod fleet;
+pub mod iam;
 pub mod id;
 pub mod judgement;
 pub mod ledger;

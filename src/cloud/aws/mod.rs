@@ -316,48 +316,24 @@ impl Cloud for Aws {
         self.batch(region, ids, ec2::Change::Terminate).await
     }
 
-    async fn attach_deny(&self, _principal: &Principal, _policy_name: &str, _document: &str) -> Result<(), CloudError> {
-        Err(crate::ports::CloudError {
-            operation: "iam:AttachRolePolicy",
-            region: None,
-            code: None,
-            message: "not here yet".to_owned(),
-            retry: crate::ports::Retry::Never,
-            source: None,
-        })
+    async fn attach_deny(&self, principal: &Principal, policy_name: &str, document: &str) -> Result<(), CloudError> {
+        self.iam.attach_deny(principal, policy_name, document).await
     }
 
-    async fn detach_deny(&self, _principal: &Principal, _policy_name: &str) -> Result<(), CloudError> {
-        Err(crate::ports::CloudError {
-            operation: "iam:DetachRolePolicy",
-            region: None,
-            code: None,
-            message: "not here yet".to_owned(),
-            retry: crate::ports::Retry::Never,
-            source: None,
-        })
+    async fn detach_deny(&self, principal: &Principal, policy_name: &str) -> Result<(), CloudError> {
+        self.iam.detach_deny(principal, policy_name).await
     }
 
-    async fn set_service_credential(&self, _user: &str, _id: &str, _active: bool) -> Result<(), CloudError> {
-        Err(crate::ports::CloudError {
-            operation: "iam:UpdateServiceSpecificCredential",
-            region: None,
-            code: None,
-            message: "not here yet".to_owned(),
-            retry: crate::ports::Retry::Never,
-            source: None,
-        })
+    async fn set_service_credential(&self, user: &str, id: &str, active: bool) -> Result<(), CloudError> {
+        self.iam.set_service_credential(user, id, active).await
     }
 
-    async fn simulate(&self, _principal: &Principal, _actions: &[String]) -> Result<Vec<Simulated>, CloudError> {
-        Err(crate::ports::CloudError {
-            operation: "iam:SimulatePrincipalPolicy",
-            region: None,
-            code: None,
-            message: "not here yet".to_owned(),
-            retry: crate::ports::Retry::Never,
-            source: None,
-        })
+    async fn simulate(&self, principal: &Principal, actions: &[String]) -> Result<Vec<Simulated>, CloudError> {
+        self.iam.simulate(principal, actions).await
+    }
+
+    async fn inline_chars(&self, principal: &Principal, policy_name: &str) -> Result<usize, CloudError> {
+        self.iam.inline_chars(principal, policy_name).await
     }
 
     async fn health(&self, _region: &Region, _ids: &[String]) -> Result<BTreeMap<String, Health>, CloudError> {

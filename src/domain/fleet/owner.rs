@@ -192,7 +192,7 @@ fn one(named: impl IntoIterator<Item = usize>) -> Result<usize, Vec<usize>> {
 }
 
 /// A principal as it is compared: a role is the same whatever its path, and so is the session of one.
-fn hand(arn: &str) -> String {
+pub fn hand(arn: &str) -> String {
     match PrincipalName::parse(arn) {
         Some(name) => name.to_string(),
         None => arn.to_owned(),

@@ -96,6 +96,9 @@ impl Cloud for Fuse {
     async fn may_stop(&self, region: &Region, ids: &[String]) -> Result<BatchResult, CloudError> {
         self.cloud.may_stop(region, ids).await
     }
+    async fn inline_chars(&self, principal: &Principal, policy_name: &str) -> Result<usize, CloudError> {
+        self.cloud.inline_chars(principal, policy_name).await
+    }
     async fn put_deny(&self, principal: &Principal, policy_name: &str, document: &str) -> Result<(), CloudError> {
         self.change(self.cloud.put_deny(principal, policy_name, document)).await
     }

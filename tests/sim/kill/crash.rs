@@ -157,6 +157,9 @@ impl Cloud for CrashCloud {
     async fn principal(&self, principal: &Principal, policy_name: &str) -> Result<PrincipalState, CloudError> {
         self.1.pass(self.0.principal(principal, policy_name)).await
     }
+    async fn inline_chars(&self, principal: &Principal, policy_name: &str) -> Result<usize, CloudError> {
+        self.1.pass(self.0.inline_chars(principal, policy_name)).await
+    }
     async fn put_deny(&self, principal: &Principal, policy_name: &str, document: &str) -> Result<(), CloudError> {
         self.1.pass(self.0.put_deny(principal, policy_name, document)).await
     }

@@ -13,8 +13,11 @@ mod faults;
 mod fleet;
 mod held;
 mod judgement;
+mod relaunch;
 mod resets;
+mod revocation;
 mod scene;
+mod spawners;
 mod time;
 
 pub use time::Counting;
