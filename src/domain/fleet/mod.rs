@@ -11,4 +11,7 @@
 
 pub mod asset;
 pub mod creation;
+pub mod creation_event;
+pub mod instance;
+pub mod price_list;
 pub mod rate;
