@@ -83,7 +83,9 @@ impl CloudTrail {
             self.pace.turn().await;
             let request = self.client.lookup_events().lookup_attributes(by_name.clone());
             // Whole seconds, as CloudTrail keeps them.
-            let request = request.start_time(DateTime::from_secs(since.as_second())).max_results(PAGE);
+            let request = request
+                .start_time(DateTime::from_secs(since.as_second()))
+                .max_results(PAGE);
             let page = request.set_next_token(token).send().await;
             let page = page.map_err(|e| call.failed(e))?;
             events.extend(page.events.unwrap_or_default());

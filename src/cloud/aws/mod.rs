@@ -409,7 +409,10 @@ impl Cloud for Aws {
     }
 
     async fn put_settings(&self, asset: &AssetRef, settings: &Settings) -> Result<(), CloudError> {
-        let done = self.service(&asset.region, &asset.kind)?.put_settings(asset, settings).await;
+        let done = self
+            .service(&asset.region, &asset.kind)?
+            .put_settings(asset, settings)
+            .await;
         tracing::debug!(%asset, ?settings, error = done.as_ref().err().map(tracing::field::display), "settings");
         done
     }

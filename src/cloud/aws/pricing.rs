@@ -120,7 +120,10 @@ async fn products(client: &Client, place: &Region, query: &Query) -> Result<Vec<
     let call = Call::read("pricing:GetProducts").within(place);
     let mut filters = Vec::with_capacity(query.filters.len());
     for (field, value) in &query.filters {
-        let filter = Filter::builder().r#type(FilterType::TermMatch).field(*field).value(value);
+        let filter = Filter::builder()
+            .r#type(FilterType::TermMatch)
+            .field(*field)
+            .value(value);
         filters.push(filter.build().map_err(|error| call.nonsense(error.to_string()))?);
     }
     let mut documents = Vec::new();

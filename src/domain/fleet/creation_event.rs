@@ -125,17 +125,13 @@ pub fn read_value(event: &Value) -> Result<Option<Creation>, EventRejection> {
 fn caller(identity: &Map<String, Value>) -> Result<Option<String>, EventRejection> {
     let session = identity.get("sessionContext").and_then(Value::as_object);
     let issuer = session.and_then(|session| session.get("sessionIssuer"));
-    let issuer = issuer
-        .and_then(Value::as_object)
-        .and_then(|issuer| text(issuer, "arn"));
+    let issuer = issuer.and_then(Value::as_object).and_then(|issuer| text(issuer, "arn"));
     let own = text(identity, "arn");
     let arn = match text(identity, "type") {
         // A service that acts for itself has no ARN that a policy could name.
         Some("AWSService") => return Ok(None),
         Some("IAMUser" | "Root" | "Role" | "IdentityCenterUser") => own.map(str::to_owned),
-        Some("AssumedRole" | "FederatedUser") => issuer
-            .map(str::to_owned)
-            .or_else(|| own.and_then(role_of_session)),
+        Some("AssumedRole" | "FederatedUser") => issuer.map(str::to_owned).or_else(|| own.and_then(role_of_session)),
         _ => issuer.or(own).map(str::to_owned),
     };
     let arn = arn.ok_or(EventRejection::UnknownCaller)?;
@@ -146,7 +142,13 @@ fn caller(identity: &Map<String, Value>) -> Result<Option<String>, EventRejectio
 /// is lost in it.
 fn role_of_session(arn: &str) -> Option<String> {
     let mut parts = arn.splitn(6, ':');
-    let (arn, partition, sts, _, account) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let (arn, partition, sts, _, account) = (
+        parts.next()?,
+        parts.next()?,
+        parts.next()?,
+        parts.next()?,
+        parts.next()?,
+    );
     let role = parts.next()?.strip_prefix("assumed-role/")?.split('/').next()?;
     (arn == "arn" && sts == "sts" && !role.is_empty()).then(|| format!("arn:{partition}:iam::{account}:role/{role}"))
 }
@@ -175,16 +177,31 @@ fn made(call: &str, event: &Map<String, Value>, region: &Region) -> Vec<AssetRef
         "CreateAutoScalingGroup" => of("group", named("autoScalingGroupName")),
         "CreateService" => {
             let arns = ids(answer, &["serviceArn"], "arn:");
-            of("ecs-service", arns.iter().filter_map(|arn| in_cluster(arn, "service", answer)).collect())
+            of(
+                "ecs-service",
+                arns.iter()
+                    .filter_map(|arn| in_cluster(arn, "service", answer))
+                    .collect(),
+            )
         }
         "RunTask" | "StartTask" => {
             let arns = ids(answer, &["taskArn"], "arn:");
-            of("ecs-task", arns.iter().filter_map(|arn| in_cluster(arn, "task", answer)).collect())
+            of(
+                "ecs-task",
+                arns.iter().filter_map(|arn| in_cluster(arn, "task", answer)).collect(),
+            )
         }
         "CreateFunction20150331" => {
             let answered = ids(answer, &["functionName"], "");
-            let names = if answered.is_empty() { named("functionName") } else { answered };
-            of("function", names.iter().map(|name| function_name(name).to_owned()).collect())
+            let names = if answered.is_empty() {
+                named("functionName")
+            } else {
+                answered
+            };
+            of(
+                "function",
+                names.iter().map(|name| function_name(name).to_owned()).collect(),
+            )
         }
         "CreateLoadBalancer" => {
             // The two generations have one name for the call; only the newer answers with a list.
@@ -201,7 +218,10 @@ fn made(call: &str, event: &Map<String, Value>, region: &Region) -> Vec<AssetRef
 /// list may be wrapped once or twice, and a single member may stand for a list.
 fn ids(answer: &Value, names: &[&str], prefix: &str) -> Vec<String> {
     fn is_id(text: &str, prefix: &str) -> bool {
-        text.len() > prefix.len() && text.len() <= MAX_ID && text.starts_with(prefix) && !text.contains(char::is_control)
+        text.len() > prefix.len()
+            && text.len() <= MAX_ID
+            && text.starts_with(prefix)
+            && !text.contains(char::is_control)
     }
     fn walk(value: &Value, inside: bool, names: &[&str], prefix: &str, found: &mut BTreeSet<String>) {
         match value {

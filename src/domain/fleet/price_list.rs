@@ -199,7 +199,9 @@ fn rate(family: &str, attributes: &Map<String, Value>) -> Option<RateKey> {
 /// but that of a balancer's trust store.
 fn usage(usage: &str) -> &str {
     match usage.split_once('-') {
-        Some((prefix, rest)) if prefix != "TS" && prefix.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit()) => {
+        Some((prefix, rest))
+            if prefix != "TS" && prefix.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit()) =>
+        {
             rest
         }
         _ => usage,

@@ -34,7 +34,10 @@ impl Ec2 {
     async fn statuses(&self, ids: &[String]) -> Result<Vec<InstanceStatus>, CloudError> {
         let call = self.read("ec2:DescribeInstanceStatus");
         let _permit = self.permit().await;
-        let request = self.looks.describe_instance_status().set_instance_ids(Some(ids.to_vec()));
+        let request = self
+            .looks
+            .describe_instance_status()
+            .set_instance_ids(Some(ids.to_vec()));
         // Those that do not run, too: one that is still pending is not unknown.
         let answer = request.include_all_instances(true).send().await;
         let answer = answer.map_err(|e| call.failed(e))?;

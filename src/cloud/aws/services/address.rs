@@ -95,7 +95,13 @@ fn of_elastic(place: &Place, address: Address) -> Option<Asset> {
     let id = address.allocation_id.or_else(|| address.public_ip.clone())?;
     let holder = address.instance_id.filter(|id| !id.is_empty());
     let mut asset = asset(place, id, holder, RELEASE);
-    asset.tags = tags(address.tags.unwrap_or_default().into_iter().map(|tag| (tag.key, tag.value)));
+    asset.tags = tags(
+        address
+            .tags
+            .unwrap_or_default()
+            .into_iter()
+            .map(|tag| (tag.key, tag.value)),
+    );
     if !is_amazons || address.carrier_ip.is_some() || address.customer_owned_ip.is_some() {
         asset.meters.clear();
     }
@@ -119,7 +125,13 @@ fn of_interface(place: &Place, interface: NetworkInterface, elastic: &BTreeSet<S
     let attachment = interface.attachment;
     let since = timestamp(attachment.as_ref().and_then(|one| one.attach_time));
     let holder = attachment.and_then(|one| one.instance_id);
-    let tags = tags(interface.tag_set.unwrap_or_default().into_iter().map(|tag| (tag.key, tag.value)));
+    let tags = tags(
+        interface
+            .tag_set
+            .unwrap_or_default()
+            .into_iter()
+            .map(|tag| (tag.key, tag.value)),
+    );
     let numbered = ips.into_iter().enumerate().map(|(n, ip)| {
         let name = if n == 0 { id.clone() } else { format!("{id}/{ip}") };
         let mut asset = asset(place, name, holder.clone(), WITH_ITS_HOLDER);

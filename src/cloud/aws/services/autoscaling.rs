@@ -75,7 +75,9 @@ impl Service for AutoScaling {
         let groups = self.groups(None).await?;
         let sources: BTreeSet<Source> = groups.iter().flat_map(Source::of).collect();
         let profiles = self.profiles.of(&self.place, &self.looks, &sources).await;
-        let assets = groups.into_iter().filter_map(|group| asset(&self.place, group, &profiles));
+        let assets = groups
+            .into_iter()
+            .filter_map(|group| asset(&self.place, group, &profiles));
         Ok(assets.collect())
     }
 
@@ -91,7 +93,9 @@ impl Service for AutoScaling {
         };
         let now = processes(&group);
         let differing = |wanted: &str| {
-            let differ = settings.iter().filter(|(name, value)| *value == wanted && now.get(*name) != Some(*value));
+            let differ = settings
+                .iter()
+                .filter(|(name, value)| *value == wanted && now.get(*name) != Some(*value));
             let differ: Vec<String> = differ.map(|(name, _)| name.clone()).collect();
             (!differ.is_empty()).then_some(differ)
         };
@@ -138,7 +142,8 @@ impl AutoScaling {
 fn gone_is_fine(answer: Result<(), CloudError>) -> Result<(), CloudError> {
     match answer {
         Err(error)
-            if error.code.as_deref() == Some("ValidationError") && error.message.to_lowercase().contains("not found") =>
+            if error.code.as_deref() == Some("ValidationError")
+                && error.message.to_lowercase().contains("not found") =>
         {
             Ok(())
         }
@@ -177,7 +182,13 @@ fn asset(place: &Place, group: AutoScalingGroup, profiles: &BTreeMap<Source, Str
     Some(Asset {
         what: place.asset(&GROUP, group.auto_scaling_group_name?),
         service: Cow::Borrowed("AmazonEC2"),
-        tags: tags(group.tags.unwrap_or_default().into_iter().map(|tag| (tag.key, tag.value))),
+        tags: tags(
+            group
+                .tags
+                .unwrap_or_default()
+                .into_iter()
+                .map(|tag| (tag.key, tag.value)),
+        ),
         acts_as: acts_as.into_iter().collect(),
         parent: None,
         created_at: timestamp(group.created_time),

@@ -56,7 +56,11 @@ impl Offered for Balancers {
 #[async_trait]
 impl Service for Balancers {
     async fn list(&self, kind: &Kind) -> Result<Vec<Asset>, CloudError> {
-        if *kind == CLASSIC { self.classic().await } else { self.newer().await }
+        if *kind == CLASSIC {
+            self.classic().await
+        } else {
+            self.newer().await
+        }
     }
 }
 
@@ -154,7 +158,12 @@ impl Balancers {
     async fn classic_tags(&self, names: Vec<String>) -> Result<Tags, CloudError> {
         let call = self.place.read("elasticloadbalancing:DescribeTags");
         let _permit = self.place.look().await;
-        let answer = self.v1.describe_tags().set_load_balancer_names(Some(names)).send().await;
+        let answer = self
+            .v1
+            .describe_tags()
+            .set_load_balancer_names(Some(names))
+            .send()
+            .await;
         let answer = answer.map_err(|e| call.failed(e))?;
         let described = answer.tag_descriptions.unwrap_or_default().into_iter();
         let described = described.filter_map(|one| {
@@ -181,6 +190,11 @@ fn asset(what: AssetRef, tags: Option<BTreeMap<String, String>>, since: Option<T
 fn is_gone(error: &CloudError) -> bool {
     matches!(
         error.code.as_deref(),
-        Some("LoadBalancerNotFound" | "LoadBalancerNotFoundException" | "AccessPointNotFound" | "AccessPointNotFoundException")
+        Some(
+            "LoadBalancerNotFound"
+                | "LoadBalancerNotFoundException"
+                | "AccessPointNotFound"
+                | "AccessPointNotFoundException"
+        )
     )
 }

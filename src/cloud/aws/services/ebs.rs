@@ -65,7 +65,13 @@ fn asset(place: &Place, volume: Volume) -> Option<Asset> {
     Some(Asset {
         what: place.asset(&VOLUME, volume.volume_id?),
         service: Cow::Borrowed("AmazonEC2"),
-        tags: tags(volume.tags.unwrap_or_default().into_iter().map(|tag| (tag.key, tag.value))),
+        tags: tags(
+            volume
+                .tags
+                .unwrap_or_default()
+                .into_iter()
+                .map(|tag| (tag.key, tag.value)),
+        ),
         acts_as: Vec::new(),
         parent: holder.map(|id| place.asset(&Kind::INSTANCE, id)),
         created_at: timestamp(volume.create_time),

@@ -67,10 +67,7 @@ impl Service for Lambda {
     async fn list(&self, _kind: &Kind) -> Result<Vec<Asset>, CloudError> {
         let functions = Listed::from_versions(self.versions().await?);
         let assets: Vec<_> = functions.into_values().map(|listed| self.asset(listed)).collect();
-        let assets: Vec<Option<Asset>> = stream::iter(assets)
-            .buffered(self.place.parallel)
-            .try_collect()
-            .await?;
+        let assets: Vec<Option<Asset>> = stream::iter(assets).buffered(self.place.parallel).try_collect().await?;
         Ok(assets.into_iter().flatten().collect())
     }
 
@@ -129,13 +126,22 @@ impl Lambda {
                 "the tags of a function are not told; allow lambda:ListTags"
             );
         }
-        let reserved = answer.concurrency().and_then(|one| one.reserved_concurrent_executions());
+        let reserved = answer
+            .concurrency()
+            .and_then(|one| one.reserved_concurrent_executions());
         let reserved = reserved.map_or_else(|| NONE.to_owned(), |count| count.to_string());
         let setting = |value: String| Settings::from([(RESERVED.to_owned(), value)]);
-        let role = answer.configuration().and_then(|one| one.role()).or(listed.role.as_deref());
+        let role = answer
+            .configuration()
+            .and_then(|one| one.role())
+            .or(listed.role.as_deref());
         let acts_as = role.map(str::to_owned).into_iter().collect();
         let tags = answer.tags.unwrap_or_default().into_iter().collect();
-        let meters = if listed.is_published { self.provisioned(&listed).await } else { Vec::new() };
+        let meters = if listed.is_published {
+            self.provisioned(&listed).await
+        } else {
+            Vec::new()
+        };
         Ok(Some(Asset {
             what: self.place.asset(&FUNCTION, &listed.name),
             service: Cow::Borrowed("AWSLambda"),
@@ -145,7 +151,10 @@ impl Lambda {
             // Lambda tells when it was last changed, and not when it was made.
             created_at: None,
             meters,
-            brake: Brake::Cap { now: setting(reserved), capped: setting("0".to_owned()) },
+            brake: Brake::Cap {
+                now: setting(reserved),
+                capped: setting("0".to_owned()),
+            },
         }))
     }
 
@@ -160,7 +169,10 @@ impl Lambda {
             let request = request.function_name(&listed.name).max_items(size);
             let page = request.set_marker(marker).send().await;
             let page = page.map_err(|e| call.failed(e))?;
-            Ok((page.provisioned_concurrency_configs.unwrap_or_default(), page.next_marker))
+            Ok((
+                page.provisioned_concurrency_configs.unwrap_or_default(),
+                page.next_marker,
+            ))
         });
         match configs.await {
             Ok(configs) => listed.meters(&configs),
@@ -235,9 +247,14 @@ impl Listed {
                 config.allocated_provisioned_concurrent_executions,
             ];
             let count = counts.into_iter().flatten().max().unwrap_or(0);
-            let qualifier = config.function_arn().and_then(|arn| arn.rsplit(':').next()).unwrap_or_default();
+            let qualifier = config
+                .function_arn()
+                .and_then(|arn| arn.rsplit(':').next())
+                .unwrap_or_default();
             let memory = self.memory.get(qualifier).or_else(|| self.memory.values().max());
-            u64::try_from(count).unwrap_or(0).saturating_mul(memory.copied().unwrap_or(128))
+            u64::try_from(count)
+                .unwrap_or(0)
+                .saturating_mul(memory.copied().unwrap_or(128))
         });
         let mib: u64 = mib.fold(0, u64::saturating_add);
         let kind = if self.is_arm { "arm" } else { "x86" };
@@ -275,9 +292,15 @@ mod tests {
             let one = one.requested_provisioned_concurrent_executions(requested);
             one.allocated_provisioned_concurrent_executions(allocated).build()
         };
-        assert_eq!(f.meters(&[provisioned("2", 10, 4)]), [Meter::of("lambda-provisioned/arm", 5_000)]);
+        assert_eq!(
+            f.meters(&[provisioned("2", 10, 4)]),
+            [Meter::of("lambda-provisioned/arm", 5_000)]
+        );
         // Behind an alias there may be any version.
-        assert_eq!(f.meters(&[provisioned("live", 1, 1)]), [Meter::of("lambda-provisioned/arm", 2_000)]);
+        assert_eq!(
+            f.meters(&[provisioned("live", 1, 1)]),
+            [Meter::of("lambda-provisioned/arm", 2_000)]
+        );
         assert_eq!(
             f.meters(&[provisioned("2", 2, 2), provisioned("1", 0, 3)]),
             [Meter::of("lambda-provisioned/arm", 7_000)]

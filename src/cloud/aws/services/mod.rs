@@ -59,12 +59,20 @@ pub(super) trait Service: fmt::Debug + Send + Sync {
 
     /// Brings these settings to these values and leaves its others alone.
     async fn put_settings(&self, asset: &AssetRef, _settings: &Settings) -> Result<(), CloudError> {
-        Err(unsuited("the change of settings", asset, "has no settings that halt it"))
+        Err(unsuited(
+            "the change of settings",
+            asset,
+            "has no settings that halt it",
+        ))
     }
 
     /// Ends it for good.
     async fn end(&self, asset: &AssetRef) -> Result<(), CloudError> {
-        Err(unsuited("the end of an asset", asset, "is not ended by the kill switch"))
+        Err(unsuited(
+            "the end of an asset",
+            asset,
+            "is not ended by the kill switch",
+        ))
     }
 }
 

@@ -58,7 +58,13 @@ fn asset(place: &Place, gateway: NatGateway) -> Option<Asset> {
     Some(Asset {
         what: place.asset(&NAT, gateway.nat_gateway_id?),
         service: Cow::Borrowed("AmazonEC2"),
-        tags: tags(gateway.tags.unwrap_or_default().into_iter().map(|tag| (tag.key, tag.value))),
+        tags: tags(
+            gateway
+                .tags
+                .unwrap_or_default()
+                .into_iter()
+                .map(|tag| (tag.key, tag.value)),
+        ),
         acts_as: Vec::new(),
         parent: None,
         created_at: timestamp(gateway.create_time),

@@ -50,7 +50,9 @@ fn event(name: &str, source: &str, by: Value, request: Value, answer: Value) -> 
 }
 
 fn made(event: &Value) -> Vec<String> {
-    let creation = read(&event.to_string()).expect("it is read").expect("something was made");
+    let creation = read(&event.to_string())
+        .expect("it is read")
+        .expect("something was made");
     creation.made.iter().map(ToString::to_string).collect()
 }
 
@@ -76,16 +78,24 @@ fn several_machines_of_one_call_have_one_maker() {
     let creation = creation.expect("it is read").expect("something was made");
     assert_eq!(creation.event, "00000000-0000-4000-8000-000000000002");
     assert_eq!((creation.call.as_str(), creation.by.as_str()), ("RunInstances", ROLE));
-    assert_eq!((creation.account.as_str(), creation.region.0.as_str()), ("123456789012", "eu-west-1"));
+    assert_eq!(
+        (creation.account.as_str(), creation.region.0.as_str()),
+        ("123456789012", "eu-west-1")
+    );
     assert_eq!(creation.at.to_string(), "2026-11-20T06:01:02Z");
     let made: Vec<String> = creation.made.iter().map(ToString::to_string).collect();
     // A tag that looks like an id is a tag.
     assert_eq!(
         made,
-        ["instance:eu-west-1/i-0000000000000000a", "instance:eu-west-1/i-0000000000000000b"]
+        [
+            "instance:eu-west-1/i-0000000000000000a",
+            "instance:eu-west-1/i-0000000000000000b"
+        ]
     );
     // EventBridge has the same event in its `detail`.
-    let bridged = read_value(&run_instances(session())).expect("it is read").expect("made");
+    let bridged = read_value(&run_instances(session()))
+        .expect("it is read")
+        .expect("made");
     assert_eq!(bridged.made.len(), 2);
 }
 
@@ -95,58 +105,130 @@ fn every_kind_of_thing_is_named_as_its_listing_names_it() {
     let elb = "elasticloadbalancing.amazonaws.com";
     let cases = [
         (
-            event("CreateAutoScalingGroup", "autoscaling.amazonaws.com", session(), json!({"autoScalingGroupName": "work ers/1", "minSize": 0}), Value::Null),
+            event(
+                "CreateAutoScalingGroup",
+                "autoscaling.amazonaws.com",
+                session(),
+                json!({"autoScalingGroupName": "work ers/1", "minSize": 0}),
+                Value::Null,
+            ),
             vec!["group:eu-west-1/work ers/1"],
         ),
         (
-            event("CreateService", ecs, session(), json!({"serviceName": "web", "cluster": "main"}), json!({"service": {
+            event(
+                "CreateService",
+                ecs,
+                session(),
+                json!({"serviceName": "web", "cluster": "main"}),
+                json!({"service": {
                 "serviceArn": "arn:aws:ecs:eu-west-1:123456789012:service/main/web",
-                "clusterArn": "arn:aws:ecs:eu-west-1:123456789012:cluster/main", "serviceName": "web"}})),
+                "clusterArn": "arn:aws:ecs:eu-west-1:123456789012:cluster/main", "serviceName": "web"}}),
+            ),
             vec!["ecs-service:eu-west-1/main/web"],
         ),
         (
             // Before long ARNs the cluster stood beside.
-            event("CreateService", ecs, session(), json!({}), json!({"service": {
+            event(
+                "CreateService",
+                ecs,
+                session(),
+                json!({}),
+                json!({"service": {
                 "serviceArn": "arn:aws:ecs:eu-west-1:123456789012:service/web",
-                "clusterArn": "arn:aws:ecs:eu-west-1:123456789012:cluster/main"}})),
+                "clusterArn": "arn:aws:ecs:eu-west-1:123456789012:cluster/main"}}),
+            ),
             vec!["ecs-service:eu-west-1/main/web"],
         ),
         (
-            event("RunTask", ecs, session(), json!({"cluster": "main", "count": 2}), json!({"tasks": [
+            event(
+                "RunTask",
+                ecs,
+                session(),
+                json!({"cluster": "main", "count": 2}),
+                json!({"tasks": [
                 {"taskArn": "arn:aws:ecs:eu-west-1:123456789012:task/main/0b", "clusterArn": "arn:aws:ecs:eu-west-1:123456789012:cluster/main"},
-                {"taskArn": "arn:aws:ecs:eu-west-1:123456789012:task/main/0a"}], "failures": []})),
+                {"taskArn": "arn:aws:ecs:eu-west-1:123456789012:task/main/0a"}], "failures": []}),
+            ),
             vec!["ecs-task:eu-west-1/main/0a", "ecs-task:eu-west-1/main/0b"],
         ),
         (
-            event("CreateFunction20150331", "lambda.amazonaws.com", session(), json!({"functionName": "f"}), json!({"functionName": "f", "functionArn": "arn:aws:lambda:eu-west-1:123456789012:function:f"})),
+            event(
+                "CreateFunction20150331",
+                "lambda.amazonaws.com",
+                session(),
+                json!({"functionName": "f"}),
+                json!({"functionName": "f", "functionArn": "arn:aws:lambda:eu-west-1:123456789012:function:f"}),
+            ),
             vec!["function:eu-west-1/f"],
         ),
         (
-            event("CreateFunction20150331", "lambda.amazonaws.com", session(), json!({"functionName": "arn:aws:lambda:eu-west-1:123456789012:function:g"}), Value::Null),
+            event(
+                "CreateFunction20150331",
+                "lambda.amazonaws.com",
+                session(),
+                json!({"functionName": "arn:aws:lambda:eu-west-1:123456789012:function:g"}),
+                Value::Null,
+            ),
             vec!["function:eu-west-1/g"],
         ),
         (
-            event("CreateVolume", "ec2.amazonaws.com", session(), json!({"size": "16000"}), json!({"requestId": "r", "volumeId": "vol-0abc", "size": "16000"})),
+            event(
+                "CreateVolume",
+                "ec2.amazonaws.com",
+                session(),
+                json!({"size": "16000"}),
+                json!({"requestId": "r", "volumeId": "vol-0abc", "size": "16000"}),
+            ),
             vec!["volume:eu-west-1/vol-0abc"],
         ),
         (
-            event("CreateNatGateway", "ec2.amazonaws.com", session(), json!({"CreateNatGatewayRequest": {"SubnetId": "subnet-1"}}), json!({"CreateNatGatewayResponse": {"natGateway": {"natGatewayId": "nat-0abc", "subnetId": "subnet-1"}}})),
+            event(
+                "CreateNatGateway",
+                "ec2.amazonaws.com",
+                session(),
+                json!({"CreateNatGatewayRequest": {"SubnetId": "subnet-1"}}),
+                json!({"CreateNatGatewayResponse": {"natGateway": {"natGatewayId": "nat-0abc", "subnetId": "subnet-1"}}}),
+            ),
             vec!["nat:eu-west-1/nat-0abc"],
         ),
         (
-            event("AllocateAddress", "ec2.amazonaws.com", session(), json!({"domain": "vpc"}), json!({"publicIp": "203.0.113.9", "allocationId": "eipalloc-0abc"})),
+            event(
+                "AllocateAddress",
+                "ec2.amazonaws.com",
+                session(),
+                json!({"domain": "vpc"}),
+                json!({"publicIp": "203.0.113.9", "allocationId": "eipalloc-0abc"}),
+            ),
             vec!["address:eu-west-1/eipalloc-0abc"],
         ),
         (
-            event("CreateLoadBalancer", elb, session(), json!({"name": "lb", "type": "network"}), json!({"loadBalancers": [{"loadBalancerName": "lb", "type": "network"}]})),
+            event(
+                "CreateLoadBalancer",
+                elb,
+                session(),
+                json!({"name": "lb", "type": "network"}),
+                json!({"loadBalancers": [{"loadBalancerName": "lb", "type": "network"}]}),
+            ),
             vec!["balancer:eu-west-1/lb"],
         ),
         (
-            event("CreateLoadBalancer", elb, session(), json!({"loadBalancerName": "old"}), json!({"dNSName": "old-1.eu-west-1.elb.amazonaws.com"})),
+            event(
+                "CreateLoadBalancer",
+                elb,
+                session(),
+                json!({"loadBalancerName": "old"}),
+                json!({"dNSName": "old-1.eu-west-1.elb.amazonaws.com"}),
+            ),
             vec!["classic-balancer:eu-west-1/old"],
         ),
         (
-            event("CreateFleet", "ec2.amazonaws.com", session(), json!({}), json!({"CreateFleetResponse": {"fleetId": "fleet-1", "fleetInstanceSet": {"item": {"instanceIds": {"item": "i-0abc"}}}}})),
+            event(
+                "CreateFleet",
+                "ec2.amazonaws.com",
+                session(),
+                json!({}),
+                json!({"CreateFleetResponse": {"fleetId": "fleet-1", "fleetInstanceSet": {"item": {"instanceIds": {"item": "i-0abc"}}}}}),
+            ),
             vec!["instance:eu-west-1/i-0abc"],
         ),
     ];
@@ -162,7 +244,10 @@ fn who_called_is_whom_a_policy_can_name() {
         read.map(|creation| creation.map(|creation| creation.by))
     };
     let user = "arn:aws:iam::123456789012:user/agents/legacy-bot";
-    assert_eq!(by(json!({"type": "IAMUser", "arn": user, "accountId": "123456789012"})), Ok(Some(user.to_owned())));
+    assert_eq!(
+        by(json!({"type": "IAMUser", "arn": user, "accountId": "123456789012"})),
+        Ok(Some(user.to_owned()))
+    );
     // CloudFormation calls with the identity of whoever asked it to.
     let mut through = session();
     through["invokedBy"] = json!("cloudformation.amazonaws.com");
@@ -178,9 +263,18 @@ fn who_called_is_whom_a_policy_can_name() {
     service["sessionContext"]["sessionIssuer"]["arn"] =
         json!("arn:aws:iam::123456789012:role/aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling");
     assert_eq!(by(service), Ok(None));
-    assert_eq!(by(json!({"type": "AWSService", "invokedBy": "spot.amazonaws.com"})), Ok(None));
-    assert_eq!(by(json!({"type": "AssumedRole", "arn": "nonsense"})), Err(EventRejection::UnknownCaller));
-    assert_eq!(by(json!({"type": "AWSAccount", "accountId": "999999999999"})), Err(EventRejection::UnknownCaller));
+    assert_eq!(
+        by(json!({"type": "AWSService", "invokedBy": "spot.amazonaws.com"})),
+        Ok(None)
+    );
+    assert_eq!(
+        by(json!({"type": "AssumedRole", "arn": "nonsense"})),
+        Err(EventRejection::UnknownCaller)
+    );
+    assert_eq!(
+        by(json!({"type": "AWSAccount", "accountId": "999999999999"})),
+        Err(EventRejection::UnknownCaller)
+    );
 }
 
 #[test]
@@ -192,10 +286,22 @@ fn what_failed_made_nothing() {
     let none_placed = json!({"tasks": [], "failures": [{"reason": "RESOURCE:MEMORY"}]});
     let none_placed = event("RunTask", "ecs.amazonaws.com", session(), json!({}), none_placed);
     assert_eq!(read(&none_placed.to_string()), Ok(None));
-    let other = event("DescribeInstances", "ec2.amazonaws.com", session(), json!({}), Value::Null);
+    let other = event(
+        "DescribeInstances",
+        "ec2.amazonaws.com",
+        session(),
+        json!({}),
+        Value::Null,
+    );
     assert_eq!(read(&other.to_string()), Ok(None));
     // Another service's call of the same name.
-    let other = event("CreateService", "servicediscovery.amazonaws.com", session(), json!({}), json!({"service": {"id": "srv-1"}}));
+    let other = event(
+        "CreateService",
+        "servicediscovery.amazonaws.com",
+        session(),
+        json!({}),
+        json!({"service": {"id": "srv-1"}}),
+    );
     assert_eq!(read(&other.to_string()), Ok(None));
 }
 
@@ -211,7 +317,10 @@ fn what_cannot_be_read_is_said() {
     }
     assert!(without("recipientAccountId").is_ok(), "the caller's account stands in");
     // Too large an answer is left out by CloudTrail.
-    assert_eq!(without("responseElements").map(|_| ()), Err(EventRejection::NothingNamed));
+    assert_eq!(
+        without("responseElements").map(|_| ()),
+        Err(EventRejection::NothingNamed)
+    );
     let mut odd = run_instances(session());
     odd["eventTime"] = json!("yesterday");
     assert_eq!(read(&odd.to_string()).map(|_| ()), Err(EventRejection::Time));

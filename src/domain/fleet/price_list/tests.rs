@@ -53,53 +53,129 @@ const LINUX: [(&str, &str); 6] = [
 fn every_rate_is_found_in_its_product_by_the_hour() {
     let of = |usage| [("usagetype", usage)];
     let cases: Vec<(String, &str, i64)> = vec![
-        (product("Compute Instance", &LINUX, "Hrs", &[("0", "0.0944000000")]), "ec2/t3.large", 94_400_000),
         (
-            product("Storage", &[("volumeApiName", "gp3"), ("usagetype", "EUW2-EBS:VolumeUsage.gp3")], "GB-Mo", &[("0", "0.0928000000")]),
+            product("Compute Instance", &LINUX, "Hrs", &[("0", "0.0944000000")]),
+            "ec2/t3.large",
+            94_400_000,
+        ),
+        (
+            product(
+                "Storage",
+                &[("volumeApiName", "gp3"), ("usagetype", "EUW2-EBS:VolumeUsage.gp3")],
+                "GB-Mo",
+                &[("0", "0.0928000000")],
+            ),
             "ebs/gp3",
             // 0.0928 / 730 = 0.000127123287671..., up.
             127_124,
         ),
         (
-            product("System Operation", &of("EUW2-EBS:VolumeP-IOPS.piops"), "IOPS-Mo", &[("0", "0.0730000000")]),
+            product(
+                "System Operation",
+                &of("EUW2-EBS:VolumeP-IOPS.piops"),
+                "IOPS-Mo",
+                &[("0", "0.0730000000")],
+            ),
             "ebs-iops/io1",
             100_000,
         ),
         (
             // The first 3,000 of a volume are free.
-            product("System Operation", &of("EUW2-EBS:VolumeP-IOPS.gp3"), "IOPS-Mo", &[("3000", "0.0073000000"), ("0", "0.0000000000")]),
+            product(
+                "System Operation",
+                &of("EUW2-EBS:VolumeP-IOPS.gp3"),
+                "IOPS-Mo",
+                &[("3000", "0.0073000000"), ("0", "0.0000000000")],
+            ),
             "ebs-iops/gp3",
             10_000,
         ),
         (
-            product("Provisioned Throughput", &of("EUW2-EBS:VolumeP-Throughput.gp3"), "GiBps-mo", &[("0", "40.9600000000")]),
+            product(
+                "Provisioned Throughput",
+                &of("EUW2-EBS:VolumeP-Throughput.gp3"),
+                "GiBps-mo",
+                &[("0", "40.9600000000")],
+            ),
             "ebs-throughput/gp3",
             // 40.96 / 1024 / 730 = 0.00005479452...
             54_795,
         ),
-        (product("NAT Gateway", &of("EUW2-NatGateway-Hours"), "Hrs", &[("0", "0.0500000000")]), "nat", 50_000_000),
         (
-            product("NAT Gateway", &of("EUW2-RegionalNatGateway-Hours"), "Hrs", &[("0", "0.0700000000")]),
+            product(
+                "NAT Gateway",
+                &of("EUW2-NatGateway-Hours"),
+                "Hrs",
+                &[("0", "0.0500000000")],
+            ),
+            "nat",
+            50_000_000,
+        ),
+        (
+            product(
+                "NAT Gateway",
+                &of("EUW2-RegionalNatGateway-Hours"),
+                "Hrs",
+                &[("0", "0.0700000000")],
+            ),
             "nat/regional",
             70_000_000,
         ),
-        (product("", &of("EUW2-PublicIPv4:IdleAddress"), "Hrs", &[("0", "0.0050000000")]), "ipv4", 5_000_000),
         (
-            product("Load Balancer-Application", &of("EUW2-LoadBalancerUsage"), "Hrs", &[("0", "0.0264600000")]),
+            product("", &of("EUW2-PublicIPv4:IdleAddress"), "Hrs", &[("0", "0.0050000000")]),
+            "ipv4",
+            5_000_000,
+        ),
+        (
+            product(
+                "Load Balancer-Application",
+                &of("EUW2-LoadBalancerUsage"),
+                "Hrs",
+                &[("0", "0.0264600000")],
+            ),
             "balancer/application",
             26_460_000,
         ),
-        (product("Load Balancer", &of("LoadBalancerUsage"), "Hrs", &[("0", "0.0294")]), "balancer/classic", 29_400_000),
-        (product("Load Balancer-Gateway", &of("EU-LoadBalancerUsage"), "Hrs", &[("0", "0.0147")]), "balancer/gateway", 14_700_000),
         (
-            product("Compute", &of("EUW2-Fargate-ARM-vCPU-Hours:perCPU"), "hours", &[("0", "0.0323800000")]),
+            product("Load Balancer", &of("LoadBalancerUsage"), "Hrs", &[("0", "0.0294")]),
+            "balancer/classic",
+            29_400_000,
+        ),
+        (
+            product(
+                "Load Balancer-Gateway",
+                &of("EU-LoadBalancerUsage"),
+                "Hrs",
+                &[("0", "0.0147")],
+            ),
+            "balancer/gateway",
+            14_700_000,
+        ),
+        (
+            product(
+                "Compute",
+                &of("EUW2-Fargate-ARM-vCPU-Hours:perCPU"),
+                "hours",
+                &[("0", "0.0323800000")],
+            ),
             "fargate/arm/vcpu",
             32_380_000,
         ),
-        (product("Compute", &of("Fargate-GB-Hours"), "hours", &[("0", "0.0044450000")]), "fargate/x86/gib", 4_445_000),
         (
-            product("Serverless", &[("group", "AWS-Lambda-Provisioned-Concurrency"), ("usagetype", "EUW2-Lambda-Provisioned-Concurrency")],
-                "Lambda-GB-Second", &[("0", "0.0000041667")]),
+            product("Compute", &of("Fargate-GB-Hours"), "hours", &[("0", "0.0044450000")]),
+            "fargate/x86/gib",
+            4_445_000,
+        ),
+        (
+            product(
+                "Serverless",
+                &[
+                    ("group", "AWS-Lambda-Provisioned-Concurrency"),
+                    ("usagetype", "EUW2-Lambda-Provisioned-Concurrency"),
+                ],
+                "Lambda-GB-Second",
+                &[("0", "0.0000041667")],
+            ),
             "lambda-provisioned/x86",
             // Brought to the hour before it is rounded: rounded first it would be 15,001,200.
             15_000_120,
@@ -108,7 +184,10 @@ fn every_rate_is_found_in_its_product_by_the_hour() {
     for (document, rate, nanos) in cases {
         assert_eq!(rate_of(&document), Some((rate.to_owned(), nanos)), "{document}");
         let query = query(&RateKey(rate.to_owned()), &region()).expect("there is a question for it");
-        assert!(query.filters.contains(&("regionCode", "eu-west-2".to_owned())), "{query:?}");
+        assert!(
+            query.filters.contains(&("regionCode", "eu-west-2".to_owned())),
+            "{query:?}"
+        );
     }
 }
 
@@ -140,7 +219,11 @@ fn a_product_of_another_kind_is_none_of_ours() {
         ("Storage", "EUW2-EBS:VolumeUsage.gp3"),
         ("Storage Snapshot", "EUW2-EBS:SnapshotUsage"),
     ] {
-        assert_eq!(rate_of(&product(family, &[("usagetype", usage)], "Hrs", &[("0", "1")])), None, "{usage}");
+        assert_eq!(
+            rate_of(&product(family, &[("usagetype", usage)], "Hrs", &[("0", "1")])),
+            None,
+            "{usage}"
+        );
     }
 }
 
@@ -148,7 +231,10 @@ fn a_product_of_another_kind_is_none_of_ours() {
 fn of_tiers_the_first_that_costs_something_and_of_offers_the_dearest() {
     let usage = [("usagetype", "EUW2-NatGateway-Hours")];
     let tiers = [("100", "0.04"), ("0", "0.00"), ("10", "0.05")];
-    assert_eq!(rate_of(&product("NAT Gateway", &usage, "Hrs", &tiers)), Some(("nat".to_owned(), 50_000_000)));
+    assert_eq!(
+        rate_of(&product("NAT Gateway", &usage, "Hrs", &tiers)),
+        Some(("nat".to_owned(), 50_000_000))
+    );
     let mut two: Value = serde_json::from_str(&product("NAT Gateway", &usage, "Hrs", &[("0", "0.05")])).expect("JSON");
     let mut dearer = two["terms"]["OnDemand"]["SKU.JRTCKXETXF"].clone();
     dearer["priceDimensions"]["SKU.JRTCKXETXF.0"]["pricePerUnit"]["USD"] = json!("0.06");
@@ -161,7 +247,11 @@ fn a_price_of_nothing_is_no_price() {
     let usage = [("usagetype", "EUW2-NatGateway-Hours")];
     let no_price = |document: String| {
         let rate = RateKey("nat".to_owned());
-        assert_eq!(read(&document, &region()), Err(PriceRejection::NoPrice { rate }), "{document}");
+        assert_eq!(
+            read(&document, &region()),
+            Err(PriceRejection::NoPrice { rate }),
+            "{document}"
+        );
     };
     no_price(product("NAT Gateway", &usage, "Hrs", &[("0", "0.0000000000")]));
     no_price(product("NAT Gateway", &usage, "Fortnights", &[("0", "0.05")]));

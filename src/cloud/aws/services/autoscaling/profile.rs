@@ -31,20 +31,27 @@ pub(super) enum Source {
 impl Source {
     /// A mixed group may launch from several.
     pub(super) fn of(group: &AutoScalingGroup) -> BTreeSet<Self> {
-        let mixed = group.mixed_instances_policy().and_then(|policy| policy.launch_template());
+        let mixed = group
+            .mixed_instances_policy()
+            .and_then(|policy| policy.launch_template());
         let overrides = mixed.map(|mixed| mixed.overrides()).unwrap_or_default();
         let templates = group
             .launch_template()
             .into_iter()
             .chain(mixed.and_then(|mixed| mixed.launch_template_specification()))
             .chain(overrides.iter().filter_map(|one| one.launch_template_specification()));
-        let configuration = group.launch_configuration_name().map(|name| Self::Configuration(name.to_owned()));
+        let configuration = group
+            .launch_configuration_name()
+            .map(|name| Self::Configuration(name.to_owned()));
         templates.filter_map(Self::of_template).chain(configuration).collect()
     }
 
     fn of_template(template: &LaunchTemplateSpecification) -> Option<Self> {
         let version = template.version().unwrap_or("$Default");
-        Some(Self::Template(template.launch_template_id()?.to_owned(), version.to_owned()))
+        Some(Self::Template(
+            template.launch_template_id()?.to_owned(),
+            version.to_owned(),
+        ))
     }
 }
 
@@ -90,10 +97,17 @@ impl Profiles {
             }
         }
         let following = async {
-            if follows { following(place).await } else { Ok(BTreeMap::new()) }
+            if follows {
+                following(place).await
+            } else {
+                Ok(BTreeMap::new())
+            }
         };
-        let (configurations, following, numbered) =
-            tokio::join!(configurations(place, client, &names), following, by_number(place, numbered));
+        let (configurations, following, numbered) = tokio::join!(
+            configurations(place, client, &names),
+            following,
+            by_number(place, numbered)
+        );
         {
             let mut remembered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             if remembered.len() + numbered.len() > REMEMBERED {
@@ -130,7 +144,10 @@ async fn configurations(place: &Place, client: &Client, names: &[String]) -> Lea
         let found = found.await?.into_iter();
         learnt.extend(found.filter_map(|one| {
             let name = one.launch_configuration_name?;
-            Some((Source::Configuration(name), one.iam_instance_profile.filter(|profile| !profile.is_empty())))
+            Some((
+                Source::Configuration(name),
+                one.iam_instance_profile.filter(|profile| !profile.is_empty()),
+            ))
         }));
     }
     Ok(learnt)
@@ -166,13 +183,14 @@ async fn by_number(place: &Place, templates: BTreeMap<String, Vec<String>>) -> B
             found.map_err(|error| unknown(place, &error)).unwrap_or_default()
         }));
     }
-    let answers: Vec<Vec<LaunchTemplateVersion>> = stream::iter(questions)
-        .buffer_unordered(place.parallel)
-        .collect()
-        .await;
+    let answers: Vec<Vec<LaunchTemplateVersion>> =
+        stream::iter(questions).buffer_unordered(place.parallel).collect().await;
     let found = answers.into_iter().flatten().filter_map(|one| {
         let profile = profile_of(&one);
-        Some((Source::Template(one.launch_template_id?, one.version_number?.to_string()), profile))
+        Some((
+            Source::Template(one.launch_template_id?, one.version_number?.to_string()),
+            profile,
+        ))
     });
     found.collect()
 }
@@ -195,7 +213,9 @@ async fn versions_of(
     let all = pages(&call, |token| async {
         let _permit = place.look().await;
         let request = place.ec2.looks().describe_launch_template_versions().max_results(size);
-        let request = request.set_launch_template_id(template.cloned()).set_versions(Some(versions.clone()));
+        let request = request
+            .set_launch_template_id(template.cloned())
+            .set_versions(Some(versions.clone()));
         let page = request.set_next_token(token).send().await;
         let page = page.map_err(|e| call.failed(e))?;
         Ok((page.launch_template_versions.unwrap_or_default(), page.next_token))
@@ -223,15 +243,23 @@ mod tests {
         };
         let of = |id: &str, version: &str| Source::Template(id.to_owned(), version.to_owned());
         let plain = AutoScalingGroup::builder().launch_configuration_name("old");
-        assert_eq!(Source::of(&plain.build()), BTreeSet::from([Source::Configuration("old".to_owned())]));
+        assert_eq!(
+            Source::of(&plain.build()),
+            BTreeSet::from([Source::Configuration("old".to_owned())])
+        );
         let plain = AutoScalingGroup::builder().launch_template(template("lt-1", None));
         assert_eq!(Source::of(&plain.build()), BTreeSet::from([of("lt-1", "$Default")]));
         let arm = LaunchTemplateOverrides::builder().launch_template_specification(template("lt-3", Some("$Latest")));
         let mixed = LaunchTemplate::builder().launch_template_specification(template("lt-2", Some("7")));
-        let mixed = mixed.overrides(LaunchTemplateOverrides::builder().build()).overrides(arm.build());
+        let mixed = mixed
+            .overrides(LaunchTemplateOverrides::builder().build())
+            .overrides(arm.build());
         let policy = MixedInstancesPolicy::builder().launch_template(mixed.build()).build();
         let group = AutoScalingGroup::builder().mixed_instances_policy(policy).build();
-        assert_eq!(Source::of(&group), BTreeSet::from([of("lt-2", "7"), of("lt-3", "$Latest")]));
+        assert_eq!(
+            Source::of(&group),
+            BTreeSet::from([of("lt-2", "7"), of("lt-3", "$Latest")])
+        );
         assert_eq!(Source::of(&AutoScalingGroup::builder().build()), BTreeSet::new());
     }
 

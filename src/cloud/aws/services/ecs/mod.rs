@@ -74,7 +74,11 @@ impl Service for Ecs {
     async fn list(&self, kind: &Kind) -> Result<Vec<Asset>, CloudError> {
         let clusters = self.clusters().await?;
         let each = clusters.into_iter().map(|cluster| async move {
-            if *kind == TASK { self.tasks(&cluster).await } else { self.services(&cluster).await }
+            if *kind == TASK {
+                self.tasks(&cluster).await
+            } else {
+                self.services(&cluster).await
+            }
         });
         let lists: Vec<Vec<Asset>> = self.some_at_once(each).await?;
         Ok(lists.into_iter().flatten().collect())
@@ -176,9 +180,14 @@ impl Ecs {
             Brake::Blocked { why: DAEMON.to_owned() }
         } else {
             let count = |desired: i32| Settings::from([(DESIRED.to_owned(), desired.to_string())]);
-            Brake::Cap { now: count(service.desired_count), capped: count(0) }
+            Brake::Cap {
+                now: count(service.desired_count),
+                capped: count(0),
+            }
         };
-        let Some(name) = service.service_name else { return Ok(None) };
+        let Some(name) = service.service_name else {
+            return Ok(None);
+        };
         Ok(Some(Asset {
             what: self.place.asset(&SERVICE, format!("{}/{name}", short(cluster))),
             service: Cow::Borrowed(BILLED),

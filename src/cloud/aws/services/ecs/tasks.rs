@@ -35,7 +35,9 @@ impl Ecs {
             Ok((page.task_arns.unwrap_or_default(), page.next_token))
         });
         let arns = gone_is_nothing(arns.await)?;
-        let chunks = arns.chunks(TASKS).map(|some| self.described_tasks(cluster, some.to_vec()));
+        let chunks = arns
+            .chunks(TASKS)
+            .map(|some| self.described_tasks(cluster, some.to_vec()));
         let tasks = self.some_at_once(chunks).await?.into_iter().flatten();
         let assets = tasks.map(|task| async {
             let definition = self.definition(task.task_definition_arn()).await;
@@ -86,8 +88,14 @@ fn meters(task: &Task, definition: Option<&TaskDefinition>) -> Vec<Meter> {
         return Vec::new();
     }
     let overrides = task.overrides();
-    let cpu = overrides.and_then(|o| o.cpu()).or(task.cpu()).or_else(|| definition?.cpu());
-    let memory = overrides.and_then(|o| o.memory()).or(task.memory()).or_else(|| definition?.memory());
+    let cpu = overrides
+        .and_then(|o| o.cpu())
+        .or(task.cpu())
+        .or_else(|| definition?.cpu());
+    let memory = overrides
+        .and_then(|o| o.memory())
+        .or(task.memory())
+        .or_else(|| definition?.memory());
     let cpu = cpu.and_then(units).unwrap_or(MOST_CPU);
     let memory = memory.and_then(units).unwrap_or(MOST_MEMORY);
     let vcpus = thousandths(cpu, 1_024);
@@ -102,7 +110,9 @@ fn meters(task: &Task, definition: Option<&TaskDefinition>) -> Vec<Meter> {
     }
     let storage = task.fargate_ephemeral_storage().map(|storage| storage.size_in_gib());
     let storage = storage.or_else(|| task.ephemeral_storage().map(|storage| storage.size_in_gib()));
-    let storage = u64::try_from(storage.unwrap_or(0)).unwrap_or(0).saturating_sub(FREE_STORAGE);
+    let storage = u64::try_from(storage.unwrap_or(0))
+        .unwrap_or(0)
+        .saturating_sub(FREE_STORAGE);
     if storage > 0 {
         meters.push(Meter::of("fargate/storage", thousandths(storage, 1)));
     }
@@ -132,7 +142,9 @@ fn units(text: &str) -> Option<u64> {
 /// The part of the rate that names architecture and system; x86, the dearer, where nothing is said.
 fn kind(task: &Task, definition: Option<&TaskDefinition>) -> &'static str {
     let platform = definition.and_then(TaskDefinition::runtime_platform);
-    let system = task.platform_family().or_else(|| platform?.operating_system_family().map(|family| family.as_str()));
+    let system = task
+        .platform_family()
+        .or_else(|| platform?.operating_system_family().map(|family| family.as_str()));
     if system.is_some_and(|system| system.to_ascii_lowercase().starts_with("windows")) {
         return "windows";
     }
@@ -160,7 +172,12 @@ mod tests {
 
     #[test]
     fn a_fargate_task_is_charged_for_what_it_asked_for() {
-        let task = || Task::builder().launch_type(LaunchType::Fargate).cpu("256").memory("512");
+        let task = || {
+            Task::builder()
+                .launch_type(LaunchType::Fargate)
+                .cpu("256")
+                .memory("512")
+        };
         assert_eq!(told(&task().build(), None), "fargate/x86/vcpu 250, fargate/x86/gib 500");
         let attribute = Attribute::builder().name("ecs.cpu-architecture").value("arm64");
         let arm = task().attributes(attribute.build().expect("it has a name"));
@@ -185,7 +202,10 @@ mod tests {
     fn spot_is_spot_and_other_machines_are_charged_for_themselves() {
         let task = Task::builder().cpu("1024").memory("2048");
         let spot = task.clone().capacity_provider_name("FARGATE_SPOT").build();
-        assert_eq!(told(&spot, None), "fargate-spot/x86/vcpu 1000, fargate-spot/x86/gib 2000");
+        assert_eq!(
+            told(&spot, None),
+            "fargate-spot/x86/vcpu 1000, fargate-spot/x86/gib 2000"
+        );
         assert_eq!(told(&task.clone().launch_type(LaunchType::Ec2).build(), None), "");
         assert_eq!(told(&task.capacity_provider_name("my-machines").build(), None), "");
     }
@@ -193,8 +213,13 @@ mod tests {
     #[test]
     fn what_a_task_does_not_say_its_definition_does_or_the_bound() {
         let task = Task::builder().launch_type(LaunchType::Fargate).build();
-        let platform = RuntimePlatform::builder().cpu_architecture(CpuArchitecture::Arm64).build();
-        let definition = TaskDefinition::builder().cpu(".5 vCPU").memory("1 GB").runtime_platform(platform);
+        let platform = RuntimePlatform::builder()
+            .cpu_architecture(CpuArchitecture::Arm64)
+            .build();
+        let definition = TaskDefinition::builder()
+            .cpu(".5 vCPU")
+            .memory("1 GB")
+            .runtime_platform(platform);
         // No number of vCPUs that ECS writes begins with a point.
         assert_eq!(
             told(&task, Some(&definition.clone().build())),
