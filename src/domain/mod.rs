@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod audit;
 pub mod budget;
+pub mod burn;
 pub mod call;
 pub mod clock;
 pub mod containment;

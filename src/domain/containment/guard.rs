@@ -5,6 +5,8 @@
 //! who it is). A role is compared by account and name, not by text: the session of an assumed role
 //! carries no path, and IAM keeps names unique whatever their path and case.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::target::{CloudTargets, Guard, Principal, Resource};
@@ -49,6 +51,18 @@ impl PrincipalName {
             kind,
             name: name.to_ascii_lowercase(),
         })
+    }
+}
+
+/// One text for all ARNs of the same principal.
+impl fmt::Display for PrincipalName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.kind {
+            PrincipalKind::Role => "role",
+            PrincipalKind::User => "user",
+            PrincipalKind::Root => "root",
+        };
+        write!(f, "{}:{kind}/{}", self.account, self.name)
     }
 }
 

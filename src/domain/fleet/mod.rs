@@ -13,5 +13,7 @@ pub mod asset;
 pub mod creation;
 pub mod creation_event;
 pub mod instance;
+pub mod owner;
+pub mod price;
 pub mod price_list;
 pub mod rate;
