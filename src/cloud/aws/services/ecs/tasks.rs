@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use aws_sdk_ecs::types::{LaunchType, Task, TaskDefinition, TaskField};
+use aws_sdk_ecs::types::{DesiredStatus, LaunchType, Task, TaskDefinition, TaskField};
 
 use super::{BILLED, Ecs, SERVICE, TASK, TASKS, gone_is_nothing, short, tagged};
 use crate::cloud::aws::services::{Place, pages, thousandths, timestamp};
@@ -28,8 +28,9 @@ impl Ecs {
         let size = self.place.page(100);
         let arns = pages(&call, |token| async {
             let _permit = self.place.look().await;
-            // Without a status ECS lists those that should run, the pending ones among them.
+            // That should run: those on their way there are among them.
             let request = self.looks.list_tasks().cluster(cluster).max_results(size);
+            let request = request.desired_status(DesiredStatus::Running);
             let page = request.set_next_token(token).send().await;
             let page = page.map_err(|e| call.failed(e))?;
             Ok((page.task_arns.unwrap_or_default(), page.next_token))
