@@ -225,10 +225,8 @@ fn ids(answer: &Value, names: &[&str], prefix: &str) -> Vec<String> {
     }
     fn walk(value: &Value, inside: bool, names: &[&str], prefix: &str, found: &mut BTreeSet<String>) {
         match value {
-            Value::String(text) if inside && is_id(text, prefix) => {
-                if found.len() < MAX_MADE {
-                    found.insert(text.clone());
-                }
+            Value::String(text) if inside && found.len() < MAX_MADE && is_id(text, prefix) => {
+                found.insert(text.clone());
             }
             Value::Array(list) => list.iter().for_each(|one| walk(one, inside, names, prefix, found)),
             Value::Object(fields) => {

@@ -7,6 +7,9 @@
 //! AWS allows a hundred GetFunction calls a second, and fifteen of the others together ("Lambda quotas",
 //! read 2026-11-20). So the others are paced, and asked for provisioned concurrency are only
 //! functions that have published a version: no other can have any. The list of all versions says which do.
+//!
+//! What the answers hold beside that (environment variables, the address of the code) is dropped where it
+//! is read: nothing of it is kept, logged or shown.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

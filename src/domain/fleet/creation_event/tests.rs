@@ -1,5 +1,6 @@
 //! Events in the form that the CloudTrail User Guide documents, with synthetic content.
 
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
@@ -327,4 +328,52 @@ fn what_cannot_be_read_is_said() {
     assert_eq!(read("[]").map(|_| ()), Err(EventRejection::NotAnObject));
     assert!(matches!(read("{\"a\":1,\"a\":2}"), Err(EventRejection::Json(_))));
     assert!(matches!(read("{"), Err(EventRejection::Json(_))));
+}
+
+/// Any JSON, with the names that are looked for among its keys.
+fn anything() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<i64>().prop_map(Value::from),
+        "(i-|arn:|nat-|vol-)?[a-z0-9:/-]{0,20}".prop_map(Value::from),
+    ];
+    leaf.prop_recursive(4, 40, 5, |inner| {
+        let name = prop_oneof![
+            Just("instanceId"),
+            Just("taskArn"),
+            Just("serviceArn"),
+            Just("clusterArn"),
+            Just("functionName"),
+            Just("loadBalancers"),
+            Just("loadBalancerName"),
+            Just("item"),
+            Just("failures"),
+            Just("arn"),
+        ];
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+            prop::collection::btree_map(name.prop_map(str::to_owned), inner, 0..5)
+                .prop_map(|fields| Value::from(fields.into_iter().collect::<Map<_, _>>())),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn whatever_an_event_says_is_read_or_refused(
+        name in prop::sample::select(CALLS),
+        source in prop::sample::select(SOURCES),
+        by in anything(),
+        request in anything(),
+        answer in anything(),
+    ) {
+        let event = event(name, source, by, request.clone(), answer.clone());
+        let by_text = read(&event.to_string());
+        prop_assert_eq!(&by_text, &read_value(&event), "one event by two ways is one");
+        let with_maker = self::event(name, source, session(), request, answer);
+        if let Ok(Some(creation)) = read_value(&with_maker) {
+            prop_assert!(!creation.made.is_empty());
+            prop_assert!(creation.made.iter().all(|made| !made.id.is_empty() && made.region.0 == "eu-west-1"));
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! Products in the form of the Price List Query API (documented). Prices of eu-west-2 are those of its offer files
 //! (third party, 2026-09); the others are synthetic.
 
+use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
@@ -297,4 +298,25 @@ fn one_question_serves_the_rates_that_it_answers() {
             ("AmazonECS", "productFamily", "Compute"),
         ]
     );
+}
+
+proptest! {
+    #[test]
+    fn a_months_price_is_an_hours_rounded_up_once(nanos in 1_i64..1_000_000_000_000, digits in 0_u32..1_000) {
+        // Up to twelve decimals, as exact as the list will ever be.
+        let text = format!("{}.{:09}{digits:03}", nanos / 1_000_000_000, nanos % 1_000_000_000);
+        let finest = i128::from(nanos) * 1_000 + i128::from(digits);
+        let expected = (finest + 729_999) / 730_000;
+        prop_assert_eq!(hourly(&text, "GB-Mo").map(|price| i128::from(price.nanos())), Some(expected));
+        let second = (finest * 3_600 + 999) / 1_000;
+        prop_assert_eq!(hourly(&text, "Seconds").map(|price| i128::from(price.nanos())), Some(second));
+    }
+
+    #[test]
+    fn no_document_makes_it_panic(document in "[\\[\\]{}\",:a-zA-Z0-9. -]{0,200}", unit in ".{0,12}", price in ".{0,40}") {
+        let _ = read(&document, &region());
+        let _ = hourly(&price, &unit);
+        let told = product("NAT Gateway", &[("usagetype", &price)], &unit, &[("0", &price), (&unit, "1")]);
+        let _ = read(&told, &region());
+    }
 }
