@@ -75,7 +75,7 @@ pub struct AwsSettings {
     pub operation_timeout: Duration,
     /// Of a look; a change is attempted once.
     pub max_attempts: u32,
-    /// Calls in flight at once, in each region and in IAM.
+    /// Calls in flight at once, of each service in each region and in IAM.
     pub parallel: usize,
     /// Instances in one stop, start or terminate call.
     pub batch: usize,

@@ -104,9 +104,9 @@ pub fn read_value(event: &Value) -> Result<Option<Creation>, EventRejection> {
     let id = text(event, "eventID").ok_or(missing("eventID"))?;
     let made = made(call, event, &region);
     if made.is_empty() {
-        // RunTask may be answered with failures alone, which is no error to CloudTrail.
+        // ECS may answer with failures alone, which is no error to CloudTrail.
         return match event.get("responseElements") {
-            Some(Value::Object(answer)) if call == "RunTask" && answer.contains_key("failures") => Ok(None),
+            Some(Value::Object(answer)) if call.ends_with("Task") && answer.contains_key("failures") => Ok(None),
             _ => Err(EventRejection::NothingNamed),
         };
     }

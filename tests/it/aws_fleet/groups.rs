@@ -25,9 +25,14 @@ fn client(bench: &Bench) -> aws_sdk_autoscaling::Client {
     aws_sdk_autoscaling::Client::new(&bench.sdk())
 }
 
-/// A template whose machines have this profile; its id.
+/// A template whose machines have this profile, by ARN or by name; its id.
 async fn template(bench: &Bench, name: &str, profile: &str) -> String {
-    let profile = LaunchTemplateIamInstanceProfileSpecificationRequest::builder().arn(profile);
+    let given = LaunchTemplateIamInstanceProfileSpecificationRequest::builder();
+    let profile = if profile.starts_with("arn:") {
+        given.arn(profile)
+    } else {
+        given.name(profile)
+    };
     let data = RequestLaunchTemplateData::builder()
         .image_id("ami-12345678")
         .instance_type(InstanceType::T3Micro)
@@ -69,7 +74,7 @@ async fn groups_are_listed_over_all_pages_with_the_hands_of_their_machines() {
     account.role("/agents/", "a").await;
     let profile = account.profile("a", "a").await;
     let followed = template(&bench, "followed", &profile).await;
-    let fixed = template(&bench, "fixed", &profile).await;
+    let fixed = template(&bench, "fixed", "a").await;
     for n in 0..12 {
         let (template, version) = if n % 2 == 0 {
             (&followed, "$Latest")
@@ -81,7 +86,7 @@ async fn groups_are_listed_over_all_pages_with_the_hands_of_their_machines() {
     let groups = bench.assets("group").await;
     assert_eq!(groups.len(), 12);
     for asset in groups.values() {
-        assert_eq!(asset.acts_as, [profile.clone()], "{asset:?}");
+        assert_eq!(asset.acts_as, std::slice::from_ref(&profile), "{asset:?}");
         assert_eq!(asset.tags["backstop:agent"], "a");
         assert_eq!((asset.is_capped(), asset.service.as_ref()), (Some(false), "AmazonEC2"));
         assert!(asset.meters.is_empty() && asset.created_at.is_some());
@@ -94,13 +99,15 @@ async fn groups_are_listed_over_all_pages_with_the_hands_of_their_machines() {
             "DescribeAutoScalingGroups",
             "DescribeAutoScalingGroups",
             "DescribeLaunchTemplateVersions",
-            "DescribeLaunchTemplateVersions"
+            "DescribeLaunchTemplateVersions",
+            "GetInstanceProfile"
         ]
     );
     assert_eq!(asked[0].params["MaxRecords"], "5");
-    // A version by number is asked for once ever.
-    bench.assets("group").await;
+    // A version by number is asked for once ever, and so is a profile by name.
+    assert_eq!(bench.assets("group").await, groups);
     let asked = bench.asked().await;
+    assert_eq!(asked.len(), 4);
     let versions: Vec<&Asked> = asked.iter().filter(|one| one.action.ends_with("Versions")).collect();
     assert_eq!(versions.len(), 1);
     assert!(!versions[0].params.contains_key("LaunchTemplateId"));
@@ -284,7 +291,7 @@ async fn a_change_is_attempted_once_and_a_look_again() {
 #[tokio::test]
 async fn whose_hands_a_group_has_may_be_unknown_and_it_is_listed_still() {
     let bench = Bench::start().await;
-    let template = template(&bench, "t", "arn:aws:iam::123456789012:instance-profile/a").await;
+    let template = template(&bench, "t", "unknown").await;
     group(&bench, "workers", &template, "1", 0).await;
     let gone = Fault::Refuse {
         status: 400,
@@ -298,5 +305,8 @@ async fn whose_hands_a_group_has_may_be_unknown_and_it_is_listed_still() {
     assert_eq!(groups["group:eu-central-1/workers"].acts_as, Vec::<String>::new());
     // It was not remembered as unknown.
     let groups = bench.assets("group").await;
-    assert_eq!(groups["group:eu-central-1/workers"].acts_as.len(), 1);
+    assert_eq!(
+        groups["group:eu-central-1/workers"].acts_as,
+        ["arn:aws:iam::123456789012:instance-profile/unknown"]
+    );
 }

@@ -9,8 +9,9 @@
 //!
 //! Whose hands the machines will have says the instance profile of what they are launched from. That is
 //! asked in one call for all groups that follow a template's latest or default version, in one for each
-//! fifty launch configurations, and once ever for a version by number, which never changes. If it cannot
-//! be learnt a group is still listed: by its tags and its maker it may be somebody's.
+//! fifty launch configurations, and once ever for a version by number, which never changes, and for the
+//! path of a profile that is given by its name. If it cannot be learnt a group is still listed: by its
+//! tags and its maker it may be somebody's.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,6 +28,7 @@ use crate::domain::fleet::asset::{Asset, AssetRef, Brake, Kind, Settings};
 use crate::domain::fleet::instance::GROUP;
 use crate::ports::CloudError;
 
+mod names;
 mod profile;
 
 use profile::{Profiles, Source};
@@ -63,7 +65,7 @@ impl Offered for AutoScaling {
         Self {
             changes: Client::from_conf(config.clone().retry_config(once()).build()),
             looks: Client::from_conf(config.build()),
-            profiles: Profiles::default(),
+            profiles: Profiles::new(&place),
             place,
         }
     }

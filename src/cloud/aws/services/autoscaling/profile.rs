@@ -8,6 +8,7 @@ use aws_sdk_autoscaling::types::{AutoScalingGroup, LaunchTemplateSpecification};
 use aws_sdk_ec2::types::LaunchTemplateVersion;
 use futures_util::{StreamExt as _, stream};
 
+use super::names::Names;
 use crate::cloud::aws::services::{Place, pages};
 use crate::ports::CloudError;
 
@@ -55,8 +56,8 @@ impl Source {
     }
 }
 
-/// The ARN of a profile that may be given by its name alone: then of the group's account, without a path,
-/// which only IAM knows.
+/// The ARN of a profile. Of one that is still known by its name alone it is made of the group's account, without a
+/// path.
 pub(super) fn arn(profile: &str, group_arn: Option<&str>) -> String {
     if profile.starts_with("arn:") {
         return profile.to_owned();
@@ -67,12 +68,23 @@ pub(super) fn arn(profile: &str, group_arn: Option<&str>) -> String {
     format!("arn:{partition}:iam::{account}:instance-profile/{profile}")
 }
 
-/// What was learnt of versions by number.
-#[derive(Debug, Default)]
-pub(super) struct Profiles(Mutex<BTreeMap<Source, Option<String>>>);
+#[derive(Debug)]
+pub(super) struct Profiles {
+    /// What was learnt of versions by number.
+    versions: Mutex<BTreeMap<Source, Option<String>>>,
+    names: Names,
+}
 
 impl Profiles {
-    /// The profiles of these sources, by ARN or name, as far as they can be learnt.
+    pub(super) fn new(place: &Place) -> Self {
+        Self {
+            versions: Mutex::default(),
+            names: Names::new(place),
+        }
+    }
+
+    /// The profiles of these sources by ARN, or by name where only that can be learnt, as far as they can
+    /// be.
     pub(super) async fn of(
         &self,
         place: &Place,
@@ -84,7 +96,7 @@ impl Profiles {
         let mut numbered: BTreeMap<String, Vec<String>> = BTreeMap::new();
         let mut known: BTreeMap<Source, Option<String>> = BTreeMap::new();
         {
-            let remembered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let remembered = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
             for source in sources {
                 match source {
                     Source::Configuration(name) => names.push(name.clone()),
@@ -109,7 +121,7 @@ impl Profiles {
             by_number(place, numbered)
         );
         {
-            let mut remembered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut remembered = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
             if remembered.len() + numbered.len() > REMEMBERED {
                 remembered.clear();
             }
@@ -123,7 +135,16 @@ impl Profiles {
             }
         }
         let known = known.into_iter().filter(|(source, _)| sources.contains(source));
-        known.filter_map(|(source, profile)| Some((source, profile?))).collect()
+        let mut known: BTreeMap<Source, String> =
+            known.filter_map(|(source, profile)| Some((source, profile?))).collect();
+        let named = known.values().filter(|profile| !profile.starts_with("arn:"));
+        let arns = self.names.arns(place, named.map(String::as_str).collect()).await;
+        for profile in known.values_mut() {
+            if let Some(arn) = arns.get(profile) {
+                profile.clone_from(arn);
+            }
+        }
+        known
     }
 }
 
