@@ -9,7 +9,7 @@ use serde_json::json;
 use super::*;
 use crate::harness::fault_proxy::{Fault, Rule};
 
-async fn function(bench: &Bench, name: &str, role: &str) {
+pub(super) async fn function(bench: &Bench, name: &str, role: &str) {
     let code = FunctionCode::builder().zip_file(Blob::new(b"not run".to_vec())).build();
     let request = aws_sdk_lambda::Client::new(&bench.sdk())
         .create_function()
@@ -124,7 +124,10 @@ async fn functions_are_listed_capped_and_put_back_to_a_number_or_to_none() {
 async fn provisioned_concurrency_is_asked_for_where_there_can_be_some() {
     let bench = Bench::start().await;
     let role = "arn:aws:iam::123456789012:role/agents/a";
-    let version = |name: &str, version: &str, memory: i32| json!({"FunctionName": name, "Version": version, "MemorySize": memory, "Architectures": ["arm64"], "Role": role});
+    let version = |name: &str, version: &str, memory: i32| {
+        json!({"FunctionName": name, "Version": version, "MemorySize": memory, "Architectures": ["arm64"],
+            "Role": role})
+    };
     let first =
         json!({"Functions": [version("plain", "$LATEST", 128), version("busy", "$LATEST", 512)], "NextMarker": "more"});
     let second = json!({"Functions": [version("busy", "3", 1_024)]});
@@ -132,11 +135,13 @@ async fn provisioned_concurrency_is_asked_for_where_there_can_be_some() {
         .proxy
         .inject(Rule::on("ListFunctions", Fault::Json(second)).naming("more"));
     bench.proxy.inject(Rule::on("ListFunctions", Fault::Json(first)));
-    let told = json!({"Configuration": {"Role": role}, "Tags": {"team": "x"}, "Concurrency": {"ReservedConcurrentExecutions": 50}});
+    let told = json!({"Configuration": {"Role": role}, "Tags": {"team": "x"},
+        "Concurrency": {"ReservedConcurrentExecutions": 50}});
     bench.proxy.inject(Rule::on("GetFunction", Fault::Json(told)));
     let config = |count: i32| {
         json!({"FunctionArn": format!("arn:aws:lambda:{REGION}:123456789012:function:busy:3"),
-            "RequestedProvisionedConcurrentExecutions": count, "AllocatedProvisionedConcurrentExecutions": 0, "Status": "IN_PROGRESS"})
+            "RequestedProvisionedConcurrentExecutions": count, "AllocatedProvisionedConcurrentExecutions": 0,
+            "Status": "IN_PROGRESS"})
     };
     let first = json!({"ProvisionedConcurrencyConfigs": [config(10)], "NextMarker": "rest"});
     let second = json!({"ProvisionedConcurrencyConfigs": [config(2)]});

@@ -26,7 +26,7 @@ fn client(bench: &Bench) -> aws_sdk_autoscaling::Client {
 }
 
 /// A template whose machines have this profile, by ARN or by name; its id.
-async fn template(bench: &Bench, name: &str, profile: &str) -> String {
+pub(super) async fn template(bench: &Bench, name: &str, profile: &str) -> String {
     let given = LaunchTemplateIamInstanceProfileSpecificationRequest::builder();
     let profile = if profile.starts_with("arn:") {
         given.arn(profile)
@@ -46,7 +46,7 @@ async fn template(bench: &Bench, name: &str, profile: &str) -> String {
         .to_owned()
 }
 
-async fn group(bench: &Bench, name: &str, template: &str, version: &str, size: i32) {
+pub(super) async fn group(bench: &Bench, name: &str, template: &str, version: &str, size: i32) {
     let from = LaunchTemplateSpecification::builder()
         .launch_template_id(template)
         .version(version);

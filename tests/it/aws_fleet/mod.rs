@@ -4,6 +4,7 @@
 //! concurrency, pages of ECS) is answered by a synthetic answer in the documented form, and the exact
 //! request is asserted. Every request of every test is held against AWS's own models.
 
+mod calls;
 mod functions;
 mod groups;
 mod prices;
@@ -36,11 +37,15 @@ struct Bench {
 impl Bench {
     /// With the smallest pages.
     async fn start() -> Self {
+        Self::with_page(5).await
+    }
+
+    async fn with_page(page: u16) -> Self {
         let moto = Moto::start().await;
         let proxy = FaultProxy::start(moto.endpoint()).await;
         let settings = AwsSettings {
             endpoint_url: Some(proxy.endpoint()),
-            page: 5,
+            page,
             ..patient()
         };
         let cloud = Aws::new(moto.sdk(&Keys::any(), REGION), settings);

@@ -24,7 +24,10 @@ fn event(id: &str, name: &str, source: &str, at: &str, request: &Value, answer: 
 #[tokio::test]
 async fn what_was_made_is_looked_up_by_each_call_over_all_pages() {
     let bench = Bench::start().await;
-    let machines = |ids: &[&str]| json!({"instancesSet": {"items": ids.iter().map(|id| json!({"instanceId": id})).collect::<Vec<_>>()}});
+    let machines = |ids: &[&str]| {
+        let items: Vec<Value> = ids.iter().map(|id| json!({"instanceId": id})).collect();
+        json!({"instancesSet": {"items": items}})
+    };
     let page = |events: Vec<Value>, next: Option<&str>| Fault::Json(json!({"Events": events, "NextToken": next}));
     // CloudTrail tells the newest first.
     let newer = event(

@@ -17,7 +17,7 @@ fn client(bench: &Bench) -> aws_sdk_ecs::Client {
     aws_sdk_ecs::Client::new(&bench.sdk())
 }
 
-async fn definition(bench: &Bench) -> String {
+pub(super) async fn definition(bench: &Bench) -> String {
     // The emulator moves a task on whenever it is described, until it has ended; here it stays.
     let url = format!("{}/moto-api/state-manager/set-transition", bench.moto.endpoint());
     let body = json!({"model_name": "ecs::task", "transition": {"progression": "manual", "times": 1_000}});
@@ -52,7 +52,7 @@ async fn definition(bench: &Bench) -> String {
         .to_owned()
 }
 
-async fn cluster(bench: &Bench, name: &str) {
+pub(super) async fn cluster(bench: &Bench, name: &str) {
     client(bench)
         .create_cluster()
         .cluster_name(name)
@@ -61,7 +61,7 @@ async fn cluster(bench: &Bench, name: &str) {
         .expect("CreateCluster");
 }
 
-async fn service(bench: &Bench, cluster: &str, name: &str, definition: &str, strategy: SchedulingStrategy) {
+pub(super) async fn service(bench: &Bench, cluster: &str, name: &str, definition: &str, strategy: SchedulingStrategy) {
     let request = client(bench)
         .create_service()
         .cluster(cluster)

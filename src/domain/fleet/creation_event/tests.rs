@@ -65,11 +65,13 @@ fn run_instances(by: Value) -> Value {
         "groupSet": {},
         "instancesSet": {"items": [
             {"instanceId": "i-0000000000000000b", "imageId": "ami-1", "instanceState": {"code": 0, "name": "pending"},
-             "networkInterfaceSet": {"items": [{"networkInterfaceId": "eni-1"}]}, "tagSet": {"items": [{"key": "Name", "value": "i-0dead"}]}},
+             "networkInterfaceSet": {"items": [{"networkInterfaceId": "eni-1"}]},
+             "tagSet": {"items": [{"key": "Name", "value": "i-0dead"}]}},
             {"instanceId": "i-0000000000000000a", "imageId": "ami-1"}
         ]}
     });
-    let request = json!({"instancesSet": {"items": [{"imageId": "ami-1", "minCount": 2, "maxCount": 2}]}, "instanceType": "m8g.12xlarge"});
+    let request = json!({"instancesSet": {"items": [{"imageId": "ami-1", "minCount": 2, "maxCount": 2}]},
+        "instanceType": "m8g.12xlarge"});
     event("RunInstances", "ec2.amazonaws.com", by, request, answer)
 }
 
@@ -147,7 +149,8 @@ fn every_kind_of_thing_is_named_as_its_listing_names_it() {
                 session(),
                 json!({"cluster": "main", "count": 2}),
                 json!({"tasks": [
-                {"taskArn": "arn:aws:ecs:eu-west-1:123456789012:task/main/0b", "clusterArn": "arn:aws:ecs:eu-west-1:123456789012:cluster/main"},
+                {"taskArn": "arn:aws:ecs:eu-west-1:123456789012:task/main/0b",
+                 "clusterArn": "arn:aws:ecs:eu-west-1:123456789012:cluster/main"},
                 {"taskArn": "arn:aws:ecs:eu-west-1:123456789012:task/main/0a"}], "failures": []}),
             ),
             vec!["ecs-task:eu-west-1/main/0a", "ecs-task:eu-west-1/main/0b"],
@@ -188,7 +191,8 @@ fn every_kind_of_thing_is_named_as_its_listing_names_it() {
                 "ec2.amazonaws.com",
                 session(),
                 json!({"CreateNatGatewayRequest": {"SubnetId": "subnet-1"}}),
-                json!({"CreateNatGatewayResponse": {"natGateway": {"natGatewayId": "nat-0abc", "subnetId": "subnet-1"}}}),
+                json!({"CreateNatGatewayResponse":
+                    {"natGateway": {"natGatewayId": "nat-0abc", "subnetId": "subnet-1"}}}),
             ),
             vec!["nat:eu-west-1/nat-0abc"],
         ),
@@ -228,7 +232,8 @@ fn every_kind_of_thing_is_named_as_its_listing_names_it() {
                 "ec2.amazonaws.com",
                 session(),
                 json!({}),
-                json!({"CreateFleetResponse": {"fleetId": "fleet-1", "fleetInstanceSet": {"item": {"instanceIds": {"item": "i-0abc"}}}}}),
+                json!({"CreateFleetResponse": {"fleetId": "fleet-1",
+                    "fleetInstanceSet": {"item": {"instanceIds": {"item": "i-0abc"}}}}}),
             ),
             vec!["instance:eu-west-1/i-0abc"],
         ),

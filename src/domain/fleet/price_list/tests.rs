@@ -313,7 +313,11 @@ proptest! {
     }
 
     #[test]
-    fn no_document_makes_it_panic(document in "[\\[\\]{}\",:a-zA-Z0-9. -]{0,200}", unit in ".{0,12}", price in ".{0,40}") {
+    fn no_document_makes_it_panic(
+        document in "[\\[\\]{}\",:a-zA-Z0-9. -]{0,200}",
+        unit in ".{0,12}",
+        price in ".{0,40}",
+    ) {
         let _ = read(&document, &region());
         let _ = hourly(&price, &unit);
         let told = product("NAT Gateway", &[("usagetype", &price)], &unit, &[("0", &price), (&unit, "1")]);

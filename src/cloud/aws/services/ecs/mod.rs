@@ -217,7 +217,8 @@ impl Ecs {
             Ok(answer) => Arc::new(answer.task_definition?),
             Err(error) => {
                 let error = call.failed(error);
-                tracing::warn!(region = %self.place.region, definition = arn, %error, "whose hands a task has is unknown");
+                let region = &self.place.region;
+                tracing::warn!(%region, definition = arn, %error, "whose hands a task has is unknown");
                 return None;
             }
         };
