@@ -24,6 +24,7 @@
 mod agents;
 mod budgets;
 mod committer;
+mod foresee;
 mod housekeeper;
 mod in_flight;
 mod mirror;
@@ -48,6 +49,7 @@ use tokio::sync::{Notify, oneshot, watch};
 
 pub use agents::AgentStatuses;
 pub use committer::Fatal;
+pub use foresee::Forecast;
 use committer::RULES_AT_ONCE;
 pub use requests::{
     AdmitRejection, AdmitRequest, AdmittedHold, CaptureRequest, LedgerFailure, ReportRequest, Reported, ReportedAll,
