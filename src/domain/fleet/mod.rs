@@ -11,6 +11,7 @@
 
 pub mod asset;
 pub mod creation;
+pub mod instance;
 pub mod owner;
 pub mod price;
 pub mod rate;
