@@ -148,7 +148,7 @@ const OWNED_CRATES: &[(&str, &[&str])] = &[
     ("hyper_rustls", &["upstream"]),
     ("multer", &["gateway"]),
     ("multer", &["gateway"]),
-    ("sqlx", &["store"]),
+    ("rusqlite", &["store"]),
     ("toml", &["config"]),
     ("toml_edit", &["config"]),
 ];

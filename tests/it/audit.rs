@@ -13,7 +13,7 @@ use backstop::ports::{Clock as _, Store};
 use backstop::store::sqlite::{SqliteOptions, SqliteStore};
 use backstop::system::{SystemClock, SystemEntropy};
 use jiff::{SignedDuration, Timestamp};
-use sqlx::{ConnectOptions as _, Connection as _};
+use rusqlite::Connection;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -60,30 +60,23 @@ impl Log {
     }
 
     /// What somebody does who has the file: the triggers that forbid it are no obstacle.
-    async fn tamper(&self, statements: &[&str]) {
-        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(self.path("backstop.db"));
-        let mut db = options.connect().await.expect("the file can be opened");
+    fn tamper(&self, statements: &[&str]) {
+        let db = Connection::open(self.path("backstop.db")).expect("the file can be opened");
         for trigger in ["audit_is_not_edited", "audit_is_not_deleted"] {
             let drop = format!("DROP TRIGGER IF EXISTS {trigger}");
-            sqlx::query(sqlx::AssertSqlSafe(drop))
-                .execute(&mut db)
-                .await
-                .expect("dropped");
+            db.execute(&drop, []).expect("dropped");
         }
         for statement in statements {
-            let done = sqlx::query(sqlx::AssertSqlSafe(*statement))
-                .execute(&mut db)
-                .await
-                .expect("it is SQL");
-            assert!(done.rows_affected() > 0, "{statement}");
+            let done = db.execute(statement, []).expect("it is SQL");
+            assert!(done > 0, "{statement}");
         }
-        db.close().await.expect("closed");
+        db.close().expect("closed");
     }
 
     /// Computes the whole chain anew with one entry changed, as Backstop itself would.
     async fn rewrite(&self, changed: i64, reason: &str) {
         let log = self.store.audit(1, 1000).await.expect("read");
-        self.tamper(&["DELETE FROM audit"]).await;
+        self.tamper(&["DELETE FROM audit"]);
         let mut head = Head::GENESIS;
         for original in log {
             let mut entry = original.entry;
@@ -164,15 +157,14 @@ async fn a_log_that_nobody_touched_verifies_and_goes_on_after_a_restart() {
 #[tokio::test]
 async fn an_edited_entry_shows() {
     let log = signed_log().await;
-    log.tamper(&["UPDATE audit SET body = replace(body, 'no_budget', 'approved') WHERE seq = 5"])
-        .await;
+    log.tamper(&["UPDATE audit SET body = replace(body, 'no_budget', 'approved') WHERE seq = 5"]);
     assert_eq!(broken(log.check().await), Break::Changed { seq: 5 });
 }
 
 #[tokio::test]
 async fn a_removed_entry_shows_and_a_cut_tail_too() {
     let log = signed_log().await;
-    log.tamper(&["DELETE FROM audit WHERE seq > 7"]).await;
+    log.tamper(&["DELETE FROM audit WHERE seq > 7"]);
     assert!(matches!(
         broken(log.check().await),
         Break::Cut { last: 7, signed: 8, .. }
@@ -184,7 +176,7 @@ async fn a_removed_entry_shows_and_a_cut_tail_too() {
         matches!(refused, AuditError::Broken(Break::Gone { seq: 8 })),
         "{refused:?}"
     );
-    log.tamper(&["DELETE FROM audit WHERE seq = 3"]).await;
+    log.tamper(&["DELETE FROM audit WHERE seq = 3"]);
     assert_eq!(broken(log.check().await), Break::Gap { expected: 3, found: 4 });
 }
 
@@ -261,7 +253,7 @@ async fn the_task_writes_refusals_signs_and_says_when_the_log_breaks() {
         .await
         .expect("two processes may share the file"),
     };
-    tampered.tamper(&["DELETE FROM audit WHERE seq > 11"]).await;
+    tampered.tamper(&["DELETE FROM audit WHERE seq > 11"]);
     let why = wait::until("the break to be seen", Duration::from_secs(60), async || {
         health.broken().map(str::to_owned)
     })

@@ -11,8 +11,7 @@ use backstop::domain::id::ContainmentId;
 use backstop::domain::ledger::batch::{Batch, LedgerRules, Op, Outcome};
 use backstop::ports::{PostingQuery, Store, StoreError};
 use backstop::store::sqlite::{OpenError, SqliteOptions, SqliteStore};
-use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions, Connection, SqliteConnection};
+use rusqlite::Connection;
 use tempfile::TempDir;
 
 use crate::fixture::{is_sound, line, open_sqlite, send};
@@ -23,12 +22,8 @@ fn path(dir: &TempDir) -> PathBuf {
 }
 
 /// A connection as an operator with a SQLite shell has it.
-async fn shell(path: &Path) -> SqliteConnection {
-    SqliteConnectOptions::new().filename(path).connect().await.unwrap()
-}
-
-async fn run(db: &mut SqliteConnection, sql: &'static str) -> Result<u64, sqlx::Error> {
-    sqlx::raw_sql(sql).execute(db).await.map(|done| done.rows_affected())
+fn shell(path: &Path) -> Connection {
+    Connection::open(path).unwrap()
 }
 
 fn mode(path: &Path) -> u32 {
@@ -87,11 +82,8 @@ async fn what_is_no_file_is_refused() {
 async fn the_log_is_synced_at_every_commit() {
     let dir = tempfile::tempdir().unwrap();
     drop(open_sqlite(&dir).await);
-    let journal: String = sqlx::query_scalar("PRAGMA journal_mode")
-        .fetch_one(&mut shell(&path(&dir)).await)
-        .await
-        .unwrap();
-    assert_eq!(journal, "wal");
+    let journal = shell(&path(&dir)).pragma_query_value(None, "journal_mode", |row| row.get::<_, String>(0));
+    assert_eq!(journal.unwrap(), "wal");
 }
 
 #[tokio::test]
@@ -107,11 +99,62 @@ async fn opening_again_finds_everything_and_migrates_nothing() {
     let (one, two) = tokio::join!(open_sqlite(&dir), open_sqlite(&dir));
     assert_eq!(line(&one, &spec("daily", "a", usd(1)).key).await.posted, usd(3));
     is_sound(&two, now()).await;
-    let versions: Vec<i64> = sqlx::query_scalar("SELECT version FROM _sqlx_migrations ORDER BY version")
-        .fetch_all(&mut shell(&path(&dir)).await)
-        .await
-        .unwrap();
-    assert_eq!(versions, [1, 2, 3]);
+    assert_eq!(migrations(&shell(&path(&dir))), [1, 2, 3]);
+}
+
+fn migrations(db: &Connection) -> Vec<i64> {
+    let mut select = db.prepare("SELECT version FROM migration ORDER BY version").unwrap();
+    let versions = select.query_map([], |row| row.get(0)).unwrap();
+    versions.map(Result::unwrap).collect()
+}
+
+/// What the versions before this record of migrations kept in its place: the rows of one of them.
+const EARLIER_RECORD: &str = "
+DROP TABLE migration;
+CREATE TABLE _sqlx_migrations (
+    version BIGINT PRIMARY KEY,
+    description TEXT NOT NULL,
+    installed_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP,
+    success BOOLEAN NOT NULL,
+    checksum BLOB NOT NULL,
+    execution_time BIGINT NOT NULL
+);
+INSERT INTO _sqlx_migrations VALUES
+    (1, 'ledger', '2026-11-20 13:40:48', 1,
+     unhex('8D436E68DB6D17A1ECB60763B268983761B24C926D0705A4' ||
+           '487521F304016CD4F612463060E0E93440627D2A603FE150'), 4846731),
+    (2, 'control', '2026-11-20 13:40:48', 1,
+     unhex('8BBDB314A3CDA8643CEBEC6050EAC1574C5F12518CE4BE6E' ||
+           'BC967E749EBD9EF69FA2083AE6DEC5CD9750DBE91F4C44C3'), 2199365),
+    (3, 'cloud_memory', '2026-11-20 13:40:48', 1,
+     unhex('5D58CFC259505A6A4A106C43430BE771CC2D8569614F45F9' ||
+           '3E08E06DEBE3C39087C76101BC57BA2BB0E03539207DD20E'), 522265);
+";
+
+#[tokio::test]
+async fn a_store_of_an_earlier_version_opens_with_all_that_is_in_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_sqlite(&dir).await;
+    report_some(&store, 1, 0, 3).await;
+    store.close().await.unwrap();
+    shell(&path(&dir)).execute_batch(EARLIER_RECORD).unwrap();
+
+    let (one, two) = tokio::join!(open_sqlite(&dir), open_sqlite(&dir));
+    assert_eq!(line(&one, &spec("daily", "a", usd(1)).key).await.posted, usd(3));
+    report_some(&two, 1, 3, 5).await;
+    is_sound(&one, now()).await;
+    let db = shell(&path(&dir));
+    assert_eq!(migrations(&db), [1, 2, 3]);
+    let left = db.query_row(
+        "SELECT count(*) FROM sqlite_schema WHERE name = '_sqlx_migrations'",
+        [],
+        |row| row.get::<_, i64>(0),
+    );
+    assert_eq!(
+        left.unwrap(),
+        0,
+        "an earlier version no longer takes the store for its own"
+    );
 }
 
 #[tokio::test]
@@ -127,15 +170,8 @@ async fn several_may_make_the_same_store_at_once() {
 async fn a_newer_schema_is_refused_and_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     open_sqlite(&dir).await.close().await.unwrap();
-    let mut db = shell(&path(&dir)).await;
-    run(
-        &mut db,
-        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
-         VALUES (99, 'from the future', TRUE, x'00', 0)",
-    )
-    .await
-    .unwrap();
-    db.close().await.unwrap();
+    let newer = "INSERT INTO migration (version, digest) VALUES (99, zeroblob(32))";
+    shell(&path(&dir)).execute_batch(newer).unwrap();
     let error = SqliteStore::open(SqliteOptions::new(path(&dir))).await.err().unwrap();
     assert!(
         matches!(
@@ -156,13 +192,9 @@ async fn a_before_image_that_cannot_be_read_back_is_not_acknowledged() {
     // C1: something takes the second one out of the file as it is written.
     let dir = tempfile::tempdir().unwrap();
     let store = open_sqlite(&dir).await;
-    run(
-        &mut shell(&path(&dir)).await,
-        "CREATE TRIGGER thief AFTER INSERT ON image WHEN NEW.resource LIKE '%i-2' \
-         BEGIN DELETE FROM image WHERE seq = NEW.seq; END",
-    )
-    .await
-    .unwrap();
+    let thief = "CREATE TRIGGER thief AFTER INSERT ON image WHEN NEW.resource LIKE '%i-2' \
+                 BEGIN DELETE FROM image WHERE seq = NEW.seq; END";
+    shell(&path(&dir)).execute_batch(thief).unwrap();
     let lease = store.lease("containment/1", "me", now(), Duration::from_secs(60)).await;
     let lease = lease.unwrap().unwrap();
     let image = |id: &str| BeforeImage {
@@ -281,18 +313,18 @@ async fn another_writer_is_waited_for_and_then_named_busy() {
     let mut options = SqliteOptions::new(path(&dir));
     options.busy_timeout = std::time::Duration::from_millis(50);
     let store = SqliteStore::open(options).await.unwrap();
-    let mut db = shell(&path(&dir)).await;
-    run(&mut db, "BEGIN IMMEDIATE").await.unwrap();
+    let db = shell(&path(&dir));
+    db.execute_batch("BEGIN IMMEDIATE").unwrap();
     let error = store.advance_clock(now()).await.unwrap_err();
     assert!(matches!(error, StoreError::Busy { .. }), "{error:?}");
     assert!(store.agents().await.is_ok(), "readers do not wait for a writer");
-    run(&mut db, "ROLLBACK").await.unwrap();
+    db.execute_batch("ROLLBACK").unwrap();
     store.advance_clock(now()).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_dropped_write_leaves_no_transaction_open() {
-    // Dropped after every number of polls: in BEGIN, in a statement, in COMMIT.
+    // Dropped after every number of polls: before it is sent, in the queue, while it runs.
     let dir = tempfile::tempdir().unwrap();
     let store = open_sqlite(&dir).await;
     for polls in 0..200 {
@@ -329,7 +361,7 @@ async fn nothing_recorded_can_be_edited_by_hand() {
     };
     store.append_audit(&[entry]).await.unwrap();
     let before = is_sound(&store, now()).await;
-    let mut db = shell(&path(&dir)).await;
+    let db = shell(&path(&dir));
     for sql in [
         "UPDATE posting SET amount = 0",
         "DELETE FROM posting",
@@ -340,7 +372,7 @@ async fn nothing_recorded_can_be_edited_by_hand() {
         "UPDATE audit SET body = '{}'",
         "DELETE FROM audit",
     ] {
-        let refused = run(&mut db, sql).await.unwrap_err();
+        let refused = db.execute_batch(sql).unwrap_err();
         assert!(refused.to_string().contains("never"), "{sql}: {refused}");
     }
     let after = is_sound(&store, now()).await;
@@ -363,7 +395,7 @@ async fn a_row_that_cannot_be_read_is_corrupt_and_never_zero() {
         let dir = tempfile::tempdir().unwrap();
         let store = open_sqlite(&dir).await;
         report_some(&store, 1, 0, 1).await;
-        run(&mut shell(&path(&dir)).await, sql).await.unwrap();
+        shell(&path(&dir)).execute_batch(sql).unwrap();
         let error = store.postings(&page).await.unwrap_err();
         assert!(matches!(error, StoreError::Corrupt { .. }), "{sql}: {error:?}");
         assert!(matches!(store.audit_view().await, Err(StoreError::Corrupt { .. })));
@@ -372,7 +404,7 @@ async fn a_row_that_cannot_be_read_is_corrupt_and_never_zero() {
         let dir = tempfile::tempdir().unwrap();
         let store = open_sqlite(&dir).await;
         report_some(&store, 1, 0, 1).await;
-        run(&mut shell(&path(&dir)).await, sql).await.unwrap();
+        shell(&path(&dir)).execute_batch(sql).unwrap();
         let epoch = store.open_epoch(now(), "here").await.unwrap();
         let batch = Batch {
             epoch,
@@ -422,12 +454,8 @@ async fn a_backup_of_a_ledger_that_does_not_add_up_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let store = open_sqlite(&dir).await;
     report_some(&store, 1, 0, 10).await;
-    run(
-        &mut shell(&path(&dir)).await,
-        "UPDATE line SET posted = posted - 1000000000",
-    )
-    .await
-    .unwrap();
+    let less = "UPDATE line SET posted = posted - 1000000000";
+    shell(&path(&dir)).execute_batch(less).unwrap();
     let copy = dir.path().join("copy.db");
     let error = store.backup(&copy).await.unwrap_err();
     assert!(matches!(error, StoreError::Corrupt { .. }), "{error:?}");

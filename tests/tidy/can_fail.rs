@@ -142,11 +142,11 @@ fn clocks_randomness_and_spawns_are_found() {
 #[test]
 fn a_crate_outside_its_room_is_found() {
     one(
-        ownership(&house("src/http/x.rs", "use sqlx::Row;")),
+        ownership(&house("src/http/x.rs", "use rusqlite::Row;")),
         "belongs to [\"store\"]",
     );
     assert_eq!(
-        ownership(&house("src/store/x.rs", "use sqlx::Row;")),
+        ownership(&house("src/store/x.rs", "use rusqlite::Row;")),
         Vec::<String>::new()
     );
 }

@@ -5,8 +5,8 @@
 //! `StoreError::Corrupt` with the column's place, never a panic.
 
 use jiff::Timestamp;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Decode, Row, Sqlite, Type};
+use rusqlite::Row;
+use rusqlite::types::{FromSqlResult, ValueRef};
 use uuid::Uuid;
 
 use crate::domain::agent::AgentStatus;
@@ -48,6 +48,11 @@ pub(super) fn json<T: serde::Serialize + ?Sized>(value: &T) -> Result<String, St
     })
 }
 
+/// A row of one column of JSON.
+pub(super) fn body<T: serde::de::DeserializeOwned>(columns: &mut Columns<'_>) -> Result<T, StoreError> {
+    from_json(columns.what, columns.text()?)
+}
+
 pub(super) fn from_json<T: serde::de::DeserializeOwned>(what: &'static str, text: &str) -> Result<T, StoreError> {
     serde_json::from_str(text).map_err(|source| StoreError::Corrupt {
         context: format!("{what}: its JSON cannot be read"),
@@ -57,34 +62,49 @@ pub(super) fn from_json<T: serde::de::DeserializeOwned>(what: &'static str, text
 
 /// Reads a row's columns from left to right.
 pub(super) struct Columns<'r> {
-    row: &'r SqliteRow,
+    row: &'r Row<'r>,
     what: &'static str,
     next: usize,
 }
 
 impl<'r> Columns<'r> {
-    pub(super) fn of(row: &'r SqliteRow, what: &'static str) -> Self {
+    pub(super) fn of(row: &'r Row<'r>, what: &'static str) -> Self {
         Self { row, what, next: 0 }
     }
 
-    pub(super) fn get<T>(&mut self) -> Result<T, StoreError>
-    where
-        T: Decode<'r, Sqlite> + Type<Sqlite>,
-    {
+    fn read<T>(&mut self, read: impl FnOnce(ValueRef<'r>) -> FromSqlResult<T>) -> Result<T, StoreError> {
         let at = self.next;
         self.next += 1;
-        self.row.try_get(at).map_err(|source| StoreError::Corrupt {
+        let unreadable = |source: Box<dyn std::error::Error + Send + Sync>| StoreError::Corrupt {
             context: format!("{}: column {}", self.what, at + 1),
-            source: Some(Box::new(source)),
-        })
+            source: Some(source),
+        };
+        let value = self.row.get_ref(at).map_err(|error| unreadable(Box::new(error)))?;
+        read(value).map_err(|error| unreadable(Box::new(error)))
     }
 
     pub(super) fn int(&mut self) -> Result<i64, StoreError> {
-        self.get()
+        self.read(|value| value.as_i64())
+    }
+
+    pub(super) fn opt_int(&mut self) -> Result<Option<i64>, StoreError> {
+        self.read(|value| value.as_i64_or_null())
+    }
+
+    pub(super) fn flag(&mut self) -> Result<bool, StoreError> {
+        self.int().map(|flag| flag != 0)
     }
 
     pub(super) fn text(&mut self) -> Result<&'r str, StoreError> {
-        self.get()
+        self.read(|value| value.as_str())
+    }
+
+    pub(super) fn opt_text(&mut self) -> Result<Option<&'r str>, StoreError> {
+        self.read(|value| value.as_str_or_null())
+    }
+
+    fn bytes(&mut self) -> Result<&'r [u8], StoreError> {
+        self.read(|value| value.as_blob())
     }
 
     pub(super) fn usd(&mut self) -> Result<Usd, StoreError> {
@@ -105,7 +125,7 @@ impl<'r> Columns<'r> {
     }
 
     pub(super) fn opt_time(&mut self) -> Result<Option<Timestamp>, StoreError> {
-        let at: Option<i64> = self.get()?;
+        let at = self.opt_int()?;
         at.map(|at| self.as_time(at)).transpose()
     }
 
@@ -114,20 +134,18 @@ impl<'r> Columns<'r> {
     }
 
     pub(super) fn uuid(&mut self) -> Result<Uuid, StoreError> {
-        let bytes: &[u8] = self.get()?;
-        Uuid::from_slice(bytes).map_err(|e| corrupt(self.what, e))
+        Uuid::from_slice(self.bytes()?).map_err(|e| corrupt(self.what, e))
     }
 
     pub(super) fn opt_uuid(&mut self) -> Result<Option<Uuid>, StoreError> {
-        let bytes: Option<&[u8]> = self.get()?;
+        let bytes = self.read(|value| value.as_blob_or_null())?;
         bytes
             .map(|b| Uuid::from_slice(b).map_err(|e| corrupt(self.what, e)))
             .transpose()
     }
 
     pub(super) fn digest(&mut self) -> Result<[u8; 32], StoreError> {
-        let bytes: &[u8] = self.get()?;
-        bytes.try_into().map_err(|e| corrupt(self.what, e))
+        self.bytes()?.try_into().map_err(|e| corrupt(self.what, e))
     }
 
     /// A name that parses, such as an agent's id.
@@ -145,7 +163,7 @@ impl<'r> Columns<'r> {
         T: std::str::FromStr,
         T::Err: std::fmt::Display,
     {
-        let text: Option<&str> = self.get()?;
+        let text = self.opt_text()?;
         text.map(|t| t.parse().map_err(|e| corrupt(self.what, e))).transpose()
     }
 

@@ -10,13 +10,13 @@
 //! and never lets spend through.
 
 use jiff::Timestamp;
-use sqlx::SqliteConnection;
 
 use super::SqliteStore;
-use super::codec::{self, Columns};
+use super::codec::corrupt;
 use super::commit;
-use super::error::store;
 use super::lock::FileLock;
+use super::options::SqliteOptions;
+use super::statement::Db;
 use crate::domain::id::{EpochId, HoldId};
 use crate::domain::ledger::batch::{Batch, LedgerRules, MAX_BATCH, Op};
 use crate::domain::ledger::hold::posting_of_dead;
@@ -33,11 +33,11 @@ fn lock_failed(source: std::io::Error) -> StoreError {
     }
 }
 
-impl SqliteStore {
-    fn try_epoch_lock(&self, epoch: EpochId) -> Result<Option<FileLock>, StoreError> {
-        FileLock::try_take(&self.options.beside(&format!("epoch-{epoch}.lock"))).map_err(lock_failed)
-    }
+fn try_lock(options: &SqliteOptions, epoch: EpochId) -> Result<Option<FileLock>, StoreError> {
+    FileLock::try_take(&options.beside(&format!("epoch-{epoch}.lock"))).map_err(lock_failed)
+}
 
+impl SqliteStore {
     fn keep_lock(&self, epoch: EpochId, lock: FileLock) {
         self.locks().insert(epoch, lock);
     }
@@ -58,89 +58,88 @@ impl SqliteStore {
 
 pub(super) async fn open(store: &SqliteStore, now: Timestamp, host: &str) -> Result<EpochId, StoreError> {
     let host: String = host.chars().take(HOST_BYTES).collect();
-    let mut tx = store.writer.begin("opening an epoch").await?;
-    let work = async {
-        let db = tx.connection()?;
-        let id: i64 = sqlx::query_scalar("INSERT INTO epoch (host, opened_at) VALUES (?1, ?2) RETURNING id")
-            .bind(&host)
-            .bind(codec::micros(now))
-            .fetch_one(db)
-            .await
-            .map_err(self::store("opening an epoch"))?;
-        let epoch = EpochId(id);
-        let lock = store.try_epoch_lock(epoch)?.ok_or(StoreError::Conflict {
-            what: "the lock of a new epoch",
-        })?;
-        Ok((epoch, lock))
-    }
-    .await;
-    let (epoch, lock) = tx.end(work).await?;
+    let options = store.options.clone();
+    let context = "opening an epoch";
+    let (epoch, lock) = store
+        .write(context, move |db| {
+            let id = db
+                .statement(
+                    context,
+                    "INSERT INTO epoch (host, opened_at) VALUES (?1, ?2) RETURNING id",
+                )?
+                .text(&host)
+                .time(now)
+                .row("an epoch", |columns| columns.int())?;
+            let epoch = EpochId(id.ok_or_else(|| corrupt("an epoch", "it got no number"))?);
+            let lock = try_lock(&options, epoch)?.ok_or(StoreError::Conflict {
+                what: "the lock of a new epoch",
+            })?;
+            Ok((epoch, lock))
+        })
+        .await?;
     store.keep_lock(epoch, lock);
     Ok(epoch)
 }
 
 pub(super) async fn close(store: &SqliteStore, epoch: EpochId, now: Timestamp) -> Result<(), StoreError> {
-    let mut tx = store.writer.begin("closing an epoch").await?;
-    let work = async {
-        let db = tx.connection()?;
-        let closed: bool = sqlx::query_scalar("SELECT closed_at IS NOT NULL FROM epoch WHERE id = ?1")
-            .bind(epoch.0)
-            .fetch_optional(&mut *db)
-            .await
-            .map_err(self::store("closing an epoch"))?
-            .ok_or(StoreError::NotFound { what: "the epoch" })?;
-        if closed {
-            return Err(StoreError::EpochClosed(epoch));
-        }
-        if !open_holds(db, epoch, 1).await?.is_empty() {
-            return Err(StoreError::Conflict {
-                what: "an epoch with open holds",
-            });
-        }
-        mark_closed(db, epoch, now).await
-    }
-    .await;
-    let ended = tx.end(work).await;
-    if matches!(ended, Ok(()) | Err(StoreError::EpochClosed(_))) {
+    let context = "closing an epoch";
+    let closed = store
+        .write(context, move |db| {
+            let closed = db
+                .statement(context, "SELECT closed_at IS NOT NULL FROM epoch WHERE id = ?1")?
+                .int(epoch.0)
+                .row("an epoch", |columns| columns.flag())?
+                .ok_or(StoreError::NotFound { what: "the epoch" })?;
+            if closed {
+                return Err(StoreError::EpochClosed(epoch));
+            }
+            if !open_holds(db, epoch, 1)?.is_empty() {
+                return Err(StoreError::Conflict {
+                    what: "an epoch with open holds",
+                });
+            }
+            mark_closed(db, epoch, now)
+        })
+        .await;
+    if matches!(closed, Ok(()) | Err(StoreError::EpochClosed(_))) {
         store.drop_lock(epoch);
     }
-    ended
+    closed
 }
 
-async fn mark_closed(db: &mut SqliteConnection, epoch: EpochId, now: Timestamp) -> Result<(), StoreError> {
-    sqlx::query("UPDATE epoch SET closed_at = ?2 WHERE id = ?1 AND closed_at IS NULL")
-        .bind(epoch.0)
-        .bind(codec::micros(now))
-        .execute(db)
-        .await
-        .map_err(store("closing an epoch"))?;
-    Ok(())
+fn mark_closed(db: &Db<'_>, epoch: EpochId, now: Timestamp) -> Result<(), StoreError> {
+    db.statement(
+        "closing an epoch",
+        "UPDATE epoch SET closed_at = ?2 WHERE id = ?1 AND closed_at IS NULL",
+    )?
+    .int(epoch.0)
+    .time(now)
+    .run()
+    .map(|_| ())
 }
 
-async fn open_holds(db: &mut SqliteConnection, epoch: EpochId, limit: usize) -> Result<Vec<(HoldId, Usd)>, StoreError> {
-    let rows = sqlx::query("SELECT id, bound FROM hold WHERE epoch = ?1 AND state = 0 ORDER BY expires_at LIMIT ?2")
-        .bind(epoch.0)
-        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-        .fetch_all(db)
-        .await
-        .map_err(store("reading open holds"))?;
-    rows.iter()
-        .map(|row| {
-            let mut columns = Columns::of(row, "a hold");
-            Ok((HoldId(columns.uuid()?), columns.usd()?))
-        })
-        .collect()
+fn open_holds(db: &Db<'_>, epoch: EpochId, limit: usize) -> Result<Vec<(HoldId, Usd)>, StoreError> {
+    db.statement(
+        "reading open holds",
+        "SELECT id, bound FROM hold WHERE epoch = ?1 AND state = 0 ORDER BY expires_at LIMIT ?2",
+    )?
+    .int(epoch.0)
+    .count(limit)
+    .rows("a hold", |columns| Ok((HoldId(columns.uuid()?), columns.usd()?)))
 }
 
 pub(super) async fn bury(store: &SqliteStore, now: Timestamp, rules: &LedgerRules) -> Result<DeadEpochs, StoreError> {
-    let open: Vec<i64> = sqlx::query_scalar("SELECT id FROM epoch WHERE closed_at IS NULL ORDER BY id")
-        .fetch_all(&store.readers)
-        .await
-        .map_err(self::store("reading epochs"))?;
+    let context = "reading epochs";
+    let open = store
+        .read(context, move |db| {
+            db.statement(context, "SELECT id FROM epoch WHERE closed_at IS NULL ORDER BY id")?
+                .rows("an epoch", |columns| columns.int().map(EpochId))
+        })
+        .await?;
     let mut dead = DeadEpochs::default();
-    for epoch in open.into_iter().map(EpochId) {
+    for epoch in open {
         // Our own is among those whose lock cannot be taken.
-        let Some(lock) = store.try_epoch_lock(epoch)? else {
+        let Some(lock) = try_lock(&store.options, epoch)? else {
             continue;
         };
         bury_one(store, epoch, now, rules, &mut dead).await?;
@@ -158,35 +157,11 @@ async fn bury_one(
     dead: &mut DeadEpochs,
 ) -> Result<(), StoreError> {
     loop {
-        let mut tx = store.writer.begin("burying an epoch").await?;
-        let work = async {
-            let db = tx.connection()?;
-            let Some(seq) = commit::last_seq(db, epoch).await? else {
-                return Ok(Step::ClosedByOthers);
-            };
-            let holds = open_holds(db, epoch, MAX_BATCH).await?;
-            if holds.is_empty() {
-                mark_closed(db, epoch, now).await?;
-                return Ok(Step::Closed);
-            }
-            let ops = holds
-                .iter()
-                .map(|(hold, _)| Op::Expire {
-                    hold: *hold,
-                    posting: posting_of_dead(*hold),
-                    detail: None,
-                })
-                .collect();
-            let batch = Batch { epoch, seq, now, ops };
-            commit::run(db, &batch, rules).await?;
-            let left = open_holds(db, epoch, MAX_BATCH).await?;
-            if left.iter().any(|hold| holds.contains(hold)) {
-                return Err(codec::corrupt("a dead epoch", "an open hold of it cannot be ended"));
-            }
-            Ok(Step::Expired(holds))
-        }
-        .await;
-        match tx.end(work).await? {
+        let rules = *rules;
+        let step = store
+            .write("burying an epoch", move |db| bury_some(db, epoch, now, &rules))
+            .await?;
+        match step {
             Step::ClosedByOthers => return Ok(()),
             Step::Closed => {
                 dead.epochs.push(epoch);
@@ -206,4 +181,30 @@ enum Step {
     ClosedByOthers,
     Closed,
     Expired(Vec<(HoldId, Usd)>),
+}
+
+fn bury_some(db: &Db<'_>, epoch: EpochId, now: Timestamp, rules: &LedgerRules) -> Result<Step, StoreError> {
+    let Some(seq) = commit::last_seq(db, epoch)? else {
+        return Ok(Step::ClosedByOthers);
+    };
+    let holds = open_holds(db, epoch, MAX_BATCH)?;
+    if holds.is_empty() {
+        mark_closed(db, epoch, now)?;
+        return Ok(Step::Closed);
+    }
+    let ops = holds
+        .iter()
+        .map(|(hold, _)| Op::Expire {
+            hold: *hold,
+            posting: posting_of_dead(*hold),
+            detail: None,
+        })
+        .collect();
+    let batch = Batch { epoch, seq, now, ops };
+    commit::run(db, &batch, rules)?;
+    let left = open_holds(db, epoch, MAX_BATCH)?;
+    if left.iter().any(|hold| holds.contains(hold)) {
+        return Err(corrupt("a dead epoch", "an open hold of it cannot be ended"));
+    }
+    Ok(Step::Expired(holds))
 }

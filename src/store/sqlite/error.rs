@@ -1,5 +1,7 @@
 //! What SQLite's result codes mean to a caller.
 
+use rusqlite::Error;
+
 use crate::ports::StoreError;
 
 /// Primary result codes of SQLite, as in `sqlite3.h`.
@@ -14,20 +16,24 @@ const NOTADB: i32 = 26;
 const IOERR_WRITE: i32 = 778;
 const IOERR_SHMSIZE: i32 = 4874;
 
-fn code(error: &sqlx::Error) -> Option<i32> {
+const CONSTRAINT_PRIMARYKEY: i32 = 1555;
+const CONSTRAINT_UNIQUE: i32 = 2067;
+
+/// The extended code of what SQLite itself refused.
+fn code(error: &Error) -> Option<i32> {
     match error {
-        sqlx::Error::Database(error) => error.code().and_then(|code| code.parse().ok()),
-        _ => None,
+        Error::SqlInputError { error, .. } => Some(error.extended_code),
+        error => error.sqlite_extended_error_code(),
     }
 }
 
 /// Whether a statement failed because a unique index already holds the value.
-pub(super) fn is_unique_violation(error: &sqlx::Error) -> bool {
-    matches!(error, sqlx::Error::Database(error) if error.is_unique_violation())
+pub(super) fn is_unique_violation(error: &Error) -> bool {
+    matches!(code(error), Some(CONSTRAINT_PRIMARYKEY | CONSTRAINT_UNIQUE))
 }
 
 /// The error of a statement that has certainly not been committed.
-pub(super) fn of_statement(context: &'static str, error: sqlx::Error) -> StoreError {
+pub(super) fn of_statement(context: &'static str, error: Error) -> StoreError {
     let extended = code(&error).unwrap_or_default();
     match (extended & 0xff, extended) {
         (BUSY | LOCKED, _) => StoreError::Busy { context },
@@ -38,16 +44,9 @@ pub(super) fn of_statement(context: &'static str, error: sqlx::Error) -> StoreEr
             context: context.to_owned(),
             source: Some(Box::new(error)),
         },
-        _ => match error {
-            sqlx::Error::PoolTimedOut => StoreError::Busy { context },
-            sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => StoreError::Corrupt {
-                context: context.to_owned(),
-                source: Some(Box::new(error)),
-            },
-            error => StoreError::Other {
-                context,
-                source: Box::new(error),
-            },
+        _ => StoreError::Other {
+            context,
+            source: Box::new(error),
         },
     }
 }
@@ -57,7 +56,7 @@ pub(super) fn of_statement(context: &'static str, error: sqlx::Error) -> StoreEr
 /// A full disk is no doubt: the frames of this transaction lie past the end that every reader knows
 /// and are overwritten by the next one. A failed write or sync is: what reached the disk may be found
 /// whole by a recovery, so the caller must send the same batch again.
-pub(super) fn of_commit(context: &'static str, error: sqlx::Error) -> StoreError {
+pub(super) fn of_commit(context: &'static str, error: Error) -> StoreError {
     let primary = code(&error).unwrap_or(IOERR) & 0xff;
     match primary {
         BUSY | LOCKED | FULL => of_statement(context, error),
@@ -69,59 +68,19 @@ pub(super) fn of_commit(context: &'static str, error: sqlx::Error) -> StoreError
 }
 
 /// `result.map_err(store("…"))`.
-pub(super) fn store(context: &'static str) -> impl Fn(sqlx::Error) -> StoreError {
+pub(super) fn store(context: &'static str) -> impl Fn(Error) -> StoreError {
     move |error| of_statement(context, error)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::borrow::Cow;
-    use std::error::Error;
-
-    use sqlx::error::{DatabaseError, ErrorKind};
+    use rusqlite::ffi;
 
     use super::*;
 
     /// An error of SQLite's, by its extended code.
-    #[derive(Debug)]
-    struct Coded(i32);
-
-    impl std::fmt::Display for Coded {
-        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            write!(f, "code {}", self.0)
-        }
-    }
-
-    impl Error for Coded {}
-
-    impl DatabaseError for Coded {
-        fn message(&self) -> &str {
-            "coded"
-        }
-
-        fn code(&self) -> Option<Cow<'_, str>> {
-            Some(self.0.to_string().into())
-        }
-
-        fn as_error(&self) -> &(dyn Error + Send + Sync + 'static) {
-            self
-        }
-
-        fn as_error_mut(&mut self) -> &mut (dyn Error + Send + Sync + 'static) {
-            self
-        }
-
-        fn into_error(self: Box<Self>) -> Box<dyn Error + Send + Sync + 'static> {
-            self
-        }
-
-        fn kind(&self) -> ErrorKind {
-            ErrorKind::Other
-        }
-    }
-
-    fn coded(code: i32) -> sqlx::Error {
-        sqlx::Error::Database(Box::new(Coded(code)))
+    fn coded(code: i32) -> Error {
+        Error::SqliteFailure(ffi::Error::new(code), Some(format!("code {code}")))
     }
 
     #[test]
@@ -156,7 +115,21 @@ mod tests {
             let error = format!("{:?}", of_commit("x", coded(code)));
             assert!(error.starts_with(expected), "{code}: {error}");
         }
-        let crashed = format!("{:?}", of_commit("x", sqlx::Error::WorkerCrashed));
-        assert!(crashed.starts_with("UnknownCommit"), "{crashed}");
+        let uncoded = format!("{:?}", of_commit("x", Error::InvalidQuery));
+        assert!(uncoded.starts_with("UnknownCommit"), "{uncoded}");
+    }
+
+    #[test]
+    fn a_value_that_is_taken_is_told_from_other_constraints() {
+        for (code, taken) in [
+            (1555, true),
+            (2067, true),
+            (19, false),
+            (787, false),
+            (275, false),
+            (1, false),
+        ] {
+            assert_eq!(is_unique_violation(&coded(code)), taken, "{code}");
+        }
     }
 }

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use serde::Deserialize;
-use sqlx::sqlite::SqliteRow;
 
 use super::codec::{self, Columns, corrupt, from_json};
 use crate::domain::id::{EpochId, HoldId, PostingId};
@@ -52,8 +51,7 @@ pub(super) struct LineReader {
 struct RawBucket(i64, i64, i64);
 
 impl LineReader {
-    pub(super) fn read(&mut self, row: &SqliteRow) -> Result<(i64, Line), StoreError> {
-        let mut columns = Columns::of(row, "a line");
+    pub(super) fn read(&mut self, columns: &mut Columns<'_>) -> Result<(i64, Line), StoreError> {
         let id = columns.int()?;
         let key = columns.line_key()?;
         let rule = self.rule(columns.text()?)?;
@@ -68,8 +66,8 @@ impl LineReader {
             unresolved: columns.usd()?,
             overage: columns.usd()?,
             alerted: columns.small(|n| u16::try_from(n).ok())?,
-            breached: columns.get()?,
-            buckets: match columns.get::<Option<&str>>()? {
+            breached: columns.opt_int()?,
+            buckets: match columns.opt_text()? {
                 None | Some("[]") => Vec::new(),
                 Some(text) => from_json::<Vec<RawBucket>>("a line's buckets", text)?
                     .into_iter()
@@ -103,11 +101,10 @@ pub(super) struct RawHold {
 }
 
 impl RawHold {
-    pub(super) fn read(row: &SqliteRow) -> Result<Self, StoreError> {
-        let mut columns = Columns::of(row, "a hold");
+    pub(super) fn read(columns: &mut Columns<'_>) -> Result<Self, StoreError> {
         let id = HoldId(columns.uuid()?);
         let epoch = EpochId(columns.int()?);
-        let attribution = attribution(&mut columns)?;
+        let attribution = attribution(columns)?;
         let trust = columns.small(codec::as_trust)?;
         let bound = columns.usd()?;
         let lines = from_json("a hold's lines", columns.text()?)?;
@@ -154,8 +151,7 @@ pub(super) struct RawEntry {
 
 impl RawEntry {
     /// Of `p.id, e.line, e.amount, e.unresolved, e.bucket`.
-    pub(super) fn read(row: &SqliteRow) -> Result<Self, StoreError> {
-        let mut columns = Columns::of(row, "an entry");
+    pub(super) fn read(columns: &mut Columns<'_>) -> Result<Self, StoreError> {
         Ok(Self {
             posting: PostingId(columns.uuid()?),
             line: columns.int()?,
@@ -183,7 +179,7 @@ fn attribution(columns: &mut Columns<'_>) -> Result<Attribution, StoreError> {
         service: columns.opt_name()?,
         model: columns.opt_name()?,
         tool: columns.opt_name()?,
-        labels: match columns.get::<Option<&str>>()? {
+        labels: match columns.opt_text()? {
             None => std::collections::BTreeMap::new(),
             Some(text) => from_json("labels", text)?,
         },
@@ -199,15 +195,14 @@ pub(super) fn labels(attribution: &Attribution) -> Result<Option<String>, StoreE
 }
 
 /// A posting with its place in the order of recording.
-pub(super) fn posting(row: &SqliteRow) -> Result<(i64, Posting), StoreError> {
-    let mut columns = Columns::of(row, "a posting");
+pub(super) fn posting(columns: &mut Columns<'_>) -> Result<(i64, Posting), StoreError> {
     let seq = columns.int()?;
     let id = PostingId(columns.uuid()?);
     let kind = columns.small(codec::as_posting_kind)?;
     let posting = Posting {
         id,
         kind,
-        attribution: attribution(&mut columns)?,
+        attribution: attribution(columns)?,
         amount: columns.usd()?,
         basis: columns.small(codec::as_basis)?,
         trust: columns.small(codec::as_trust)?,
@@ -216,9 +211,9 @@ pub(super) fn posting(row: &SqliteRow) -> Result<(i64, Posting), StoreError> {
         report: columns.opt_name()?,
         hold: columns.opt_uuid()?.map(HoldId),
         corrects: columns.opt_uuid()?.map(PostingId),
-        upstream_request: columns.get()?,
+        upstream_request: columns.opt_text()?.map(str::to_owned),
         epoch: EpochId(columns.int()?),
-        detail: columns.get()?,
+        detail: columns.opt_text()?.map(str::to_owned),
     };
     Ok((seq, posting))
 }

@@ -1,54 +1,44 @@
 //! What was learnt of the cloud: a few notes, a later one in place of an earlier.
 
-use sqlx::SqlitePool;
-
 use super::SqliteStore;
-use super::codec::{self, Columns, from_json};
-use super::error::store;
-use super::rows::Rows;
+use super::codec::{self, body};
 use crate::domain::containment::memory::{MAX_NOTES, Note};
 use crate::ports::StoreError;
 
 pub(super) async fn remember(store: &SqliteStore, notes: &[Note]) -> Result<(), StoreError> {
-    let mut rows = Rows::new();
-    for note in notes {
-        rows.row()
-            .text(&note.fact.key())
-            .int(codec::micros(note.learnt_at))
-            .text(&codec::json(note)?);
-    }
-    let mut tx = store.writer.begin("remembering the cloud").await?;
-    let work = async {
-        let db = tx.connection()?;
-        sqlx::query(
-            "INSERT INTO cloud_memory (key, learnt_at, body) \
-             SELECT value ->> 0, value ->> 1, value ->> 2 FROM jsonb_each(?1) WHERE true ORDER BY key \
-             ON CONFLICT (key) DO UPDATE SET learnt_at = excluded.learnt_at, body = excluded.body",
-        )
-        .bind(rows.finish())
-        .execute(&mut *db)
+    let notes = notes.to_vec();
+    let context = "remembering the cloud";
+    store
+        .write(context, move |db| {
+            let mut put = db.statement(
+                context,
+                "INSERT INTO cloud_memory (key, learnt_at, body) VALUES (?1, ?2, ?3) \
+                 ON CONFLICT (key) DO UPDATE SET learnt_at = excluded.learnt_at, body = excluded.body",
+            )?;
+            for note in &notes {
+                put.text(&note.fact.key())
+                    .time(note.learnt_at)
+                    .text(&codec::json(note)?)
+                    .run()?;
+            }
+            db.statement(
+                "forgetting old notes",
+                "DELETE FROM cloud_memory WHERE key NOT IN \
+                 (SELECT key FROM cloud_memory ORDER BY learnt_at DESC, key LIMIT ?1)",
+            )?
+            .count(MAX_NOTES)
+            .run()
+            .map(|_| ())
+        })
         .await
-        .map_err(self::store("remembering the cloud"))?;
-        sqlx::query(
-            "DELETE FROM cloud_memory WHERE key NOT IN \
-             (SELECT key FROM cloud_memory ORDER BY learnt_at DESC, key LIMIT ?1)",
-        )
-        .bind(i64::try_from(MAX_NOTES).unwrap_or(i64::MAX))
-        .execute(db)
-        .await
-        .map_err(self::store("forgetting old notes"))
-        .map(|_| ())
-    }
-    .await;
-    tx.end(work).await
 }
 
-pub(super) async fn all(readers: &SqlitePool) -> Result<Vec<Note>, StoreError> {
-    let rows = sqlx::query("SELECT body FROM cloud_memory ORDER BY learnt_at DESC, key")
-        .fetch_all(readers)
+pub(super) async fn all(store: &SqliteStore) -> Result<Vec<Note>, StoreError> {
+    let context = "reading what was learnt of the cloud";
+    store
+        .read(context, move |db| {
+            db.statement(context, "SELECT body FROM cloud_memory ORDER BY learnt_at DESC, key")?
+                .rows("a note", body)
+        })
         .await
-        .map_err(store("reading what was learnt of the cloud"))?;
-    rows.iter()
-        .map(|row| from_json("a note", Columns::of(row, "a note").text()?))
-        .collect()
 }

@@ -5,21 +5,26 @@
 //! then does a method here (L5). A commit whose sync failed is an unknown one, never a success.
 //!
 //! # One writer
-//! Everything that writes goes through one connection and `BEGIN IMMEDIATE` (`writer`), reads what it
-//! depends on inside that transaction, and lets the pure rules decide: so two processes on one file
-//! decide one after the other, on fresh rows, and a mirror in memory is never more than a hint. A
-//! commit is a handful of statements, one a table, whatever the size of its batch; rows travel as one
-//! JSON text (`rows`), since a statement for each would cost a change of threads for each.
+//! Everything that writes goes through one thread, one connection and `BEGIN IMMEDIATE` (`writer`, `desk`),
+//! reads what it depends on inside that transaction, and lets the pure rules decide: so two processes on
+//! one file decide one after the other, on fresh rows, and a mirror in memory is never more than a hint. A
+//! transaction is one closure, and one change of threads; a commit in it is a handful of statements, one a
+//! table, with a step for each row that changed (`statement`). Reading is the same on connections of its own
+//! (`readers`).
+//!
+//! There is one SQLite in the process, and nothing else opens the file: closing any descriptor of it would
+//! drop the locks that another copy of the library has on it.
 //!
 //! # What must never happen
 //! A posting or an audit entry is edited or deleted (the schema's triggers refuse it; a roll-up opens
 //! them for itself alone); a row that cannot be read is taken for zero; a future that is dropped leaves
-//! a transaction open; a newer database is touched by an older binary.
+//! a transaction half done; a newer database is touched by an older binary.
 
 mod audit;
 mod backup;
 mod codec;
 mod commit;
+mod desk;
 mod epoch;
 mod error;
 mod images;
@@ -30,15 +35,17 @@ mod ledger_rows;
 mod load;
 mod lock;
 mod memory;
+mod migrate;
 mod open;
 mod options;
 mod read;
+mod readers;
 mod rollup;
-mod rows;
 mod save;
 mod share;
 mod spend;
 mod spend_query;
+mod statement;
 mod view;
 mod writer;
 
@@ -49,11 +56,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use sqlx::SqlitePool;
 
 use self::lock::FileLock;
+pub use self::migrate::MigrateError;
 pub use self::options::{OpenError, SqliteOptions};
-use self::writer::Writer;
+use self::readers::Readers;
+use self::statement::Db;
+use self::writer::{Limits, Writer};
 use crate::domain::agent::AgentState;
 use crate::domain::audit::{AuditEntry, NewAudit};
 use crate::domain::containment::image::BeforeImage;
@@ -75,7 +84,7 @@ use crate::ports::{
 pub struct SqliteStore {
     options: SqliteOptions,
     writer: Writer,
-    readers: SqlitePool,
+    readers: Readers,
     /// Locks of the epochs that this process runs; they end with it.
     epoch_locks: Mutex<HashMap<EpochId, FileLock>>,
 }
@@ -83,11 +92,11 @@ pub struct SqliteStore {
 impl SqliteStore {
     /// Opens the database, making it if it is not there, and brings its schema up to date.
     pub async fn open(options: SqliteOptions) -> Result<Self, OpenError> {
-        let (connection, readers) = open::open(&options).await?;
+        let connection = open::open(&options).await?;
         Ok(Self {
-            writer: Writer::new(options.connect_writer(), connection),
+            writer: Writer::start(options.clone(), connection, Limits::default())?,
+            readers: Readers::new(options.clone()),
             options,
-            readers,
             epoch_locks: Mutex::new(HashMap::new()),
         })
     }
@@ -95,12 +104,29 @@ impl SqliteStore {
     /// Moves the log into the database and closes every connection. Epochs that were not closed keep
     /// their open holds, and their locks end with this value.
     pub async fn close(self) -> Result<(), StoreError> {
-        self.readers.close().await;
-        self.writer.close().await
+        let unread = self.readers.close().await;
+        self.writer.close().await?;
+        unread
     }
 
     pub fn path(&self) -> &Path {
         &self.options.path
+    }
+
+    async fn write<T, F>(&self, context: &'static str, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Db<'_>) -> Result<T, StoreError> + Send + 'static,
+    {
+        self.writer.write(context, work).await
+    }
+
+    async fn read<T, F>(&self, context: &'static str, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Db<'_>) -> Result<T, StoreError> + Send + 'static,
+    {
+        self.readers.read(context, work).await
     }
 
     /// Bytes that are free to us where the database lies.
@@ -149,23 +175,23 @@ impl Store for SqliteStore {
     }
 
     async fn lines(&self, query: &LineQuery) -> Result<Vec<Line>, StoreError> {
-        read::lines(&self.readers, query).await
+        read::lines(self, query).await
     }
 
     async fn hold(&self, id: HoldId) -> Result<Option<Hold>, StoreError> {
-        read::hold(&self.readers, id).await
+        read::hold(self, id).await
     }
 
     async fn expiring_holds(&self, epoch: EpochId, until: Timestamp, limit: u32) -> Result<Vec<HoldId>, StoreError> {
-        read::expiring_holds(&self.readers, epoch, until, limit).await
+        read::expiring_holds(self, epoch, until, limit).await
     }
 
     async fn postings(&self, query: &PostingQuery) -> Result<Vec<Posting>, StoreError> {
-        read::postings(&self.readers, query).await
+        read::postings(self, query).await
     }
 
     async fn spend(&self, query: &SpendQuery) -> Result<Vec<SpendRow>, StoreError> {
-        spend_query::spend(&self.readers, query).await
+        spend_query::spend(self, query).await
     }
 
     async fn advance_clock(&self, now: Timestamp) -> Result<Timestamp, StoreError> {
@@ -177,7 +203,7 @@ impl Store for SqliteStore {
     }
 
     async fn pending_triggers(&self, limit: u32) -> Result<Vec<Trigger>, StoreError> {
-        judge::pending_triggers(&self.readers, limit).await
+        judge::pending_triggers(self, limit).await
     }
 
     async fn judge(&self, judgement: &Judgement) -> Result<Vec<AuditEntry>, StoreError> {
@@ -185,39 +211,39 @@ impl Store for SqliteStore {
     }
 
     async fn agent(&self, id: &AgentId) -> Result<AgentState, StoreError> {
-        judge::agent(&self.readers, id).await
+        judge::agent(self, id).await
     }
 
     async fn agents(&self) -> Result<Vec<AgentState>, StoreError> {
-        judge::agents(&self.readers).await
+        judge::agents(self).await
     }
 
     async fn reviews(&self, open_only: bool, limit: u32) -> Result<Vec<Review>, StoreError> {
-        judge::reviews(&self.readers, open_only, limit).await
+        judge::reviews(self, open_only, limit).await
     }
 
     async fn reviews_of(&self, agent: &AgentId, since: Timestamp, limit: u32) -> Result<Vec<Review>, StoreError> {
-        judge::reviews_of(&self.readers, agent, since, limit).await
+        judge::reviews_of(self, agent, since, limit).await
     }
 
     async fn review(&self, id: ReviewId) -> Result<Option<Review>, StoreError> {
-        judge::review(&self.readers, id).await
+        judge::review(self, id).await
     }
 
     async fn spenders(&self, line: &LineKey, limit: u32) -> Result<Vec<(AgentId, Usd)>, StoreError> {
-        share::spenders(&self.readers, line, limit).await
+        share::spenders(self, line, limit).await
     }
 
     async fn containment(&self, id: ContainmentId) -> Result<Option<Containment>, StoreError> {
-        judge::containment(&self.readers, id).await
+        judge::containment(self, id).await
     }
 
     async fn live_containments(&self) -> Result<Vec<Containment>, StoreError> {
-        judge::live_containments(&self.readers).await
+        judge::live_containments(self).await
     }
 
     async fn containments_of(&self, agent: &AgentId, limit: u32) -> Result<Vec<Containment>, StoreError> {
-        judge::containments_of(&self.readers, agent, limit).await
+        judge::containments_of(self, agent, limit).await
     }
 
     async fn lease(
@@ -239,7 +265,7 @@ impl Store for SqliteStore {
     }
 
     async fn images(&self, agent: &AgentId) -> Result<Vec<BeforeImage>, StoreError> {
-        images::of_agent(&self.readers, agent).await
+        images::of_agent(self, agent).await
     }
 
     async fn update_images(&self, lease: &Lease, images: &[BeforeImage]) -> Result<(), StoreError> {
@@ -251,7 +277,7 @@ impl Store for SqliteStore {
     }
 
     async fn steps(&self, containment: ContainmentId) -> Result<Vec<Step>, StoreError> {
-        images::steps(&self.readers, containment).await
+        images::steps(self, containment).await
     }
 
     async fn judge_fenced(&self, lease: &Lease, judgement: &Judgement) -> Result<Vec<AuditEntry>, StoreError> {
@@ -263,7 +289,7 @@ impl Store for SqliteStore {
     }
 
     async fn remembered(&self) -> Result<Vec<Note>, StoreError> {
-        memory::all(&self.readers).await
+        memory::all(self).await
     }
 
     async fn add_key(&self, key: &AgentKey) -> Result<(), StoreError> {
@@ -271,7 +297,7 @@ impl Store for SqliteStore {
     }
 
     async fn keys(&self) -> Result<Vec<AgentKey>, StoreError> {
-        keys::all(&self.readers).await
+        keys::all(self).await
     }
 
     async fn revoke_key(&self, id: KeyId, now: Timestamp) -> Result<(), StoreError> {
@@ -283,7 +309,7 @@ impl Store for SqliteStore {
     }
 
     async fn audit(&self, from_seq: i64, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
-        audit::read(&self.readers, from_seq, limit).await
+        audit::read(self, from_seq, limit).await
     }
 
     async fn roll_up(&self, before: Timestamp, now: Timestamp, limit: u32) -> Result<u64, StoreError> {
@@ -291,7 +317,7 @@ impl Store for SqliteStore {
     }
 
     async fn audit_view(&self) -> Result<AuditView, StoreError> {
-        view::audit_view(&self.readers).await
+        view::audit_view(self).await
     }
 
     async fn stats(&self) -> Result<StoreStats, StoreError> {

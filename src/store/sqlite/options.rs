@@ -3,10 +3,19 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sqlx::ConnectOptions;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+use rusqlite::{Connection, OpenFlags};
 
+use super::migrate::MigrateError;
 use crate::ports::StoreError;
+
+/// Statements that a connection keeps prepared: more than the store has.
+const KEPT_STATEMENTS: usize = 256;
+
+/// What every connection is set to. WAL with a sync at every commit: an answer is given only for what is
+/// on the disk (L5). A checkpoint costs two syncs: at 16 MB it is rare, and the log still small.
+const SETTINGS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; \
+     PRAGMA temp_store = MEMORY; PRAGMA wal_autocheckpoint = 4000; PRAGMA journal_size_limit = 67108864; \
+     PRAGMA trusted_schema = OFF;";
 
 /// Why a database cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -29,13 +38,13 @@ pub enum OpenError {
     Migrate {
         path: PathBuf,
         #[source]
-        source: sqlx::migrate::MigrateError,
+        source: MigrateError,
     },
     #[error("cannot open {path}")]
     Connect {
         path: PathBuf,
         #[source]
-        source: sqlx::Error,
+        source: rusqlite::Error,
     },
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -109,36 +118,32 @@ impl SqliteOptions {
         }
     }
 
-    /// WAL with a sync at every commit: an answer is given only for what is on the disk (L5).
-    pub(super) fn connect(&self) -> SqliteConnectOptions {
-        let options = SqliteConnectOptions::new()
-            .filename(&self.path)
-            .create_if_missing(false)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
-            .busy_timeout(self.busy_timeout)
-            .pragma("temp_store", "MEMORY")
-            // A checkpoint costs two syncs: at 16 MB it is rare, and the log still small.
-            .pragma("wal_autocheckpoint", "4000")
-            .pragma("journal_size_limit", "67108864")
-            .pragma("trusted_schema", "OFF")
-            .row_buffer_size(1024)
-            .statement_cache_capacity(128)
-            .disable_statement_logging();
-        match self.max_bytes {
-            Some(bytes) => options.pragma("max_page_count", (bytes / Self::PAGE_BYTES).max(1).to_string()),
-            None => options,
+    /// Opens the file, which must be there. Waits for the disk: never on a worker of the runtime.
+    pub(super) fn connect(&self) -> rusqlite::Result<Connection> {
+        // One thread at a time has a connection, so it needs no mutex of its own.
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&self.path, flags)?;
+        connection.busy_timeout(self.busy_timeout)?;
+        connection.set_prepared_statement_cache_capacity(KEPT_STATEMENTS);
+        connection.execute_batch(SETTINGS)?;
+        if let Some(bytes) = self.max_bytes {
+            let pages = i64::try_from((bytes / Self::PAGE_BYTES).max(1)).unwrap_or(i64::MAX);
+            connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))?;
         }
+        Ok(connection)
     }
 
     /// The writer keeps the pages of hot lines and index ends; nothing else needs a large cache.
-    pub(super) fn connect_writer(&self) -> SqliteConnectOptions {
-        self.connect().pragma("cache_size", "-16000")
+    pub(super) fn connect_writer(&self) -> rusqlite::Result<Connection> {
+        let connection = self.connect()?;
+        connection.execute_batch("PRAGMA cache_size = -16000")?;
+        Ok(connection)
     }
 
-    pub(super) fn connect_reader(&self) -> SqliteConnectOptions {
-        self.connect().pragma("cache_size", "-4000").pragma("query_only", "ON")
+    pub(super) fn connect_reader(&self) -> rusqlite::Result<Connection> {
+        let connection = self.connect()?;
+        connection.execute_batch("PRAGMA cache_size = -4000; PRAGMA query_only = ON")?;
+        Ok(connection)
     }
 }
 
@@ -174,5 +179,50 @@ mod tests {
                 "{url}"
             );
         }
+    }
+
+    fn pragma(connection: &Connection, name: &str) -> String {
+        let value = connection.pragma_query_value(None, name, |row| row.get::<_, rusqlite::types::Value>(0));
+        match value.unwrap() {
+            rusqlite::types::Value::Integer(n) => n.to_string(),
+            rusqlite::types::Value::Text(text) => text,
+            other => panic!("{name}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn every_connection_is_set_as_it_should_be() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut options = SqliteOptions::new(dir.path().join("b.db"));
+        assert!(options.connect().is_err(), "a file is never made by the way");
+        std::fs::write(&options.path, "").unwrap();
+        options.max_bytes = Some(4096 * 1000);
+        options.busy_timeout = Duration::from_millis(1234);
+        let writer = options.connect_writer().unwrap();
+        let reader = options.connect_reader().unwrap();
+        let backup = options.connect().unwrap();
+        for connection in [&writer, &reader, &backup] {
+            for (name, value) in [
+                ("journal_mode", "wal"),
+                ("synchronous", "2"),
+                ("foreign_keys", "1"),
+                ("temp_store", "2"),
+                ("wal_autocheckpoint", "4000"),
+                ("journal_size_limit", "67108864"),
+                ("trusted_schema", "0"),
+                ("busy_timeout", "1234"),
+                ("max_page_count", "1000"),
+            ] {
+                assert_eq!(pragma(connection, name), value, "{name}");
+            }
+        }
+        assert_eq!(
+            [pragma(&writer, "cache_size"), pragma(&reader, "cache_size")],
+            ["-16000", "-4000"]
+        );
+        assert_eq!(
+            [pragma(&writer, "query_only"), pragma(&reader, "query_only")],
+            ["0", "1"]
+        );
     }
 }

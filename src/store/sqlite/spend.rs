@@ -7,11 +7,8 @@
 
 use std::collections::HashMap;
 
-use sqlx::SqliteConnection;
-
 use super::codec;
-use super::error::store;
-use super::rows::Rows;
+use super::statement::{Db, Statement};
 use crate::domain::ledger::batch::{Delta, Snapshot};
 use crate::domain::ledger::posting::{Posting, PostingKind};
 use crate::domain::money::Usd;
@@ -33,8 +30,10 @@ impl Sum {
         self.postings += 1;
     }
 
-    fn write(&self, rows: &mut Rows) {
-        rows.usd(self.amount).usd(self.unresolved).int(self.postings);
+    /// Adds it to what is there: the last three parameters of each statement here.
+    fn run(&self, statement: &mut Statement<'_>) -> Result<(), StoreError> {
+        let statement = statement.usd(self.amount).usd(self.unresolved).int(self.postings);
+        statement.run().map(|_| ())
     }
 }
 
@@ -46,7 +45,7 @@ type TaskDay<'a> = (&'a str, &'a str, i64);
 ///
 /// What a posting leaves unresolved is told from its kind, not from its entries: one that has left
 /// every rolling window has no entry, and is unresolved all the same until evidence replaces it.
-pub(super) async fn add(db: &mut SqliteConnection, delta: &Delta, snapshot: &Snapshot) -> Result<(), StoreError> {
+pub(super) fn add(db: &Db<'_>, delta: &Delta, snapshot: &Snapshot) -> Result<(), StoreError> {
     if delta.postings.is_empty() {
         return Ok(());
     }
@@ -64,9 +63,9 @@ pub(super) async fn add(db: &mut SqliteConnection, delta: &Delta, snapshot: &Sna
             .add(posting.amount, open);
         tasks.entry((agent, task, day)).or_default().add(posting.amount, open);
     }
-    add_hours(db, hours).await?;
-    add_days(db, days).await?;
-    add_tasks(db, tasks).await
+    add_hours(db, hours)?;
+    add_days(db, days)?;
+    add_tasks(db, tasks)
 }
 
 fn unresolved(posting: &Posting, snapshot: &Snapshot) -> Usd {
@@ -96,78 +95,60 @@ fn hour_key(posting: &Posting) -> Hour<'_> {
     )
 }
 
-async fn add_hours(db: &mut SqliteConnection, sums: HashMap<Hour<'_>, Sum>) -> Result<(), StoreError> {
-    let mut rows = Rows::new();
+// A sum past the end of the range becomes a real number in SQLite, and the cast takes it back to the end:
+// the report saturates, and the commit does not fail for it.
+
+fn add_hours(db: &Db<'_>, sums: HashMap<Hour<'_>, Sum>) -> Result<(), StoreError> {
+    let mut add = db.statement(
+        "adding up hours",
+        "INSERT INTO spend_hour (hour, agent, task, model, service, tool, amount, unresolved, postings) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) \
+         ON CONFLICT (hour, agent, task, model, service, tool) DO UPDATE SET \
+         amount = CAST(spend_hour.amount + excluded.amount AS INTEGER), \
+         unresolved = CAST(spend_hour.unresolved + excluded.unresolved AS INTEGER), \
+         postings = spend_hour.postings + excluded.postings",
+    )?;
     for ((hour, agent, task, model, service, tool), sum) in sums {
-        let row = rows.row();
-        row.int(hour)
+        add.int(hour)
             .text(agent)
             .text(task)
             .text(model)
             .text(service)
             .text(tool);
-        sum.write(row);
+        sum.run(&mut add)?;
     }
-    // A sum past the end of the range becomes a real number in SQLite, and the cast takes it back to
-    // the end: the report saturates, and the commit does not fail for it.
-    sqlx::query(
-        "INSERT INTO spend_hour (hour, agent, task, model, service, tool, amount, unresolved, postings) \
-         SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, \
-         value ->> 7, value ->> 8 FROM jsonb_each(?1) WHERE true \
-         ON CONFLICT (hour, agent, task, model, service, tool) DO UPDATE SET \
-         amount = CAST(spend_hour.amount + excluded.amount AS INTEGER), \
-         unresolved = CAST(spend_hour.unresolved + excluded.unresolved AS INTEGER), \
-         postings = spend_hour.postings + excluded.postings",
-    )
-    .bind(rows.finish())
-    .execute(db)
-    .await
-    .map_err(store("adding up hours"))?;
     Ok(())
 }
 
-async fn add_days(db: &mut SqliteConnection, sums: HashMap<Day<'_>, Sum>) -> Result<(), StoreError> {
-    let mut rows = Rows::new();
-    for ((day, agent, model, service, tool), sum) in sums {
-        let row = rows.row();
-        row.int(day).text(agent).text(model).text(service).text(tool);
-        sum.write(row);
-    }
-    sqlx::query(
+fn add_days(db: &Db<'_>, sums: HashMap<Day<'_>, Sum>) -> Result<(), StoreError> {
+    let mut add = db.statement(
+        "adding up days",
         "INSERT INTO spend_day (day, agent, model, service, tool, amount, unresolved, postings) \
-         SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, \
-         value ->> 7 FROM jsonb_each(?1) WHERE true \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) \
          ON CONFLICT (day, agent, model, service, tool) DO UPDATE SET \
          amount = CAST(spend_day.amount + excluded.amount AS INTEGER), \
          unresolved = CAST(spend_day.unresolved + excluded.unresolved AS INTEGER), \
          postings = spend_day.postings + excluded.postings",
-    )
-    .bind(rows.finish())
-    .execute(db)
-    .await
-    .map_err(store("adding up days"))?;
+    )?;
+    for ((day, agent, model, service, tool), sum) in sums {
+        add.int(day).text(agent).text(model).text(service).text(tool);
+        sum.run(&mut add)?;
+    }
     Ok(())
 }
 
-async fn add_tasks(db: &mut SqliteConnection, sums: HashMap<TaskDay<'_>, Sum>) -> Result<(), StoreError> {
-    let mut rows = Rows::new();
-    for ((agent, task, day), sum) in sums {
-        let row = rows.row();
-        row.text(agent).text(task).int(day);
-        sum.write(row);
-    }
-    sqlx::query(
-        "INSERT INTO spend_task (agent, task, day, amount, unresolved, postings) \
-         SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5 \
-         FROM jsonb_each(?1) WHERE true \
+fn add_tasks(db: &Db<'_>, sums: HashMap<TaskDay<'_>, Sum>) -> Result<(), StoreError> {
+    let mut add = db.statement(
+        "adding up tasks",
+        "INSERT INTO spend_task (agent, task, day, amount, unresolved, postings) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
          ON CONFLICT (agent, task, day) DO UPDATE SET \
          amount = CAST(spend_task.amount + excluded.amount AS INTEGER), \
          unresolved = CAST(spend_task.unresolved + excluded.unresolved AS INTEGER), \
          postings = spend_task.postings + excluded.postings",
-    )
-    .bind(rows.finish())
-    .execute(db)
-    .await
-    .map_err(store("adding up tasks"))?;
+    )?;
+    for ((agent, task, day), sum) in sums {
+        add.text(agent).text(task).int(day);
+        sum.run(&mut add)?;
+    }
     Ok(())
 }

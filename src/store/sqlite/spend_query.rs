@@ -5,12 +5,10 @@
 //! alone. The largest are picked by SQLite, so that a report by task of thousands carries only what
 //! is asked for.
 
-use sqlx::SqlitePool;
-use sqlx::sqlite::SqliteRow;
-
+use super::SqliteStore;
 use super::codec::{self, Columns};
-use super::error::store;
 use super::spend::HOURS_PER_DAY;
+use super::statement::Db;
 use crate::ports::{SpendBy, SpendQuery, SpendRow, StoreError};
 
 /// Ends of an open range of hours; days of them still fit into every product here.
@@ -139,7 +137,13 @@ fn of_days_sql(by: SpendBy, has_edges: bool) -> &'static str {
 }
 
 /// The largest amounts first; days in their order.
-pub(super) async fn spend(readers: &SqlitePool, query: &SpendQuery) -> Result<Vec<SpendRow>, StoreError> {
+pub(super) async fn spend(store: &SqliteStore, query: &SpendQuery) -> Result<Vec<SpendRow>, StoreError> {
+    let query = query.clone();
+    store.read("adding up spend", move |db| read(db, &query)).await
+}
+
+fn read(db: &Db<'_>, query: &SpendQuery) -> Result<Vec<SpendRow>, StoreError> {
+    let context = "adding up spend";
     let since = query.since.map_or(FIRST_HOUR, codec::hour);
     let until = query.until.map_or(LAST_HOUR, |until| {
         codec::micros(until)
@@ -147,46 +151,39 @@ pub(super) async fn spend(readers: &SqlitePool, query: &SpendQuery) -> Result<Ve
             .div_euclid(codec::MICROS_PER_HOUR)
     });
     let agent = query.agent.as_ref().map(|agent| agent.as_str());
-    let rows = if let Some(task) = &query.task {
-        sqlx::query(of_task_sql(query.by, agent.is_some()))
-            .bind(since)
-            .bind(until)
-            .bind(agent)
-            .bind(task.as_str())
-            .bind(i64::from(query.limit))
-            .fetch_all(readers)
-            .await
+    let row = |columns: &mut Columns<'_>| row(columns, query.by);
+    let mut found = if let Some(task) = &query.task {
+        db.statement(context, of_task_sql(query.by, agent.is_some()))?
+            .int(since)
+            .int(until)
+            .opt_text(agent)
+            .text(task.as_str())
+            .int(query.limit.into())
+            .rows("spend", row)?
     } else {
         let first_day = since.div_euclid(HOURS_PER_DAY) + i64::from(since.rem_euclid(HOURS_PER_DAY) > 0);
         let end_day = until.div_euclid(HOURS_PER_DAY).max(first_day);
         // Within one day the first range is all of it and the second is empty.
         let before = (first_day * HOURS_PER_DAY).min(until);
         let after = (end_day * HOURS_PER_DAY).max(before);
-        sqlx::query(of_days_sql(query.by, since < before || after < until))
-            .bind(first_day)
-            .bind(end_day)
-            .bind(since)
-            .bind(before)
-            .bind(after)
-            .bind(until)
-            .bind(agent)
-            .bind(i64::from(query.limit))
-            .fetch_all(readers)
-            .await
+        db.statement(context, of_days_sql(query.by, since < before || after < until))?
+            .int(first_day)
+            .int(end_day)
+            .int(since)
+            .int(before)
+            .int(after)
+            .int(until)
+            .opt_text(agent)
+            .int(query.limit.into())
+            .rows("spend", row)?
     };
-    let rows = rows.map_err(store("adding up spend"))?;
-    let mut found = rows
-        .iter()
-        .map(|row| read(row, query.by))
-        .collect::<Result<Vec<_>, _>>()?;
     if query.by != SpendBy::Day {
         found.sort_unstable_by(|a, b| b.amount.cmp(&a.amount).then_with(|| a.key.cmp(&b.key)));
     }
     Ok(found)
 }
 
-fn read(row: &SqliteRow, by: SpendBy) -> Result<SpendRow, StoreError> {
-    let mut columns = Columns::of(row, "spend");
+fn row(columns: &mut Columns<'_>, by: SpendBy) -> Result<SpendRow, StoreError> {
     let key = match by {
         SpendBy::Day => {
             let hour = columns.int()?.saturating_mul(HOURS_PER_DAY);

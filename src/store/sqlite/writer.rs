@@ -1,158 +1,190 @@
-//! The one connection that writes.
+//! The one thread that writes, seen from its callers. (What it does is [`desk`](super::desk)'s.)
 //!
-//! SQLite has one writer at a time, so the store has one connection for it and a mutex before it;
-//! `BEGIN IMMEDIATE` then takes the file's write lock, which serialises this process with any other
-//! on the same file. BEGIN, COMMIT and ROLLBACK are plain statements here, not sqlx transactions: when
-//! SQLite itself rolls back (a full disk does that), sqlx goes on counting the transaction as open,
-//! and the connection would refuse every later one.
+//! # Why one thread
+//! SQLite has one writer at a time, so there is one connection for it, and calls that wait for the disk,
+//! so that connection must not be a worker of the runtime's. The thread is the queue: whoever writes sends
+//! it a closure and gets an answer, in order.
 //!
-//! A transaction that was left in the middle (an error nobody could clean up, a future that was
-//! dropped while a statement ran) taints the connection, and the next user gets a new one. Closing
-//! the old one rolls back whatever it had open.
+//! # Why one crossing
+//! A closure is a whole transaction, from BEGIN IMMEDIATE to COMMIT, and is run in one go. Waking a thread
+//! and a task costs several times what SQLite takes for a statement; with a message for each statement a
+//! commit was mostly that.
+//!
+//! # What a caller can count on
+//! An error tells what became of the transaction. Each one has a [`Stage`], which its caller and the thread
+//! move by compare-and-swap, so that they always agree: a caller who has waited too long withdraws it, and
+//! one that was not begun will never run, one that was begun will be rolled back (`Busy`, both). Only once
+//! the thread has decided to COMMIT nobody can tell (`UnknownCommit`); the thread goes on and finishes.
+//! A caller who is dropped withdraws what was not begun; what was begun is finished without it, never left
+//! half.
+//!
+//! # What must never happen
+//! A closure waits for anything but the disk (a lock, another task: all writes would wait with it); a panic
+//! in a closure ends the thread; a transaction that nobody will hear of holds up the queue before it ran.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions, Connection, SqliteConnection};
-use tokio::sync::{Mutex, MutexGuard};
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use super::error;
+use super::desk::{Desk, Job, work_off};
+use super::options::SqliteOptions;
+use super::statement::Db;
 use crate::ports::StoreError;
 
-/// How long a writer waits for those before it in this process. Longer than the file's busy timeout,
-/// so that the first of a queue behind another process gets its answer first.
-const QUEUE_LIMIT: Duration = Duration::from_secs(10);
-/// How long a sync may take before its outcome counts as unknown.
-const COMMIT_LIMIT: Duration = Duration::from_secs(30);
-/// How long opening a connection may take.
-const OPEN_LIMIT: Duration = Duration::from_secs(10);
+/// How many transactions wait in the thread's queue; more wait before it.
+const QUEUE_LENGTH: usize = 64;
+
+/// How long callers wait.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// For those before it. Longer than the file's busy timeout, so that the first of a queue behind
+    /// another process gets its answer first.
+    pub(super) queue: Duration,
+    /// For a transaction that was begun, and so for its sync, before its outcome counts as unknown.
+    pub(super) commit: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            queue: Duration::from_secs(10),
+            commit: Duration::from_secs(30),
+        }
+    }
+}
 
 pub(super) struct Writer {
-    options: SqliteConnectOptions,
-    slot: Mutex<Slot>,
-}
-
-struct Slot {
-    connection: Option<SqliteConnection>,
-    in_transaction: bool,
-}
-
-/// A write transaction. It ends by [`Tx::end`]; one that is dropped is rolled back.
-pub(super) struct Tx<'a> {
-    slot: MutexGuard<'a, Slot>,
-    context: &'static str,
+    jobs: mpsc::Sender<Job>,
+    thread: JoinHandle<()>,
+    limits: Limits,
 }
 
 impl Writer {
-    pub(super) fn new(options: SqliteConnectOptions, connection: SqliteConnection) -> Self {
-        Self {
-            options,
-            slot: Mutex::new(Slot {
-                connection: Some(connection),
-                in_transaction: false,
-            }),
-        }
+    /// Starts the thread. It ends when this value does, after what it has begun; nobody need wait for it.
+    pub(super) fn start(options: SqliteOptions, connection: Connection, limits: Limits) -> Result<Self, StoreError> {
+        let (jobs, queue) = mpsc::channel(QUEUE_LENGTH);
+        let desk = Desk::new(options, connection);
+        let thread = Builder::new()
+            .name("ledger-writer".to_owned())
+            .spawn(move || work_off(desk, queue))
+            .map_err(|source| StoreError::Other {
+                context: "starting the thread that writes",
+                source: Box::new(source),
+            })?;
+        Ok(Self { jobs, thread, limits })
     }
 
-    pub(super) async fn begin(&self, context: &'static str) -> Result<Tx<'_>, StoreError> {
-        let mut slot = timeout(QUEUE_LIMIT, self.slot.lock())
+    /// Runs a transaction: what `work` wrote is on the disk when this returns well, and is not there when it
+    /// fails, unless it fails with `UnknownCommit`.
+    pub(super) async fn write<T, F>(&self, context: &'static str, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Db<'_>) -> Result<T, StoreError> + Send + 'static,
+    {
+        self.ask(context, move |desk, stage| desk.transact(context, stage, work))
             .await
-            .map_err(|_| StoreError::Busy { context })?;
-        if slot.in_transaction {
-            slot.connection = None;
-            slot.in_transaction = false;
-        }
-        let connection = match slot.connection.take() {
-            Some(connection) => connection,
-            None => timeout(OPEN_LIMIT, self.options.connect())
-                .await
-                .map_err(|_| StoreError::Busy { context })?
-                .map_err(error::store(context))?,
-        };
-        // Tainted before BEGIN is sent: a future that is dropped while it runs leaves it open.
-        slot.in_transaction = true;
-        let connection = slot.connection.insert(connection);
-        // BEGIN itself takes only as long as the busy timeout.
-        let begun = sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await;
-        match begun.map_err(error::store(context)) {
-            Ok(_) => Ok(Tx { slot, context }),
-            Err(error) => {
-                // Busy has begun nothing; after anything else the next one gets a new connection.
-                slot.in_transaction = !matches!(error, StoreError::Busy { .. });
-                Err(error)
-            }
-        }
     }
 
     /// Moves the log into the file and closes the connection: the last act of a clean shutdown.
-    pub(super) async fn close(&self) -> Result<(), StoreError> {
-        let mut slot = timeout(QUEUE_LIMIT, self.slot.lock())
-            .await
-            .map_err(|_| StoreError::Busy { context: "closing" })?;
-        let Some(mut connection) = slot.connection.take() else {
-            return Ok(());
-        };
-        if slot.in_transaction {
-            slot.in_transaction = false;
-            return Ok(());
+    pub(super) async fn close(self) -> Result<(), StoreError> {
+        let closed = self.ask("closing", |desk, _| desk.close()).await;
+        let Self { jobs, thread, .. } = self;
+        drop(jobs);
+        // It has answered and its queue has ended, so it ends. A thread that panicked has ended too.
+        if closed.is_ok() {
+            let _ = spawn_blocking(move || thread.join()).await;
         }
-        // Another process may be reading: then the log stays, which loses nothing.
-        let checkpoint = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
-            .execute(&mut connection)
-            .await;
-        let closed = connection.close().await;
-        checkpoint.map_err(error::store("checkpoint on close"))?;
-        closed.map_err(error::store("closing"))
+        closed
+    }
+
+    async fn ask<T, F>(&self, context: &'static str, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Desk, &Stage) -> Result<T, StoreError> + Send + 'static,
+    {
+        let asked = Asked(Arc::new(Stage::default()));
+        let stage = Arc::clone(&asked.0);
+        let (answer, mut answered) = oneshot::channel();
+        let job: Job = Box::new(move |desk| {
+            if stage.go(Stage::QUEUED, Stage::BEGUN) {
+                // Whoever asked may have gone; what was committed stays.
+                let _ = answer.send(work(desk, &stage));
+            }
+        });
+        let in_time = timeout(self.limits.queue, async {
+            match self.jobs.reserve().await {
+                Ok(place) => place.send(job),
+                // The thread is gone; with the job goes its answer.
+                Err(_) => drop(job),
+            }
+            (&mut answered).await
+        });
+        if let Ok(answer) = in_time.await {
+            return answer.unwrap_or_else(|_| Err(asked.unanswered(context)));
+        }
+        if asked.0.go(Stage::QUEUED, Stage::WITHDRAWN) {
+            return Err(StoreError::Busy { context });
+        }
+        if let Ok(answer) = timeout(self.limits.commit, answered).await {
+            return answer.unwrap_or_else(|_| Err(asked.unanswered(context)));
+        }
+        if asked.0.go(Stage::BEGUN, Stage::WITHDRAWN) {
+            return Err(StoreError::Busy { context });
+        }
+        Err(StoreError::UnknownCommit { context, source: None })
     }
 }
 
-impl Tx<'_> {
-    pub(super) fn connection(&mut self) -> Result<&mut SqliteConnection, StoreError> {
-        self.slot
-            .connection
-            .as_mut()
-            .ok_or(StoreError::Busy { context: self.context })
+/// How far a transaction is.
+#[derive(Debug, Default)]
+pub(super) struct Stage(AtomicU8);
+
+impl Stage {
+    const QUEUED: u8 = 0;
+    const BEGUN: u8 = 1;
+    const COMMITTING: u8 = 2;
+    const WITHDRAWN: u8 = 3;
+
+    /// Whether COMMIT may be sent: from then on, nobody withdraws it.
+    pub(super) fn may_commit(&self) -> bool {
+        self.go(Self::BEGUN, Self::COMMITTING)
     }
 
-    /// Commits if the work went well, rolls back if it did not.
-    pub(super) async fn end<T>(self, work: Result<T, StoreError>) -> Result<T, StoreError> {
-        match work {
-            Ok(value) => self.commit().await.map(|()| value),
-            Err(error) => {
-                self.roll_back().await;
-                Err(error)
-            }
-        }
+    fn go(&self, from: u8, to: u8) -> bool {
+        self.0
+            .compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok()
     }
+}
 
-    async fn commit(mut self) -> Result<(), StoreError> {
-        let context = self.context;
-        let committed = {
-            let connection = self.connection()?;
-            timeout(COMMIT_LIMIT, sqlx::query("COMMIT").execute(connection)).await
-        };
-        match committed {
-            Ok(Ok(_)) => {
-                self.slot.in_transaction = false;
-                Ok(())
-            }
-            Ok(Err(error)) => {
-                let error = error::of_commit(context, error);
-                self.roll_back().await;
-                Err(error)
-            }
-            // The slot stays tainted, and the next transaction opens a new connection.
-            Err(_) => Err(StoreError::UnknownCommit { context, source: None }),
-        }
-    }
+/// A caller's side of a transaction.
+struct Asked(Arc<Stage>);
 
-    async fn roll_back(mut self) {
-        let Ok(connection) = self.connection() else { return };
-        // SQLite has rolled back by itself after some errors; then this fails, the slot stays
-        // tainted, and the next transaction opens a new connection.
-        if sqlx::query("ROLLBACK").execute(connection).await.is_ok() {
-            self.slot.in_transaction = false;
+impl Asked {
+    /// The thread dropped the answer: the work panicked, or the thread is gone.
+    fn unanswered(&self, context: &'static str) -> StoreError {
+        let source: Box<dyn std::error::Error + Send + Sync> = "the thread that writes broke off".into();
+        match self.0.0.load(Ordering::Acquire) {
+            Stage::COMMITTING => StoreError::UnknownCommit {
+                context,
+                source: Some(source),
+            },
+            _ => StoreError::Other { context, source },
         }
     }
 }
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        self.0.go(Stage::QUEUED, Stage::WITHDRAWN);
+    }
+}
+
+#[cfg(test)]
+mod tests;
