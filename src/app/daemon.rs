@@ -19,6 +19,7 @@ use crate::audit::{self, AuditHealth, AuditTask, Cadence, Refusals, Signer};
 use crate::config::LiveSettings;
 use crate::config::settings::Settings;
 use crate::domain::audit::NewAudit;
+use crate::fleet::{Fleet, FleetDeps};
 use crate::gateway::{Gateway, GatewayDeps};
 use crate::http::admin::{self, AdminApi, AuditPlace, change_lines};
 use crate::http::agent::{self, AgentApi};
@@ -81,6 +82,7 @@ impl Daemon {
         let agents = Arc::new(ArcSwap::from_pointee(settings::agents(&current)));
         let intake_settings = Arc::new(ArcSwap::from_pointee(settings::intake(&current)));
         let kill_settings = Arc::new(ArcSwap::from_pointee(settings::kill(&current, own_instance.as_ref())));
+        let fleet_settings = Arc::new(ArcSwap::from_pointee(settings::fleet(&current)));
         let watch_settings = Arc::new(ArcSwap::from_pointee(settings::watch(&current)));
         let gateway_settings = Arc::new(ArcSwap::from_pointee(settings::gateway(&current, None)?));
         let tool_settings = Arc::new(ArcSwap::from_pointee(settings::tools(&current)));
@@ -113,6 +115,22 @@ impl Daemon {
         keys.refresh(&*store).await.context("the agents' keys cannot be read")?;
         refresh_keys(&mut supervisor, &keys, &store, &clock);
 
+        let fleet = Fleet::new(FleetDeps {
+            store: Arc::clone(&store),
+            cloud: Arc::clone(&cloud),
+            clock: Arc::clone(&clock),
+            entropy: Arc::clone(&entropy),
+            notifier: Arc::clone(&notifier),
+            ledger: ledger.clone(),
+            settings: Arc::clone(&fleet_settings),
+            creators: Arc::new(|_| {}),
+        });
+        let fleet = Arc::new(fleet.in_epoch(ledger.epoch()));
+        let (stop, watched) = (supervisor.front().stop.clone(), Arc::clone(&fleet));
+        supervisor.front().add("the fleet's watcher", async move {
+            watched.run(stop).await;
+            Ok(())
+        });
         let killswitch = KillSwitch::new(
             Arc::clone(&store),
             cloud,
@@ -211,6 +229,7 @@ impl Daemon {
             agents: Arc::clone(&agents),
             intake: intake_settings,
             kill: kill_settings,
+            fleet: fleet_settings,
             watch: watch_settings,
             tools: Arc::clone(&tool_settings),
             gateway: gateway_settings,
@@ -250,6 +269,7 @@ impl Daemon {
             settings: live_settings,
             watch,
             killswitch,
+            fleet,
             audit: audit.place,
             reload: Arc::new(move || Box::pin(Arc::clone(&reloaded).reload(reload_clock.now()))),
             metrics: Arc::new(move || metrics.render()),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
 use super::{
-    agent, audit, budget, check, contain, demo, ledger, lifecycle, manifest, prices, reset, review, serve, spend,
+    agent, audit, budget, check, contain, demo, fleet, ledger, lifecycle, manifest, prices, reset, review, serve, spend,
     status, usage,
 };
 
@@ -77,6 +77,8 @@ pub enum Command {
     Agent(agent::Agent),
     /// What runs, what is spent, what waits for a person
     Status(status::Status),
+    /// What runs in the cloud, whose it is, and what it costs an hour
+    Fleet(fleet::Fleet),
     /// What was spent, by agent, task, model, service, tool or day
     Spend(spend::Spend),
     /// Budgets and what is left of them
@@ -126,7 +128,7 @@ mod tests {
     fn the_help_lists_every_command() {
         let help = Args::command().render_help().to_string();
         for command in [
-            "serve", "demo", "check", "agent", "status", "spend", "budget", "usage", "pause", "resume", "contain",
+            "serve", "demo", "check", "agent", "status", "fleet", "spend", "budget", "usage", "pause", "resume", "contain",
             "reset", "review", "manifest", "prices", "ledger", "audit",
         ] {
             assert!(
@@ -172,6 +174,9 @@ mod tests {
             "agent show a",
             "status",
             "status a",
+            "fleet",
+            "fleet --agent a --limit 10",
+            "fleet --orphans --json",
             "spend a --by model --since 24h --until 2026-11-20",
             "spend --by task --task nightly",
             "budget list --json",
@@ -205,6 +210,7 @@ mod tests {
             "spend --by colour",
             "reset a --raise -5",
             "status a b",
+            "fleet --agent a --orphans",
         ] {
             assert!(
                 Args::try_parse_from(std::iter::once("backstop").chain(line.split(' '))).is_err(),

@@ -17,6 +17,7 @@ pub mod contain;
 mod context;
 pub mod demo;
 pub mod failure;
+pub mod fleet;
 mod impact;
 pub mod ledger;
 pub mod lifecycle;
@@ -108,6 +109,7 @@ async fn talk(command: Command, context: &Context) -> Result<(), Failure> {
     match command {
         Command::Agent(command) => command.run(context).await,
         Command::Status(command) => command.run(context).await,
+        Command::Fleet(command) => command.run(context).await,
         Command::Spend(command) => command.run(context).await,
         Command::Budget(command) => command.run(context).await,
         Command::Usage(command) => command.run(context).await,

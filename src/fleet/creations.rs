@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use super::Fleet;
 use super::learn::text_of;
 use crate::domain::containment::target::Region;
-use crate::domain::fleet::creation::{Creation, note_maker};
+use crate::domain::fleet::creation::{Creation, Makers};
 
 /// Creations in one write.
 const WRITE: usize = 500;
@@ -46,11 +46,7 @@ impl Fleet {
         let found = self.within(self.cloud.creations(region, since)).await?;
         let new: Vec<Creation> = {
             let state = self.state();
-            let is_new = |creation: &Creation| {
-                let known = |what| state.makers.get(what).is_some_and(|(at, by)| *at == creation.at && *by == creation.by);
-                !creation.made.iter().all(known)
-            };
-            found.into_iter().filter(is_new).collect()
+            found.into_iter().filter(|creation| !state.makers.knows(creation)).collect()
         };
         for some in new.chunks(WRITE) {
             // In the store before in use: what is charged to somebody has its reason on record.
@@ -59,11 +55,35 @@ impl Fleet {
         }
         let mut state = self.state();
         for creation in &new {
-            for made in &creation.made {
-                note_maker(&mut state.makers, made, creation);
-            }
+            state.makers.note(creation);
+        }
+        drop(state);
+        if !new.is_empty() {
+            self.tell_creators();
         }
         Ok(!new.is_empty())
+    }
+
+    /// Tells the kill switch what each agent's principals made.
+    pub(super) fn tell_creators(&self) {
+        let settings = self.settings();
+        let state = self.state();
+        let created = settings.targets.iter();
+        let created = created.map(|(agent, targets)| (agent.clone(), state.makers.created_by(&targets.principals)));
+        let created = created.collect();
+        drop(state);
+        (self.creators)(created);
+    }
+
+    /// The same while another daemon watches, by what it noted: a containment may be driven here.
+    pub(super) async fn follow_creators(&self, account: &str) {
+        match self.store.creations(account, Timestamp::MIN).await {
+            Ok(creations) => {
+                self.state().makers = Makers::of(&creations);
+                self.tell_creators();
+            }
+            Err(error) => self.store_trouble(&error),
+        }
     }
 
     fn since(&self, region: &Region, now: Timestamp) -> Timestamp {
@@ -73,9 +93,8 @@ impl Fleet {
             from.checked_sub(by).unwrap_or(Timestamp::MIN)
         };
         let state = self.state();
-        let noted = state.makers.iter().filter(|(what, _)| what.region == *region);
-        let newest = noted.map(|(_, (at, _))| *at).max();
-        let last = state.read.get(region).copied().or(newest);
+        let newest = || state.makers.newest_in(region);
+        let last = state.read.get(region).copied().or_else(newest);
         match last {
             Some(last) => back(last.min(now), settings.creations_overlap).max(back(now, settings.creations_most)),
             None => back(now, settings.creations_first),

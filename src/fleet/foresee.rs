@@ -13,8 +13,15 @@ use crate::ledger::Forecast;
 impl Fleet {
     /// At every poll, whatever the looks showed: what burns the same reaches its limit, too.
     pub(super) async fn keep_foreseeing(&self) -> Infallible {
+        let mut settings = self.settings();
         loop {
             self.clock.sleep(self.settings().poll_every).await;
+            let now = self.settings();
+            if !std::sync::Arc::ptr_eq(&now, &settings) {
+                // Loaded again: regions and principals may be others.
+                settings = now;
+                self.learn_now.notify_one();
+            }
             self.state().book.advance(self.clock.now());
             self.publish();
             self.foresee().await;

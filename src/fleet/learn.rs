@@ -15,7 +15,6 @@ use super::Fleet;
 use crate::domain::containment::deny;
 use crate::domain::containment::memory::{noted_regions, recall};
 use crate::domain::containment::target::{Principal, Region};
-use crate::domain::fleet::creation::note_maker;
 use crate::domain::id::AgentId;
 use crate::ports::CloudError;
 
@@ -66,10 +65,10 @@ impl Fleet {
                 // Added to what is known: what is being read meanwhile may be newer than this.
                 let mut state = self.state();
                 for creation in &creations {
-                    for made in &creation.made {
-                        note_maker(&mut state.makers, made, creation);
-                    }
+                    state.makers.note(creation);
                 }
+                drop(state);
+                self.tell_creators();
                 true
             }
             Err(error) => {

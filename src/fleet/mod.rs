@@ -31,7 +31,7 @@ pub mod settings;
 mod state;
 mod view;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -44,8 +44,8 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::containment::target::Region;
-use crate::domain::fleet::asset::Kind;
-use crate::domain::id::EpochId;
+use crate::domain::fleet::asset::{AssetRef, Kind};
+use crate::domain::id::{AgentId, EpochId};
 use crate::ledger::Ledger;
 use crate::ports::{Clock, Cloud, Entropy, Lease, Notifier, Store, StoreError};
 use state::State;
@@ -69,7 +69,12 @@ pub struct FleetDeps {
     pub notifier: Arc<dyn Notifier>,
     pub ledger: Ledger,
     pub settings: Arc<ArcSwap<FleetSettings>>,
+    /// Told what each agent's principals made, as far as it is known, whenever more is.
+    pub creators: TellCreators,
 }
+
+/// Who hears what each agent's principals made.
+pub type TellCreators = Arc<dyn Fn(BTreeMap<AgentId, BTreeSet<AssetRef>>) + Send + Sync>;
 
 /// The watcher of the fleet. One for each daemon.
 pub struct Fleet {
@@ -79,6 +84,7 @@ pub struct Fleet {
     notifier: Arc<dyn Notifier>,
     ledger: Ledger,
     settings: Arc<ArcSwap<FleetSettings>>,
+    creators: TellCreators,
     holder: String,
     state: Mutex<State>,
     lease: Mutex<Option<Lease>>,
@@ -109,6 +115,7 @@ impl Fleet {
             notifier: deps.notifier,
             ledger: deps.ledger,
             settings: deps.settings,
+            creators: deps.creators,
             holder,
             state: Mutex::default(),
             lease: Mutex::default(),
@@ -124,11 +131,6 @@ impl Fleet {
     pub fn in_epoch(mut self, epoch: EpochId) -> Self {
         self.holder = Lease::holder_in(epoch);
         self
-    }
-
-    /// The settings were replaced: regions and principals may be others.
-    pub fn settings_changed(&self) {
-        self.learn_now.notify_one();
     }
 
     /// Watches until the shutdown, then posts what has gathered.
@@ -166,7 +168,7 @@ impl Fleet {
             Ok(true) => {}
             Ok(false) => {
                 self.state().standing = Standing::Elsewhere;
-                return;
+                return self.follow_creators(&account).await;
             }
             Err(error) => return self.store_trouble(&error),
         }

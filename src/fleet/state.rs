@@ -13,6 +13,7 @@ use crate::domain::burn::{Book, Seen};
 use crate::domain::containment::hourly::PriceBasis;
 use crate::domain::containment::target::Region;
 use crate::domain::fleet::asset::{Asset, AssetRef, Kind};
+use crate::domain::fleet::creation::Makers;
 use crate::domain::fleet::owner::{Owner, Owners};
 use crate::domain::fleet::price::FleetPrices;
 use crate::domain::id::AgentId;
@@ -31,7 +32,7 @@ pub(super) struct State {
     /// They are what the cloud itself listed.
     pub listed: bool,
     /// Who made what, and when.
-    pub makers: BTreeMap<AssetRef, (Timestamp, String)>,
+    pub makers: Makers,
     pub prices: FleetPrices,
     /// Instance profiles of each agent's roles.
     pub profiles: BTreeMap<AgentId, BTreeSet<String>>,
@@ -121,17 +122,13 @@ impl State {
             }
         }
         let everything = seeing.kinds.values().flat_map(|looked| &looked.assets);
-        let makers = self.makers.iter();
-        let seen: BTreeSet<&AssetRef> = seeing
+        let seen = seeing
             .kinds
             .values()
             .flat_map(|looked| &looked.assets)
-            .flat_map(|asset| std::iter::once(&asset.what).chain(&asset.parent))
-            .collect();
-        let makers = makers
-            .filter(|(what, _)| seen.contains(what))
-            .map(|(what, (_, by))| (what.clone(), by.clone()))
-            .collect();
+            .flat_map(|asset| std::iter::once(&asset.what).chain(&asset.parent));
+        let maker = |what: &AssetRef| Some((what.clone(), self.makers.maker(what)?.to_owned()));
+        let makers = seen.filter_map(maker).collect();
         seeing.owners = owners.attribute(everything, &makers, &account);
         let before = self.book.burn();
         for (kind, at) in fresh {

@@ -32,34 +32,53 @@ pub struct Creation {
     pub made: Vec<AssetRef>,
 }
 
-/// Who made each thing, by ARN. Of a name that was used twice the later maker counts.
-pub fn makers(creations: &[Creation]) -> BTreeMap<AssetRef, (Timestamp, String)> {
-    let mut makers = BTreeMap::new();
-    for creation in creations {
+/// Who made each thing and when, by ARN. Of a name that was used twice the later maker counts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Makers(BTreeMap<AssetRef, (Timestamp, String)>);
+
+impl Makers {
+    pub fn of(creations: &[Creation]) -> Self {
+        let mut makers = Self::default();
+        for creation in creations {
+            makers.note(creation);
+        }
+        makers
+    }
+
+    /// Notes one more; events may come out of order.
+    pub fn note(&mut self, creation: &Creation) {
         for made in &creation.made {
-            note_maker(&mut makers, made, creation);
+            let is_later = self.0.get(made).is_none_or(|(at, _)| *at <= creation.at);
+            if is_later {
+                self.0.insert(made.clone(), (creation.at, creation.by.clone()));
+            }
         }
     }
-    makers
-}
 
-/// Notes one more; events may come out of order.
-pub fn note_maker(makers: &mut BTreeMap<AssetRef, (Timestamp, String)>, made: &AssetRef, creation: &Creation) {
-    let is_later = makers.get(made).is_none_or(|(at, _)| *at <= creation.at);
-    if is_later {
-        makers.insert(made.clone(), (creation.at, creation.by.clone()));
+    /// Whether all of what it says is known.
+    pub fn knows(&self, creation: &Creation) -> bool {
+        let known = |what| self.0.get(what).is_some_and(|(at, _)| *at >= creation.at);
+        creation.made.iter().all(known)
     }
-}
 
-/// What these principals made, and nobody made anew since.
-pub fn created_by(creations: &[Creation], principals: &[Principal]) -> BTreeSet<AssetRef> {
-    let name = |arn: &str| PrincipalName::parse(arn).map(|name| name.to_string());
-    let names: BTreeSet<String> = principals.iter().filter_map(|principal| name(principal.arn())).collect();
-    let makers = makers(creations).into_iter();
-    makers
-        .filter(|(_, (_, by))| name(by).is_some_and(|by| names.contains(&by)))
-        .map(|(what, _)| what)
-        .collect()
+    pub fn maker(&self, what: &AssetRef) -> Option<&str> {
+        self.0.get(what).map(|(_, by)| by.as_str())
+    }
+
+    /// The newest creation in a region.
+    pub fn newest_in(&self, region: &Region) -> Option<Timestamp> {
+        let own = self.0.iter().filter(|(what, _)| what.region == *region);
+        own.map(|(_, (at, _))| *at).max()
+    }
+
+    /// What these principals made, and nobody made anew since.
+    pub fn created_by(&self, principals: &[Principal]) -> BTreeSet<AssetRef> {
+        let name = |arn: &str| PrincipalName::parse(arn).map(|name| name.to_string());
+        let names: BTreeSet<String> = principals.iter().filter_map(|one| name(one.arn())).collect();
+        let own = self.0.iter();
+        let own = own.filter(|(_, (_, by))| name(by).is_some_and(|by| names.contains(&by)));
+        own.map(|(what, _)| what.clone()).collect()
+    }
 }
 
 #[cfg(test)]
@@ -95,8 +114,13 @@ mod tests {
             creation(1, "a", &["x", "y"]),
             creation(2, "a", &["z"]),
         ];
-        assert_eq!(created_by(&creations, &role("a")), BTreeSet::from([what("y"), what("z")]));
-        assert_eq!(created_by(&creations, &role("b")), BTreeSet::from([what("x")]));
-        assert!(created_by(&creations, &role("c")).is_empty());
+        let mut makers = Makers::of(&creations);
+        assert_eq!(makers.created_by(&role("a")), BTreeSet::from([what("y"), what("z")]));
+        assert_eq!(makers.created_by(&role("b")), BTreeSet::from([what("x")]));
+        assert!(makers.created_by(&role("c")).is_empty());
+        assert_eq!(makers.newest_in(&what("x").region), Some(creations[0].at));
+        assert!(makers.knows(&creation(4, "c", &["x"])) && !makers.knows(&creation(6, "c", &["x"])));
+        makers.note(&creation(4, "c", &["x"]));
+        assert_eq!(makers.maker(&what("x")), Some("arn:aws:iam::123456789012:role/b"));
     }
 }

@@ -1,6 +1,7 @@
 use super::*;
 use crate::domain::containment::target::{CloudTargets, Principal};
 use crate::domain::fleet::asset::Brake;
+use crate::domain::fleet::creation::Creation;
 use crate::domain::fleet::owner::Claim;
 use crate::domain::fleet::rate::Meter;
 
@@ -136,8 +137,15 @@ fn what_was_made_by_an_agent_is_charged_to_it_from_its_start() {
     assert_eq!(taken.orphans, [(untagged.what.clone(), hourly())]);
     let taken = take(&mut state, vec![look(Kind::INSTANCE, 30, vec![untagged.clone()])]);
     assert!(taken.orphans.is_empty(), "told once");
-    let by = format!("arn:aws:sts::{ACCOUNT}:assumed-role/a/session");
-    state.makers.insert(untagged.what.clone(), (at(10), by));
+    state.makers.note(&Creation {
+        event: "e-1".to_owned(),
+        call: "RunInstances".to_owned(),
+        at: at(10),
+        account: ACCOUNT.to_owned(),
+        region: region(),
+        by: format!("arn:aws:sts::{ACCOUNT}:assumed-role/a/session"),
+        made: vec![untagged.what.clone()],
+    });
     take(&mut state, vec![look(Kind::INSTANCE, 3610, vec![untagged])]);
     assert_eq!(state.unposted(&a()), hourly());
 }

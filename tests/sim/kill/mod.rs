@@ -17,4 +17,5 @@ mod resets;
 mod scene;
 mod time;
 
-pub use time::Counting;
+pub use crash::{CrashCloud, CrashPoint, CrashStore, When};
+pub use time::{Counting, VirtualClock, run};
