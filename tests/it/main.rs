@@ -15,6 +15,7 @@ mod containment_aws;
 mod containment_crash;
 mod containment_crowd;
 mod durability;
+mod fleet;
 mod fuzz_seeds;
 mod gateway;
 mod harness;
