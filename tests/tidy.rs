@@ -58,11 +58,7 @@ const ALLOWANCES: &[(&str, &str, &str)] = &[
         "audit",
         "an operator asks for the log to be verified, and how its task is",
     ),
-    (
-        "http",
-        "fleet",
-        "an operator asks what burns, and whose it is",
-    ),
+    ("http", "fleet", "an operator asks what burns, and whose it is"),
     (
         "http",
         "intake",

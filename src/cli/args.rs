@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
 use super::{
-    agent, audit, budget, check, contain, demo, fleet, ledger, lifecycle, manifest, prices, reset, review, serve, spend,
-    status, usage,
+    agent, audit, budget, check, contain, demo, fleet, ledger, lifecycle, manifest, prices, reset, review, serve,
+    spend, status, usage,
 };
 
 /// A hard cost cap and a cloud kill switch for autonomous AI agents.
@@ -128,8 +128,8 @@ mod tests {
     fn the_help_lists_every_command() {
         let help = Args::command().render_help().to_string();
         for command in [
-            "serve", "demo", "check", "agent", "status", "fleet", "spend", "budget", "usage", "pause", "resume", "contain",
-            "reset", "review", "manifest", "prices", "ledger", "audit",
+            "serve", "demo", "check", "agent", "status", "fleet", "spend", "budget", "usage", "pause", "resume",
+            "contain", "reset", "review", "manifest", "prices", "ledger", "audit",
         ] {
             assert!(
                 help.lines().any(|line| line.trim_start().starts_with(command)),

@@ -10,7 +10,9 @@ use crate::domain::id::AgentId;
 
 /// What runs in the cloud, whose it is, and what it costs an hour; the dearest first
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  backstop fleet\n  backstop fleet --agent support-bot\n  backstop fleet --orphans --json")]
+#[command(
+    after_help = "Examples:\n  backstop fleet\n  backstop fleet --agent support-bot\n  backstop fleet --orphans --json"
+)]
 pub struct Fleet {
     /// Only this agent's
     #[arg(long, value_name = "AGENT")]
@@ -95,7 +97,10 @@ mod tests {
         });
         let shown = shown(&value);
         assert!(shown.contains("instance:eu-west-1/i-1"), "{shown}");
-        assert!(shown.contains("$3.00 an hour, 2 assets; more with --offset 1"), "{shown}");
+        assert!(
+            shown.contains("$3.00 an hour, 2 assets; more with --offset 1"),
+            "{shown}"
+        );
         assert!(shown.contains("eu-west-1: group not seen since"), "{shown}");
         let off = super::shown(&json!({ "watching": "off", "assets": [] }));
         assert!(off.contains("aws.watch"), "{off}");

@@ -46,7 +46,10 @@ impl Fleet {
         let found = self.within(self.cloud.creations(region, since)).await?;
         let new: Vec<Creation> = {
             let state = self.state();
-            found.into_iter().filter(|creation| !state.makers.knows(creation)).collect()
+            found
+                .into_iter()
+                .filter(|creation| !state.makers.knows(creation))
+                .collect()
         };
         for some in new.chunks(WRITE) {
             // In the store before in use: what is charged to somebody has its reason on record.

@@ -23,7 +23,10 @@ const PRINCIPALS_AT_ONCE: usize = 2;
 
 impl Fleet {
     /// A call with a time limit; what went wrong, for a person.
-    pub(super) async fn within<T>(&self, call: impl Future<Output = Result<T, CloudError>> + Send) -> Result<T, String> {
+    pub(super) async fn within<T>(
+        &self,
+        call: impl Future<Output = Result<T, CloudError>> + Send,
+    ) -> Result<T, String> {
         let limit = self.settings().call_limit;
         match select(pin!(call), self.clock.sleep(limit)).await {
             Either::Left((answer, _)) => answer.map_err(|error| text_of(&error)),
@@ -47,7 +50,11 @@ impl Fleet {
         loop {
             let all = self.learn(account).await;
             let settings = self.settings();
-            let wait = if all { settings.learn_every } else { settings.learn_again };
+            let wait = if all {
+                settings.learn_every
+            } else {
+                settings.learn_again
+            };
             tokio::select! {
                 biased;
                 () = self.learn_now.notified() => {}
@@ -115,7 +122,10 @@ impl Fleet {
     async fn learn_profiles(&self) -> bool {
         let settings = self.settings();
         let roles = settings.targets.iter().flat_map(|(agent, targets)| {
-            let roles = targets.principals.iter().filter(|one| matches!(one, Principal::Role(_)));
+            let roles = targets
+                .principals
+                .iter()
+                .filter(|one| matches!(one, Principal::Role(_)));
             roles.map(move |role| (agent.clone(), role.clone()))
         });
         let asked = stream::iter(roles.collect::<Vec<_>>()).map(|(agent, role)| async move {

@@ -8,9 +8,11 @@ use tokio::sync::{Notify, Semaphore};
 
 use super::Fleet;
 use super::state::{Look, Taken};
-use crate::domain::containment::target::Region;
+use crate::domain::containment::observed::Instance;
+use crate::domain::containment::target::{CloudTargets, Region};
 use crate::domain::fleet::asset::{Asset, AssetRef, Kind};
 use crate::domain::fleet::owner::{Claim, Owners};
+use crate::domain::id::AgentId;
 use crate::domain::money::Usd;
 use crate::ports::{InstanceFilter, Notice, NoticeKind};
 
@@ -73,9 +75,9 @@ impl Fleet {
     async fn list(&self, region: &Region, kind: Kind, lanes: &Semaphore) -> Look {
         // The lanes are never closed; without one it would only be less polite.
         let _lane = lanes.acquire().await.ok();
-        let listed = if kind == Kind::INSTANCE {
+        let listed: Result<Vec<Asset>, String> = if kind == Kind::INSTANCE {
             let listed = self.within(self.cloud.instances(region, &InstanceFilter::All)).await;
-            listed.map(|instances| instances.iter().map(|instance| instance.to_asset()).collect())
+            listed.map(|instances| instances.iter().map(Instance::to_asset).collect())
         } else {
             self.within(self.cloud.assets(region, &kind)).await
         };
@@ -88,7 +90,7 @@ impl Fleet {
             kind,
             // After the answer: what it does not show has cost something up to now at the most.
             at: self.clock.now(),
-            listed: listed.map(|assets: Vec<Asset>| assets),
+            listed,
         }
     }
 
@@ -113,7 +115,7 @@ impl Fleet {
     fn owners(&self) -> Owners {
         let settings = self.settings();
         let state = self.state();
-        let claim = |(agent, targets): (&crate::domain::id::AgentId, &crate::domain::containment::target::CloudTargets)| Claim {
+        let claim = |(agent, targets): (&AgentId, &CloudTargets)| Claim {
             agent: agent.clone(),
             targets: targets.clone(),
             profiles: state.profiles.get(agent).cloned().unwrap_or_default(),

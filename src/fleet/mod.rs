@@ -157,7 +157,10 @@ impl Fleet {
         let account = match self.find_account().await {
             Ok(account) => account,
             Err(why) => {
-                tracing::warn!(why, "the fleet is not watched: who we are in the cloud cannot be learnt");
+                tracing::warn!(
+                    why,
+                    "the fleet is not watched: who we are in the cloud cannot be learnt"
+                );
                 let mut state = self.state();
                 state.standing = Standing::Unknown;
                 return state.note_trouble("identity", Some(why), now);
@@ -305,7 +308,10 @@ impl Fleet {
     }
 
     fn store_trouble(&self, error: &StoreError) {
-        tracing::warn!(error = error as &dyn std::error::Error, "the fleet's watcher cannot use the store");
+        tracing::warn!(
+            error = error as &dyn std::error::Error,
+            "the fleet's watcher cannot use the store"
+        );
         let why = learn::text_of(error);
         self.state().note_trouble("store", Some(why), self.clock.now());
     }

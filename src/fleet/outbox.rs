@@ -86,7 +86,13 @@ pub(super) fn spend_of(agent: &AgentId) -> Attribution {
 fn plain(service: &str) -> String {
     let plain: String = service
         .chars()
-        .map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' })
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || "-_.".contains(c) {
+                c
+            } else {
+                '_'
+            }
+        })
         .take(100)
         .collect();
     if plain.is_empty() { "fleet".to_owned() } else { plain }
@@ -115,7 +121,10 @@ mod tests {
         let row = owed("AmazonEC2", "2026-11-20T14:31Z");
         let (one, two) = (row.report("123456789012").unwrap(), row.report("123456789012").unwrap());
         assert_eq!(one.report.as_str(), "fleet/123456789012/7/AmazonEC2/2026-11-20T14");
-        assert_eq!((&one.report, one.digest, one.occurred_at), (&two.report, two.digest, two.occurred_at));
+        assert_eq!(
+            (&one.report, one.digest, one.occurred_at),
+            (&two.report, two.digest, two.occurred_at)
+        );
         let saved: Owed = serde_json::from_str(&serde_json::to_string(&row).unwrap()).unwrap();
         assert_eq!(saved, row);
         let mut other = row;
@@ -138,7 +147,10 @@ mod tests {
     #[test]
     fn any_service_has_an_id() {
         for service in ["", "Amazon Elastic (Compute) Cloud é", &"x".repeat(500)] {
-            assert!(owed(service, "2026-11-20T14:31Z").report("123456789012").is_ok(), "{service}");
+            assert!(
+                owed(service, "2026-11-20T14:31Z").report("123456789012").is_ok(),
+                "{service}"
+            );
         }
     }
 }

@@ -28,7 +28,11 @@ impl Fleet {
         let mut is_due = !self.state().outbox.is_empty();
         loop {
             let begun = self.clock.monotonic();
-            let done = if is_due { self.post(account).await } else { self.save(account).await };
+            let done = if is_due {
+                self.post(account).await
+            } else {
+                self.save(account).await
+            };
             if let Err(error) = done {
                 if matches!(error, StoreError::Conflict { .. }) {
                     return Lost::Lease;

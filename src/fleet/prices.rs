@@ -42,7 +42,8 @@ impl Fleet {
                     }
                     Err(why) => {
                         tracing::debug!(%region, why, "list prices could not be fetched; the built-in table is used");
-                        self.state().note_trouble("prices", Some(format!("{region}: {why}")), now);
+                        self.state()
+                            .note_trouble("prices", Some(format!("{region}: {why}")), now);
                         self.settings().prices_again
                     }
                 },
@@ -62,7 +63,10 @@ impl Fleet {
         let state = self.state();
         state.regions.iter().find_map(|(region, seeing)| {
             let assets = seeing.kinds.values().flat_map(|looked| &looked.assets);
-            let mut rates: Vec<&RateKey> = assets.flat_map(|asset| &asset.meters).map(|meter| &meter.rate).collect();
+            let mut rates: Vec<&RateKey> = assets
+                .flat_map(|asset| &asset.meters)
+                .map(|meter| &meter.rate)
+                .collect();
             rates.sort_unstable();
             rates.dedup();
             rates.retain(|rate| {

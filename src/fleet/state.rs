@@ -132,7 +132,10 @@ impl State {
         seeing.owners = owners.attribute(everything, &makers, &account);
         let before = self.book.burn();
         for (kind, at) in fresh {
-            let assets = seeing.kinds.get(&kind).map_or(&[][..], |looked| &looked.assets);
+            let assets = seeing
+                .kinds
+                .get(&kind)
+                .map_or(&[][..], |looked| looked.assets.as_slice());
             let priced = assets.iter().filter_map(|asset| {
                 Some(Seen {
                     what: asset.what.clone(),
@@ -169,9 +172,9 @@ impl State {
     fn new_orphans(&mut self, region: &Region, notice: Usd) -> Vec<(AssetRef, Usd)> {
         let orphans = self.book.orphans();
         let all: BTreeSet<AssetRef> = orphans.iter().map(|(what, _)| (*what).clone()).collect();
-        let new = orphans.into_iter().filter(|(what, hourly)| {
-            what.region == *region && hourly.usd >= notice && !self.told.contains(*what)
-        });
+        let new = orphans
+            .into_iter()
+            .filter(|(what, hourly)| what.region == *region && hourly.usd >= notice && !self.told.contains(*what));
         let new: Vec<(AssetRef, Usd)> = new.map(|(what, hourly)| (what.clone(), hourly.usd)).collect();
         self.told.retain(|what| all.contains(what));
         self.told.extend(new.iter().map(|(what, _)| what.clone()));
@@ -180,7 +183,12 @@ impl State {
 
     /// A region that is not looked at any more.
     pub fn forget(&mut self, region: &Region, now: Timestamp) {
-        let kinds: Vec<Kind> = self.book.places().filter(|(at, _, _)| *at == region).map(|(_, kind, _)| kind.clone()).collect();
+        let kinds: Vec<Kind> = self
+            .book
+            .places()
+            .filter(|(at, _, _)| *at == region)
+            .map(|(_, kind, _)| kind.clone())
+            .collect();
         for kind in kinds {
             self.book.forget(region, &kind, now);
         }
@@ -212,7 +220,9 @@ impl State {
         }
         let burn = self.book.burn();
         let worst = |agent: &AgentId, service: &str| {
-            let rows = burn.iter().filter(|row| row.agent.as_ref() == Some(agent) && row.service == service);
+            let rows = burn
+                .iter()
+                .filter(|row| row.agent.as_ref() == Some(agent) && row.service == service);
             rows.map(|row| row.basis).max().unwrap_or(PriceBasis::Listed)
         };
         let owed = |charge: crate::domain::burn::Charge| {

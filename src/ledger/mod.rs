@@ -49,8 +49,8 @@ use tokio::sync::{Notify, oneshot, watch};
 
 pub use agents::AgentStatuses;
 pub use committer::Fatal;
-pub use foresee::Forecast;
 use committer::RULES_AT_ONCE;
+pub use foresee::Forecast;
 pub use requests::{
     AdmitRejection, AdmitRequest, AdmittedHold, CaptureRequest, LedgerFailure, ReportRequest, Reported, ReportedAll,
     ResolveRequest, Settled, Status, Unavailable,

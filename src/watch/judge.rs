@@ -278,7 +278,9 @@ fn in_dollars(found: &NewTrigger) -> serde_json::Value {
                 Some(serde_json::json!({ "kind": "refused_for_good", "bound_usd": bound.to_string() }))
             }
             TriggerCause::Projected { ahead, burners } => {
-                let burners = burners.iter().map(|(agent, usd)| (agent.to_string(), usd.to_string().into()));
+                let burners = burners
+                    .iter()
+                    .map(|(agent, usd)| (agent.to_string(), usd.to_string().into()));
                 Some(serde_json::json!({
                     "kind": "projected",
                     "ahead_usd": ahead.to_string(),

@@ -92,7 +92,10 @@ response = "contain"
     })
     .await;
     let seen = seen.unwrap_or_else(|| panic!("its machines are never seen\n{}", daemon.log()));
-    assert_eq!((&seen["watching"], &seen["account"]), (&Value::from("watching"), &Value::from(ACCOUNT)));
+    assert_eq!(
+        (&seen["watching"], &seen["account"]),
+        (&Value::from("watching"), &Value::from(ACCOUNT))
+    );
     let evidence: BTreeSet<&str> = seen["assets"]
         .as_array()
         .map(|rows| rows.iter().filter_map(|row| row["evidence"].as_str()).collect())
@@ -116,10 +119,16 @@ response = "contain"
     assert_eq!(status["status"], "active");
     assert!(dollars(&status["burn"]["usd_per_hour"]) >= 0.0208, "{status:#}");
     let told = site.ok(&["status"]).await;
-    assert!(told.contains("an hour") && told.contains("looked at: eu-central-1"), "{told}");
+    assert!(
+        told.contains("an hour") && told.contains("looked at: eu-central-1"),
+        "{told}"
+    );
     let metrics = site.metrics(&daemon).await;
     let gauge = format!("backstop_fleet_usd_per_hour{{agent=\"{AGENT}\"}}");
-    assert!(metrics.contains(&gauge) && metrics.contains("backstop_fleet_looks_total"), "{metrics}");
+    assert!(
+        metrics.contains(&gauge) && metrics.contains("backstop_fleet_looks_total"),
+        "{metrics}"
+    );
 
     // A hundred more burn a dollar in the time of a reaction.
     owned.extend(account.instances(here, 100, &[(TAG, AGENT)]).await);
@@ -129,7 +138,10 @@ response = "contain"
         })
         .await;
     let reason = contained["reason"].as_str().unwrap_or_default();
-    assert!(reason.contains("pocket") && reason.contains("projection"), "{contained:#}");
+    assert!(
+        reason.contains("pocket") && reason.contains("projection"),
+        "{contained:#}"
+    );
     let posted = dollars(&contained["lines"][0]["posted_usd"]);
     assert!(posted < 1.0, "it acted before the limit: {posted}");
     assert_eq!(running(&account).await, nobodys, "nobody else's is touched");

@@ -40,12 +40,19 @@ async fn a_book_is_saved_whole_and_by_one(f: Fixture) {
     assert_eq!(f.store.fleet_book(ACCOUNT).await.unwrap(), None);
     let first = take(&*f.store, "one", 0).await;
     f.store.save_fleet_book(&first, ACCOUNT, &book("one")).await.unwrap();
-    f.store.save_fleet_book(&first, "another", &book("another")).await.unwrap();
+    f.store
+        .save_fleet_book(&first, "another", &book("another"))
+        .await
+        .unwrap();
     assert_eq!(f.another().await.fleet_book(ACCOUNT).await.unwrap(), Some(book("one")));
     let second = take(&*f.another().await, "two", 20).await;
     let late = f.store.save_fleet_book(&first, ACCOUNT, &book("late")).await;
     assert!(matches!(late, Err(StoreError::Conflict { .. })), "{late:?}");
-    f.another().await.save_fleet_book(&second, ACCOUNT, &book("two")).await.unwrap();
+    f.another()
+        .await
+        .save_fleet_book(&second, ACCOUNT, &book("two"))
+        .await
+        .unwrap();
     let (store, _, _remains) = f.crash().await;
     assert_eq!(store.fleet_book(ACCOUNT).await.unwrap(), Some(book("two")));
     assert_eq!(store.fleet_book("another").await.unwrap(), Some(book("another")));
@@ -108,7 +115,11 @@ async fn a_later_price_takes_the_place_of_an_earlier(f: Fixture) {
     let both = [price("nat", "0.048", 1), price("ec2/m7g.large", "0.0911", 1)];
     f.store.save_fleet_prices(&both).await.unwrap();
     let newer = price("nat", "0.05", 2);
-    f.another().await.save_fleet_prices(std::slice::from_ref(&newer)).await.unwrap();
+    f.another()
+        .await
+        .save_fleet_prices(std::slice::from_ref(&newer))
+        .await
+        .unwrap();
     let (store, _, _remains) = f.crash().await;
     assert_eq!(store.fleet_prices().await.unwrap(), [both[1].clone(), newer]);
 }

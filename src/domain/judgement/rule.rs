@@ -312,7 +312,10 @@ mod tests {
         let row = |name: &str, measure| (name.to_owned(), measure, false);
         let projected = |ahead: i64, burners: &[(&str, i64)]| TriggerCause::Projected {
             ahead: Usd::from_dollars(ahead),
-            burners: burners.iter().map(|(name, usd)| (agent(name), Usd::from_dollars(*usd))).collect(),
+            burners: burners
+                .iter()
+                .map(|(name, usd)| (agent(name), Usd::from_dollars(*usd)))
+                .collect(),
         };
         let own = |posted, ahead| trigger(Some("a"), projected(ahead, &[]), Trust::Cloud, posted, 0);
         assert_eq!(measures(ruled(&own(60, 40), Response::Contain)), [row("a", Contain)]);

@@ -27,7 +27,10 @@ fn machine(id: &str, owner: Option<&str>) -> Asset {
     Asset {
         what: what(Kind::INSTANCE, id),
         service: "AmazonEC2".into(),
-        tags: owner.map(|name| ("backstop:agent".to_owned(), name.to_owned())).into_iter().collect(),
+        tags: owner
+            .map(|name| ("backstop:agent".to_owned(), name.to_owned()))
+            .into_iter()
+            .collect(),
         acts_as: Vec::new(),
         parent: None,
         created_at: None,
@@ -80,7 +83,10 @@ fn what_rises_is_told_and_what_stays_is_not() {
     assert_eq!(take(&mut state, vec![one()]), Taken::default());
     assert_eq!(state.burning(), BTreeMap::from([(a(), hourly())]));
     // The same number of machines, and one of them somebody else's.
-    let taken = take(&mut state, vec![look(Kind::INSTANCE, 15, vec![machine("i-1", Some("b"))])]);
+    let taken = take(
+        &mut state,
+        vec![look(Kind::INSTANCE, 15, vec![machine("i-1", Some("b"))])],
+    );
     assert!(taken.rose && taken.changed);
     let taken = take(&mut state, vec![look(Kind::INSTANCE, 30, vec![])]);
     assert!(!taken.rose && taken.changed);
@@ -89,7 +95,10 @@ fn what_rises_is_told_and_what_stays_is_not() {
 #[test]
 fn l7_a_look_that_fails_goes_on_charging() {
     let mut state = State::default();
-    take(&mut state, vec![look(Kind::INSTANCE, 0, vec![machine("i-1", Some("a"))])]);
+    take(
+        &mut state,
+        vec![look(Kind::INSTANCE, 0, vec![machine("i-1", Some("a"))])],
+    );
     let failed = |second| Look {
         kind: Kind::INSTANCE,
         at: at(second),
@@ -102,7 +111,10 @@ fn l7_a_look_that_fails_goes_on_charging() {
         since: at(15),
         why: "down".to_owned(),
     };
-    assert_eq!((looked.at, looked.trouble.as_ref(), looked.assets.len()), (Some(at(0)), Some(&trouble), 1));
+    assert_eq!(
+        (looked.at, looked.trouble.as_ref(), looked.assets.len()),
+        (Some(at(0)), Some(&trouble), 1)
+    );
     state.take_out(at(3600));
     assert_eq!(state.unposted(&a()), hourly());
     take(&mut state, vec![look(Kind::INSTANCE, 3600, vec![])]);
@@ -153,7 +165,10 @@ fn what_was_made_by_an_agent_is_charged_to_it_from_its_start() {
 #[test]
 fn what_is_on_its_way_is_not_taken_out_again() {
     let mut state = State::default();
-    take(&mut state, vec![look(Kind::INSTANCE, 0, vec![machine("i-1", Some("a"))])]);
+    take(
+        &mut state,
+        vec![look(Kind::INSTANCE, 0, vec![machine("i-1", Some("a"))])],
+    );
     state.take_out(at(1800));
     let first = state.outbox.clone();
     state.take_out(at(3600));
@@ -167,7 +182,10 @@ fn what_is_on_its_way_is_not_taken_out_again() {
 #[test]
 fn a_region_that_is_left_is_charged_for_no_longer() {
     let mut state = State::default();
-    take(&mut state, vec![look(Kind::INSTANCE, 0, vec![machine("i-1", Some("a"))])]);
+    take(
+        &mut state,
+        vec![look(Kind::INSTANCE, 0, vec![machine("i-1", Some("a"))])],
+    );
     state.forget(&region(), at(3600));
     state.take_out(at(7200));
     assert_eq!(state.unposted(&a()), hourly());
@@ -178,6 +196,9 @@ fn a_region_that_is_left_is_charged_for_no_longer() {
 #[test]
 fn what_is_of_another_kind_is_left_out() {
     let mut state = State::default();
-    take(&mut state, vec![look(Kind::named("volume"), 0, vec![machine("i-1", Some("a"))])]);
+    take(
+        &mut state,
+        vec![look(Kind::named("volume"), 0, vec![machine("i-1", Some("a"))])],
+    );
     assert!(state.burning().is_empty());
 }

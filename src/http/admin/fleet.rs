@@ -11,7 +11,6 @@ use serde_json::{Value, json};
 
 use super::AdminApi;
 use crate::domain::burn::BurnRow;
-use crate::domain::containment::hourly::PriceBasis;
 use crate::domain::fleet::owner::Owner;
 use crate::domain::id::AgentId;
 use crate::domain::money::Usd;
@@ -119,7 +118,7 @@ fn burn(rows: &[BurnRow]) -> Vec<Value> {
             "region": row.region,
             "assets": row.assets,
             "usd_per_hour": row.usd_per_hour.to_string(),
-            "basis": basis(row.basis),
+            "basis": row.basis,
         })
     };
     rows.into_iter().map(view).collect()
@@ -145,8 +144,4 @@ fn regions(report: &FleetReport, now: Timestamp) -> Vec<Value> {
 
 fn sum<'a>(rows: impl Iterator<Item = &'a BurnRow>) -> Usd {
     rows.fold(Usd::ZERO, |sum, row| sum.saturating_add(row.usd_per_hour))
-}
-
-fn basis(basis: PriceBasis) -> Value {
-    json!(basis)
 }

@@ -26,7 +26,8 @@ impl Disk {
         self.creations.retain(|_, creation| creation.at >= oldest);
         let over = self.creations.len().saturating_sub(MAX_CREATIONS);
         if over > 0 {
-            let mut by_age: Vec<(Timestamp, String)> = self.creations.values().map(|c| (c.at, c.event.clone())).collect();
+            let mut by_age: Vec<(Timestamp, String)> =
+                self.creations.values().map(|c| (c.at, c.event.clone())).collect();
             by_age.sort_unstable();
             for (_, event) in by_age.into_iter().take(over) {
                 self.creations.remove(&event);

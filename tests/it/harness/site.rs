@@ -179,7 +179,10 @@ impl Site {
     pub async fn metrics(&self, daemon: &Daemon) -> String {
         let answer = self.http.get(daemon.admin_url("/metrics")).send().await;
         let answer = answer.unwrap_or_else(|error| panic!("GET /metrics: {error}\n{}", daemon.log()));
-        answer.text().await.unwrap_or_else(|error| panic!("GET /metrics: {error}"))
+        answer
+            .text()
+            .await
+            .unwrap_or_else(|error| panic!("GET /metrics: {error}"))
     }
 
     /// Waits until the agent is in this state, and returns everything about it.

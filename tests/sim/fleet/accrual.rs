@@ -51,7 +51,11 @@ fn accrual_is_the_fleets_own_spend() {
             let report = posting.report.clone().unwrap();
             assert!(report.as_str().starts_with("fleet/123456789012/"), "{report}");
             let hour = posting.occurred_at.strftime("%Y-%m-%dT%H").to_string();
-            assert!(report.as_str().ends_with(&format!("AmazonEC2/{hour}")), "{report} at {}", posting.occurred_at);
+            assert!(
+                report.as_str().ends_with(&format!("AmazonEC2/{hour}")),
+                "{report} at {}",
+                posting.occurred_at
+            );
             let before = ids.insert((posting.attribution.agent.clone(), report.to_string()), posting.amount);
             assert_eq!(before, None);
         }
@@ -94,7 +98,10 @@ fn a_region_that_is_down_goes_on_being_charged() {
                 lab.wait(1_000).await;
                 let b = lab.cloud.add(machine(HERE, Some("b")));
                 lab.wait(90).await;
-                assert!(lab.posted(Some("b")).await > Usd::ZERO, "the other region is seen as ever");
+                assert!(
+                    lab.posted(Some("b")).await > Usd::ZERO,
+                    "the other region is seen as ever"
+                );
                 stop(&lab.cloud, &b);
                 lab.wait(30).await;
             };

@@ -68,9 +68,9 @@ pub struct Lab {
     pub cloud: Arc<Rehearsal>,
     pub store: Arc<MemoryStore>,
     pub heard: Arc<Heard>,
-    entropy: Arc<Counting>,
+    pub entropy: Arc<Counting>,
     pub settings: Arc<ArcSwap<FleetSettings>>,
-    budgets: Vec<Budget>,
+    pub budgets: Vec<Budget>,
 }
 
 /// A budget of each agent for all time.
@@ -253,7 +253,13 @@ impl Lab {
 pub fn assert_charged(posted: Usd, spent: Usd, seconds: u64) {
     let hair = usd("0.000001");
     let more = price().nanos() / 3_600 * i64::try_from(seconds).unwrap();
-    assert!(posted.saturating_add(hair) >= spent, "posted {posted}, and {spent} was spent");
+    assert!(
+        posted.saturating_add(hair) >= spent,
+        "posted {posted}, and {spent} was spent"
+    );
     let most = spent.saturating_add(Usd::from_nanos(more)).saturating_add(hair);
-    assert!(posted <= most, "posted {posted}, and {spent} was spent; {most} is allowed");
+    assert!(
+        posted <= most,
+        "posted {posted}, and {spent} was spent; {most} is allowed"
+    );
 }

@@ -36,7 +36,10 @@ fn the_first_look_that_shows_too_much_trips_the_line() {
                 }
                 let launched = lab.clock.now();
                 let triggered = lab.until_triggered(60).await;
-                assert!(triggered.duration_since(launched).unsigned_abs() <= BOUND, "{launched} {triggered}");
+                assert!(
+                    triggered.duration_since(launched).unsigned_abs() <= BOUND,
+                    "{launched} {triggered}"
+                );
                 let triggers = lab.triggers().await;
                 assert_eq!(triggers.len(), 1);
                 let trigger = &triggers[0].trigger;

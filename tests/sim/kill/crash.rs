@@ -31,8 +31,8 @@ use backstop::domain::review::Review;
 use backstop::ports::Clock as _;
 use backstop::ports::Health;
 use backstop::ports::{
-    AgentKey, AuditView, FleetBook, Cloud, CloudError, DeadEpochs, InstanceFilter, Judgement, Lease, LineQuery, PostingQuery,
-    SpendQuery, SpendRow, Store, StoreError, StoreStats, Trigger,
+    AgentKey, AuditView, Cloud, CloudError, DeadEpochs, FleetBook, InstanceFilter, Judgement, Lease, LineQuery,
+    PostingQuery, SpendQuery, SpendRow, Store, StoreError, StoreStats, Trigger,
 };
 use jiff::Timestamp;
 use std::collections::BTreeMap;

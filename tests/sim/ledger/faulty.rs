@@ -24,7 +24,7 @@ use backstop::domain::ledger::posting::Posting;
 use backstop::domain::money::Usd;
 use backstop::domain::review::Review;
 use backstop::ports::{
-    AgentKey, AuditView, FleetBook, DeadEpochs, Judgement, Lease, LineQuery, PostingQuery, SpendQuery, SpendRow, Store,
+    AgentKey, AuditView, DeadEpochs, FleetBook, Judgement, Lease, LineQuery, PostingQuery, SpendQuery, SpendRow, Store,
     StoreError, StoreStats, Trigger,
 };
 use jiff::Timestamp;

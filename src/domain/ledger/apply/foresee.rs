@@ -39,8 +39,6 @@ impl Book<'_> {
         let wide = |usd: Usd| i128::from(usd.nanos());
         // The forecast is for now: a window that closed while it was on its way is not its business.
         let is_open = !line.key.window.is_closed(self.now) && !line.is_lifted(self.now);
-        is_open
-            && line.breached != Some(line.revision)
-            && wide(line.settled()) + wide(ahead) >= wide(line.limit())
+        is_open && line.breached != Some(line.revision) && wide(line.settled()) + wide(ahead) >= wide(line.limit())
     }
 }

@@ -116,12 +116,21 @@ fn it_is_for_an_open_window_and_for_an_amount() {
     let lines = std::slice::from_ref(&day);
     assert_eq!(tripped(&ledger.one(DAY, foresee(50, lines))), 0);
     assert!(matches!(ledger.one(0, foresee(-1, lines)), Outcome::Rejected(_)));
-    assert!(matches!(ledger.one(0, foresee(1_000_000_001, lines)), Outcome::Rejected(_)));
+    assert!(matches!(
+        ledger.one(0, foresee(1_000_000_001, lines)),
+        Outcome::Rejected(_)
+    ));
     // What left a rolling window is not counted.
     let burst = rolling("burst", 10, 60, 10);
     let lines = std::slice::from_ref(&burst);
     ledger.run(0, vec![Op::Report(report(1, 8, lines))]);
     assert_eq!(tripped(&ledger.one(80, foresee(5, lines))), 0);
-    ledger.run(80, vec![Op::Report(Report { occurred_at: at(80), ..report(2, 8, lines) })]);
+    ledger.run(
+        80,
+        vec![Op::Report(Report {
+            occurred_at: at(80),
+            ..report(2, 8, lines)
+        })],
+    );
     assert_eq!(tripped(&ledger.one(81, foresee(5, lines))), 1);
 }
