@@ -5,7 +5,7 @@
 //! holds. Section 10 of the design asks for 100 ms at most. Every stop issued on the emulator is a test
 //! that is run by hand: `cargo nextest run --test it -E 'test(crowd)' --run-ignored all --no-capture`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hint::black_box;
 
 use backstop::domain::containment::image::{Before, BeforeImage};
@@ -57,7 +57,9 @@ fn views(ours: InstanceState) -> Vec<RegionView> {
         .iter()
         .map(|name| RegionView {
             region: Region((*name).to_owned()),
+            observed_at: now(),
             instances: Ok(of(name)),
+            assets: BTreeMap::new(),
         })
         .collect()
 }
@@ -70,6 +72,7 @@ fn containment() -> Containment {
         mode: Mode::Contain,
         phase: Phase::Containing,
         cause: String::new(),
+        breached_at: None,
         opened_at: now(),
         contained_at: None,
         restoring_at: None,
@@ -142,6 +145,8 @@ fn planned(views: &[RegionView], containment: &Containment, images: &Images, ste
             images,
             steps,
             foreign: &BTreeMap::new(),
+            created: &BTreeSet::new(),
+            others: &BTreeMap::new(),
             rules: &PlanRules::default(),
         },
         principals: vec![(role(), Ok(state))],

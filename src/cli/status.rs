@@ -158,36 +158,60 @@ pub(super) fn one_agent(agent: &Value) -> String {
 /// A containment, with what is still burning last, where it is seen.
 pub(super) fn containment_text(containment: &Value) -> String {
     let mut text_ = record(containment, &["coverage", "version"]);
-    if let Some(coverage) = field(containment, "coverage") {
-        for (name, what) in [("denied", "denied"), ("stopped", "stopped")] {
-            let list = rows(coverage, name);
-            if !list.is_empty() {
-                text_.push_str(&format!("\n\n{what} ({}):", list.len()));
-                for item in list {
-                    text_.push_str(&format!("\n  {}", super::output::show(item)));
-                }
-            }
-        }
-        if let Some(burn) = field(coverage, "burn").filter(|burn| burn.is_object()) {
-            let (now, before) = (text(burn, "now_usd_per_hour"), text(burn, "before_usd_per_hour"));
-            let sure = match text(burn, "basis").as_str() {
-                "listed" => "at list prices",
-                "estimated" => "estimated from list prices",
-                _ => "with ceilings where no price is known",
-            };
-            text_.push_str(&format!("\n\nmachines: ${now} an hour of ${before}, {sure}"));
-        }
-        let pending = field(coverage, "attribution_pending_until").filter(|_| text(containment, "phase") != "closed");
-        if let Some(until) = pending {
-            text_.push_str(&format!("\n\nattribution pending until {}", super::output::show(until)));
-        }
-        let burning = rows(coverage, "still_burning");
-        if !burning.is_empty() {
-            text_.push_str(&format!("\n\nSTILL BURNING ({}):", burning.len()));
-            for item in burning {
-                text_.push_str(&format!("\n  {}: {}", text(item, "resource"), text(item, "why")));
+    let Some(coverage) = field(containment, "coverage") else {
+        return text_;
+    };
+    for what in ["denied", "capped", "ended", "stopped"] {
+        let list = rows(coverage, what);
+        if !list.is_empty() {
+            text_.push_str(&format!("\n\n{what} ({}):", list.len()));
+            for item in list {
+                let id = super::output::show(item);
+                let price = coverage["prices"].get(&id).map(|price| text(price, "usd_per_hour"));
+                text_.push_str(&format!("\n  {id}{}", an_hour(price)));
             }
         }
     }
+    if let Some(burn) = field(coverage, "burn").filter(|burn| burn.is_object()) {
+        let (now, before) = (text(burn, "now_usd_per_hour"), text(burn, "before_usd_per_hour"));
+        let sure = match text(burn, "basis").as_str() {
+            "listed" => "at list prices",
+            "estimated" => "estimated from list prices",
+            _ => "with ceilings where no price is known",
+        };
+        text_.push_str(&format!("\n\nburn: ${now} an hour of ${before}, {sure}"));
+        let unpriced = burn["unpriced"].as_u64().unwrap_or(0);
+        if unpriced > 0 {
+            text_.push_str(&format!("; {unpriced} without a known price"));
+        }
+    }
+    if let Some(burnt) = field(coverage, "burnt_usd").and_then(Value::as_str) {
+        text_.push_str(&format!("\nburnt since it was opened: about ${burnt}"));
+    }
+    let seconds = rows(coverage, "seconds");
+    if !seconds.is_empty() {
+        text_.push_str(&format!("\n\nseconds from {}:", text(coverage, "seconds_from")));
+        text_.push_str(&format!(
+            "\n{}",
+            indent(&table(seconds, &["step", "first_s", "last_s"], ""))
+        ));
+    }
+    let pending = field(coverage, "attribution_pending_until").filter(|_| text(containment, "phase") != "closed");
+    if let Some(until) = pending {
+        text_.push_str(&format!("\n\nattribution pending until {}", super::output::show(until)));
+    }
+    let burning = rows(coverage, "still_burning");
+    if !burning.is_empty() {
+        text_.push_str(&format!("\n\nSTILL BURNING ({}):", burning.len()));
+        for item in burning {
+            let price = item["usd_per_hour"].as_str().map(str::to_owned);
+            let (resource, why) = (text(item, "resource"), text(item, "why"));
+            text_.push_str(&format!("\n  {resource}{}: {why}", an_hour(price)));
+        }
+    }
     text_
+}
+
+fn an_hour(price: Option<String>) -> String {
+    price.map_or_else(String::new, |usd| format!(" (${usd} an hour)"))
 }

@@ -16,12 +16,14 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::agenda::{Agenda, Next, Passed};
+use super::creators::Creators;
 use super::learn::{Learnt, Who};
 use super::pass::{Pass, PassError, fenced};
 use super::settings::KillSettings;
 use super::sweep::{Known, Swept, next_in, sweep};
 use super::{restoring, sweep as sweeping, tell};
 use crate::domain::containment::image::BeforeImage;
+use crate::domain::containment::plan::Others;
 use crate::domain::containment::state::{Containment, Phase};
 use crate::domain::containment::target::{CloudTargets, Principal};
 use crate::domain::id::{AgentId, ContainmentId, EpochId};
@@ -50,6 +52,7 @@ pub struct KillSwitch {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) entropy: Arc<dyn Entropy>,
     pub(super) learnt: Learnt,
+    creators: Arc<Creators>,
     settings: Arc<ArcSwap<KillSettings>>,
     notifier: Arc<dyn Notifier>,
     /// Our name on leases.
@@ -80,6 +83,7 @@ impl KillSwitch {
             clock,
             entropy,
             learnt: Learnt::default(),
+            creators: Arc::default(),
             settings,
             notifier,
             holder,
@@ -96,6 +100,13 @@ impl KillSwitch {
     #[must_use]
     pub fn in_epoch(mut self, epoch: EpochId) -> Self {
         self.holder = Lease::holder_in(epoch);
+        self
+    }
+
+    /// Where it reads who made what.
+    #[must_use]
+    pub fn with_creators(mut self, creators: Arc<Creators>) -> Self {
+        self.creators = creators;
         self
     }
 
@@ -371,12 +382,22 @@ impl KillSwitch {
             profiles: profiles.get(&containment.agent).cloned().unwrap_or_default(),
             trusting: self.trusting_of(&containment.agent),
             regions,
+            created: self.creators.of(&containment.agent),
+            others: others(settings, &containment.agent),
             foreign,
             asked,
             told: self.told().get(&containment.id).cloned(),
             open,
         })
     }
+}
+
+/// The ownership tags of the other agents: what carries one of them is theirs.
+fn others(settings: &KillSettings, agent: &AgentId) -> Others {
+    let others = settings.targets.iter().filter(|(name, _)| *name != agent);
+    others
+        .map(|(name, targets)| (name.clone(), targets.tags.clone()))
+        .collect()
 }
 
 /// An agent that declares nothing in the cloud.

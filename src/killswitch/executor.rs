@@ -11,11 +11,16 @@ use futures_util::{StreamExt as _, stream};
 use super::call::{Caller, Failure, FailureKind};
 use super::pass::{Pass, PassError, StepResult};
 use crate::domain::containment::deny;
+use crate::domain::containment::image::BeforeImage;
 use crate::domain::containment::observed::{BatchResult, Refused};
 use crate::domain::containment::plan::{PlannedDeny, PlannedKey, PrincipalPlan, RegionPlan};
 use crate::domain::containment::restore::{Lift, RestorePlan};
 use crate::domain::containment::state::{Action, Step};
 use crate::domain::containment::target::{Region, Resource};
+use crate::domain::fleet::asset::AssetRef;
+
+/// Settings that are put at once in one region: three services, each with a rate limit of its own.
+const CONCURRENT_CAPS: usize = 16;
 
 impl Failure {
     fn as_result(&self) -> StepResult {
@@ -48,7 +53,7 @@ async fn put_deny(
         principal: deny.principal.clone(),
     };
     if deny.put_back {
-        alarm(pass, &resource);
+        alarm(pass, &resource, allowed_again(&resource));
     }
     let call = caller.reach(|| pass.cloud.put_deny(&deny.principal, deny::POLICY_NAME, deny::DOCUMENT));
     one(pass, Action::PutDeny, resource, plan, call).await
@@ -65,7 +70,7 @@ async fn deactivate(
         key_id: key.key_id.clone(),
     };
     if key.put_back {
-        alarm(pass, &resource);
+        alarm(pass, &resource, allowed_again(&resource));
     }
     let call = caller.reach(|| pass.cloud.set_access_key(&key.user, &key.key_id, false));
     one(pass, Action::DeactivateKey, resource, plan, call).await
@@ -92,9 +97,12 @@ async fn one(
     Ok(())
 }
 
+fn allowed_again(resource: &Resource) -> String {
+    format!("{resource} was allowed again by somebody while contained; it is being denied again")
+}
+
 /// Somebody undid what a containment holds.
-fn alarm(pass: &Pass<'_>, resource: &Resource) {
-    let text = format!("{resource} was allowed again by somebody while contained; it is being denied again");
+fn alarm(pass: &Pass<'_>, resource: &Resource, text: String) {
     pass.audit(
         "put_back",
         text.clone(),
@@ -103,7 +111,62 @@ fn alarm(pass: &Pass<'_>, resource: &Resource) {
     pass.notice(crate::ports::NoticeKind::StillBurning, text);
 }
 
-/// Stops machines of one region.
+/// Caps what starts others in one region, all at once.
+pub(super) async fn cap(pass: &Pass<'_>, caller: Caller<'_>, plan: &RegionPlan) -> Result<(), PassError> {
+    pass.note_changed(&plan.adopted, &[]).await?;
+    pass.settle(&plan.superseded).await?;
+    pass.record_images(&plan.images).await?;
+    for cap in plan.caps.iter().filter(|cap| cap.put_back) {
+        let text = format!(
+            "{} was uncapped by somebody while contained; it is being capped again",
+            cap.asset
+        );
+        alarm(pass, &asset(&cap.asset), text);
+    }
+    let calls = plan.caps.iter().chain(&plan.cap_probes).map(|cap| {
+        let call = caller.reach(|| pass.cloud.put_settings(&cap.asset, &cap.settings));
+        (asset(&cap.asset), call)
+    });
+    many(pass, Action::Cap, &plan.images, calls.collect()).await
+}
+
+/// Steps of one kind that are written together before the first call and one by one after theirs.
+async fn many(
+    pass: &Pass<'_>,
+    action: Action,
+    planned: &[BeforeImage],
+    calls: Vec<(Resource, impl Future<Output = Result<(), Failure>> + Send)>,
+) -> Result<(), PassError> {
+    let (resources, calls): (Vec<Resource>, Vec<_>) = calls.into_iter().unzip();
+    let steps = pass.start_steps(action, &resources).await?;
+    let each = steps
+        .into_iter()
+        .zip(resources)
+        .zip(calls)
+        .map(|((step, resource), call)| async move {
+            let result = match call.await {
+                Ok(()) => StepResult::Done,
+                Err(failure) => failure.as_result(),
+            };
+            pass.end_steps(vec![step], |_| result.clone()).await?;
+            if result == StepResult::Done && action != Action::Uncap {
+                pass.note_changed(&[resource], planned).await?;
+            }
+            Ok::<(), PassError>(())
+        });
+    let each: Vec<_> = each.collect();
+    let mut each = stream::iter(each).buffer_unordered(CONCURRENT_CAPS);
+    while let Some(result) = each.next().await {
+        result?;
+    }
+    Ok(())
+}
+
+fn asset(what: &AssetRef) -> Resource {
+    Resource::Asset { asset: what.clone() }
+}
+
+/// Ends tasks and stops machines of one region.
 pub(super) async fn stop(pass: &Pass<'_>, caller: Caller<'_>, plan: &RegionPlan) -> Result<(), PassError> {
     pass.note_changed(&plan.adopted, &[]).await?;
     pass.record_images(&plan.images).await?;
@@ -118,11 +181,20 @@ pub(super) async fn stop(pass: &Pass<'_>, caller: Caller<'_>, plan: &RegionPlan)
         .chain(terminates)
         .map(|(action, ids)| batch(pass, caller, action, plan, ids))
         .collect();
-    let mut calls = stream::iter(calls).buffer_unordered(pass.settings.concurrent_batches.max(1));
-    while let Some(result) = calls.next().await {
-        result?;
-    }
-    Ok(())
+    let stops = async {
+        let mut calls = stream::iter(calls).buffer_unordered(pass.settings.concurrent_batches.max(1));
+        while let Some(result) = calls.next().await {
+            result?;
+        }
+        Ok(())
+    };
+    let ends = plan.ends.iter().chain(&plan.end_probes).map(|what| {
+        let call = caller.reach(|| pass.cloud.end(what));
+        (asset(what), call)
+    });
+    let ends = many(pass, Action::End, &plan.images, ends.collect());
+    let (stopped, ended): (Result<(), PassError>, _) = futures_util::join!(stops, ends);
+    stopped.and(ended)
 }
 
 async fn batch(
@@ -226,6 +298,15 @@ pub(super) async fn start(pass: &Pass<'_>, caller: Caller<'_>, plan: &RestorePla
         result?;
     }
     Ok(())
+}
+
+/// Puts the settings of what starts others back.
+pub(super) async fn uncap(pass: &Pass<'_>, caller: Caller<'_>, plan: &RestorePlan) -> Result<(), PassError> {
+    let calls = plan.uncaps.iter().map(|uncap| {
+        let call = caller.reach(|| pass.cloud.put_settings(&uncap.asset, &uncap.settings));
+        (asset(&uncap.asset), call)
+    });
+    many(pass, Action::Uncap, &[], calls.collect()).await
 }
 
 /// Lifts denies and activates keys.

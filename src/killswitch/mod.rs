@@ -6,12 +6,14 @@
 //! same pass again (C6).
 //!
 //! - [`driver`] finds live containments and drives each under a lease; `agenda` says whose turn it is.
+//! - [`Creators`] is where whoever reads the cloud's record of calls leaves who made what.
 //! - `learn` knows who we are and which regions there are, before anybody needs it.
 //! - `sweep` and `restoring` are one pass; `observe` looks, `executor` acts, `pass` records.
 //! - [`report`] answers what a containment or a reset would do, and changes nothing.
 
 mod agenda;
 mod call;
+mod creators;
 pub mod driver;
 mod executor;
 mod learn;
@@ -24,6 +26,7 @@ mod sweep;
 mod tell;
 
 pub use agenda::Next;
+pub use creators::Creators;
 pub use driver::KillSwitch;
 pub use pass::PassError;
 pub use settings::KillSettings;

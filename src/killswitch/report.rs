@@ -9,7 +9,7 @@ use super::restoring;
 use crate::domain::containment::coverage::after_sweep;
 use crate::domain::containment::hourly::{Hourly, PriceBasis, hourly};
 use crate::domain::containment::plan::Plan;
-use crate::domain::containment::restore::RestorePlan;
+use crate::domain::containment::restore::{RestorePlan, Uncap};
 use crate::domain::containment::state::{Containment, Coverage, Mode, Phase, RestoreRequest, StillBurning};
 use crate::domain::containment::target::{Region, Resource};
 use crate::domain::id::{AgentId, ContainmentId};
@@ -39,6 +39,8 @@ pub struct ResetImpact {
     pub containment: ContainmentId,
     pub plan: RestorePlan,
     pub starts: Vec<StartImpact>,
+    /// What is uncapped once the machines are up: it starts others by itself.
+    pub uncaps: Vec<Uncap>,
     /// Dollars an hour that it starts again, at list prices.
     pub usd_per_hour: Usd,
     /// Machines whose price is not known: a ceiling stands for it (L7).
@@ -105,7 +107,7 @@ impl KillSwitch {
         };
         let pass = self.imagined_pass(imagined).await?;
         let known = self.known(&pass.settings, &pass.containment).await?;
-        let plan = restoring::look(&pass, &known).await;
+        let (plan, uncaps) = restoring::look_ahead(&pass, &known).await;
         let starts = starts(&pass, &plan).await;
         Ok(ResetImpact {
             agent: agent.clone(),
@@ -118,6 +120,7 @@ impl KillSwitch {
                 .filter(|start| start.hourly.basis == PriceBasis::Ceiling)
                 .count(),
             starts,
+            uncaps,
             plan,
         })
     }
@@ -149,6 +152,7 @@ impl KillSwitch {
             mode,
             phase: Phase::Containing,
             cause: "dry run".to_owned(),
+            breached_at: None,
             opened_at: now,
             contained_at: None,
             restoring_at: None,

@@ -132,6 +132,9 @@ impl Watch {
                     };
                     self.act(&mut draft, &ground, sentence, &standing, &reviews);
                 }
+                for opened in &mut draft.judgement.open {
+                    opened.breached_at = Some(trigger.trigger.at);
+                }
             }
         }
         self.settle(draft).await

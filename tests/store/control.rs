@@ -56,6 +56,7 @@ fn containment(n: u128, of: &str, generation: i64) -> Containment {
         mode: Mode::Contain,
         phase: Phase::Containing,
         cause: "it's a \"breach\"".to_owned(),
+        breached_at: None,
         opened_at: now(),
         contained_at: None,
         restoring_at: None,

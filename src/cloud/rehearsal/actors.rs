@@ -2,9 +2,11 @@
 
 use super::Rehearsal;
 use super::fleet::MachineSpec;
+use super::services::TaskSpec;
 use super::world::{Machine, Verb};
 use crate::domain::containment::observed::{Instance, InstanceState, Refused};
 use crate::domain::containment::target::{Principal, Region};
+use crate::domain::fleet::asset::{AssetRef, Settings};
 
 /// With which credential something is done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,6 +81,36 @@ impl Rehearsal {
     pub fn force_state(&self, id: &str, to: InstanceState) {
         let now = self.clock.now();
         self.change(id, |machine| machine.become_now(to, now));
+    }
+
+    /// Somebody runs a task that no service starts.
+    pub fn run_task(&self, task: TaskSpec) -> AssetRef {
+        let now = self.clock.now();
+        self.lock().world.run_task(task, None, now)
+    }
+
+    /// Somebody else changes a setting of a group, a service or a function.
+    pub fn set_setting(&self, what: &AssetRef, name: &str, value: &str) {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        if let Some(dial) = state.world.dial(what) {
+            dial.put(&Settings::from([(name.to_owned(), value.to_owned())]), now);
+        }
+        state.world.settle(now);
+    }
+
+    /// Refuses changes of an asset from now on; `None` lets them work again.
+    pub fn refuse_asset(&self, what: &AssetRef, refused: Option<Refused>) {
+        let mut state = self.lock();
+        match refused {
+            Some(refused) => state.world.refused_assets.insert(what.clone(), refused),
+            None => state.world.refused_assets.remove(what),
+        };
+    }
+
+    /// A machine that does not pass its checks, or does again.
+    pub fn set_sick(&self, id: &str, is_sick: bool) {
+        self.change(id, |machine| machine.is_sick = is_sick);
     }
 
     pub fn set_tag(&self, id: &str, key: &str, value: Option<&str>) {

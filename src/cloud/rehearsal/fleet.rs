@@ -5,8 +5,13 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::functions::FunctionSpec;
+use super::groups::GroupSpec;
+use super::services::{ServiceSpec, TaskSpec};
+use super::standing::StandingSpec;
 use crate::domain::containment::observed::{InstanceState, SpotKind};
 use crate::domain::containment::target::{Principal, Region};
+use crate::domain::fleet::asset::Settings;
 use crate::domain::money::Usd;
 
 /// A fleet to start with.
@@ -18,8 +23,14 @@ pub struct FleetSpec {
     pub regions: Vec<Region>,
     pub principals: Vec<PrincipalSpec>,
     pub machines: Vec<MachineSpec>,
-    /// Dollars an hour by instance type; a type that is not listed costs nothing here and says so in
-    /// `unpriced` of the snapshot.
+    pub groups: Vec<GroupSpec>,
+    pub services: Vec<ServiceSpec>,
+    /// Tasks that no service started.
+    pub tasks: Vec<TaskSpec>,
+    pub functions: Vec<FunctionSpec>,
+    pub standing: Vec<StandingSpec>,
+    /// Dollars an hour by instance type, and by rate for everything else; what is not listed costs nothing
+    /// here and says so in `unpriced` of the snapshot.
     pub prices: BTreeMap<String, Usd>,
     pub timing: Timing,
 }
@@ -32,6 +43,11 @@ impl FleetSpec {
             regions: regions.iter().map(|region| Region((*region).to_owned())).collect(),
             principals: Vec::new(),
             machines: Vec::new(),
+            groups: Vec::new(),
+            services: Vec::new(),
+            tasks: Vec::new(),
+            functions: Vec::new(),
+            standing: Vec::new(),
             prices: BTreeMap::new(),
             timing: Timing::default(),
         }
@@ -48,6 +64,36 @@ impl FleetSpec {
         self.machines.push(machine);
         self
     }
+
+    #[must_use]
+    pub fn group(mut self, group: GroupSpec) -> Self {
+        self.groups.push(group);
+        self
+    }
+
+    #[must_use]
+    pub fn service(mut self, service: ServiceSpec) -> Self {
+        self.services.push(service);
+        self
+    }
+
+    #[must_use]
+    pub fn task(mut self, task: TaskSpec) -> Self {
+        self.tasks.push(task);
+        self
+    }
+
+    #[must_use]
+    pub fn function(mut self, function: FunctionSpec) -> Self {
+        self.functions.push(function);
+        self
+    }
+
+    #[must_use]
+    pub fn standing(mut self, standing: StandingSpec) -> Self {
+        self.standing.push(standing);
+        self
+    }
 }
 
 /// How long things take.
@@ -57,6 +103,8 @@ pub struct Timing {
     pub stopping: Duration,
     /// Until a change of a policy binds (IAM is eventually consistent).
     pub policy: Duration,
+    /// Until a machine that was started passes its checks.
+    pub checks: Duration,
 }
 
 impl Default for Timing {
@@ -65,6 +113,7 @@ impl Default for Timing {
             starting: Duration::from_secs(4),
             stopping: Duration::from_secs(8),
             policy: Duration::from_secs(1),
+            checks: Duration::from_secs(20),
         }
     }
 }
@@ -160,7 +209,11 @@ pub struct FleetSnapshot {
     pub denies: BTreeMap<String, Option<String>>,
     /// By `user/key`.
     pub keys: BTreeMap<String, bool>,
-    /// Instance types without a price.
+    /// Settings of groups, services and functions, by stable id.
+    pub settings: BTreeMap<String, Settings>,
+    /// How many tasks run, by the stable id of what started them; `-` for nothing.
+    pub tasks: BTreeMap<String, usize>,
+    /// Instance types and rates without a price.
     pub unpriced: Vec<String>,
 }
 

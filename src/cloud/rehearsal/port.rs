@@ -20,7 +20,32 @@ use crate::ports::{Cloud, CloudError, InstanceFilter, Retry};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 
+/// How AWS names the listing of a kind.
+fn listing_of(kind: &Kind) -> &'static str {
+    match kind.as_str() {
+        "group" => "autoscaling:DescribeAutoScalingGroups",
+        "ecs-service" => "ecs:DescribeServices",
+        "ecs-task" => "ecs:DescribeTasks",
+        "function" => "lambda:ListFunctions",
+        "volume" => "ec2:DescribeVolumes",
+        "nat" => "ec2:DescribeNatGateways",
+        "address" => "ec2:DescribeAddresses",
+        _ => "the listing of assets",
+    }
+}
+
+/// How AWS names the change that halts a kind.
+fn change_of(kind: &Kind) -> &'static str {
+    match kind.as_str() {
+        "group" => "autoscaling:SuspendProcesses",
+        "ecs-service" => "ecs:UpdateService",
+        "function" => "lambda:PutFunctionConcurrency",
+        _ => "the change of settings",
+    }
+}
+
 /// A call as it is made: what it is named, where it goes, what it is about.
+#[derive(Clone)]
 struct Request {
     operation: &'static str,
     region: Option<Region>,
@@ -43,6 +68,15 @@ impl Request {
             changes: true,
             ..Self::read(operation, region, subjects)
         }
+    }
+
+    fn refusal(&self, refused: &Refused) -> CloudError {
+        let retry = if refused.transient {
+            Retry::Transient
+        } else {
+            Retry::Never
+        };
+        self.error(&refused.code, &refused.message, retry)
     }
 
     fn error(&self, code: &str, message: &str, retry: Retry) -> CloudError {
@@ -327,52 +361,43 @@ impl Cloud for Rehearsal {
         })
     }
 
-    async fn health(&self, _region: &Region, _ids: &[String]) -> Result<BTreeMap<String, Health>, CloudError> {
-        Err(crate::ports::CloudError {
-            operation: "ec2:DescribeInstanceStatus",
-            region: None,
-            code: None,
-            message: "not here yet".to_owned(),
-            retry: crate::ports::Retry::Never,
-            source: None,
+    async fn health(&self, region: &Region, ids: &[String]) -> Result<BTreeMap<String, Health>, CloudError> {
+        let request = Request::read("ec2:DescribeInstanceStatus", Some(region), ids.to_vec());
+        self.call(request, |world, _, now| {
+            let health = ids
+                .iter()
+                .filter_map(|id| Some((id.clone(), world.health(region, id, now)?)));
+            Ok(health.collect())
         })
+        .await
     }
 
     fn kinds(&self) -> Vec<Kind> {
-        Vec::new()
+        self.lock().world.kinds()
     }
 
-    async fn assets(&self, _region: &Region, _kind: &Kind) -> Result<Vec<Asset>, CloudError> {
-        Err(crate::ports::CloudError {
-            operation: "the listing of assets",
-            region: None,
-            code: None,
-            message: "not here yet".to_owned(),
-            retry: crate::ports::Retry::Never,
-            source: None,
+    async fn assets(&self, region: &Region, kind: &Kind) -> Result<Vec<Asset>, CloudError> {
+        let request = Request::read(listing_of(kind), Some(region), Vec::new());
+        self.call(request, |world, fate, now| {
+            Ok(world.assets(region, kind, fate.stale, now))
         })
+        .await
     }
 
-    async fn put_settings(&self, _asset: &AssetRef, _settings: &Settings) -> Result<(), CloudError> {
-        Err(crate::ports::CloudError {
-            operation: "the change of settings",
-            region: None,
-            code: None,
-            message: "not here yet".to_owned(),
-            retry: crate::ports::Retry::Never,
-            source: None,
+    async fn put_settings(&self, asset: &AssetRef, settings: &Settings) -> Result<(), CloudError> {
+        let request = Request::change(change_of(&asset.kind), Some(&asset.region), vec![asset.to_string()]);
+        let error = |refused: Refused| request.refusal(&refused);
+        self.call(request.clone(), |world, _, now| {
+            world.put_settings(asset, settings, now).map_err(error)
         })
+        .await
     }
 
-    async fn end(&self, _asset: &AssetRef) -> Result<(), CloudError> {
-        Err(crate::ports::CloudError {
-            operation: "the end of an asset",
-            region: None,
-            code: None,
-            message: "not here yet".to_owned(),
-            retry: crate::ports::Retry::Never,
-            source: None,
-        })
+    async fn end(&self, asset: &AssetRef) -> Result<(), CloudError> {
+        let request = Request::change("ecs:StopTask", Some(&asset.region), vec![asset.to_string()]);
+        let error = |refused: Refused| request.refusal(&refused);
+        self.call(request.clone(), |world, _, now| world.end(asset, now).map_err(error))
+            .await
     }
 
     async fn creations(&self, _region: &Region, _since: Timestamp) -> Result<Vec<Creation>, CloudError> {

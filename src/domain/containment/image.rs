@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::observed::InstanceState;
 use super::target::Resource;
-use crate::domain::fleet::asset::Settings;
+use crate::domain::fleet::asset::{AssetRef, Settings};
 use crate::domain::id::{AgentId, ContainmentId};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,5 +55,9 @@ pub enum Before {
         capped: Settings,
     },
     /// It ran, and was ended: it does not come back by itself.
-    Ran,
+    Ran {
+        /// What started it, and starts another in its place.
+        #[serde(default)]
+        parent: Option<AssetRef>,
+    },
 }

@@ -4,6 +4,7 @@
 //! what is observed and what is recorded, acts, and observes again. So a crash at any point resumes by
 //! doing the same thing (C6), and what appears during a containment is stopped by the next sweep.
 
+mod assets;
 pub mod coverage;
 pub mod deny;
 pub mod guard;
@@ -11,15 +12,21 @@ pub mod hourly;
 pub mod image;
 pub mod memory;
 pub mod observed;
+mod ownership;
 pub mod plan;
 pub mod restore;
 mod revoke;
+mod spawners;
 pub mod state;
 pub mod steps;
 mod stop;
 pub mod target;
+pub mod timeline;
+mod uncap;
+mod worth;
 
 pub use revoke::plan_principals;
+pub use spawners::{SpawnerPlan, plan_spawners};
 pub use stop::plan_region;
 
 #[cfg(test)]

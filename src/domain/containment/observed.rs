@@ -6,6 +6,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::target::{Principal, Region};
+use crate::domain::fleet::asset::{AssetRef, Kind};
+
+/// The kind of an Auto Scaling group: an instance names its own by name alone.
+const GROUP: Kind = Kind::named("group");
 
 /// An instance's state as EC2 names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -50,6 +54,25 @@ pub struct Instance {
     pub stop_protected: Option<bool>,
     /// The Auto Scaling group that owns it, from the `aws:autoscaling:groupName` tag.
     pub group: Option<String>,
+}
+
+impl Instance {
+    pub fn as_asset(&self) -> AssetRef {
+        AssetRef {
+            kind: Kind::INSTANCE,
+            region: self.region.clone(),
+            id: self.id.clone(),
+        }
+    }
+
+    /// What started it, and replaces it when it stops.
+    pub fn parent(&self) -> Option<AssetRef> {
+        self.group.as_ref().map(|name| AssetRef {
+            kind: GROUP,
+            region: self.region.clone(),
+            id: name.clone(),
+        })
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

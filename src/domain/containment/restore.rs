@@ -1,7 +1,8 @@
 //! Planning a restore: what to put back, and what to leave because somebody else changed it (C4).
 //!
-//! The order harms nothing: machines start while the principal is still denied, then the deny is
-//! lifted and keys are activated, then the machines' health is awaited, and the agent thaws last.
+//! The order harms nothing: machines start while the principal is still denied and what starts others is
+//! still capped, then the deny is lifted and keys are activated, then the machines' health is awaited, then
+//! what starts others is uncapped (`uncap`), and the agent thaws last.
 //!
 //! Only what a before-image names is looked at, and only what is still as we left it is put back. What
 //! is gone, was put back already or was changed by somebody else is *settled* with an outcome that
@@ -13,7 +14,7 @@
 //! unless they are of the account in which the before-image was taken; until then it is waited for
 //! without end, machines as well, because a person has to put the credentials right.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -26,6 +27,8 @@ use super::plan::{Images, Seen};
 use super::state::{Action, Containment, RestoreRequest, Step, StepState, StillBurning};
 use super::steps::Steps;
 use super::target::{Principal, Region, Resource};
+use super::uncap::plan_uncaps;
+use crate::domain::fleet::asset::{Asset, AssetRef, Kind, Settings};
 
 /// How far our clock may be behind the cloud's before a start that came before our stop would seem to
 /// have come after it.
@@ -41,11 +44,17 @@ pub struct RestoreInput<'a> {
     pub steps: &'a Steps,
     /// The principals that images name; a key's by the name of its user.
     pub principals: BTreeMap<Principal, Seen<PrincipalState>>,
-    /// The instances that images name, region by region.
+    /// The instances that images name, and those that this restore started, region by region.
     pub instances: BTreeMap<Region, Seen<Vec<Instance>>>,
+    /// The kinds of which images name capped assets, region by region.
+    pub assets: BTreeMap<Region, BTreeMap<Kind, Seen<Vec<Asset>>>>,
+    /// Which of the machines that this restore started pass their checks.
+    pub passing: BTreeMap<Region, BTreeSet<String>>,
     pub batch: usize,
     /// How long a machine is waited for, from the reset on; and from its first try on, if that was later.
     pub patience: SignedDuration,
+    /// How long a started member of a group is given to pass its checks before its group is uncapped.
+    pub health_patience: SignedDuration,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -53,14 +62,26 @@ pub struct RestorePlan {
     pub starts: BTreeMap<Region, Vec<Vec<String>>>,
     pub lifts: Vec<Lift>,
     pub keys: Vec<(String, String)>,
+    /// What starts others, once that harms nothing.
+    pub uncaps: Vec<Uncap>,
     /// Put back, or given up for a reason that the outcome names.
     pub settled: Vec<Settled>,
     /// On its way, or not to be seen now.
     pub waiting: Vec<StillBurning>,
-    /// Machines whose time is over: they stay owed to the next reset.
+    /// What could not be put back in time, or not without harm: it stays owed to the next reset.
     pub owed: Vec<StillBurning>,
-    /// Machines that the operator did not select.
+    /// What the operator did not select.
     pub kept: Vec<String>,
+    /// Machines that do not pass their checks although their time is over; their groups go on without.
+    pub sick: Vec<StillBurning>,
+}
+
+/// Settings to put back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Uncap {
+    pub asset: AssetRef,
+    /// Those that are still as the cap left them.
+    pub settings: Settings,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -79,11 +100,15 @@ pub struct Settled {
 impl RestorePlan {
     /// Nothing is left to do or to wait for: the agent may thaw.
     pub fn is_done(&self) -> bool {
-        self.starts.is_empty() && self.lifts.is_empty() && self.keys.is_empty() && self.waiting.is_empty()
+        self.starts.is_empty()
+            && self.lifts.is_empty()
+            && self.keys.is_empty()
+            && self.uncaps.is_empty()
+            && self.waiting.is_empty()
     }
 }
 
-/// Names in `only` that select no machine with an unrestored before-image. A reset with any of them is
+/// Names in `only` that select nothing with an unrestored before-image. A reset with any of them is
 /// refused before anything is done.
 pub fn unknown_selections(images: &Images, only: &[String]) -> Vec<String> {
     only.iter()
@@ -93,7 +118,11 @@ pub fn unknown_selections(images: &Images, only: &[String]) -> Vec<String> {
 }
 
 fn is_named(resource: &Resource, wanted: &str) -> bool {
-    matches!(resource, Resource::Instance { id, .. } if id == wanted || resource.to_string() == wanted)
+    match resource {
+        Resource::Instance { id, .. } => id == wanted || resource.to_string() == wanted,
+        Resource::Asset { asset } => asset.id == wanted || resource.to_string() == wanted,
+        Resource::Principal { .. } | Resource::AccessKey { .. } | Resource::ServiceCredential { .. } => false,
+    }
 }
 
 /// Whether a reset puts this resource back. Principals always are.
@@ -132,6 +161,16 @@ pub fn plan_restore(input: &RestoreInput<'_>) -> RestorePlan {
                     starts.entry(region.clone()).or_default().push(id.clone());
                 }
             }
+            // Once the rest is planned.
+            (Resource::Asset { .. }, Before::Settings { .. }) => {}
+            (Resource::Asset { .. }, Before::Ran { parent }) => {
+                let outcome = match parent {
+                    _ if !changed(input, Action::End, resource, image) => "was never ended by us",
+                    Some(_) => "ended; what started it starts new ones",
+                    None => "ended; run it again yourself",
+                };
+                settle(&mut plan, resource, outcome);
+            }
             _ => settle(&mut plan, resource, "its before-image does not fit it; left as it is"),
         }
     }
@@ -142,11 +181,12 @@ pub fn plan_restore(input: &RestoreInput<'_>) -> RestorePlan {
             (region, batches)
         })
         .collect();
+    plan_uncaps(input, &mut plan);
     plan
 }
 
 /// Why what our credentials see says nothing about this resource.
-fn elsewhere(input: &RestoreInput<'_>, resource: &Resource, image: &BeforeImage) -> Option<String> {
+pub(super) fn elsewhere(input: &RestoreInput<'_>, resource: &Resource, image: &BeforeImage) -> Option<String> {
     let Some(ours) = input.account else {
         return Some("the account of our credentials is not known yet".to_owned());
     };
@@ -311,7 +351,7 @@ fn plan_start(
 
 /// Whether we changed it: it says so, or a call was under way when we crashed and the outcome, as it
 /// is seen now, is that of the call.
-fn changed(input: &RestoreInput<'_>, action: Action, resource: &Resource, image: &BeforeImage) -> bool {
+pub(super) fn changed(input: &RestoreInput<'_>, action: Action, resource: &Resource, image: &BeforeImage) -> bool {
     let step = input.steps.since(action, resource, image.recorded_at);
     image.changed_at.is_some() || step.is_some_and(Step::may_have_happened)
 }
@@ -328,19 +368,23 @@ fn was_started_since(input: &RestoreInput<'_>, resource: &Resource, image: &Befo
 }
 
 /// A step that belongs to the restore that runs now, not to an earlier one that a breach cut short.
-fn step_of_this_restore<'a>(input: &RestoreInput<'a>, action: Action, resource: &Resource) -> Option<&'a Step> {
+pub(super) fn step_of_this_restore<'a>(
+    input: &RestoreInput<'a>,
+    action: Action,
+    resource: &Resource,
+) -> Option<&'a Step> {
     let since = input.containment.restoring_at?;
     input.steps.since(action, resource, since)
 }
 
-fn settle(plan: &mut RestorePlan, resource: &Resource, outcome: &str) {
+pub(super) fn settle(plan: &mut RestorePlan, resource: &Resource, outcome: &str) {
     plan.settled.push(Settled {
         resource: resource.clone(),
         outcome: outcome.to_owned(),
     });
 }
 
-fn wait(plan: &mut RestorePlan, resource: &Resource, why: &str) {
+pub(super) fn wait(plan: &mut RestorePlan, resource: &Resource, why: &str) {
     plan.waiting.push(StillBurning {
         resource: resource.to_string(),
         why: why.to_owned(),

@@ -88,6 +88,7 @@ fn contain(standing: &Standing, mode: Mode, why: &str, now: Timestamp, id: Conta
             mode,
             phase: Phase::Containing,
             cause: why.to_owned(),
+            breached_at: None,
             opened_at: now,
             contained_at: None,
             restoring_at: None,

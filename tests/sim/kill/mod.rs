@@ -13,8 +13,10 @@ mod faults;
 mod fleet;
 mod held;
 mod judgement;
+mod relaunch;
 mod resets;
 mod scene;
+mod spawners;
 mod time;
 
 pub use crash::{CrashCloud, CrashPoint, CrashStore, When};

@@ -1,5 +1,6 @@
 //! The rules against a model fleet: a few lines that do what a plan says, with nothing of the cloud.
 
-mod model;
+pub(super) mod model;
 mod properties;
+mod spawners;
 mod tables;
