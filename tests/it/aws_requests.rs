@@ -21,13 +21,16 @@ const REGION: &str = "eu-central-1";
 const VALIDATE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/harness/validate_requests.py");
 
 /// What the models find wrong, a line each.
-async fn problems(asked: &[Asked]) -> Vec<String> {
+pub async fn problems(asked: &[Asked]) -> Vec<String> {
     let python = venv::python().await;
     let dir = tempfile::tempdir().expect("a temporary directory");
     let file = dir.path().join("requests.json");
     let list: Vec<_> = asked
         .iter()
-        .map(|one| serde_json::json!({"service": one.service, "action": one.action, "params": one.params}))
+        .map(|one| {
+            serde_json::json!({"service": one.service, "action": one.action, "params": one.params,
+                "json": one.json, "rest": one.rest})
+        })
         .collect();
     std::fs::write(&file, serde_json::Value::from(list).to_string()).expect("the directory is ours");
     let mut command = Command::new(python);
@@ -150,6 +153,8 @@ async fn a_wrong_request_does_not_pass_the_models() {
             region: REGION.to_owned(),
             action: action.to_owned(),
             params: params.collect(),
+            json: None,
+            rest: None,
             carried_out: false,
         }
     };

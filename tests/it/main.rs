@@ -6,6 +6,7 @@
 mod audit;
 mod aws_ec2;
 mod aws_faults;
+mod aws_fleet;
 mod aws_iam;
 mod aws_places;
 mod aws_requests;

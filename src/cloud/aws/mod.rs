@@ -1,4 +1,5 @@
-//! The `Cloud` port on AWS: IAM, EC2 and STS through the official SDK.
+//! The `Cloud` port on AWS: IAM, EC2, STS, CloudTrail, the price list, and the [services] whose things cost
+//! money or start what does, through the official SDK.
 //!
 //! Credentials, region and endpoints come from the usual AWS places (environment, profile, web identity,
 //! container, instance role; `AWS_ENDPOINT_URL` and its per-service forms), so that nothing about AWS
@@ -14,11 +15,15 @@
 //! what AWS alone decided: ownership is checked again here on what came back. What is the same in every
 //! region is asked of [another](elsewhere) when the home region is down.
 
+mod cloudtrail;
 mod ec2;
 mod elsewhere;
 mod error;
 mod iam;
 mod imds;
+mod pace;
+mod pricing;
+mod services;
 mod sts;
 
 use std::collections::BTreeMap;
@@ -31,8 +36,12 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_sdk_sts::config::ProvideCredentials as _;
 
+use self::cloudtrail::CloudTrail;
 use self::ec2::{Ec2, batch};
+use self::error::Call;
 use self::iam::Iam;
+use self::pricing::Pricing;
+use self::services::{Place, Service, Services};
 use self::sts::Sts;
 use crate::domain::containment::observed::{BatchResult, Identity, Instance, PrincipalState, Simulated};
 use crate::domain::containment::target::{Principal, Region};
@@ -70,7 +79,7 @@ pub struct AwsSettings {
     pub parallel: usize,
     /// Instances in one stop, start or terminate call.
     pub batch: usize,
-    /// Instances in one page of a listing: 5 to 1,000.
+    /// Entries in one page of a listing: of instances 5 to 1,000, elsewhere as many of them as a service gives.
     pub page: u16,
 }
 
@@ -101,6 +110,9 @@ pub struct Aws {
     iam: Iam,
     sts: Sts,
     ec2: Mutex<BTreeMap<Region, Arc<Ec2>>>,
+    trails: Mutex<BTreeMap<Region, Arc<CloudTrail>>>,
+    services: Services,
+    pricing: Pricing,
 }
 
 impl Aws {
@@ -144,6 +156,9 @@ impl Aws {
             iam: Iam::new(&sdk, settings.parallel),
             sts: Sts::new(&sdk, &home),
             ec2: Mutex::new(BTreeMap::new()),
+            trails: Mutex::new(BTreeMap::new()),
+            services: Services::default(),
+            pricing: Pricing::new(&sdk, settings.parallel),
             settings,
             sdk,
             home,
@@ -168,6 +183,27 @@ impl Aws {
             .entry(region.clone())
             .or_insert_with(|| Arc::new(Ec2::new(&self.sdk, region, &self.settings)));
         Arc::clone(client)
+    }
+
+    /// The record of calls of a region, with a client made at its first use.
+    fn trail(&self, region: &Region) -> Arc<CloudTrail> {
+        let mut trails = self.trails.lock().unwrap_or_else(PoisonError::into_inner);
+        let trail = trails
+            .entry(region.clone())
+            .or_insert_with(|| Arc::new(CloudTrail::new(&self.sdk, region)));
+        Arc::clone(trail)
+    }
+
+    /// The service that knows a kind, in a region.
+    fn service(&self, region: &Region, kind: &Kind) -> Result<Arc<dyn Service>, CloudError> {
+        let place = || {
+            let AwsSettings { parallel, page, .. } = self.settings;
+            Place::new(&self.sdk, region, self.ec2(region), parallel, page)
+        };
+        self.services.of(kind, region, place).ok_or_else(|| {
+            let call = Call::read("the listing of assets").within(region);
+            call.refusal("UnknownKind", format!("no service here knows what {kind} is"))
+        })
     }
 
     async fn batch(&self, region: &Region, ids: &[String], change: ec2::Change) -> Result<BatchResult, CloudError> {
@@ -360,73 +396,38 @@ impl Cloud for Aws {
         })
     }
 
-    async fn health(&self, _region: &Region, _ids: &[String]) -> Result<BTreeMap<String, Health>, CloudError> {
-        Err(crate::ports::CloudError {
-            operation: "ec2:DescribeInstanceStatus",
-            region: None,
-            code: None,
-            message: "not here yet".to_owned(),
-            retry: crate::ports::Retry::Never,
-            source: None,
-        })
+    async fn health(&self, region: &Region, ids: &[String]) -> Result<BTreeMap<String, Health>, CloudError> {
+        self.ec2(region).health(ids).await
     }
 
     fn kinds(&self) -> Vec<Kind> {
-        Vec::new()
+        services::kinds()
     }
 
-    async fn assets(&self, _region: &Region, _kind: &Kind) -> Result<Vec<Asset>, CloudError> {
-        Err(crate::ports::CloudError {
-            operation: "the listing of assets",
-            region: None,
-            code: None,
-            message: "not here yet".to_owned(),
-            retry: crate::ports::Retry::Never,
-            source: None,
-        })
+    async fn assets(&self, region: &Region, kind: &Kind) -> Result<Vec<Asset>, CloudError> {
+        self.service(region, kind)?.list(kind).await
     }
 
-    async fn put_settings(&self, _asset: &AssetRef, _settings: &Settings) -> Result<(), CloudError> {
-        Err(crate::ports::CloudError {
-            operation: "the change of settings",
-            region: None,
-            code: None,
-            message: "not here yet".to_owned(),
-            retry: crate::ports::Retry::Never,
-            source: None,
-        })
+    async fn put_settings(&self, asset: &AssetRef, settings: &Settings) -> Result<(), CloudError> {
+        let done = self
+            .service(&asset.region, &asset.kind)?
+            .put_settings(asset, settings)
+            .await;
+        tracing::debug!(%asset, ?settings, error = done.as_ref().err().map(tracing::field::display), "settings");
+        done
     }
 
-    async fn end(&self, _asset: &AssetRef) -> Result<(), CloudError> {
-        Err(crate::ports::CloudError {
-            operation: "the end of an asset",
-            region: None,
-            code: None,
-            message: "not here yet".to_owned(),
-            retry: crate::ports::Retry::Never,
-            source: None,
-        })
+    async fn end(&self, asset: &AssetRef) -> Result<(), CloudError> {
+        let done = self.service(&asset.region, &asset.kind)?.end(asset).await;
+        tracing::debug!(%asset, error = done.as_ref().err().map(tracing::field::display), "end");
+        done
     }
 
-    async fn creations(&self, _region: &Region, _since: Timestamp) -> Result<Vec<Creation>, CloudError> {
-        Err(crate::ports::CloudError {
-            operation: "cloudtrail:LookupEvents",
-            region: None,
-            code: None,
-            message: "not here yet".to_owned(),
-            retry: crate::ports::Retry::Never,
-            source: None,
-        })
+    async fn creations(&self, region: &Region, since: Timestamp) -> Result<Vec<Creation>, CloudError> {
+        self.trail(region).creations(since).await
     }
 
-    async fn list_prices(&self, _region: &Region, _rates: &[RateKey]) -> Result<BTreeMap<RateKey, Usd>, CloudError> {
-        Err(crate::ports::CloudError {
-            operation: "pricing:GetProducts",
-            region: None,
-            code: None,
-            message: "not here yet".to_owned(),
-            retry: crate::ports::Retry::Never,
-            source: None,
-        })
+    async fn list_prices(&self, region: &Region, rates: &[RateKey]) -> Result<BTreeMap<RateKey, Usd>, CloudError> {
+        self.pricing.prices(region, rates).await
     }
 }

@@ -11,7 +11,9 @@
 
 pub mod asset;
 pub mod creation;
+pub mod creation_event;
 pub mod instance;
 pub mod owner;
 pub mod price;
+pub mod price_list;
 pub mod rate;

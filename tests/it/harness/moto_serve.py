@@ -9,13 +9,40 @@ import os
 import sys
 import threading
 
+from moto.awslambda.models import LambdaFunction
 from moto.ec2.utils import filter_dict_attribute_mapping
+from moto.ecs.models import Container
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
 
 
 # EC2 documents this filter; moto has the attribute and lacks only the name.
 filter_dict_attribute_mapping.setdefault("iam-instance-profile.arn", "iam_instance_profile.Arn")
+
+# ECS tells a container's cpu and memory as texts; moto as numbers, which no strict client reads.
+make_container = Container.__init__
+
+
+def container_in_texts(self, task_def) -> None:
+    make_container(self, task_def)
+    self.cpu = str(self.cpu or 0)
+    self.memory = None if self.memory is None else str(self.memory)
+
+
+Container.__init__ = container_in_texts
+
+# A reservation of zero is one; moto leaves it out of what it tells, as if there were none.
+tell_function = LambdaFunction.get_code
+
+
+def function_with_its_reservation(self) -> dict:
+    told = tell_function(self)
+    if self.reserved_concurrency is not None:
+        told["Concurrency"] = {"ReservedConcurrentExecutions": self.reserved_concurrency}
+    return told
+
+
+LambdaFunction.get_code = function_with_its_reservation
 
 
 def end_with_stdin() -> None:
