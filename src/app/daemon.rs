@@ -27,7 +27,7 @@ use crate::http::auth::{AdminToken, KeyRing};
 use crate::http::body::{Desk, Shelf};
 use crate::http::serve::{Listener, serve};
 use crate::intake::usage::Intake;
-use crate::killswitch::KillSwitch;
+use crate::killswitch::{Creators, KillSwitch};
 use crate::ledger::{self, Deps, Ledger};
 use crate::ports::{Clock, Cloud, Entropy, LineQuery, Notifier, Store};
 use crate::tools::Tools;
@@ -115,6 +115,7 @@ impl Daemon {
         keys.refresh(&*store).await.context("the agents' keys cannot be read")?;
         refresh_keys(&mut supervisor, &keys, &store, &clock);
 
+        let creators = Arc::new(Creators::default());
         let fleet = Fleet::new(FleetDeps {
             store: Arc::clone(&store),
             cloud: Arc::clone(&cloud),
@@ -123,7 +124,14 @@ impl Daemon {
             notifier: Arc::clone(&notifier),
             ledger: ledger.clone(),
             settings: Arc::clone(&fleet_settings),
-            creators: Arc::new(|_| {}),
+            creators: {
+                let creators = Arc::clone(&creators);
+                Arc::new(move |made| {
+                    for (agent, made) in made {
+                        creators.set(&agent, made);
+                    }
+                })
+            },
         });
         let fleet = Arc::new(fleet.in_epoch(ledger.epoch()));
         let (stop, watched) = (supervisor.front().stop.clone(), Arc::clone(&fleet));
@@ -139,7 +147,7 @@ impl Daemon {
             Arc::clone(&kill_settings),
             Arc::clone(&notifier),
         );
-        let killswitch = Arc::new(killswitch.in_epoch(ledger.epoch()));
+        let killswitch = Arc::new(killswitch.in_epoch(ledger.epoch()).with_creators(creators));
         let (poked, told) = (Arc::clone(&killswitch), ledger.clone());
         let watch = Arc::new(Watch::new(
             Arc::clone(&store),

@@ -18,6 +18,7 @@ pub mod functions;
 pub mod groups;
 mod inventory;
 mod port;
+mod record;
 pub mod services;
 pub mod standing;
 mod world;

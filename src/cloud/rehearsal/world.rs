@@ -14,6 +14,7 @@ use super::standing::Standing;
 use crate::domain::containment::observed::{AccessKey, Instance, InstanceState, PrincipalState, Refused};
 use crate::domain::containment::target::{Principal, Region};
 use crate::domain::fleet::asset::AssetRef;
+use crate::domain::fleet::creation::Creation;
 use crate::domain::money::Usd;
 
 pub(super) struct World {
@@ -40,6 +41,8 @@ pub(super) struct World {
     pub prices: BTreeMap<String, Usd>,
     pub timing: Timing,
     pub made: u64,
+    /// Who made what, whether it can be read by now or not.
+    pub record: Vec<Creation>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -91,6 +94,7 @@ impl World {
             prices: spec.prices,
             timing: spec.timing,
             made: 0,
+            record: Vec::new(),
         };
         for machine in spec.machines {
             let state = machine.state;

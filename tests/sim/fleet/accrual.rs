@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use backstop::cloud::rehearsal::actors::Credential;
 use backstop::cloud::rehearsal::{Rehearsal, Verb};
 use backstop::domain::id::AgentId;
 use backstop::domain::money::Usd;
@@ -173,5 +174,36 @@ fn two_daemons_charge_once() {
         let (ended, spent) = futures_util::join!(first, second);
         assert!(ended);
         assert_charged(lab.posted(None).await, spent, 2);
+    });
+}
+
+/// A runaway agent launches without the tag. Once the record tells of it, all that it cost is the agent's.
+#[test]
+fn an_untagged_launch_is_charged_to_its_maker_from_its_start() {
+    let lab = Lab::new(vec![cap("1000000")]);
+    lab.run(async {
+        let play = async {
+            lab.wait(20).await;
+            let by = Credential::Role(role("a"));
+            let one = lab.cloud.launch(&by, machine(HERE, None)).unwrap();
+            lab.wait(200).await;
+            assert_eq!(lab.posted(None).await, Usd::ZERO, "nobody's, as far as is known");
+            lab.wait(300).await;
+            assert!(lab.posted(Some("a")).await > usd("1"));
+            assert_eq!(lab.created.lock().unwrap()[&agent("a")].len(), 1, "and the kill switch is told");
+            stop(&lab.cloud, &one);
+            lab.wait(60).await;
+        };
+        let spent = lab.live(play).await;
+        assert_charged(lab.posted(Some("a")).await, spent, LATE);
+        assert_eq!(lab.posted(Some("b")).await, Usd::ZERO);
+        // It is known after a restart, too, whatever the record still has.
+        let play = async {
+            lab.cloud.add(machine(HERE, None));
+            lab.wait(60).await;
+        };
+        lab.created.lock().unwrap().clear();
+        lab.live(play).await;
+        assert_eq!(lab.created.lock().unwrap()[&agent("a")].len(), 1);
     });
 }

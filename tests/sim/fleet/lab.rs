@@ -1,6 +1,6 @@
 //! A daemon's part that watches: a ledger, a watcher, and a fleet that somebody plays with.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
@@ -12,6 +12,7 @@ use backstop::cloud::rehearsal::fleet::{FleetSpec, MachineSpec, PrincipalSpec};
 use backstop::domain::budget::{Budget, Selector};
 use backstop::domain::containment::hourly::hourly;
 use backstop::domain::containment::target::{CloudTargets, Principal, Region};
+use backstop::domain::fleet::asset::AssetRef;
 use backstop::domain::id::{AgentId, BudgetId};
 use backstop::domain::ledger::auditor::audit;
 use backstop::domain::ledger::line::{Response, Scope};
@@ -68,6 +69,8 @@ pub struct Lab {
     pub cloud: Arc<Rehearsal>,
     pub store: Arc<MemoryStore>,
     pub heard: Arc<Heard>,
+    /// What each agent's principals made, as the kill switch is told.
+    pub created: Arc<Mutex<BTreeMap<AgentId, BTreeSet<AssetRef>>>>,
     pub entropy: Arc<Counting>,
     pub settings: Arc<ArcSwap<FleetSettings>>,
     pub budgets: Vec<Budget>,
@@ -129,6 +132,7 @@ impl Lab {
             cloud: Arc::new(Rehearsal::new(spec, clock.clone())),
             store: Arc::new(MemoryStore::new()),
             heard: Arc::default(),
+            created: Arc::default(),
             entropy: Arc::default(),
             settings: Arc::new(ArcSwap::from_pointee(settings)),
             budgets,
@@ -143,6 +147,7 @@ impl Lab {
             cloud: self.cloud.clone(),
             store: self.store.clone(),
             heard: self.heard.clone(),
+            created: self.created.clone(),
             entropy: self.entropy.clone(),
             settings: self.settings.clone(),
             budgets: self.budgets.clone(),
@@ -191,7 +196,10 @@ impl Lab {
                 notifier: self.heard.clone(),
                 ledger: ledger.clone(),
                 settings: self.settings.clone(),
-                creators: Arc::new(|_| {}),
+                creators: {
+                    let created = self.created.clone();
+                    Arc::new(move |made| *created.lock().unwrap() = made)
+                },
             });
             let fleet = fleet.in_epoch(ledger.epoch());
             let (stop, drain) = (CancellationToken::new(), CancellationToken::new());
