@@ -94,7 +94,7 @@ pub(super) struct Look {
 pub(super) struct Taken {
     /// Some agent burns more than before.
     pub rose: bool,
-    /// What runs, or whose it is, is not what it was.
+    /// What runs, or whose it is, is not what it was; or a place was seen for the first time.
     pub changed: bool,
     /// Orphans that nobody was told of, with what they cost an hour.
     pub orphans: Vec<(AssetRef, Usd)>,
@@ -131,6 +131,8 @@ impl State {
         let makers = seen.filter_map(maker).collect();
         seeing.owners = owners.attribute(everything, &makers, &account);
         let before = self.book.burn();
+        // Until a place is known to the saved book, what begins there is taken for what was there before.
+        let places = self.book.places().count();
         for (kind, at) in fresh {
             let assets = seeing
                 .kinds
@@ -164,7 +166,7 @@ impl State {
             .any(|(agent, now)| burnt.get(agent).is_none_or(|before| now > before));
         Taken {
             rose,
-            changed: before != after,
+            changed: before != after || places != self.book.places().count(),
             orphans: self.new_orphans(region, notice),
         }
     }
