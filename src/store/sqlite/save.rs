@@ -65,7 +65,7 @@ pub(super) fn save(db: &Db<'_>, loaded: &mut Loaded, delta: &Delta) -> Result<()
         true => i64::MAX,
         false => numbers.line + 1,
     };
-    for (id, key) in (first_new..).zip(new_lines) {
+    for (key, id) in new_lines.into_iter().zip(first_new..) {
         loaded.line_ids.insert(key.clone(), id);
     }
     lines(db, delta, &loaded.line_ids, first_new)?;
