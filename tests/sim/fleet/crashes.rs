@@ -36,6 +36,8 @@ fn crash_at(call: usize, when: When, pause: u64) -> bool {
         let twin = lab.twin();
         let life = life(&twin, &ended);
         let daemons = async {
+            // A first look of all is behind it: what ran before that one would be the bill's.
+            lab.live(lab.wait(5)).await;
             // The last part of the life is long enough for every daemon to see the end of the machines.
             let until_end = async {
                 while !ended.get() {
