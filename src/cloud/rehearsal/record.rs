@@ -33,7 +33,10 @@ impl World {
     /// What is in the record by now.
     pub(super) fn recorded(&self, region: &Region, since: Timestamp, now: Timestamp) -> Vec<Creation> {
         let delay = self.timing.record;
-        let own = self.record.iter().filter(|one| one.region == *region && one.at >= since);
+        let own = self
+            .record
+            .iter()
+            .filter(|one| one.region == *region && one.at >= since);
         own.filter(|one| after(one.at, delay) <= now).cloned().collect()
     }
 
@@ -43,6 +46,9 @@ impl World {
             let machine = rate.0.strip_prefix("ec2/").or_else(|| rate.0.strip_prefix("ec2-spot/"));
             self.prices.get(machine.unwrap_or(&rate.0)).copied()
         };
-        rates.iter().filter_map(|rate| Some((rate.clone(), price(rate)?))).collect()
+        rates
+            .iter()
+            .filter_map(|rate| Some((rate.clone(), price(rate)?)))
+            .collect()
     }
 }

@@ -190,7 +190,11 @@ fn an_untagged_launch_is_charged_to_its_maker_from_its_start() {
             assert_eq!(lab.posted(None).await, Usd::ZERO, "nobody's, as far as is known");
             lab.wait(300).await;
             assert!(lab.posted(Some("a")).await > usd("1"));
-            assert_eq!(lab.created.lock().unwrap()[&agent("a")].len(), 1, "and the kill switch is told");
+            assert_eq!(
+                lab.created.lock().unwrap()[&agent("a")].len(),
+                1,
+                "and the kill switch is told"
+            );
             stop(&lab.cloud, &one);
             lab.wait(60).await;
         };
