@@ -18,6 +18,7 @@ use crate::domain::containment::state::{Containment, Step};
 use crate::domain::containment::target::{Principal, Region};
 use crate::domain::fleet::asset::{Asset, AssetRef, Kind, Settings};
 use crate::domain::fleet::creation::Creation;
+use crate::domain::fleet::price::ListedRate;
 use crate::domain::fleet::rate::RateKey;
 use crate::domain::id::{AgentId, BudgetId, ContainmentId, EpochId, HoldId, KeyId, PostingId, ReviewId, TaskId};
 use crate::domain::ledger::auditor::AuditParts;
@@ -402,6 +403,22 @@ pub trait Store: Send + Sync + 'static {
     /// The newest first.
     async fn remembered(&self) -> Result<Vec<Note>, StoreError>;
 
+    // --- the fleet ------------------------------------------------------------------------------
+    /// The book of an account's fleet as it was saved last.
+    async fn fleet_book(&self, account: &str) -> Result<Option<FleetBook>, StoreError>;
+    /// Saves the book with what was taken out of it, in one write. Fenced like the writes of a containment:
+    /// one watcher for each store.
+    async fn save_fleet_book(&self, lease: &Lease, account: &str, book: &FleetBook) -> Result<(), StoreError>;
+    /// Keeps creations; an event that is known stays as it is. Those from before
+    /// [`KEEP_DAYS`](crate::domain::fleet::creation::KEEP_DAYS) go, and of more than
+    /// [`MAX_CREATIONS`](crate::domain::fleet::creation::MAX_CREATIONS) the oldest.
+    async fn note_creations(&self, creations: &[Creation], now: Timestamp) -> Result<(), StoreError>;
+    /// Those of an account at that time or later, oldest first.
+    async fn creations(&self, account: &str, since: Timestamp) -> Result<Vec<Creation>, StoreError>;
+    /// Keeps list prices, a later one in place of an earlier one of the same region and rate.
+    async fn save_fleet_prices(&self, prices: &[ListedRate]) -> Result<(), StoreError>;
+    async fn fleet_prices(&self) -> Result<Vec<ListedRate>, StoreError>;
+
     // --- credentials and audit ------------------------------------------------------------------
     async fn add_key(&self, key: &AgentKey) -> Result<(), StoreError>;
     async fn keys(&self) -> Result<Vec<AgentKey>, StoreError>;
@@ -418,6 +435,15 @@ pub trait Store: Send + Sync + 'static {
     async fn stats(&self) -> Result<StoreStats, StoreError>;
     /// Copies the store online to a new file and verifies the copy.
     async fn backup(&self, to: &Path) -> Result<StoreStats, StoreError>;
+}
+
+/// What the watcher of a fleet keeps: texts that it alone reads.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FleetBook {
+    /// What runs, and what it has cost that is not taken out.
+    pub book: String,
+    /// What was taken out, and may not be posted yet.
+    pub outbox: String,
 }
 
 /// An operational failure of the cloud.

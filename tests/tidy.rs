@@ -29,6 +29,11 @@ const KNOWS: &[(&str, &[&str])] = &[("domain", &[]), ("ports", &["domain"]), ("c
 /// into words. The other way round no service knows it.
 const ALLOWANCES: &[(&str, &str, &str)] = &[
     (
+        "fleet",
+        "ledger",
+        "what the fleet cost is reported to the running ledger, and what it burns is foreseen there",
+    ),
+    (
         "gateway",
         "audit",
         "a refused call goes to the log, folded with others of its kind",
@@ -53,6 +58,7 @@ const ALLOWANCES: &[(&str, &str, &str)] = &[
         "audit",
         "an operator asks for the log to be verified, and how its task is",
     ),
+    ("http", "fleet", "an operator asks what burns, and whose it is"),
     (
         "http",
         "intake",

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
 use super::{
-    agent, audit, aws, budget, check, contain, demo, ledger, lifecycle, manifest, prices, reset, review, serve, spend,
-    status, usage,
+    agent, audit, aws, budget, check, contain, demo, fleet, ledger, lifecycle, manifest, prices, reset, review, serve,
+    spend, status, usage,
 };
 
 /// A hard cost cap and a cloud kill switch for autonomous AI agents.
@@ -74,6 +74,8 @@ pub enum Command {
     #[command(subcommand)]
     Agent(agent::Agent),
     Status(status::Status),
+    /// What runs in the cloud, whose it is, and what it costs an hour
+    Fleet(fleet::Fleet),
     Spend(spend::Spend),
     /// Budgets and what is left of them
     #[command(subcommand)]
@@ -121,8 +123,8 @@ mod tests {
     fn the_help_lists_every_command() {
         let help = Args::command().render_help().to_string();
         for command in [
-            "serve", "demo", "check", "agent", "status", "spend", "budget", "usage", "pause", "resume", "contain",
-            "reset", "review", "manifest", "prices", "ledger", "audit", "aws",
+            "serve", "demo", "check", "agent", "status", "fleet", "spend", "budget", "usage", "pause", "resume",
+            "contain", "reset", "review", "manifest", "prices", "ledger", "audit", "aws",
         ] {
             assert!(
                 help.lines().any(|line| line.trim_start().starts_with(command)),
@@ -177,6 +179,9 @@ mod tests {
             "agent show a",
             "status",
             "status a",
+            "fleet",
+            "fleet --agent a --limit 10",
+            "fleet --orphans --json",
             "spend a --by model --since 24h --until 2026-11-20",
             "spend --by task --task nightly",
             "budget list --json",
@@ -214,6 +219,7 @@ mod tests {
             "spend --by colour",
             "reset a --raise -5",
             "status a b",
+            "fleet --agent a --orphans",
         ] {
             assert!(
                 Args::try_parse_from(std::iter::once("backstop").chain(line.split(' '))).is_err(),

@@ -19,6 +19,7 @@ pub mod contain;
 mod context;
 pub mod demo;
 pub mod failure;
+pub mod fleet;
 mod impact;
 pub mod ledger;
 pub mod lifecycle;
@@ -111,6 +112,7 @@ async fn talk(command: Command, context: &Context) -> Result<(), Failure> {
     match command {
         Command::Agent(command) => command.run(context).await,
         Command::Status(command) => command.run(context).await,
+        Command::Fleet(command) => command.run(context).await,
         Command::Spend(command) => command.run(context).await,
         Command::Budget(command) => command.run(context).await,
         Command::Usage(command) => command.run(context).await,

@@ -66,7 +66,7 @@ impl Status {
 }
 
 fn overall(status: &Value) -> String {
-    let mut blocks = vec![record(status, &["agents", "reviews", "containments"])];
+    let mut blocks = vec![record(status, &["agents", "reviews", "containments", "fleet"])];
     let agents = rows(status, "agents");
     // Whether there is a list or a count by status, it is shown.
     if !agents.is_empty() {
@@ -83,9 +83,42 @@ fn overall(status: &Value) -> String {
             blocks.push(format!("{name}:\n{}", indent(&table(list, columns, ""))));
         }
     }
+    blocks.extend(field(status, "fleet").map(fleet_text));
     blocks.retain(|block| !block.is_empty());
     blocks.join("\n\n")
 }
+
+/// What burns, with what cannot be seen last, where it is seen.
+fn fleet_text(fleet: &Value) -> String {
+    if text(fleet, "watching") != "watching" {
+        return format!("fleet: not watched here ({})", text(fleet, "watching"));
+    }
+    let (all, orphans) = (text(fleet, "usd_per_hour"), text(fleet, "orphans_usd_per_hour"));
+    let mut shown = format!("fleet: ${all} an hour, of which ${orphans} nobody's");
+    let burn = rows(fleet, "burn");
+    if !burn.is_empty() {
+        shown.push_str(&format!("\n{}", indent(&table(burn, &BURN_COLUMNS, ""))));
+    }
+    let regions = rows(fleet, "regions");
+    let ages = regions.iter().map(|region| match text(region, "age_s").as_str() {
+        "" => format!("{} not yet", text(region, "region")),
+        age => format!("{} {age} s ago", text(region, "region")),
+    });
+    let ages = ages.collect::<Vec<_>>().join(", ");
+    if !ages.is_empty() {
+        shown.push_str(&format!("\n  looked at: {ages}"));
+    }
+    for trouble in rows(fleet, "troubles") {
+        let (about, since, why) = (text(trouble, "about"), text(trouble, "since"), text(trouble, "why"));
+        shown.push_str(&format!("\n  {about} failing since {since}: {why}"));
+    }
+    for line in super::fleet::trouble(regions) {
+        shown.push_str(&format!("\n  {line}"));
+    }
+    shown
+}
+
+const BURN_COLUMNS: [&str; 6] = ["agent", "service", "region", "assets", "usd_per_hour", "basis"];
 
 const CONTAINMENT_COLUMNS: [&str; 7] = [
     "agent",
@@ -99,13 +132,17 @@ const CONTAINMENT_COLUMNS: [&str; 7] = [
 
 /// An agent with its lines, keys, containment and reviews.
 pub(super) fn one_agent(agent: &Value) -> String {
-    let mut blocks = vec![record(agent, &["lines", "keys", "containment", "reviews"])];
+    let mut blocks = vec![record(agent, &["lines", "keys", "containment", "reviews", "burn"])];
     let mut section = |title: &str, body: String| {
         if !body.is_empty() {
             blocks.push(format!("{title}:\n{}", indent(&body)));
         }
     };
     section("budgets", lines_table(rows(agent, "lines")));
+    if let Some(burn) = field(agent, "burn").filter(|burn| !rows(burn, "by_service").is_empty()) {
+        let title = format!("burns ${} an hour", text(burn, "usd_per_hour"));
+        section(&title, table(rows(burn, "by_service"), &BURN_COLUMNS[1..], ""));
+    }
     if let Some(containment) = field(agent, "containment") {
         section("containment", containment_text(containment));
     }

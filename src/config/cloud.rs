@@ -48,6 +48,17 @@ pub(super) fn aws(table: &Table<'_>) -> Option<AwsSection> {
     let health_patience = table
         .get("health_patience")
         .and_then(|item| item.duration(second..=60 * minute));
+    let watch = table.get("watch").and_then(|item| item.boolean());
+    let poll_every = table
+        .get("poll_every")
+        .and_then(|item| item.duration(second..=10 * minute));
+    let accrue_every = table
+        .get("accrue_every")
+        .and_then(|item| item.duration(second..=10 * minute));
+    let reaction_time = table
+        .get("reaction_time")
+        .and_then(|item| item.duration(second..=60 * minute));
+    let orphan_notice = table.get("orphan_notice_usd").and_then(|item| item.usd());
     table.finish();
     let guard_principals = guard_principals?;
     let guarded = guard_principals
@@ -68,6 +79,11 @@ pub(super) fn aws(table: &Table<'_>) -> Option<AwsSection> {
             step_patience: step_patience?,
             hold_sweep_every: hold_sweep_every?,
             health_patience: health_patience?,
+            watch: watch?,
+            poll_every: poll_every?,
+            accrue_every: accrue_every?,
+            reaction_time: reaction_time?,
+            orphan_notice: orphan_notice?,
         },
         guarded,
     })

@@ -44,7 +44,10 @@ impl Rehearsal {
         if !world.regions.contains(&machine.region) {
             return Err(LaunchRefused::NoRegion(machine.region));
         }
-        Ok(world.add(machine, now))
+        let region = machine.region.clone();
+        let id = world.add(machine, now);
+        world.record_launch(&principal, &region, &id, now);
+        Ok(id)
     }
 
     /// Puts a machine there, whoever launched it.

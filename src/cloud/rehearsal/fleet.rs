@@ -105,6 +105,8 @@ pub struct Timing {
     pub policy: Duration,
     /// Until a machine that was started passes its checks.
     pub checks: Duration,
+    /// Until the record of calls tells of a call, as CloudTrail's does within a quarter of an hour.
+    pub record: Duration,
 }
 
 impl Default for Timing {
@@ -114,6 +116,7 @@ impl Default for Timing {
             stopping: Duration::from_secs(8),
             policy: Duration::from_secs(1),
             checks: Duration::from_secs(20),
+            record: Duration::from_secs(300),
         }
     }
 }

@@ -19,6 +19,7 @@ pub mod groups;
 mod inventory;
 mod people;
 mod port;
+mod record;
 pub mod services;
 pub mod standing;
 mod world;

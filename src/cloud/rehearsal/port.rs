@@ -423,25 +423,14 @@ impl Cloud for Rehearsal {
             .await
     }
 
-    async fn creations(&self, _region: &Region, _since: Timestamp) -> Result<Vec<Creation>, CloudError> {
-        Err(crate::ports::CloudError {
-            operation: "cloudtrail:LookupEvents",
-            region: None,
-            code: None,
-            message: "not here yet".to_owned(),
-            retry: crate::ports::Retry::Never,
-            source: None,
-        })
+    async fn creations(&self, region: &Region, since: Timestamp) -> Result<Vec<Creation>, CloudError> {
+        let request = Request::read("cloudtrail:LookupEvents", Some(region), Vec::new());
+        self.call(request, |world, _, now| Ok(world.recorded(region, since, now)))
+            .await
     }
 
-    async fn list_prices(&self, _region: &Region, _rates: &[RateKey]) -> Result<BTreeMap<RateKey, Usd>, CloudError> {
-        Err(crate::ports::CloudError {
-            operation: "pricing:GetProducts",
-            region: None,
-            code: None,
-            message: "not here yet".to_owned(),
-            retry: crate::ports::Retry::Never,
-            source: None,
-        })
+    async fn list_prices(&self, region: &Region, rates: &[RateKey]) -> Result<BTreeMap<RateKey, Usd>, CloudError> {
+        let request = Request::read("pricing:GetProducts", Some(region), Vec::new());
+        self.call(request, |world, _, _| Ok(world.list(rates))).await
     }
 }

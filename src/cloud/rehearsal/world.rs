@@ -15,6 +15,7 @@ use super::standing::Standing;
 use crate::domain::containment::observed::{Instance, InstanceState, Refused};
 use crate::domain::containment::target::{Principal, Region};
 use crate::domain::fleet::asset::AssetRef;
+use crate::domain::fleet::creation::Creation;
 use crate::domain::money::Usd;
 
 pub(super) struct World {
@@ -41,6 +42,8 @@ pub(super) struct World {
     pub prices: BTreeMap<String, Usd>,
     pub timing: Timing,
     pub made: u64,
+    /// Who made what, whether it can be read by now or not.
+    pub record: Vec<Creation>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -83,6 +86,7 @@ impl World {
             prices: spec.prices,
             timing: spec.timing,
             made: 0,
+            record: Vec::new(),
         };
         for machine in spec.machines {
             let state = machine.state;

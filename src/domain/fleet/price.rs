@@ -26,6 +26,14 @@ pub struct Listed {
     pub fetched_at: Timestamp,
 }
 
+/// A price of the list with what it is of: a row of the cache.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListedRate {
+    pub region: Region,
+    pub rate: RateKey,
+    pub listed: Listed,
+}
+
 /// Prices by region and rate: what was fetched, over what is built in.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FleetPrices {

@@ -19,6 +19,7 @@ use backstop::domain::containment::state::{Containment, Step};
 use backstop::domain::containment::target::{Principal, Region};
 use backstop::domain::fleet::asset::{Asset, AssetRef, Kind, Settings};
 use backstop::domain::fleet::creation::Creation;
+use backstop::domain::fleet::price::ListedRate;
 use backstop::domain::fleet::rate::RateKey;
 use backstop::domain::id::{AgentId, ContainmentId, EpochId, HoldId, KeyId, ReviewId};
 use backstop::domain::ledger::batch::{Batch, LedgerRules, Outcome};
@@ -30,8 +31,8 @@ use backstop::domain::review::Review;
 use backstop::ports::Clock as _;
 use backstop::ports::Health;
 use backstop::ports::{
-    AgentKey, AuditView, Cloud, CloudError, DeadEpochs, InstanceFilter, Judgement, Lease, LineQuery, PostingQuery,
-    SpendQuery, SpendRow, Store, StoreError, StoreStats, Trigger,
+    AgentKey, AuditView, Cloud, CloudError, DeadEpochs, FleetBook, InstanceFilter, Judgement, Lease, LineQuery,
+    PostingQuery, SpendQuery, SpendRow, Store, StoreError, StoreStats, Trigger,
 };
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -334,6 +335,24 @@ impl Store for CrashStore {
     }
     async fn remembered(&self) -> Answer<Vec<Note>> {
         self.1.pass(self.0.remembered()).await
+    }
+    async fn fleet_book(&self, account: &str) -> Answer<Option<FleetBook>> {
+        self.1.pass(self.0.fleet_book(account)).await
+    }
+    async fn save_fleet_book(&self, lease: &Lease, account: &str, book: &FleetBook) -> Answer<()> {
+        self.1.pass(self.0.save_fleet_book(lease, account, book)).await
+    }
+    async fn note_creations(&self, creations: &[Creation], now: Timestamp) -> Answer<()> {
+        self.1.pass(self.0.note_creations(creations, now)).await
+    }
+    async fn creations(&self, account: &str, since: Timestamp) -> Answer<Vec<Creation>> {
+        self.1.pass(self.0.creations(account, since)).await
+    }
+    async fn save_fleet_prices(&self, prices: &[ListedRate]) -> Answer<()> {
+        self.1.pass(self.0.save_fleet_prices(prices)).await
+    }
+    async fn fleet_prices(&self) -> Answer<Vec<ListedRate>> {
+        self.1.pass(self.0.fleet_prices()).await
     }
     async fn add_key(&self, key: &AgentKey) -> Answer<()> {
         self.1.pass(self.0.add_key(key)).await

@@ -20,4 +20,5 @@ mod scene;
 mod spawners;
 mod time;
 
-pub use time::Counting;
+pub use crash::{CrashCloud, CrashPoint, CrashStore, When};
+pub use time::{Counting, VirtualClock, run};
