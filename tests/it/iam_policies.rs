@@ -3,6 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
+use crate::harness::daemon::{Answer, backstop, run_cli};
 use crate::harness::policy::{Policy, Request, Verdict};
 use crate::harness::{process, venv};
 
@@ -42,6 +43,57 @@ async fn cfn_lint_has_nothing_to_say_of_the_templates() {
     std::fs::write(&file, wrong.replace("ManagedPolicyName", "ManagedPolicyNames")).expect("the directory is ours");
     let (sound, said) = lint(file.to_str().expect("a path of ours")).await;
     assert!(!sound && said.contains("ManagedPolicyNames"), "{said}");
+}
+
+/// `backstop aws policy …` in an empty directory: it needs no daemon, config or credentials.
+async fn printed(line: &str) -> Answer {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut command = backstop();
+    command.args(["aws", "policy"]).args(line.split(' '));
+    run_cli(command, dir.path()).await
+}
+
+#[tokio::test]
+async fn the_command_prints_what_is_shipped() {
+    for (line, file) in [
+        ("guard", "guard.json"),
+        ("guard --stop-untagged", "guard.stop-untagged.json"),
+        ("guard --format cloudformation", "guard.cloudformation.json"),
+        ("boundary", "boundary.json"),
+        ("boundary --format cloudformation", "boundary.cloudformation.json"),
+        ("scp", "scp.json"),
+        ("scp --format cloudformation", "scp.cloudformation.json"),
+    ] {
+        let answer = printed(line).await;
+        assert_eq!(answer.code, Some(0), "{line}: {}", answer.stderr);
+        let shipped = std::fs::read_to_string(format!("{DIR}/{file}")).expect("it is shipped");
+        assert!(
+            answer.stdout == shipped,
+            "{file} is not what `backstop aws policy {line}` prints"
+        );
+    }
+    let named = printed("guard --account 123456789012 --agent-path /bots/ --partition aws-cn").await;
+    assert!(
+        named.stdout.contains("arn:aws-cn:iam::123456789012:role/bots/*"),
+        "{}",
+        named.stdout
+    );
+    let calls = printed("calls --json").await;
+    assert!(calls.stdout.contains("kms:CreateGrant"), "{}", calls.stdout);
+    for wrong in [
+        "guard --account 12",
+        "guard --agent-path /backstop/",
+        "boundary --agent-path agents",
+        "guard --format cloudformation --stop-untagged",
+    ] {
+        let answer = printed(wrong).await;
+        assert_eq!(
+            (answer.code, answer.stdout.as_str()),
+            (Some(2), ""),
+            "{wrong}: {}",
+            answer.stderr
+        );
+    }
 }
 
 const ROLE: &str = "arn:aws:iam::123456789012:role/agents/transcriber";
