@@ -480,8 +480,9 @@ pub trait Cloud: Send + Sync + 'static {
             source: None,
         })
     }
-    /// Attaches the managed policy of this name, made if it is not there: for a principal whose inline policies
-    /// leave no room.
+    /// Attaches the managed policy of this name, made if it is not there, and made to say this if it says
+    /// something else: for a principal whose inline policies leave no room. Where it may have no more managed
+    /// policies either, it is refused with the same code as [`Self::put_deny`].
     async fn attach_deny(&self, principal: &Principal, policy_name: &str, document: &str) -> Result<(), CloudError>;
     /// Detaches it, and deletes it once nobody has it; fine if it is not attached.
     async fn detach_deny(&self, principal: &Principal, policy_name: &str) -> Result<(), CloudError>;

@@ -12,6 +12,7 @@ import urllib.parse
 from moto.core.responses import ActionResult, EmptyResult
 from moto.core.utils import utcnow
 from moto.iam.exceptions import NotFoundException
+from moto.iam.models import ManagedPolicy
 from moto.iam.responses import IamResponse
 
 
@@ -79,7 +80,17 @@ def simulate_principal_policy(self):
     return ActionResult({"EvaluationResults": results, "IsTruncated": False})
 
 
+attach = ManagedPolicy.attach_to
+
+
+def attach_once(self, principal):
+    """Attaching what is attached changes nothing in IAM; moto counts it again."""
+    if self.arn not in principal.managed_policies:
+        attach(self, principal)
+
+
 def extend():
+    ManagedPolicy.attach_to = attach_once
     for function in (
         create_service_specific_credential,
         list_service_specific_credentials,
