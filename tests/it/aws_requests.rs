@@ -118,7 +118,7 @@ async fn aws_itself_would_take_every_request() {
         let set = cloud.set_service_credential("legacy-bot", &bedrock, active).await;
         set.expect("set_service_credential");
     }
-    cloud.trusting(&[role.clone()]).await.expect("trusting");
+    cloud.trusting(std::slice::from_ref(&role)).await.expect("trusting");
     cloud
         .set_access_key("legacy-bot", &key.id, false)
         .await

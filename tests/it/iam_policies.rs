@@ -167,13 +167,16 @@ fn the_guard_stops_what_is_tagged_denies_who_is_an_agent_and_deletes_nothing() {
     assert_eq!(uncap, Verdict::Allowed);
 }
 
+/// An action, on what, with which keys, and whether an agent may.
+type Case = (&'static str, &'static str, Vec<(&'static str, &'static str)>, bool);
+
 #[test]
 fn an_agent_launches_only_as_itself_and_nothing_else_of_the_account_is_its() {
     let me = ("aws:PrincipalTag/backstop:agent", "a");
     let arn = ("aws:PrincipalArn", ROLE);
     let tag = |value| ("aws:RequestTag/backstop:agent", value);
     let keys = ("aws:TagKeys", "backstop:agent");
-    let cases: Vec<(&str, &str, Vec<(&str, &str)>, bool)> = vec![
+    let cases: Vec<Case> = vec![
         ("ec2:RunInstances", MACHINE, vec![me, tag("a")], true),
         ("ec2:RunInstances", MACHINE, vec![me], false),
         ("ec2:RunInstances", MACHINE, vec![me, tag("b")], false),
