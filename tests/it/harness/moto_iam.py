@@ -71,7 +71,8 @@ def simulate_principal_policy(self):
     of_role = ":role/" in arn
     principal = self.backend.get_role(name) if of_role else self.backend.get_user(name)
     documents = list(principal.policies.values())
-    documents += [policy.document for policy in principal.managed_policies.values()]
+    versions = [one for policy in principal.managed_policies.values() for one in policy.versions]
+    documents += [version.document for version in versions if version.is_default]
     denied = any(denies_everything(document) for document in documents)
     results = [
         {"EvalActionName": action, "EvalDecision": "explicitDeny" if denied else "allowed"}
