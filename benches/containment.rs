@@ -109,15 +109,9 @@ fn planned(views: &[RegionView], containment: &Containment, images: &Images, ste
         regions: Vec::new(),
     };
     let state = PrincipalState {
-        principal: role(),
         exists: true,
-        deny_document: None,
-        deny_attached: false,
-        inline_chars: None,
-        service_credentials: Vec::new(),
-        keys: Vec::new(),
         profile_arns: vec![format!("arn:aws:iam::{ACCOUNT}:instance-profile/agent")],
-        trusted: Vec::new(),
+        ..PrincipalState::absent(role())
     };
     plan(&PlanInput {
         frame: Frame {

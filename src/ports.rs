@@ -477,18 +477,8 @@ pub trait Cloud: Send + Sync + 'static {
     /// Whether an instance is protected against being stopped (`DisableApiStop`).
     async fn stop_protection(&self, region: &Region, instance: &str) -> Result<bool, CloudError>;
     async fn principal(&self, principal: &Principal, policy_name: &str) -> Result<PrincipalState, CloudError>;
-    /// Characters without white space of its inline policies, but for ours: a call a policy, so it is asked
-    /// when there is time, by a rehearsal. A cloud that cannot tell says so.
-    async fn inline_chars(&self, _principal: &Principal, _policy_name: &str) -> Result<usize, CloudError> {
-        Err(CloudError {
-            operation: "iam:ListRolePolicies",
-            region: None,
-            code: None,
-            message: "inline policies are not added up here".to_owned(),
-            retry: Retry::Never,
-            source: None,
-        })
-    }
+    /// Characters without white space of its inline policies, but for ours: for a rehearsal, a call a policy.
+    async fn inline_chars(&self, principal: &Principal, policy_name: &str) -> Result<usize, CloudError>;
     /// Puts the inline policy of our name. Where inline policies leave no room for it, it is refused with
     /// the code [`NO_ROOM`](crate::domain::containment::deny::NO_ROOM).
     async fn put_deny(&self, principal: &Principal, policy_name: &str, document: &str) -> Result<(), CloudError>;
@@ -506,8 +496,9 @@ pub trait Cloud: Send + Sync + 'static {
             source: None,
         })
     }
-    /// Attaches the managed policy of this name, made if it is not there: for a principal whose inline policies
-    /// leave no room.
+    /// Attaches the managed policy of this name, made if it is not there, and made to say this if it says
+    /// something else: for a principal whose inline policies leave no room. Where it may have no more managed
+    /// policies either, it is refused with the same code as [`Self::put_deny`].
     async fn attach_deny(&self, principal: &Principal, policy_name: &str, document: &str) -> Result<(), CloudError>;
     /// Detaches it, and deletes it once nobody has it; fine if it is not attached.
     async fn detach_deny(&self, principal: &Principal, policy_name: &str) -> Result<(), CloudError>;

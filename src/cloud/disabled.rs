@@ -56,6 +56,10 @@ impl Cloud for DisabledCloud {
         disabled("iam:GetRole")
     }
 
+    async fn inline_chars(&self, _principal: &Principal, _policy_name: &str) -> Result<usize, CloudError> {
+        disabled("iam:ListRolePolicies")
+    }
+
     async fn put_deny(&self, _principal: &Principal, _policy_name: &str, _document: &str) -> Result<(), CloudError> {
         disabled("iam:PutRolePolicy")
     }

@@ -106,7 +106,9 @@ async fn aws_itself_would_take_every_request() {
             .await
             .expect("attach_deny");
         let rewrite = account.iam().create_policy_version().policy_arn(&policy);
-        let rewrite = rewrite.policy_document(r#"{"Version":"2012-10-17","Statement":[]}"#);
+        let rewrite = rewrite.policy_document(
+            r#"{"Version":"2012-10-17","Statement":{"Effect":"Deny","Action":"s3:*","Resource":"*"}}"#,
+        );
         rewrite.set_as_default(true).send().await.expect("CreatePolicyVersion");
         cloud.principal(principal, name).await.expect("principal");
         cloud
@@ -121,7 +123,7 @@ async fn aws_itself_would_take_every_request() {
         let set = cloud.set_service_credential("legacy-bot", &bedrock, active).await;
         set.expect("set_service_credential");
     }
-    cloud.trusting(&[role.clone()]).await.expect("trusting");
+    cloud.trusting(std::slice::from_ref(&role)).await.expect("trusting");
     cloud
         .set_access_key("legacy-bot", &key.id, false)
         .await

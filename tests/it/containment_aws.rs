@@ -209,8 +209,8 @@ impl World {
     fn assert_permitted(&self, asked: &[Asked]) {
         let facts = Facts {
             account: ACCOUNT.to_owned(),
-            roles: [&self.role, &self.guard].map(named).into(),
-            users: [&self.user].map(named).into(),
+            roles: [self.role.as_str(), &self.guard].map(named).into(),
+            users: [self.user.as_str()].map(named).into(),
             tags: self.tags.clone(),
         };
         let policy = |scope: &Scope| Policy::parse(&Document::Guard.text(scope));
@@ -258,9 +258,9 @@ impl World {
 }
 
 /// A principal's name and ARN.
-fn named(arn: &String) -> (String, String) {
+fn named(arn: &str) -> (String, String) {
     let name = arn.rsplit('/').next().unwrap_or_default();
-    (name.to_owned(), arn.clone())
+    (name.to_owned(), arn.to_owned())
 }
 
 fn instance(region: &str, id: &str) -> String {

@@ -3,6 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
+use crate::harness::daemon::{Answer, backstop, run_cli};
 use crate::harness::policy::{Policy, Request, Verdict};
 use crate::harness::{process, venv};
 
@@ -19,7 +20,13 @@ async fn lint(template: &str) -> (bool, String) {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let mut command = Command::new(python);
     // It asks nobody: its rules and schemas are in the package.
-    command.args(["-m", "cfnlint", "--format", "parseable"]).arg(template);
+    command.args([
+        "-c",
+        "import sys, cfnlint.runner as r; sys.exit(r.main())",
+        "--format",
+        "parseable",
+    ]);
+    command.arg(template);
     let run = move || process::run("cfn-lint", command, dir.path(), Duration::from_secs(240));
     let output = tokio::task::spawn_blocking(run)
         .await
@@ -42,6 +49,57 @@ async fn cfn_lint_has_nothing_to_say_of_the_templates() {
     std::fs::write(&file, wrong.replace("ManagedPolicyName", "ManagedPolicyNames")).expect("the directory is ours");
     let (sound, said) = lint(file.to_str().expect("a path of ours")).await;
     assert!(!sound && said.contains("ManagedPolicyNames"), "{said}");
+}
+
+/// `backstop aws policy …` in an empty directory: it needs no daemon, config or credentials.
+async fn printed(line: &str) -> Answer {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut command = backstop();
+    command.args(["aws", "policy"]).args(line.split(' '));
+    run_cli(command, dir.path()).await
+}
+
+#[tokio::test]
+async fn the_command_prints_what_is_shipped() {
+    for (line, file) in [
+        ("guard", "guard.json"),
+        ("guard --stop-untagged", "guard.stop-untagged.json"),
+        ("guard --format cloudformation", "guard.cloudformation.json"),
+        ("boundary", "boundary.json"),
+        ("boundary --format cloudformation", "boundary.cloudformation.json"),
+        ("scp", "scp.json"),
+        ("scp --format cloudformation", "scp.cloudformation.json"),
+    ] {
+        let answer = printed(line).await;
+        assert_eq!(answer.code, Some(0), "{line}: {}", answer.stderr);
+        let shipped = std::fs::read_to_string(format!("{DIR}/{file}")).expect("it is shipped");
+        assert!(
+            answer.stdout == shipped,
+            "{file} is not what `backstop aws policy {line}` prints"
+        );
+    }
+    let named = printed("guard --account 123456789012 --agent-path /bots/ --partition aws-cn").await;
+    assert!(
+        named.stdout.contains("arn:aws-cn:iam::123456789012:role/bots/*"),
+        "{}",
+        named.stdout
+    );
+    let calls = printed("calls --json").await;
+    assert!(calls.stdout.contains("kms:CreateGrant"), "{}", calls.stdout);
+    for wrong in [
+        "guard --account 12",
+        "guard --agent-path /backstop/",
+        "boundary --agent-path agents",
+        "guard --format cloudformation --stop-untagged",
+    ] {
+        let answer = printed(wrong).await;
+        assert_eq!(
+            (answer.code, answer.stdout.as_str()),
+            (Some(2), ""),
+            "{wrong}: {}",
+            answer.stderr
+        );
+    }
 }
 
 const ROLE: &str = "arn:aws:iam::123456789012:role/agents/transcriber";
@@ -109,13 +167,16 @@ fn the_guard_stops_what_is_tagged_denies_who_is_an_agent_and_deletes_nothing() {
     assert_eq!(uncap, Verdict::Allowed);
 }
 
+/// An action, on what, with which keys, and whether an agent may.
+type Case = (&'static str, &'static str, Vec<(&'static str, &'static str)>, bool);
+
 #[test]
 fn an_agent_launches_only_as_itself_and_nothing_else_of_the_account_is_its() {
     let me = ("aws:PrincipalTag/backstop:agent", "a");
     let arn = ("aws:PrincipalArn", ROLE);
     let tag = |value| ("aws:RequestTag/backstop:agent", value);
     let keys = ("aws:TagKeys", "backstop:agent");
-    let cases: Vec<(&str, &str, Vec<(&str, &str)>, bool)> = vec![
+    let cases: Vec<Case> = vec![
         ("ec2:RunInstances", MACHINE, vec![me, tag("a")], true),
         ("ec2:RunInstances", MACHINE, vec![me], false),
         ("ec2:RunInstances", MACHINE, vec![me, tag("b")], false),

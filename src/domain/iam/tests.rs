@@ -79,13 +79,17 @@ fn a_scope_is_checked() {
         ScopeProblem::Partition(_)
     ));
     for path in ["/", "agents", "/agents", "//", "/a b/", "/a*/"] {
-        let mut scope = Scope::default();
-        scope.agent_path = path.to_owned();
+        let scope = Scope {
+            agent_path: path.to_owned(),
+            ..Scope::default()
+        };
         assert!(matches!(scope.check(), Err(ScopeProblem::Path(_))), "{path}");
     }
     for path in ["/backstop/", "/backstop/agents/", "/break-glass/x/"] {
-        let mut scope = Scope::default();
-        scope.agent_path = path.to_owned();
+        let scope = Scope {
+            agent_path: path.to_owned(),
+            ..Scope::default()
+        };
         assert!(matches!(scope.check(), Err(ScopeProblem::GuardPath(_))), "{path}");
     }
 }

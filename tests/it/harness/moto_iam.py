@@ -12,6 +12,7 @@ import urllib.parse
 from moto.core.responses import ActionResult, EmptyResult
 from moto.core.utils import utcnow
 from moto.iam.exceptions import NotFoundException
+from moto.iam.models import ManagedPolicy
 from moto.iam.responses import IamResponse
 
 
@@ -70,7 +71,8 @@ def simulate_principal_policy(self):
     of_role = ":role/" in arn
     principal = self.backend.get_role(name) if of_role else self.backend.get_user(name)
     documents = list(principal.policies.values())
-    documents += [policy.document for policy in principal.managed_policies.values()]
+    versions = [one for policy in principal.managed_policies.values() for one in policy.versions]
+    documents += [version.document for version in versions if version.is_default]
     denied = any(denies_everything(document) for document in documents)
     results = [
         {"EvalActionName": action, "EvalDecision": "explicitDeny" if denied else "allowed"}
@@ -79,7 +81,17 @@ def simulate_principal_policy(self):
     return ActionResult({"EvaluationResults": results, "IsTruncated": False})
 
 
+attach = ManagedPolicy.attach_to
+
+
+def attach_once(self, principal):
+    """Attaching what is attached changes nothing in IAM; moto counts it again."""
+    if self.arn not in principal.managed_policies:
+        attach(self, principal)
+
+
 def extend():
+    ManagedPolicy.attach_to = attach_once
     for function in (
         create_service_specific_credential,
         list_service_specific_credentials,

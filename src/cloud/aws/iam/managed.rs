@@ -15,8 +15,6 @@ use crate::domain::containment::deny;
 use crate::domain::containment::target::Principal;
 use crate::ports::CloudError;
 
-const DESCRIPTION: &str = "Backstop: denies everything to contained agents whose inline policies leave no room";
-
 /// The policy's ARN in the principal's account.
 fn policy_arn(call: &Call, principal: &Principal, policy: &str) -> Result<String, CloudError> {
     let mut parts = principal.arn().splitn(6, ':');
@@ -157,8 +155,12 @@ impl Iam {
         let call = Call::change("iam:CreatePolicy");
         let _permit = self.permit().await;
         let request = self.changes.create_policy().path(deny::POLICY_PATH).policy_name(policy);
-        let request = request.policy_document(document).description(DESCRIPTION);
-        match request.send().await.map_err(|e| call.failed(e)) {
+        match request
+            .policy_document(document)
+            .send()
+            .await
+            .map_err(|e| call.failed(e))
+        {
             // Made meanwhile, for another principal; what it says is read back by the next sweep.
             Err(error) if error.code.as_deref() == Some("EntityAlreadyExists") => Ok(()),
             answer => answer.map(|_| ()),
