@@ -127,11 +127,7 @@ impl Daemon {
             settings: Arc::clone(&fleet_settings),
             creators: {
                 let creators = Arc::clone(&creators);
-                Arc::new(move |made| {
-                    for (agent, made) in made {
-                        creators.set(&agent, made);
-                    }
-                })
+                Arc::new(move |made| creators.set(made))
             },
         });
         let fleet = Arc::new(fleet.in_epoch(ledger.epoch()));
