@@ -121,7 +121,10 @@ fn nearest(key: &str) -> Option<u64> {
     let mut parent = key;
     while let Some((head, _)) = parent.rsplit_once('/') {
         parent = head;
-        let under = |known: &str| known.strip_prefix(parent).is_some_and(|rest| rest.starts_with('/'));
+        let under = |known: &str| {
+            let rest = known.strip_prefix(parent);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
         let known = table::RATES.iter().filter(|(known, _)| under(known));
         if let Some(dearest) = known.map(|(_, picos)| *picos).max() {
             return Some(dearest);

@@ -209,6 +209,12 @@ pub const ALL: &[Permission] = &[
         "whose they are",
     ),
     may(
+        "iam:GetInstanceProfile",
+        Mode::Observe,
+        On::Everything,
+        "the ARN of a profile that a launch template only names",
+    ),
+    may(
         "iam:ListRoles",
         Mode::Observe,
         On::Everything,
@@ -221,6 +227,12 @@ pub const ALL: &[Permission] = &[
         "a function's tags and reserved concurrency",
     ),
     may("lambda:ListFunctions", Mode::Observe, On::Everything, "functions"),
+    may(
+        "lambda:ListTags",
+        Mode::Observe,
+        On::Everything,
+        "without it lambda:GetFunction leaves the tags out",
+    ),
     may(
         "lambda:ListProvisionedConcurrencyConfigs",
         Mode::Observe,
