@@ -5,7 +5,7 @@
 //! holds. Section 10 of the design asks for 100 ms at most. Every stop issued on the emulator is a test
 //! that is run by hand: `cargo nextest run --test it -E 'test(crowd)' --run-ignored all --no-capture`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hint::black_box;
 
 use backstop::domain::containment::image::{Before, BeforeImage};
@@ -14,6 +14,7 @@ use backstop::domain::containment::plan::{Frame, Images, Plan, PlanInput, PlanRu
 use backstop::domain::containment::state::{Action, Containment, Mode};
 use backstop::domain::containment::steps::Steps;
 use backstop::domain::containment::target::{CloudTargets, Guard, Principal, Region, Resource};
+use backstop::domain::fleet::price::FleetPrices;
 use backstop::domain::id::{AgentId, ContainmentId};
 use criterion::{Criterion, criterion_group, criterion_main};
 use jiff::Timestamp;
@@ -57,7 +58,9 @@ fn views(ours: InstanceState) -> Vec<RegionView> {
         .iter()
         .map(|name| RegionView {
             region: Region((*name).to_owned()),
+            observed_at: now(),
             instances: Ok(of(name)),
+            assets: BTreeMap::new(),
         })
         .collect()
 }
@@ -106,12 +109,9 @@ fn planned(views: &[RegionView], containment: &Containment, images: &Images, ste
         regions: Vec::new(),
     };
     let state = PrincipalState {
-        principal: role(),
         exists: true,
-        deny_document: None,
-        keys: Vec::new(),
         profile_arns: vec![format!("arn:aws:iam::{ACCOUNT}:instance-profile/agent")],
-        trusted: Vec::new(),
+        ..PrincipalState::absent(role())
     };
     plan(&PlanInput {
         frame: Frame {
@@ -123,6 +123,9 @@ fn planned(views: &[RegionView], containment: &Containment, images: &Images, ste
             images,
             steps,
             foreign: &BTreeMap::new(),
+            created: &BTreeSet::new(),
+            others: &BTreeMap::new(),
+            prices: &FleetPrices::default(),
             rules: &PlanRules::default(),
         },
         principals: vec![(role(), Ok(state))],

@@ -1,6 +1,8 @@
 //! The only traits of the house: what the rules need of the world. Each has a production side and a
 //! simulated side, and nothing else is abstracted.
 
+mod cloud;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -12,9 +14,9 @@ use crate::domain::agent::AgentState;
 use crate::domain::audit::{AuditEntry, NewAudit};
 use crate::domain::containment::image::BeforeImage;
 use crate::domain::containment::memory::Note;
-use crate::domain::containment::observed::{BatchResult, Identity, Instance, PrincipalState};
 use crate::domain::containment::state::{Containment, Step};
-use crate::domain::containment::target::{Principal, Region};
+use crate::domain::fleet::creation::Creation;
+use crate::domain::fleet::price::ListedRate;
 use crate::domain::id::{AgentId, BudgetId, ContainmentId, EpochId, HoldId, KeyId, PostingId, ReviewId, TaskId};
 use crate::domain::ledger::auditor::AuditParts;
 use crate::domain::ledger::batch::{Batch, LedgerRules, NewTrigger, Outcome};
@@ -23,6 +25,8 @@ use crate::domain::ledger::line::{Line, LineKey};
 use crate::domain::ledger::posting::{Entry, Posting};
 use crate::domain::money::Usd;
 use crate::domain::review::{Decision, Review};
+
+pub use cloud::{Cloud, CloudError, Health, InstanceFilter};
 
 /// Whether an operation may be tried again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -398,6 +402,22 @@ pub trait Store: Send + Sync + 'static {
     /// The newest first.
     async fn remembered(&self) -> Result<Vec<Note>, StoreError>;
 
+    // --- the fleet ------------------------------------------------------------------------------
+    /// The book of an account's fleet as it was saved last.
+    async fn fleet_book(&self, account: &str) -> Result<Option<FleetBook>, StoreError>;
+    /// Saves the book with what was taken out of it, in one write. Fenced like the writes of a containment:
+    /// one watcher for each store.
+    async fn save_fleet_book(&self, lease: &Lease, account: &str, book: &FleetBook) -> Result<(), StoreError>;
+    /// Keeps creations; an event that is known stays as it is. Those from before
+    /// [`KEEP_DAYS`](crate::domain::fleet::creation::KEEP_DAYS) go, and of more than
+    /// [`MAX_CREATIONS`](crate::domain::fleet::creation::MAX_CREATIONS) the oldest.
+    async fn note_creations(&self, creations: &[Creation], now: Timestamp) -> Result<(), StoreError>;
+    /// Those of an account at that time or later, oldest first.
+    async fn creations(&self, account: &str, since: Timestamp) -> Result<Vec<Creation>, StoreError>;
+    /// Keeps list prices, a later one in place of an earlier one of the same region and rate.
+    async fn save_fleet_prices(&self, prices: &[ListedRate]) -> Result<(), StoreError>;
+    async fn fleet_prices(&self) -> Result<Vec<ListedRate>, StoreError>;
+
     // --- credentials and audit ------------------------------------------------------------------
     async fn add_key(&self, key: &AgentKey) -> Result<(), StoreError>;
     async fn keys(&self) -> Result<Vec<AgentKey>, StoreError>;
@@ -416,71 +436,13 @@ pub trait Store: Send + Sync + 'static {
     async fn backup(&self, to: &Path) -> Result<StoreStats, StoreError>;
 }
 
-/// An operational failure of the cloud.
-#[derive(Debug, thiserror::Error)]
-#[error("{operation} failed{}: {message}", region.as_ref().map(|r| format!(" in {r}")).unwrap_or_default())]
-pub struct CloudError {
-    /// The API operation, such as `ec2:StopInstances`.
-    pub operation: &'static str,
-    pub region: Option<Region>,
-    /// The provider's error code, if it answered with one.
-    pub code: Option<String>,
-    pub message: String,
-    pub retry: Retry,
-    #[source]
-    pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
-}
-
-/// The cloud side of an agent. Every change is safe to run twice.
-#[async_trait]
-pub trait Cloud: Send + Sync + 'static {
-    /// Who the daemon is there.
-    async fn identity(&self) -> Result<Identity, CloudError>;
-    /// A mark of the credentials in use: the same for as long as they are the same, never that of
-    /// others, and telling nothing of them. It asks where the credentials come from, and not the services
-    /// that they are for. `None` if there are none, or none that can be told apart.
-    async fn credentials_mark(&self) -> Option<String>;
-    /// The regions that are enabled for the account.
-    async fn regions(&self) -> Result<Vec<Region>, CloudError>;
-    /// Every instance of a region that is not terminated, all pages.
-    async fn instances(&self, region: &Region, filter: &InstanceFilter) -> Result<Vec<Instance>, CloudError>;
-    /// Whether an instance is protected against being stopped (`DisableApiStop`).
-    async fn stop_protection(&self, region: &Region, instance: &str) -> Result<bool, CloudError>;
-    async fn principal(&self, principal: &Principal, policy_name: &str) -> Result<PrincipalState, CloudError>;
-    /// Puts the inline policy of our name.
-    async fn put_deny(&self, principal: &Principal, policy_name: &str, document: &str) -> Result<(), CloudError>;
-    /// Deletes the inline policy of our name; fine if it is not there.
-    async fn delete_deny(&self, principal: &Principal, policy_name: &str) -> Result<(), CloudError>;
-    /// ARNs of the account's roles whose trust policy lets one of these principals assume them. A cloud
-    /// that cannot tell says so, and the coverage with it (C3): it never answers with nothing.
-    async fn trusting(&self, _principals: &[Principal]) -> Result<Vec<String>, CloudError> {
-        Err(CloudError {
-            operation: "iam:ListRoles",
-            region: None,
-            code: None,
-            message: "trust policies are not looked at here".to_owned(),
-            retry: Retry::Never,
-            source: None,
-        })
-    }
-    async fn set_access_key(&self, user: &str, key_id: &str, active: bool) -> Result<(), CloudError>;
-    /// Stops instances of one region. A batch that AWS refuses as a whole is bisected, so that one
-    /// bad instance does not keep the others running; the result has a line for each.
-    async fn stop(&self, region: &Region, ids: &[String]) -> Result<BatchResult, CloudError>;
-    async fn start(&self, region: &Region, ids: &[String]) -> Result<BatchResult, CloudError>;
-    /// Whether stopping would be allowed, without doing it (EC2 DryRun).
-    async fn may_stop(&self, region: &Region, ids: &[String]) -> Result<BatchResult, CloudError>;
-    async fn terminate(&self, region: &Region, ids: &[String]) -> Result<BatchResult, CloudError>;
-}
-
-/// Which instances to list.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum InstanceFilter {
-    /// Any of these tags.
-    Tags(Vec<(String, String)>),
-    /// Any of these instance profiles, by ARN.
-    Profiles(Vec<String>),
-    Ids(Vec<String>),
+/// What the watcher of a fleet keeps: texts that it alone reads.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FleetBook {
+    /// What runs, and what it has cost that is not taken out.
+    pub book: String,
+    /// What was taken out, and may not be posted yet.
+    pub outbox: String,
 }
 
 /// What a person or an outside system is told. The hooks arrive with a later issue; until then the

@@ -29,6 +29,11 @@ const KNOWS: &[(&str, &[&str])] = &[("domain", &[]), ("ports", &["domain"]), ("c
 /// into words. The other way round no service knows it.
 const ALLOWANCES: &[(&str, &str, &str)] = &[
     (
+        "fleet",
+        "ledger",
+        "what the fleet cost is reported to the running ledger, and what it burns is foreseen there",
+    ),
+    (
         "gateway",
         "audit",
         "a refused call goes to the log, folded with others of its kind",
@@ -53,6 +58,7 @@ const ALLOWANCES: &[(&str, &str, &str)] = &[
         "audit",
         "an operator asks for the log to be verified, and how its task is",
     ),
+    ("http", "fleet", "an operator asks what burns, and whose it is"),
     (
         "http",
         "intake",
@@ -129,8 +135,15 @@ const COMPUTES: &[(&str, &str, &str)] = &[(
 const OWNED_CRATES: &[(&str, &[&str])] = &[
     ("anyhow", &["app", "cli", "main"]),
     ("aws_config", &["cloud"]),
+    ("aws_sdk_autoscaling", &["cloud"]),
+    ("aws_sdk_cloudtrail", &["cloud"]),
     ("aws_sdk_ec2", &["cloud"]),
+    ("aws_sdk_ecs", &["cloud"]),
+    ("aws_sdk_elasticloadbalancing", &["cloud"]),
+    ("aws_sdk_elasticloadbalancingv2", &["cloud"]),
     ("aws_sdk_iam", &["cloud"]),
+    ("aws_sdk_lambda", &["cloud"]),
+    ("aws_sdk_pricing", &["cloud"]),
     ("aws_sdk_sts", &["cloud"]),
     ("aws_smithy_types", &["cloud"]),
     ("axum", &["http"]),

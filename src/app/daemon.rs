@@ -19,6 +19,7 @@ use crate::audit::{self, AuditHealth, AuditTask, Cadence, Refusals, Signer};
 use crate::config::LiveSettings;
 use crate::config::settings::Settings;
 use crate::domain::audit::NewAudit;
+use crate::fleet::{Fleet, FleetDeps};
 use crate::gateway::{Gateway, GatewayDeps};
 use crate::http::admin::{self, AdminApi, AuditPlace, change_lines};
 use crate::http::agent::{self, AgentApi};
@@ -27,7 +28,7 @@ use crate::http::body::{Desk, Shelf};
 use crate::http::seats::Seats;
 use crate::http::serve::{Listener, serve};
 use crate::intake::usage::Intake;
-use crate::killswitch::KillSwitch;
+use crate::killswitch::{Creators, KillSwitch};
 use crate::ledger::{self, Deps, Ledger};
 use crate::ports::{Clock, Cloud, Entropy, LineQuery, Notifier, Store};
 use crate::tools::Tools;
@@ -82,6 +83,7 @@ impl Daemon {
         let agents = Arc::new(ArcSwap::from_pointee(settings::agents(&current)));
         let intake_settings = Arc::new(ArcSwap::from_pointee(settings::intake(&current)));
         let kill_settings = Arc::new(ArcSwap::from_pointee(settings::kill(&current, own_instance.as_ref())));
+        let fleet_settings = Arc::new(ArcSwap::from_pointee(settings::fleet(&current)));
         let watch_settings = Arc::new(ArcSwap::from_pointee(settings::watch(&current)));
         let gateway_settings = Arc::new(ArcSwap::from_pointee(settings::gateway(&current, None)?));
         let tool_settings = Arc::new(ArcSwap::from_pointee(settings::tools(&current)));
@@ -114,6 +116,26 @@ impl Daemon {
         keys.refresh(&*store).await.context("the agents' keys cannot be read")?;
         refresh_keys(&mut supervisor, &keys, &store, &clock);
 
+        let creators = Arc::new(Creators::default());
+        let fleet = Fleet::new(FleetDeps {
+            store: Arc::clone(&store),
+            cloud: Arc::clone(&cloud),
+            clock: Arc::clone(&clock),
+            entropy: Arc::clone(&entropy),
+            notifier: Arc::clone(&notifier),
+            ledger: ledger.clone(),
+            settings: Arc::clone(&fleet_settings),
+            creators: {
+                let creators = Arc::clone(&creators);
+                Arc::new(move |made| creators.set(made))
+            },
+        });
+        let fleet = Arc::new(fleet.in_epoch(ledger.epoch()));
+        let (stop, watched) = (supervisor.front().stop.clone(), Arc::clone(&fleet));
+        supervisor.front().add("the fleet's watcher", async move {
+            watched.run(stop).await;
+            Ok(())
+        });
         let killswitch = KillSwitch::new(
             Arc::clone(&store),
             cloud,
@@ -122,7 +144,7 @@ impl Daemon {
             Arc::clone(&kill_settings),
             Arc::clone(&notifier),
         );
-        let killswitch = Arc::new(killswitch.in_epoch(ledger.epoch()));
+        let killswitch = Arc::new(killswitch.in_epoch(ledger.epoch()).with_creators(creators));
         let (poked, told) = (Arc::clone(&killswitch), ledger.clone());
         let watch = Arc::new(Watch::new(
             Arc::clone(&store),
@@ -212,6 +234,7 @@ impl Daemon {
             agents: Arc::clone(&agents),
             intake: intake_settings,
             kill: kill_settings,
+            fleet: fleet_settings,
             watch: watch_settings,
             tools: Arc::clone(&tool_settings),
             gateway: gateway_settings,
@@ -252,6 +275,7 @@ impl Daemon {
             settings: live_settings,
             watch,
             killswitch,
+            fleet,
             audit: audit.place,
             reload: Arc::new(move || Box::pin(Arc::clone(&reloaded).reload(reload_clock.now()))),
             metrics: Arc::new(move || metrics.render()),

@@ -13,6 +13,7 @@ use crate::config::{LiveSettings, Problems};
 use crate::domain::audit::NewAudit;
 use crate::domain::id::AgentId;
 use crate::domain::price::Catalogue;
+use crate::fleet::FleetSettings;
 use crate::gateway::GatewaySettings;
 use crate::intake::usage::IntakeSettings;
 use crate::killswitch::KillSettings;
@@ -28,6 +29,7 @@ pub(super) struct Live {
     pub(super) agents: Arc<ArcSwap<Vec<AgentId>>>,
     pub(super) intake: Arc<ArcSwap<IntakeSettings>>,
     pub(super) kill: Arc<ArcSwap<KillSettings>>,
+    pub(super) fleet: Arc<ArcSwap<FleetSettings>>,
     pub(super) watch: Arc<ArcSwap<WatchSettings>>,
     pub(super) tools: Arc<ArcSwap<ToolSettings>>,
     pub(super) gateway: Arc<ArcSwap<GatewaySettings>>,
@@ -104,6 +106,7 @@ impl Live {
         self.intake.store(Arc::new(settings::intake(current)));
         self.kill
             .store(Arc::new(settings::kill(current, self.own_instance.as_ref())));
+        self.fleet.store(Arc::new(settings::fleet(current)));
         self.watch.store(Arc::new(settings::watch(current)));
         self.gateway.store(Arc::new(calls));
         self.tools.store(Arc::new(settings::tools(current)));

@@ -14,6 +14,7 @@ use crate::domain::call::CallRules;
 use crate::domain::containment::plan::PlanRules;
 use crate::domain::containment::target::CloudTargets;
 use crate::domain::id::AgentId;
+use crate::fleet::FleetSettings;
 use crate::gateway::{AgentRules, CallLimits, GatewaySettings, Provider};
 use crate::http::body::BodyLimits;
 use crate::http::serve::ServeLimits;
@@ -145,6 +146,23 @@ pub(super) fn tools(settings: &Settings) -> ToolSettings {
     }
 }
 
+/// How late the cloud may tell who made what: CloudTrail delivers an event about five minutes after its call
+/// on average, and within 15 ("How CloudTrail works" in its User Guide).
+const ATTRIBUTION_LAG: SignedDuration = SignedDuration::from_mins(15);
+
+pub(super) fn fleet(settings: &Settings) -> FleetSettings {
+    let aws = &settings.aws;
+    FleetSettings {
+        watch: aws.enabled && aws.watch,
+        targets: targets(settings),
+        poll_every: aws.poll_every,
+        accrue_every: aws.accrue_every,
+        reaction_time: aws.reaction_time,
+        orphan_notice: aws.orphan_notice,
+        ..FleetSettings::default()
+    }
+}
+
 /// `own_instance` is the machine that the daemon found itself on: it joins the guard (C5).
 pub(super) fn kill(settings: &Settings, own_instance: Option<&String>) -> KillSettings {
     let mut guard = settings.aws.guard.clone();
@@ -154,11 +172,14 @@ pub(super) fn kill(settings: &Settings, own_instance: Option<&String>) -> KillSe
         guard,
         rules: PlanRules {
             terminate_unstoppable: settings.aws.terminate_unstoppable,
+            // Creations are read then; the record of them is this much behind.
+            attribution_lag: settings.aws.watch.then_some(ATTRIBUTION_LAG),
             ..PlanRules::default()
         },
         sweep_spacing: settings.aws.sweep_spacing,
         step_patience: settings.aws.step_patience,
         hold_sweep_every: settings.aws.hold_sweep_every,
+        health_patience: settings.aws.health_patience,
         ..KillSettings::default()
     }
 }

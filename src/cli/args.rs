@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
 use super::{
-    agent, audit, budget, check, contain, demo, ledger, lifecycle, manifest, prices, reset, review, serve, spend,
-    status, usage,
+    agent, audit, aws, budget, check, contain, demo, fleet, ledger, lifecycle, manifest, prices, reset, review, serve,
+    spend, status, usage,
 };
 
 /// A hard cost cap and a cloud kill switch for autonomous AI agents.
@@ -74,6 +74,8 @@ pub enum Command {
     #[command(subcommand)]
     Agent(agent::Agent),
     Status(status::Status),
+    /// What runs in the cloud, whose it is, and what it costs an hour
+    Fleet(fleet::Fleet),
     Spend(spend::Spend),
     /// Budgets and what is left of them
     #[command(subcommand)]
@@ -100,6 +102,9 @@ pub enum Command {
     /// Read the audit log, and verify that nobody rewrote it
     #[command(subcommand)]
     Audit(audit::Audit),
+    /// Print what AWS must allow the daemon, and deny its agents
+    #[command(subcommand)]
+    Aws(aws::Aws),
 }
 
 #[cfg(test)]
@@ -118,8 +123,8 @@ mod tests {
     fn the_help_lists_every_command() {
         let help = Args::command().render_help().to_string();
         for command in [
-            "serve", "demo", "check", "agent", "status", "spend", "budget", "usage", "pause", "resume", "contain",
-            "reset", "review", "manifest", "prices", "ledger", "audit",
+            "serve", "demo", "check", "agent", "status", "fleet", "spend", "budget", "usage", "pause", "resume",
+            "contain", "reset", "review", "manifest", "prices", "ledger", "audit", "aws",
         ] {
             assert!(
                 help.lines().any(|line| line.trim_start().starts_with(command)),
@@ -174,6 +179,9 @@ mod tests {
             "agent show a",
             "status",
             "status a",
+            "fleet",
+            "fleet --agent a --limit 10",
+            "fleet --orphans --json",
             "spend a --by model --since 24h --until 2026-11-20",
             "spend --by task --task nightly",
             "budget list --json",
@@ -196,6 +204,10 @@ mod tests {
             "ledger resolve --hold 0192f0c1-0000-7000-8000-000000000000 --cost-usd 0",
             "audit list --from 1 --limit 10",
             "audit verify",
+            "aws policy guard --account 123456789012 --stop-untagged",
+            "aws policy boundary --format cloudformation",
+            "aws policy scp --agent-path /bots/",
+            "aws policy calls --json",
             "--socket /run/x.sock -vv status",
         ] {
             let parsed = Args::try_parse_from(std::iter::once("backstop").chain(line.split(' ')));
@@ -207,6 +219,7 @@ mod tests {
             "spend --by colour",
             "reset a --raise -5",
             "status a b",
+            "fleet --agent a --orphans",
         ] {
             assert!(
                 Args::try_parse_from(std::iter::once("backstop").chain(line.split(' '))).is_err(),

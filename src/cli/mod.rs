@@ -1,15 +1,17 @@
 //! The command line: arguments in, an exit status out.
 //!
-//! Every command but `serve`, `demo`, `check` and `manifest check` is a client of the admin API, so what an operator can
-//! do from here is what the API allows, with its checks and its audit log, and nothing is done behind
-//! the daemon's back. The one exception is what belongs to the operator: the config file (`agent add`)
-//! and the price files beside the ledger (`prices import`), which the daemon is then told to load.
+//! Every command but `serve`, `demo`, `check`, `manifest check` and `aws policy` is a client of the admin
+//! API, so what an operator can do from here is what the API allows, with its checks and its audit log,
+//! and nothing is done behind the daemon's back. The one exception is what belongs to the operator: the
+//! config file (`agent add`) and the price files beside the ledger (`prices import`), which the daemon is
+//! then told to load.
 //!
 //! A command that destroys prints its impact first and does nothing without `--yes`.
 
 pub mod agent;
 pub mod args;
 pub mod audit;
+pub mod aws;
 pub mod budget;
 pub mod check;
 pub mod client;
@@ -17,6 +19,7 @@ pub mod contain;
 mod context;
 pub mod demo;
 pub mod failure;
+pub mod fleet;
 mod impact;
 pub mod ledger;
 pub mod lifecycle;
@@ -96,6 +99,7 @@ fn dispatch(command: Command, context: &Context, entry: Entry) -> Result<(), Fai
         Command::Demo(command) => command.run(context, entry),
         Command::Check(command) => command.run(context),
         Command::Manifest(command) => command.run(context),
+        Command::Aws(command) => command.run(context),
         client => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(talk(client, context))
@@ -108,6 +112,7 @@ async fn talk(command: Command, context: &Context) -> Result<(), Failure> {
     match command {
         Command::Agent(command) => command.run(context).await,
         Command::Status(command) => command.run(context).await,
+        Command::Fleet(command) => command.run(context).await,
         Command::Spend(command) => command.run(context).await,
         Command::Budget(command) => command.run(context).await,
         Command::Usage(command) => command.run(context).await,
@@ -119,7 +124,7 @@ async fn talk(command: Command, context: &Context) -> Result<(), Failure> {
         Command::Prices(command) => command.run(context).await,
         Command::Ledger(command) => command.run(context).await,
         Command::Audit(command) => command.run(context).await,
-        Command::Serve(_) | Command::Demo(_) | Command::Check(_) | Command::Manifest(_) => {
+        Command::Serve(_) | Command::Demo(_) | Command::Check(_) | Command::Manifest(_) | Command::Aws(_) => {
             unreachable!("dispatched before")
         }
     }

@@ -66,7 +66,7 @@ impl Status {
 }
 
 fn overall(status: &Value) -> String {
-    let mut blocks = vec![record(status, &["agents", "reviews", "containments"])];
+    let mut blocks = vec![record(status, &["agents", "reviews", "containments", "fleet"])];
     let agents = rows(status, "agents");
     // Whether there is a list or a count by status, it is shown.
     if !agents.is_empty() {
@@ -83,9 +83,42 @@ fn overall(status: &Value) -> String {
             blocks.push(format!("{name}:\n{}", indent(&table(list, columns, ""))));
         }
     }
+    blocks.extend(field(status, "fleet").map(fleet_text));
     blocks.retain(|block| !block.is_empty());
     blocks.join("\n\n")
 }
+
+/// What burns, with what cannot be seen last, where it is seen.
+fn fleet_text(fleet: &Value) -> String {
+    if text(fleet, "watching") != "watching" {
+        return format!("fleet: not watched here ({})", text(fleet, "watching"));
+    }
+    let (all, orphans) = (text(fleet, "usd_per_hour"), text(fleet, "orphans_usd_per_hour"));
+    let mut shown = format!("fleet: ${all} an hour, of which ${orphans} nobody's");
+    let burn = rows(fleet, "burn");
+    if !burn.is_empty() {
+        shown.push_str(&format!("\n{}", indent(&table(burn, &BURN_COLUMNS, ""))));
+    }
+    let regions = rows(fleet, "regions");
+    let ages = regions.iter().map(|region| match text(region, "age_s").as_str() {
+        "" => format!("{} not yet", text(region, "region")),
+        age => format!("{} {age} s ago", text(region, "region")),
+    });
+    let ages = ages.collect::<Vec<_>>().join(", ");
+    if !ages.is_empty() {
+        shown.push_str(&format!("\n  looked at: {ages}"));
+    }
+    for trouble in rows(fleet, "troubles") {
+        let (about, since, why) = (text(trouble, "about"), text(trouble, "since"), text(trouble, "why"));
+        shown.push_str(&format!("\n  {about} failing since {since}: {why}"));
+    }
+    for line in super::fleet::trouble(regions) {
+        shown.push_str(&format!("\n  {line}"));
+    }
+    shown
+}
+
+const BURN_COLUMNS: [&str; 6] = ["agent", "service", "region", "assets", "usd_per_hour", "basis"];
 
 const CONTAINMENT_COLUMNS: [&str; 7] = [
     "agent",
@@ -99,13 +132,17 @@ const CONTAINMENT_COLUMNS: [&str; 7] = [
 
 /// An agent with its lines, keys, containment and reviews.
 pub(super) fn one_agent(agent: &Value) -> String {
-    let mut blocks = vec![record(agent, &["lines", "keys", "containment", "reviews"])];
+    let mut blocks = vec![record(agent, &["lines", "keys", "containment", "reviews", "burn"])];
     let mut section = |title: &str, body: String| {
         if !body.is_empty() {
             blocks.push(format!("{title}:\n{}", indent(&body)));
         }
     };
     section("budgets", lines_table(rows(agent, "lines")));
+    if let Some(burn) = field(agent, "burn").filter(|burn| !rows(burn, "by_service").is_empty()) {
+        let title = format!("burns ${} an hour", text(burn, "usd_per_hour"));
+        section(&title, table(rows(burn, "by_service"), &BURN_COLUMNS[1..], ""));
+    }
     if let Some(containment) = field(agent, "containment") {
         section("containment", containment_text(containment));
     }
@@ -121,36 +158,56 @@ pub(super) fn one_agent(agent: &Value) -> String {
 /// A containment, with what is still burning last, where it is seen.
 pub(super) fn containment_text(containment: &Value) -> String {
     let mut text_ = record(containment, &["coverage", "version"]);
-    if let Some(coverage) = field(containment, "coverage") {
-        for (name, what) in [("denied", "denied"), ("stopped", "stopped")] {
-            let list = rows(coverage, name);
-            if !list.is_empty() {
-                text_.push_str(&format!("\n\n{what} ({}):", list.len()));
-                for item in list {
-                    text_.push_str(&format!("\n  {}", super::output::show(item)));
-                }
-            }
-        }
-        if let Some(burn) = field(coverage, "burn").filter(|burn| burn.is_object()) {
-            let (now, before) = (text(burn, "now_usd_per_hour"), text(burn, "before_usd_per_hour"));
-            let sure = match text(burn, "basis").as_str() {
-                "listed" => "at list prices",
-                "estimated" => "estimated from list prices",
-                _ => "with ceilings where no price is known",
-            };
-            text_.push_str(&format!("\n\nmachines: ${now} an hour of ${before}, {sure}"));
-        }
-        let pending = field(coverage, "attribution_pending_until").filter(|_| text(containment, "phase") != "closed");
-        if let Some(until) = pending {
-            text_.push_str(&format!("\n\nattribution pending until {}", super::output::show(until)));
-        }
-        let burning = rows(coverage, "still_burning");
-        if !burning.is_empty() {
-            text_.push_str(&format!("\n\nSTILL BURNING ({}):", burning.len()));
-            for item in burning {
-                text_.push_str(&format!("\n  {}: {}", text(item, "resource"), text(item, "why")));
+    let Some(coverage) = field(containment, "coverage") else {
+        return text_;
+    };
+    for what in ["denied", "capped", "ended", "stopped"] {
+        let list = rows(coverage, what);
+        if !list.is_empty() {
+            text_.push_str(&format!("\n\n{what} ({}):", list.len()));
+            for item in list {
+                let id = super::output::show(item);
+                let price = coverage["prices"].get(&id).map(|price| text(price, "usd_per_hour"));
+                text_.push_str(&format!("\n  {id}{}", an_hour(price)));
             }
         }
     }
+    if let Some(burn) = field(coverage, "burn").filter(|burn| burn.is_object()) {
+        let (now, before) = (text(burn, "now_usd_per_hour"), text(burn, "before_usd_per_hour"));
+        let sure = match text(burn, "basis").as_str() {
+            "listed" => "at list prices",
+            "estimated" => "estimated from list prices",
+            _ => "with ceilings where no price is known",
+        };
+        text_.push_str(&format!("\n\nburn: ${now} an hour of ${before}, {sure}"));
+    }
+    if let Some(burnt) = field(coverage, "burnt_usd").and_then(Value::as_str) {
+        text_.push_str(&format!("\nburnt since it was opened: about ${burnt}"));
+    }
+    let seconds = rows(coverage, "seconds");
+    if !seconds.is_empty() {
+        text_.push_str(&format!("\n\nseconds from {}:", text(coverage, "seconds_from")));
+        text_.push_str(&format!(
+            "\n{}",
+            indent(&table(seconds, &["step", "first_s", "last_s"], ""))
+        ));
+    }
+    let pending = field(coverage, "attribution_pending_until").filter(|_| text(containment, "phase") != "closed");
+    if let Some(until) = pending {
+        text_.push_str(&format!("\n\nattribution pending until {}", super::output::show(until)));
+    }
+    let burning = rows(coverage, "still_burning");
+    if !burning.is_empty() {
+        text_.push_str(&format!("\n\nSTILL BURNING ({}):", burning.len()));
+        for item in burning {
+            let price = item["usd_per_hour"].as_str().map(str::to_owned);
+            let (resource, why) = (text(item, "resource"), text(item, "why"));
+            text_.push_str(&format!("\n  {resource}{}: {why}", an_hour(price)));
+        }
+    }
     text_
+}
+
+fn an_hour(price: Option<String>) -> String {
+    price.map_or_else(String::new, |usd| format!(" (${usd} an hour)"))
 }

@@ -5,9 +5,16 @@
 
 use async_trait::async_trait;
 
-use crate::domain::containment::observed::{BatchResult, Identity, Instance, PrincipalState};
+use crate::domain::containment::observed::{BatchResult, Identity, Instance, PrincipalState, Simulated};
 use crate::domain::containment::target::{Principal, Region};
+use crate::domain::fleet::asset::{Asset, AssetRef, Kind, Settings};
+use crate::domain::fleet::creation::Creation;
+use crate::domain::fleet::rate::RateKey;
+use crate::domain::money::Usd;
+use crate::ports::Health;
 use crate::ports::{Cloud, CloudError, InstanceFilter, Retry};
+use jiff::Timestamp;
+use std::collections::BTreeMap;
 
 #[derive(Debug, Default)]
 pub struct DisabledCloud;
@@ -49,6 +56,10 @@ impl Cloud for DisabledCloud {
         disabled("iam:GetRole")
     }
 
+    async fn inline_chars(&self, _principal: &Principal, _policy_name: &str) -> Result<usize, CloudError> {
+        disabled("iam:ListRolePolicies")
+    }
+
     async fn put_deny(&self, _principal: &Principal, _policy_name: &str, _document: &str) -> Result<(), CloudError> {
         disabled("iam:PutRolePolicy")
     }
@@ -79,5 +90,49 @@ impl Cloud for DisabledCloud {
 
     async fn terminate(&self, _region: &Region, _ids: &[String]) -> Result<BatchResult, CloudError> {
         disabled("ec2:TerminateInstances")
+    }
+
+    async fn attach_deny(&self, _principal: &Principal, _policy_name: &str, _document: &str) -> Result<(), CloudError> {
+        disabled("iam:AttachRolePolicy")
+    }
+
+    async fn detach_deny(&self, _principal: &Principal, _policy_name: &str) -> Result<(), CloudError> {
+        disabled("iam:DetachRolePolicy")
+    }
+
+    async fn set_service_credential(&self, _user: &str, _id: &str, _active: bool) -> Result<(), CloudError> {
+        disabled("iam:UpdateServiceSpecificCredential")
+    }
+
+    async fn simulate(&self, _principal: &Principal, _actions: &[String]) -> Result<Vec<Simulated>, CloudError> {
+        disabled("iam:SimulatePrincipalPolicy")
+    }
+
+    async fn health(&self, _region: &Region, _ids: &[String]) -> Result<BTreeMap<String, Health>, CloudError> {
+        disabled("ec2:DescribeInstanceStatus")
+    }
+
+    fn kinds(&self) -> Vec<Kind> {
+        Vec::new()
+    }
+
+    async fn assets(&self, _region: &Region, _kind: &Kind) -> Result<Vec<Asset>, CloudError> {
+        disabled("the listing of assets")
+    }
+
+    async fn put_settings(&self, _asset: &AssetRef, _settings: &Settings) -> Result<(), CloudError> {
+        disabled("the change of settings")
+    }
+
+    async fn end(&self, _asset: &AssetRef) -> Result<(), CloudError> {
+        disabled("the end of an asset")
+    }
+
+    async fn creations(&self, _region: &Region, _since: Timestamp) -> Result<Vec<Creation>, CloudError> {
+        disabled("cloudtrail:LookupEvents")
+    }
+
+    async fn list_prices(&self, _region: &Region, _rates: &[RateKey]) -> Result<BTreeMap<RateKey, Usd>, CloudError> {
+        disabled("pricing:GetProducts")
     }
 }

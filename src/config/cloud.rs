@@ -7,6 +7,7 @@ use super::arn::{IamArn, Identity, Kind};
 use super::reader::{Item, Table};
 use super::settings::Aws;
 use super::values;
+use crate::domain::containment::guard::is_below_guard_path;
 use crate::domain::containment::target::{CloudTargets, Guard, Principal, Region};
 
 /// `[aws]`, with who its guard principals are.
@@ -44,6 +45,20 @@ pub(super) fn aws(table: &Table<'_>) -> Option<AwsSection> {
     let hold_sweep_every = table
         .get("hold_sweep_every")
         .and_then(|item| item.duration(10 * second..=60 * minute));
+    let health_patience = table
+        .get("health_patience")
+        .and_then(|item| item.duration(second..=60 * minute));
+    let watch = table.get("watch").and_then(|item| item.boolean());
+    let poll_every = table
+        .get("poll_every")
+        .and_then(|item| item.duration(second..=10 * minute));
+    let accrue_every = table
+        .get("accrue_every")
+        .and_then(|item| item.duration(second..=10 * minute));
+    let reaction_time = table
+        .get("reaction_time")
+        .and_then(|item| item.duration(second..=60 * minute));
+    let orphan_notice = table.get("orphan_notice_usd").and_then(|item| item.usd());
     table.finish();
     let guard_principals = guard_principals?;
     let guarded = guard_principals
@@ -63,6 +78,12 @@ pub(super) fn aws(table: &Table<'_>) -> Option<AwsSection> {
             sweep_spacing: sweep_spacing?,
             step_patience: step_patience?,
             hold_sweep_every: hold_sweep_every?,
+            health_patience: health_patience?,
+            watch: watch?,
+            poll_every: poll_every?,
+            accrue_every: accrue_every?,
+            reaction_time: reaction_time?,
+            orphan_notice: orphan_notice?,
         },
         guarded,
     })
@@ -260,6 +281,14 @@ fn principal(
         item.error(
             &format!("{} is {why}", values::shown(text)),
             "name a role that your own account manages",
+        );
+        return None;
+    }
+    if is_below_guard_path(text) {
+        let message = format!("{} is below the guard's own path", values::shown(text));
+        item.error(
+            &message,
+            "what is below /backstop/ can never be a target: agents live elsewhere",
         );
         return None;
     }

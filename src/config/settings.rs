@@ -177,6 +177,14 @@ pub struct Aws {
     pub sweep_spacing: Duration,
     pub step_patience: Duration,
     pub hold_sweep_every: Duration,
+    pub health_patience: Duration,
+    /// Whether the fleet is watched, priced and posted.
+    pub watch: bool,
+    pub poll_every: Duration,
+    pub accrue_every: Duration,
+    pub reaction_time: Duration,
+    /// Dollars an hour above which people are told of something that nobody owns.
+    pub orphan_notice: Usd,
 }
 
 /// `[gateway]`: the rules of every call. New ones apply to the calls that come after.

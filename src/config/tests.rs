@@ -238,6 +238,10 @@ fn the_cloud_side_is_checked() {
                 + &agent("a", &format!("roles = [\"{role}\"]")),
             "can never be a target",
         ),
+        (
+            agent("a", "roles = [\"arn:aws:iam::123456789012:role/backstop/guard\"]"),
+            "is below the guard's own path",
+        ),
     ];
     for (text, wanted) in cases {
         let found = problems(&text);

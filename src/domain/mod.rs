@@ -3,9 +3,12 @@
 pub mod agent;
 pub mod audit;
 pub mod budget;
+pub mod burn;
 pub mod call;
 pub mod clock;
 pub mod containment;
+pub mod fleet;
+pub mod iam;
 pub mod id;
 pub mod judgement;
 pub mod ledger;

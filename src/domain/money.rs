@@ -97,6 +97,12 @@ impl Usd {
         let product = i128::from(self.0) * i128::from(percent) / 100;
         Self::from_i128(product).unwrap_or(Self::MAX)
     }
+
+    /// In dollars, for a gauge; the exact value travels as nano-dollars or decimal text.
+    #[expect(clippy::cast_precision_loss, reason = "display only")]
+    pub fn as_f64_lossy(self) -> f64 {
+        self.0 as f64 / NANOS_PER_USD as f64
+    }
 }
 
 impl Sum for Usd {

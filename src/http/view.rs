@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::error::Failure;
 use crate::config::show_duration;
 use crate::domain::agent::AgentState;
-use crate::domain::containment::state::{Containment, Coverage};
+use crate::domain::containment::state::Containment;
 use crate::domain::id::AgentId;
 use crate::domain::ledger::hold::Hold;
 use crate::domain::ledger::line::{Line, LineKey};
@@ -177,18 +177,28 @@ pub(super) fn containment(containment: &Containment) -> Value {
         "mode": containment.mode,
         "phase": containment.phase,
         "cause": containment.cause,
+        "breached_at": containment.breached_at,
         "opened_at": containment.opened_at,
         "contained_at": containment.contained_at,
         "restoring_at": containment.restoring_at,
         "closed_at": containment.closed_at,
         "sweeps": containment.sweeps,
-        "coverage": coverage(&containment.coverage),
+        "coverage": coverage(containment),
     })
 }
 
-/// A coverage with its dollars as exact texts.
-fn coverage(coverage: &Coverage) -> Value {
-    let mut value = json!(coverage);
+/// The coverage report: what was denied, capped, ended and stopped, what still burns and why, dollars an hour
+/// as exact texts, and seconds from the breach, or from the opening by a person.
+fn coverage(containment: &Containment) -> Value {
+    let coverage = &containment.coverage;
+    let hourly = |id: &str| coverage.hourly.get(id).map(|hourly| hourly.usd.to_string());
+    let burning = coverage.still_burning.iter().map(|line| {
+        json!({
+            "resource": line.resource,
+            "why": line.why,
+            "usd_per_hour": hourly(&line.resource),
+        })
+    });
     let burn = coverage.burn.map(|burn| {
         json!({
             "before_usd_per_hour": burn.before.to_string(),
@@ -196,10 +206,29 @@ fn coverage(coverage: &Coverage) -> Value {
             "basis": burn.basis,
         })
     });
-    if let Value::Object(map) = &mut value {
-        map.insert("burn".to_owned(), burn.unwrap_or_default());
-    }
-    value
+    let prices = coverage.hourly.iter().map(|(id, hourly)| {
+        let price = json!({ "usd_per_hour": hourly.usd.to_string(), "basis": hourly.basis });
+        (id.clone(), price)
+    });
+    let seconds = coverage.times.iter().map(|(class, span)| {
+        let first = containment.seconds_to(span.first).as_secs_f64();
+        let last = containment.seconds_to(span.last).as_secs_f64();
+        json!({ "step": class, "first_s": first, "last_s": last })
+    });
+    json!({
+        "observed_at": coverage.observed_at,
+        "denied": coverage.denied,
+        "capped": coverage.capped,
+        "ended": coverage.ended,
+        "stopped": coverage.stopped,
+        "still_burning": burning.collect::<Vec<_>>(),
+        "attribution_pending_until": coverage.attribution_pending_until,
+        "burn": burn,
+        "burnt_usd": coverage.burnt.map(|burnt| burnt.usd.to_string()),
+        "prices": prices.collect::<serde_json::Map<_, _>>(),
+        "seconds_from": containment.counted_from(),
+        "seconds": seconds.collect::<Vec<_>>(),
+    })
 }
 
 /// What an agent may use, as it is in force.

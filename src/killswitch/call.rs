@@ -21,6 +21,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(2);
 pub(super) struct Failure {
     /// For a person.
     pub why: String,
+    /// The cloud's own code, if it answered with one.
+    pub code: Option<String>,
     pub kind: FailureKind,
 }
 
@@ -62,12 +64,14 @@ impl Caller<'_> {
                 Retry::Never => {
                     return Err(Failure {
                         why,
+                        code: error.code,
                         kind: FailureKind::Refused,
                     });
                 }
                 Retry::UnknownOutcome => {
                     return Err(Failure {
                         why,
+                        code: error.code,
                         kind: FailureKind::Unknown,
                     });
                 }
@@ -77,6 +81,7 @@ impl Caller<'_> {
             if self.clock.monotonic().saturating_add(pause) >= self.until {
                 return Err(Failure {
                     why,
+                    code: error.code,
                     kind: FailureKind::NotNow,
                 });
             }

@@ -16,14 +16,18 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::agenda::{Agenda, Next, Passed};
+use super::creators::Creators;
+use super::evidence::Evidence;
 use super::learn::{Learnt, Who};
 use super::pass::{Pass, PassError, fenced};
 use super::settings::KillSettings;
 use super::sweep::{Known, Swept, next_in, sweep};
 use super::{restoring, sweep as sweeping, tell};
 use crate::domain::containment::image::BeforeImage;
+use crate::domain::containment::plan::Others;
 use crate::domain::containment::state::{Containment, Phase};
 use crate::domain::containment::target::{CloudTargets, Principal};
+use crate::domain::fleet::price::FleetPrices;
 use crate::domain::id::{AgentId, ContainmentId, EpochId};
 use crate::domain::review::{Question, Review};
 use crate::ports::{Clock, Cloud, Entropy, Judgement, Lease, Notifier, Store};
@@ -50,6 +54,8 @@ pub struct KillSwitch {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) entropy: Arc<dyn Entropy>,
     pub(super) learnt: Learnt,
+    creators: Arc<Creators>,
+    pub(super) prices: Arc<ArcSwap<FleetPrices>>,
     settings: Arc<ArcSwap<KillSettings>>,
     notifier: Arc<dyn Notifier>,
     /// Our name on leases.
@@ -58,6 +64,7 @@ pub struct KillSwitch {
     /// Instance profiles as last seen, so that a blind moment of IAM does not hide machines.
     profiles: Mutex<HashMap<AgentId, BTreeSet<String>>>,
     trusting: Mutex<HashMap<AgentId, Trusting>>,
+    evidence: Evidence,
     /// What people were told to be burning, so that each thing is told once.
     told: Mutex<HashMap<ContainmentId, BTreeSet<String>>>,
     /// The leases of passes that are under way.
@@ -80,12 +87,15 @@ impl KillSwitch {
             clock,
             entropy,
             learnt: Learnt::default(),
+            creators: Arc::default(),
+            prices: Arc::default(),
             settings,
             notifier,
             holder,
             poke: Notify::new(),
             profiles: Mutex::new(HashMap::new()),
             trusting: Mutex::new(HashMap::new()),
+            evidence: Evidence::default(),
             told: Mutex::new(HashMap::new()),
             leases: Mutex::new(HashMap::new()),
         }
@@ -96,6 +106,20 @@ impl KillSwitch {
     #[must_use]
     pub fn in_epoch(mut self, epoch: EpochId) -> Self {
         self.holder = Lease::holder_in(epoch);
+        self
+    }
+
+    /// Where it reads who made what.
+    #[must_use]
+    pub fn with_creators(mut self, creators: Arc<Creators>) -> Self {
+        self.creators = creators;
+        self
+    }
+
+    /// By which prices it tells what things cost; built-in ones otherwise.
+    #[must_use]
+    pub fn with_prices(mut self, prices: Arc<ArcSwap<FleetPrices>>) -> Self {
+        self.prices = prices;
         self
     }
 
@@ -133,6 +157,7 @@ impl KillSwitch {
             match live {
                 Ok(live) => {
                     self.told().retain(|id, _| live.iter().any(|one| one.id == *id));
+                    self.evidence.forget(|agent| live.iter().any(|one| one.agent == *agent));
                     let room = settings.concurrent.saturating_sub(passes.len());
                     for id in agenda.next(&live, self.clock.monotonic()).into_iter().take(room) {
                         agenda.began(id);
@@ -322,6 +347,8 @@ impl KillSwitch {
             let mut known = self.trusting.lock().unwrap_or_else(PoisonError::into_inner);
             known.insert(pass.containment.agent.clone(), trusting);
         }
+        let (agent, now) = (&pass.containment.agent, self.clock.monotonic());
+        self.evidence.keep(agent, &swept.plan.principals, &swept.simulated, now);
         if let Some(listed) = &swept.listed {
             self.set_regions(listed.clone());
         }
@@ -370,13 +397,25 @@ impl KillSwitch {
             },
             profiles: profiles.get(&containment.agent).cloned().unwrap_or_default(),
             trusting: self.trusting_of(&containment.agent),
+            simulated: self.evidence.fresh(&containment.agent, self.clock.monotonic()),
             regions,
+            created: self.creators.of(&containment.agent),
+            others: others(settings, &containment.agent),
+            prices: self.prices.load_full(),
             foreign,
             asked,
             told: self.told().get(&containment.id).cloned(),
             open,
         })
     }
+}
+
+/// The ownership tags of the other agents: what carries one of them is theirs.
+fn others(settings: &KillSettings, agent: &AgentId) -> Others {
+    let others = settings.targets.iter().filter(|(name, _)| *name != agent);
+    others
+        .map(|(name, targets)| (name.clone(), targets.tags.clone()))
+        .collect()
 }
 
 /// An agent that declares nothing in the cloud.

@@ -5,20 +5,19 @@
 
 use std::collections::BTreeMap;
 
-use futures_util::future::join_all;
 use futures_util::{StreamExt as _, stream};
 
 use super::call::{Caller, Failure, FailureKind};
+use super::capping;
 use super::pass::{Pass, PassError, StepResult};
-use crate::domain::containment::deny;
 use crate::domain::containment::observed::{BatchResult, Refused};
-use crate::domain::containment::plan::{PlannedDeny, PlannedKey, PrincipalPlan, RegionPlan};
-use crate::domain::containment::restore::{Lift, RestorePlan};
+use crate::domain::containment::plan::RegionPlan;
+use crate::domain::containment::restore::RestorePlan;
 use crate::domain::containment::state::{Action, Step};
 use crate::domain::containment::target::{Region, Resource};
 
 impl Failure {
-    fn as_result(&self) -> StepResult {
+    pub(super) fn as_result(&self) -> StepResult {
         let why = self.why.clone();
         match self.kind {
             FailureKind::Refused => StepResult::GivenUp(why),
@@ -28,82 +27,7 @@ impl Failure {
     }
 }
 
-/// Denies principals and makes keys inactive.
-pub(super) async fn revoke(pass: &Pass<'_>, caller: Caller<'_>, plan: &PrincipalPlan) -> Result<(), PassError> {
-    pass.note_changed(&plan.adopted, &[]).await?;
-    pass.record_images(&plan.images).await?;
-    let denies = plan.denies.iter().map(|deny| put_deny(pass, caller, plan, deny));
-    let keys = plan.keys.iter().map(|key| deactivate(pass, caller, plan, key));
-    let (denies, keys) = futures_util::join!(join_all(denies), join_all(keys));
-    denies.into_iter().chain(keys).collect()
-}
-
-async fn put_deny(
-    pass: &Pass<'_>,
-    caller: Caller<'_>,
-    plan: &PrincipalPlan,
-    deny: &PlannedDeny,
-) -> Result<(), PassError> {
-    let resource = Resource::Principal {
-        principal: deny.principal.clone(),
-    };
-    if deny.put_back {
-        alarm(pass, &resource);
-    }
-    let call = caller.reach(|| pass.cloud.put_deny(&deny.principal, deny::POLICY_NAME, deny::DOCUMENT));
-    one(pass, Action::PutDeny, resource, plan, call).await
-}
-
-async fn deactivate(
-    pass: &Pass<'_>,
-    caller: Caller<'_>,
-    plan: &PrincipalPlan,
-    key: &PlannedKey,
-) -> Result<(), PassError> {
-    let resource = Resource::AccessKey {
-        user: key.user.clone(),
-        key_id: key.key_id.clone(),
-    };
-    if key.put_back {
-        alarm(pass, &resource);
-    }
-    let call = caller.reach(|| pass.cloud.set_access_key(&key.user, &key.key_id, false));
-    one(pass, Action::DeactivateKey, resource, plan, call).await
-}
-
-/// One call about one resource that has a before-image.
-async fn one(
-    pass: &Pass<'_>,
-    action: Action,
-    resource: Resource,
-    plan: &PrincipalPlan,
-    call: impl Future<Output = Result<(), Failure>> + Send,
-) -> Result<(), PassError> {
-    let resources = [resource];
-    let steps = pass.start_steps(action, &resources).await?;
-    let result = match call.await {
-        Ok(()) => StepResult::Done,
-        Err(failure) => failure.as_result(),
-    };
-    pass.end_steps(steps, |_| result.clone()).await?;
-    if result == StepResult::Done {
-        pass.note_changed(&resources, &plan.images).await?;
-    }
-    Ok(())
-}
-
-/// Somebody undid what a containment holds.
-fn alarm(pass: &Pass<'_>, resource: &Resource) {
-    let text = format!("{resource} was allowed again by somebody while contained; it is being denied again");
-    pass.audit(
-        "put_back",
-        text.clone(),
-        &serde_json::json!({ "resource": resource.to_string() }),
-    );
-    pass.notice(crate::ports::NoticeKind::StillBurning, text);
-}
-
-/// Stops machines of one region.
+/// Ends tasks and stops machines of one region.
 pub(super) async fn stop(pass: &Pass<'_>, caller: Caller<'_>, plan: &RegionPlan) -> Result<(), PassError> {
     pass.note_changed(&plan.adopted, &[]).await?;
     pass.record_images(&plan.images).await?;
@@ -118,11 +42,16 @@ pub(super) async fn stop(pass: &Pass<'_>, caller: Caller<'_>, plan: &RegionPlan)
         .chain(terminates)
         .map(|(action, ids)| batch(pass, caller, action, plan, ids))
         .collect();
-    let mut calls = stream::iter(calls).buffer_unordered(pass.settings.concurrent_batches.max(1));
-    while let Some(result) = calls.next().await {
-        result?;
-    }
-    Ok(())
+    let stops = async {
+        let mut calls = stream::iter(calls).buffer_unordered(pass.settings.concurrent_batches.max(1));
+        while let Some(result) = calls.next().await {
+            result?;
+        }
+        Ok(())
+    };
+    let ends = capping::end(pass, caller, plan);
+    let (stopped, ended): (Result<(), PassError>, _) = futures_util::join!(stops, ends);
+    stopped.and(ended)
 }
 
 async fn batch(
@@ -226,48 +155,4 @@ pub(super) async fn start(pass: &Pass<'_>, caller: Caller<'_>, plan: &RestorePla
         result?;
     }
     Ok(())
-}
-
-/// Lifts denies and activates keys.
-pub(super) async fn lift(pass: &Pass<'_>, caller: Caller<'_>, plan: &RestorePlan) -> Result<(), PassError> {
-    let lifts = plan.lifts.iter().map(|lift| lift_one(pass, caller, lift));
-    let lifted: Result<(), PassError> = join_all(lifts).await.into_iter().collect();
-    lifted?;
-    let keys = plan
-        .keys
-        .iter()
-        .map(|(user, key_id)| activate(pass, caller, user, key_id));
-    join_all(keys).await.into_iter().collect()
-}
-
-async fn lift_one(pass: &Pass<'_>, caller: Caller<'_>, lift: &Lift) -> Result<(), PassError> {
-    let resources = [Resource::Principal {
-        principal: lift.principal.clone(),
-    }];
-    let steps = pass.start_steps(Action::LiftDeny, &resources).await?;
-    let answer = match &lift.document {
-        Some(document) => {
-            caller
-                .reach(|| pass.cloud.put_deny(&lift.principal, deny::POLICY_NAME, document))
-                .await
-        }
-        None => {
-            caller
-                .reach(|| pass.cloud.delete_deny(&lift.principal, deny::POLICY_NAME))
-                .await
-        }
-    };
-    let result = answer.map_or_else(|failure| failure.as_result(), |()| StepResult::Done);
-    pass.end_steps(steps, |_| result.clone()).await
-}
-
-async fn activate(pass: &Pass<'_>, caller: Caller<'_>, user: &str, key_id: &str) -> Result<(), PassError> {
-    let resources = [Resource::AccessKey {
-        user: user.to_owned(),
-        key_id: key_id.to_owned(),
-    }];
-    let steps = pass.start_steps(Action::ActivateKey, &resources).await?;
-    let answer = caller.reach(|| pass.cloud.set_access_key(user, key_id, true)).await;
-    let result = answer.map_or_else(|failure| failure.as_result(), |()| StepResult::Done);
-    pass.end_steps(steps, |_| result.clone()).await
 }

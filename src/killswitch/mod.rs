@@ -6,24 +6,31 @@
 //! same pass again (C6).
 //!
 //! - [`driver`] finds live containments and drives each under a lease; `agenda` says whose turn it is.
+//! - [`Creators`] is where whoever reads the cloud's record of calls leaves who made what.
 //! - `learn` knows who we are and which regions there are, before anybody needs it.
-//! - `sweep` and `restoring` are one pass; `observe` looks, `executor` acts, `pass` records.
+//! - `sweep` and `restoring` are one pass; `observe` looks, `revoking` and `executor` act, `pass` records;
+//!   `evidence` asks IAM's simulation what it thinks of the denies.
 //! - [`report`] answers what a containment or a reset would do, and changes nothing.
 
 mod agenda;
 mod call;
+mod capping;
+mod creators;
 pub mod driver;
+mod evidence;
 mod executor;
 mod learn;
 mod observe;
 pub mod pass;
 pub mod report;
 mod restoring;
+mod revoking;
 pub mod settings;
 mod sweep;
 mod tell;
 
 pub use agenda::Next;
+pub use creators::Creators;
 pub use driver::KillSwitch;
 pub use pass::PassError;
 pub use settings::KillSettings;

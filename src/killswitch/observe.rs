@@ -4,102 +4,93 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::StreamExt as _;
+use futures_util::future::join;
 use futures_util::stream;
 
 use super::call::Caller;
 use crate::domain::containment::deny;
+use crate::domain::containment::image::Before;
 use crate::domain::containment::observed::{Instance, PrincipalState};
 use crate::domain::containment::plan::{Images, RegionView, Seen};
+use crate::domain::containment::restore::is_selected;
 use crate::domain::containment::state::{Action, Containment};
 use crate::domain::containment::steps::Steps;
 use crate::domain::containment::target::{CloudTargets, Principal, Region, Resource};
+use crate::domain::fleet::asset::{Asset, Kind};
 use crate::ports::{Cloud, InstanceFilter};
 
 /// Values of one filter in one call: EC2 takes 200.
 const FILTER_VALUES: usize = 200;
 
-/// Which instances of a region to ask for.
+/// Listings of one region at once: each kind has a service, and a rate limit, of its own.
+const CONCURRENT_KINDS: usize = 5;
+
+/// What a restore has to see of a region.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Wanted {
-    pub tags: Vec<(String, String)>,
-    pub profiles: Vec<String>,
-    pub ids: Vec<String>,
+    pub instances: BTreeSet<String>,
+    pub kinds: BTreeSet<Kind>,
 }
 
-impl Wanted {
-    fn filters(&self) -> Vec<InstanceFilter> {
-        let mut filters = Vec::new();
-        filters.extend(
-            self.tags
-                .chunks(FILTER_VALUES)
-                .map(|part| InstanceFilter::Tags(part.to_vec())),
-        );
-        filters.extend(
-            self.profiles
-                .chunks(FILTER_VALUES)
-                .map(|part| InstanceFilter::Profiles(part.to_vec())),
-        );
-        filters.extend(
-            self.ids
-                .chunks(FILTER_VALUES)
-                .map(|part| InstanceFilter::Ids(part.to_vec())),
-        );
-        filters
+/// A whole region, whoever's it is: a machine without tag and profile may be the agent's by its group or by
+/// who made it, and unfiltered pages are the cheapest that there are. Each kind is listed on its own.
+pub(super) async fn region(cloud: &dyn Cloud, caller: Caller<'_>, region: &Region) -> RegionView {
+    let observed_at = caller.clock.now();
+    let instances = caller.reach(move || cloud.instances(region, &InstanceFilter::All));
+    let (instances, assets) = join(instances, kinds(cloud, caller, region, cloud.kinds())).await;
+    RegionView {
+        region: region.clone(),
+        observed_at,
+        instances: instances.map_err(|failure| failure.why),
+        assets,
     }
 }
 
-/// What to ask for in each region during a sweep: by tag, by profile, and what this containment stopped.
-pub(super) fn wanted_in(
-    region: &Region,
-    targets: &CloudTargets,
-    profiles: &BTreeSet<String>,
-    images: &Images,
-    steps: &Steps,
-) -> Wanted {
-    let touched = |resource: &Resource| {
-        steps.get(Action::StopInstance, resource).is_some() || steps.get(Action::TerminateInstance, resource).is_some()
-    };
-    Wanted {
-        tags: targets
-            .tags
-            .iter()
-            .map(|(key, value)| (key.clone(), value.clone()))
-            .collect(),
-        profiles: profiles.iter().cloned().collect(),
-        ids: images
-            .keys()
-            .filter_map(|resource| match resource {
-                Resource::Instance { region: at, id } if at == region && touched(resource) => Some(id.clone()),
-                _ => None,
-            })
-            .collect(),
-    }
-}
-
-/// The instances of one region that any filter finds; all filters must have answered.
-pub(super) async fn region(cloud: &dyn Cloud, caller: Caller<'_>, region: &Region, wanted: &Wanted) -> RegionView {
-    let mut found: BTreeMap<String, Instance> = BTreeMap::new();
-    let filters = wanted.filters();
+/// What a restore has to see of one region; all filters must have answered.
+pub(super) async fn wanted(cloud: &dyn Cloud, caller: Caller<'_>, region: &Region, wanted: &Wanted) -> RegionView {
+    let observed_at = caller.clock.now();
+    let ids: Vec<String> = wanted.instances.iter().cloned().collect();
+    let filters: Vec<InstanceFilter> = ids
+        .chunks(FILTER_VALUES)
+        .map(|part| InstanceFilter::Ids(part.to_vec()))
+        .collect();
     let calls: Vec<_> = filters
         .iter()
         .map(|filter| caller.reach(move || cloud.instances(region, filter)))
         .collect();
-    let mut answers = stream::iter(calls).buffer_unordered(3);
-    while let Some(answer) = answers.next().await {
-        match answer {
-            Ok(instances) => found.extend(instances.into_iter().map(|instance| (instance.id.clone(), instance))),
-            Err(failure) => {
-                return RegionView {
-                    region: region.clone(),
-                    instances: Err(failure.why),
-                };
-            }
+    let instances = async {
+        let mut found: BTreeMap<String, Instance> = BTreeMap::new();
+        let mut answers = stream::iter(calls).buffer_unordered(3);
+        while let Some(answer) = answers.next().await {
+            let instances = answer.map_err(|failure| failure.why)?;
+            found.extend(instances.into_iter().map(|instance| (instance.id.clone(), instance)));
         }
-    }
+        Ok(found.into_values().collect())
+    };
+    let kinds = kinds(cloud, caller, region, wanted.kinds.iter().cloned().collect());
+    let (instances, assets) = join(instances, kinds).await;
     RegionView {
         region: region.clone(),
-        instances: Ok(found.into_values().collect()),
+        observed_at,
+        instances,
+        assets,
     }
+}
+
+async fn kinds(
+    cloud: &dyn Cloud,
+    caller: Caller<'_>,
+    region: &Region,
+    kinds: Vec<Kind>,
+) -> BTreeMap<Kind, Seen<Vec<Asset>>> {
+    let lists: Vec<_> = kinds
+        .into_iter()
+        .map(|kind| async move {
+            let seen = caller.reach(|| cloud.assets(region, &kind)).await;
+            (kind, seen.map_err(|failure| failure.why))
+        })
+        .collect();
+    stream::iter(lists).buffer_unordered(CONCURRENT_KINDS).collect().await
 }
 
 /// Each principal on its own.
@@ -119,12 +110,39 @@ pub(super) async fn principals(
         .await
 }
 
+/// Adds up what the inline policies of those that are not denied take: what a sweep leaves to IAM itself.
+pub(super) async fn headroom(
+    cloud: &dyn Cloud,
+    caller: Caller<'_>,
+    seen: &mut [(Principal, Seen<PrincipalState>)],
+    concurrent: usize,
+) {
+    let undenied = |state: &&PrincipalState| state.exists && !deny::is_in_place(state);
+    let wanted = seen.iter().filter_map(|(_, state)| state.as_ref().ok());
+    let wanted: Vec<Principal> = wanted.filter(undenied).map(|state| state.principal.clone()).collect();
+    let answers: BTreeMap<Principal, usize> = stream::iter(wanted)
+        .map(|principal| async move {
+            let answer = caller.reach(|| cloud.inline_chars(&principal, deny::POLICY_NAME)).await;
+            (principal, answer.ok())
+        })
+        .buffer_unordered(concurrent.max(1))
+        .filter_map(async |(principal, chars)| Some((principal, chars?)))
+        .collect()
+        .await;
+    for (principal, state) in seen {
+        if let Ok(state) = state {
+            state.inline_chars = answers.get(principal).copied();
+        }
+    }
+}
+
 /// The regions to look at whatever is enabled: those that the agent declares, and those where we changed
 /// something.
 pub(super) fn named_regions(targets: &CloudTargets, images: &Images) -> BTreeSet<Region> {
     let changed = images.keys().filter_map(|resource| match resource {
         Resource::Instance { region, .. } => Some(region.clone()),
-        _ => None,
+        Resource::Asset { asset } => Some(asset.region.clone()),
+        Resource::Principal { .. } | Resource::AccessKey { .. } | Resource::ServiceCredential { .. } => None,
     });
     targets.regions.iter().cloned().chain(changed).collect()
 }
@@ -150,7 +168,7 @@ pub(super) fn principals_of(images: &Images, targets: &CloudTargets, account: Op
         })
         .collect();
     for resource in images.keys() {
-        let Resource::AccessKey { user, .. } = resource else {
+        let (Resource::AccessKey { user, .. } | Resource::ServiceCredential { user, .. }) = resource else {
             continue;
         };
         let is_it = |principal: &&Principal| matches!(principal, Principal::User(_)) && principal.name() == user;
@@ -164,14 +182,41 @@ pub(super) fn principals_of(images: &Images, targets: &CloudTargets, account: Op
     wanted
 }
 
-/// The machines that a restore of this containment looks at, region by region.
-pub(super) fn machines_of(images: &Images, containment: &Containment) -> BTreeMap<Region, Wanted> {
+/// What a restore of this containment looks at, region by region: what it puts back, and the members of
+/// groups that it uncaps, those that it started and those that stay down.
+pub(super) fn wanted_for_restore(
+    images: &Images,
+    steps: &Steps,
+    containment: &Containment,
+) -> BTreeMap<Region, Wanted> {
+    let is_selected = |resource: &Resource| is_selected(resource, containment.restore.as_ref());
     let mut wanted: BTreeMap<Region, Wanted> = BTreeMap::new();
-    for resource in images.keys() {
+    for (resource, image) in images.iter().filter(|(resource, _)| is_selected(resource)) {
+        match resource {
+            Resource::Instance { region, id } => {
+                wanted.entry(region.clone()).or_default().instances.insert(id.clone());
+            }
+            Resource::Asset { asset } if matches!(image.before, Before::Settings { .. }) => {
+                let here = wanted.entry(asset.region.clone()).or_default();
+                here.kinds.insert(asset.kind.clone());
+            }
+            Resource::Asset { .. }
+            | Resource::Principal { .. }
+            | Resource::AccessKey { .. }
+            | Resource::ServiceCredential { .. } => {}
+        }
+    }
+    let since = containment.restoring_at;
+    let started = steps.iter().filter(|step| {
+        let is_start = step.action == Action::StartInstance && step.may_have_happened();
+        is_start && since.is_some_and(|since| step.last_at >= since)
+    });
+    let members = started.map(|step| &step.resource).chain(images.keys());
+    for resource in members {
         if let Resource::Instance { region, id } = resource
-            && crate::domain::containment::restore::is_selected(resource, containment.restore.as_ref())
+            && let Some(here) = wanted.get_mut(region).filter(|here| !here.kinds.is_empty())
         {
-            wanted.entry(region.clone()).or_default().ids.push(id.clone());
+            here.instances.insert(id.clone());
         }
     }
     wanted

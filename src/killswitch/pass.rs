@@ -15,6 +15,7 @@ use super::settings::KillSettings;
 use crate::domain::audit::NewAudit;
 use crate::domain::containment::image::BeforeImage;
 use crate::domain::containment::plan::Images;
+use crate::domain::containment::restore::Settled;
 use crate::domain::containment::state::{Action, Containment, Step, StepState};
 use crate::domain::containment::steps::Steps;
 use crate::domain::containment::target::Resource;
@@ -174,8 +175,9 @@ impl<'a> Pass<'a> {
         let changed: Vec<BeforeImage> = resources
             .iter()
             .filter_map(|resource| {
+                // What is recorded in this pass is newer than what was there at its beginning.
                 let planned = planned.iter().find(|image| image.resource == *resource);
-                self.images.get(resource).or(planned).cloned()
+                planned.or(self.images.get(resource)).cloned()
             })
             .map(|image| BeforeImage {
                 changed_at: Some(now),
@@ -183,6 +185,21 @@ impl<'a> Pass<'a> {
             })
             .collect();
         self.update_images(&changed).await
+    }
+
+    /// Writes that nothing is left to put back of these, and why.
+    pub async fn settle(&self, settled: &[Settled]) -> Result<(), PassError> {
+        let now = self.clock.now();
+        let images: Vec<BeforeImage> = settled
+            .iter()
+            .filter_map(|settled| Some((settled, self.images.get(&settled.resource)?)))
+            .map(|(settled, image)| BeforeImage {
+                restored_at: Some(now),
+                outcome: Some(settled.outcome.clone()),
+                ..image.clone()
+            })
+            .collect();
+        self.update_images(&images).await
     }
 
     pub async fn update_images(&self, images: &[BeforeImage]) -> Result<(), PassError> {

@@ -7,11 +7,13 @@ use super::driver::{KillSwitch, look_without_touching};
 use super::pass::{Pass, PassError};
 use super::restoring;
 use crate::domain::containment::coverage::after_sweep;
-use crate::domain::containment::hourly::{Hourly, PriceBasis, hourly};
+use crate::domain::containment::hourly::{Hourly, PriceBasis};
 use crate::domain::containment::plan::Plan;
-use crate::domain::containment::restore::RestorePlan;
+use crate::domain::containment::restore::{RestorePlan, Uncap};
 use crate::domain::containment::state::{Containment, Coverage, Mode, Phase, RestoreRequest, StillBurning};
 use crate::domain::containment::target::{Region, Resource};
+use crate::domain::fleet::price::FleetPrices;
+use crate::domain::fleet::rate::RateKey;
 use crate::domain::id::{AgentId, ContainmentId};
 use crate::domain::money::Usd;
 use crate::ports::{InstanceFilter, Lease};
@@ -39,6 +41,8 @@ pub struct ResetImpact {
     pub containment: ContainmentId,
     pub plan: RestorePlan,
     pub starts: Vec<StartImpact>,
+    /// What is uncapped once the machines are up: it starts others by itself.
+    pub uncaps: Vec<Uncap>,
     /// Dollars an hour that it starts again, at list prices.
     pub usd_per_hour: Usd,
     /// Machines whose price is not known: a ceiling stands for it (L7).
@@ -105,8 +109,8 @@ impl KillSwitch {
         };
         let pass = self.imagined_pass(imagined).await?;
         let known = self.known(&pass.settings, &pass.containment).await?;
-        let plan = restoring::look(&pass, &known).await;
-        let starts = starts(&pass, &plan).await;
+        let (plan, uncaps) = restoring::look_ahead(&pass, &known).await;
+        let starts = starts(&pass, &plan, &known.prices).await;
         Ok(ResetImpact {
             agent: agent.clone(),
             containment: pass.containment.id,
@@ -118,6 +122,7 @@ impl KillSwitch {
                 .filter(|start| start.hourly.basis == PriceBasis::Ceiling)
                 .count(),
             starts,
+            uncaps,
             plan,
         })
     }
@@ -180,7 +185,7 @@ async fn refusals(pass: &Pass<'_>, plan: &Plan) -> Vec<StillBurning> {
 }
 
 /// What each machine that would start is, and costs.
-async fn starts(pass: &Pass<'_>, plan: &RestorePlan) -> Vec<StartImpact> {
+async fn starts(pass: &Pass<'_>, plan: &RestorePlan, prices: &FleetPrices) -> Vec<StartImpact> {
     let caller = pass.caller(pass.settings.step_patience);
     let mut starts = Vec::new();
     for (region, batches) in &plan.starts {
@@ -198,7 +203,7 @@ async fn starts(pass: &Pass<'_>, plan: &RestorePlan) -> Vec<StartImpact> {
                 starts.push(StartImpact {
                     resource: format!("instance:{region}/{id}"),
                     instance_type: kind.to_owned(),
-                    hourly: hourly(kind, region),
+                    hourly: prices.unit(region, &RateKey(format!("ec2/{kind}"))),
                 });
             }
         }

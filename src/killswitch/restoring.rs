@@ -1,6 +1,6 @@
-//! One pass of a restore: look, settle, start, lift, and thaw when nothing is left (C4).
+//! One pass of a restore: look, settle, start, lift, uncap, and thaw when nothing is left (C4).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 
 use futures_util::future::{Either, join, join_all, select};
@@ -8,41 +8,127 @@ use jiff::SignedDuration;
 
 use super::pass::{ACTOR, Pass, PassError};
 use super::sweep::Known;
-use super::{executor, observe, tell};
+use super::{capping, executor, observe, revoking, tell};
 use crate::domain::agent::{AgentState, AgentStatus};
 use crate::domain::containment::image::BeforeImage;
-use crate::domain::containment::restore::{RestoreInput, RestorePlan, plan_restore};
+use crate::domain::containment::observed::{Instance, InstanceState, PrincipalState};
+use crate::domain::containment::plan::{Images, RegionView, Seen};
+use crate::domain::containment::restore::{RestoreInput, RestorePlan, Uncap, is_selected, plan_restore};
 use crate::domain::containment::state::{Containment, Phase};
+use crate::domain::containment::steps::Steps;
+use crate::domain::containment::target::{Principal, Region, Resource};
+use crate::domain::fleet::asset::{Asset, Kind};
 use crate::domain::review::Decision;
-use crate::ports::{Judgement, NoticeKind};
+use crate::ports::{Health, Judgement, NoticeKind};
 
-/// Looks at what the before-images name and plans.
-pub(super) async fn look(pass: &Pass<'_>, known: &Known) -> RestorePlan {
+/// Machines in one question about their checks: EC2 takes 100.
+const HEALTH_IDS: usize = 100;
+
+/// What the before-images name, as it was seen.
+struct Sight {
+    account: Option<String>,
+    steps: Steps,
+    principals: BTreeMap<Principal, Seen<PrincipalState>>,
+    instances: BTreeMap<Region, Seen<Vec<Instance>>>,
+    assets: BTreeMap<Region, BTreeMap<Kind, Seen<Vec<Asset>>>>,
+    passing: BTreeMap<Region, BTreeSet<String>>,
+}
+
+impl Sight {
+    async fn of(pass: &Pass<'_>, known: &Known) -> Self {
+        let caller = pass.caller(pass.settings.step_patience);
+        let people = observe::principals_of(&pass.images, &known.targets, known.account.as_deref());
+        let principals = observe::principals(pass.cloud, caller, people, pass.settings.concurrent_regions);
+        let steps = pass.steps();
+        let wanted = observe::wanted_for_restore(&pass.images, &steps, &pass.containment);
+        let views = join_all(
+            wanted
+                .iter()
+                .map(|(region, wanted)| observe::wanted(pass.cloud, caller, region, wanted)),
+        );
+        let (principals, views) = join(principals, views).await;
+        let passing = passing(pass, &views).await;
+        let (mut instances, mut assets) = (BTreeMap::new(), BTreeMap::new());
+        for view in views {
+            instances.insert(view.region.clone(), view.instances);
+            assets.insert(view.region, view.assets);
+        }
+        Self {
+            account: known.account.clone(),
+            steps,
+            principals: principals.into_iter().collect(),
+            instances,
+            assets,
+            passing,
+        }
+    }
+
+    fn plan(self, pass: &Pass<'_>, images: &Images) -> RestorePlan {
+        let bounded = |patience| SignedDuration::try_from(patience).unwrap_or(SignedDuration::MAX);
+        plan_restore(&RestoreInput {
+            now: pass.now(),
+            containment: &pass.containment,
+            account: self.account.as_deref(),
+            images,
+            steps: &self.steps,
+            principals: self.principals,
+            instances: self.instances,
+            assets: self.assets,
+            passing: self.passing,
+            batch: pass.settings.rules.batch,
+            patience: bounded(pass.settings.restore_patience),
+            health_patience: bounded(pass.settings.health_patience),
+        })
+    }
+}
+
+/// Looks at what the before-images name and plans; also what is uncapped once all else is put back, which the
+/// plan itself has to wait for.
+pub(super) async fn look_ahead(pass: &Pass<'_>, known: &Known) -> (RestorePlan, Vec<Uncap>) {
+    let sight = Sight::of(pass, known).await;
+    let later = Sight {
+        steps: sight.steps.clone(),
+        account: sight.account.clone(),
+        instances: sight.instances.clone(),
+        assets: sight.assets.clone(),
+        principals: BTreeMap::new(),
+        passing: BTreeMap::new(),
+    };
+    let stays = |resource: &Resource| match resource {
+        Resource::Asset { .. } => true,
+        Resource::Instance { .. } => !is_selected(resource, pass.containment.restore.as_ref()),
+        Resource::Principal { .. } | Resource::AccessKey { .. } | Resource::ServiceCredential { .. } => false,
+    };
+    let images = pass.images.iter().filter(|(resource, _)| stays(resource));
+    let images: Images = images
+        .map(|(resource, image)| (resource.clone(), image.clone()))
+        .collect();
+    (sight.plan(pass, &pass.images), later.plan(pass, &images).uncaps)
+}
+
+/// Which members of groups pass their checks, where a group is to be uncapped. What cannot be asked passes
+/// nothing, and is asked again.
+async fn passing(pass: &Pass<'_>, views: &[RegionView]) -> BTreeMap<Region, BTreeSet<String>> {
     let caller = pass.caller(pass.settings.step_patience);
-    let settings = &pass.settings;
-    let wanted = observe::principals_of(&pass.images, &known.targets, known.account.as_deref());
-    let principals = observe::principals(pass.cloud, caller, wanted, settings.concurrent_regions);
-    let machines = observe::machines_of(&pass.images, &pass.containment);
-    let views = join_all(
-        machines
-            .iter()
-            .map(|(region, wanted)| observe::region(pass.cloud, caller, region, wanted)),
-    );
-    let (principals, views) = join(principals, views).await;
-    plan_restore(&RestoreInput {
-        now: pass.now(),
-        containment: &pass.containment,
-        account: known.account.as_deref(),
-        images: &pass.images,
-        steps: &pass.steps(),
-        principals: principals.into_iter().collect(),
-        instances: views
-            .into_iter()
-            .map(|view| (view.region, view.instances))
-            .collect::<BTreeMap<_, _>>(),
-        batch: settings.rules.batch,
-        patience: SignedDuration::try_from(settings.restore_patience).unwrap_or(SignedDuration::MAX),
-    })
+    let asked = views
+        .iter()
+        .filter(|view| !view.assets.is_empty())
+        .map(|view| async move {
+            let members = view.instances.iter().flatten();
+            let running = members.filter(|member| member.group.is_some() && member.state == InstanceState::Running);
+            let ids: Vec<String> = running.map(|member| member.id.clone()).collect();
+            let mut passing = BTreeSet::new();
+            for ids in ids.chunks(HEALTH_IDS) {
+                let health = caller
+                    .reach(|| pass.cloud.health(&view.region, ids))
+                    .await
+                    .unwrap_or_default();
+                let well = health.into_iter().filter(|(_, health)| *health == Health::Passing);
+                passing.extend(well.map(|(id, _)| id));
+            }
+            (view.region.clone(), passing)
+        });
+    join_all(asked).await.into_iter().collect()
 }
 
 /// One pass. `Some` is what is left to write when everything is back: the containment closes and the
@@ -57,12 +143,12 @@ pub(super) async fn restore(pass: &Pass<'_>, known: &Known) -> Result<Option<Jud
         // Whoever judges looks at the agent's lines first: what overtook the reset may break it off.
         return Ok(None);
     }
-    let plan = look(pass, known).await;
+    let plan = Sight::of(pass, known).await.plan(pass, &pass.images);
     settle(pass, &plan).await?;
 
     // Machines first, while their principal is still denied; but not without end.
     let starts = pin!(executor::start(pass, pass.caller(pass.settings.step_patience), &plan));
-    let lift = || executor::lift(pass, pass.caller(pass.settings.step_patience), &plan);
+    let lift = || revoking::lift(pass, pass.caller(pass.settings.step_patience), &plan);
     match select(starts, pass.clock.sleep(pass.settings.step_patience)).await {
         Either::Left((started, _)) => {
             started?;
@@ -74,6 +160,7 @@ pub(super) async fn restore(pass: &Pass<'_>, known: &Known) -> Result<Option<Jud
             lifted?;
         }
     }
+    capping::uncap(pass, pass.caller(pass.settings.step_patience), &plan).await?;
     if plan.is_done() {
         return thaw(pass, known, &plan).await.map(Some);
     }
@@ -82,17 +169,16 @@ pub(super) async fn restore(pass: &Pass<'_>, known: &Known) -> Result<Option<Jud
 
 /// Writes what was put back, or given up for a reason; and what is owed, and why.
 async fn settle(pass: &Pass<'_>, plan: &RestorePlan) -> Result<(), PassError> {
-    let now = pass.now();
-    let mut images: Vec<BeforeImage> = Vec::new();
-    for settled in &plan.settled {
-        if let Some(image) = pass.images.get(&settled.resource) {
-            images.push(BeforeImage {
-                restored_at: Some(now),
-                outcome: Some(settled.outcome.clone()),
-                ..image.clone()
-            });
-        }
+    pass.settle(&plan.settled).await?;
+    for sick in &plan.sick {
+        pass.audit(
+            "unhealthy",
+            format!("{}: {}", sick.resource, sick.why),
+            &serde_json::json!({ "containment": pass.containment.id, "resource": sick.resource }),
+        );
+        pass.notice(NoticeKind::Restoring, format!("{}: {}", sick.resource, sick.why));
     }
+    let mut images: Vec<BeforeImage> = Vec::new();
     for owed in &plan.owed {
         let image = pass
             .images

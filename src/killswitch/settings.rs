@@ -26,6 +26,8 @@ pub struct KillSettings {
     pub call_limit: Duration,
     /// How long a restore waits for machines, from the reset on; then they stay owed.
     pub restore_patience: Duration,
+    /// How long a machine that was started again may take to pass its checks before its group is uncapped.
+    pub health_patience: Duration,
     pub lease_ttl: Duration,
     /// How often to look for containments that need work, besides when poked.
     pub poll_every: Duration,
@@ -61,6 +63,7 @@ impl Default for KillSettings {
             step_patience: Duration::from_secs(10),
             call_limit: Duration::from_secs(30),
             restore_patience: Duration::from_secs(600),
+            health_patience: Duration::from_secs(300),
             lease_ttl: Duration::from_secs(40),
             poll_every: Duration::from_secs(1),
             concurrent: 16,

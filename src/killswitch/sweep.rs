@@ -2,10 +2,12 @@
 //!
 //! The principals come first. The regions begin when the principals are done, or after `step_patience`
 //! in any case; each is looked at, planned and stopped on its own, so that a region that is down, slow
-//! or crowded holds back no other.
+//! or crowded holds back no other. In each, what starts others is capped first; machines are stopped when
+//! that is done, or after `step_patience` in any case: then only members of what is not capped yet wait.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{Either, join, join_all, select};
@@ -14,14 +16,18 @@ use jiff::SignedDuration;
 
 use super::observe;
 use super::pass::{Pass, PassError};
-use super::{executor, tell};
+use super::{capping, evidence, executor, revoking, tell};
 use crate::domain::containment::coverage::after_sweep;
 use crate::domain::containment::memory::{Recalled, unlisted_regions};
-use crate::domain::containment::plan::{Frame, Plan, PrincipalPlan, RegionPlan, Seen, trust_chains};
-use crate::domain::containment::state::{Containment, Mode, StillBurning};
+use crate::domain::containment::plan::{
+    Frame, Others, Plan, PrincipalPlan, RegionPlan, RegionView, Seen, trust_chains,
+};
+use crate::domain::containment::state::{Action, Containment, Mode, Step, StepState, StillBurning};
 use crate::domain::containment::steps::Steps;
-use crate::domain::containment::target::{CloudTargets, Guard, Principal, Region};
-use crate::domain::containment::{plan_principals, plan_region};
+use crate::domain::containment::target::{CloudTargets, Guard, Principal, Region, Resource};
+use crate::domain::containment::{plan_principals, plan_region, plan_spawners};
+use crate::domain::fleet::asset::AssetRef;
+use crate::domain::fleet::price::FleetPrices;
 use crate::domain::id::ReviewId;
 use crate::domain::review::{Question, Review};
 use crate::ports::NoticeKind;
@@ -39,8 +45,15 @@ pub(super) struct Known {
     pub profiles: BTreeSet<String>,
     /// The agent's principals and the roles that trust them, if that was asked of late.
     pub trusting: Option<(BTreeSet<Principal>, Vec<String>)>,
+    /// What IAM's simulation said of late of principals that are denied.
+    pub simulated: evidence::Answers,
     /// The enabled regions, as last listed for anybody.
     pub regions: BTreeSet<Region>,
+    /// What the cloud's own record says that the agent's principals made.
+    pub created: Arc<BTreeSet<AssetRef>>,
+    /// The ownership tags of the other agents.
+    pub others: Others,
+    pub prices: Arc<FleetPrices>,
     /// What people decided on foreign matches of this containment.
     pub foreign: BTreeMap<String, bool>,
     /// Foreign matches about which somebody was asked.
@@ -62,6 +75,9 @@ impl Known {
             images: &pass.images,
             steps,
             foreign: &self.foreign,
+            created: &self.created,
+            others: &self.others,
+            prices: &self.prices,
             rules: &pass.settings.rules,
         }
     }
@@ -74,7 +90,8 @@ impl Known {
 
     /// Whether there is any way to tell that a machine is the agent's.
     fn has_machines(&self, pass: &Pass<'_>) -> bool {
-        !self.targets.tags.is_empty() || !self.targets.principals.is_empty() || !pass.images.is_empty()
+        let declares = !self.targets.tags.is_empty() || !self.targets.principals.is_empty();
+        declares || !pass.images.is_empty() || !self.created.is_empty()
     }
 }
 
@@ -84,6 +101,8 @@ pub(super) struct Swept {
     pub containment: Containment,
     /// The agent's principals and the roles that trust them, if that was asked now and answered.
     pub trusting: Option<(BTreeSet<Principal>, Vec<String>)>,
+    /// What IAM's simulation said, if it was asked now.
+    pub simulated: evidence::Answers,
     /// The enabled regions, if they could be listed.
     pub listed: Option<BTreeSet<Region>>,
     /// What has been told to be burning, once this is written.
@@ -146,11 +165,13 @@ pub(super) async fn sweep(pass: &Pass<'_>, known: &Known) -> Result<Swept, PassE
     }
     plan.unseen.extend(known.remembered.as_ref().map(Recalled::line));
     plan.principals = principals;
+    let simulated = simulated(pass, known, &steps, &mut plan).await;
     report(pass, known, &plan);
 
     let spacing = SignedDuration::try_from(pass.settings.sweep_spacing).unwrap_or(SignedDuration::MAX);
     let lag = pass.settings.rules.attribution_lag;
     let (mut containment, progress) = after_sweep(&pass.containment, &plan, pass.now(), spacing, lag);
+    containment.note_times(&pass.steps(), plan.is_quiet(), pass.now());
     if !known.targets.account.is_empty() {
         containment.targets = Some(known.targets.clone());
     }
@@ -160,9 +181,26 @@ pub(super) async fn sweep(pass: &Pass<'_>, known: &Known) -> Result<Swept, PassE
         plan,
         containment,
         trusting,
+        simulated,
         listed,
         told,
     })
+}
+
+/// Once nothing is left to bring down, the simulation is asked; what it said of late goes into the plan.
+async fn simulated(pass: &Pass<'_>, known: &Known, steps: &Steps, plan: &mut Plan) -> evidence::Answers {
+    let learnt = if plan.found_something() {
+        evidence::Answers::new()
+    } else {
+        let all = known.frame(pass, steps).principals().into_iter().collect();
+        evidence::simulate(pass, &known.simulated, &plan.principals, all).await
+    };
+    let denied = &plan.principals.denied;
+    let lines = evidence::warnings(&known.simulated).chain(evidence::warnings(&learnt));
+    // Of one that has to be denied again, what was said before means nothing.
+    let lines: Vec<StillBurning> = lines.filter(|line| denied.contains(&line.resource)).collect();
+    plan.burning.extend(lines);
+    learnt
 }
 
 async fn principals(pass: &Pass<'_>, known: &Known, steps: &Steps) -> Result<PrincipalPlan, PassError> {
@@ -170,7 +208,7 @@ async fn principals(pass: &Pass<'_>, known: &Known, steps: &Steps) -> Result<Pri
     let wanted = known.frame(pass, steps).principals();
     let seen = observe::principals(pass.cloud, caller, wanted, pass.settings.concurrent_regions).await;
     let plan = plan_principals(&known.frame(pass, steps), &seen);
-    executor::revoke(pass, caller, &plan).await?;
+    revoking::revoke(pass, caller, &plan).await?;
     Ok(plan)
 }
 
@@ -239,11 +277,34 @@ async fn region(
     name: &Region,
 ) -> Result<RegionPlan, PassError> {
     let caller = pass.caller(pass.settings.step_patience);
-    let wanted = observe::wanted_in(name, &known.targets, profiles, &pass.images, steps);
-    let view = observe::region(pass.cloud, caller, name, &wanted).await;
-    let plan = plan_region(&known.frame(pass, steps), &view, profiles);
-    executor::stop(pass, caller, &plan).await?;
-    Ok(plan)
+    let view = observe::region(pass.cloud, caller, name).await;
+    let spawners = plan_spawners(&known.frame(pass, steps), &view, profiles);
+    let machines = || async {
+        // By what has become of the caps so far.
+        let steps = pass.steps();
+        let plan = plan_region(&known.frame(pass, &steps), &view, profiles, &spawners);
+        let caller = pass.caller(pass.settings.step_patience);
+        executor::stop(pass, caller, &plan).await.map(|()| plan)
+    };
+    let plan = {
+        let caps = pin!(capping::cap(
+            pass,
+            pass.caller(pass.settings.step_patience),
+            &spawners.part
+        ));
+        match select(caps, pass.clock.sleep(pass.settings.step_patience)).await {
+            Either::Left((capped, _)) => {
+                capped?;
+                machines().await?
+            }
+            Either::Right(((), late)) => {
+                let (capped, plan) = join(late, machines()).await;
+                capped?;
+                plan?
+            }
+        }
+    };
+    Ok(plan.with(spawners.part))
 }
 
 /// What a person is told or asked: guards that matched, machines outside the declared places.
@@ -266,7 +327,7 @@ fn report(pass: &Pass<'_>, known: &Known, plan: &Plan) {
             continue;
         }
         let summary = format!(
-            "{}: {}. Approve stops it with the agent's other machines; deny leaves it running.",
+            "{}: {}. Approve halts it with what else is the agent's; deny leaves it running.",
             ask.resource, ask.why
         );
         pass.notice(NoticeKind::Review, summary.clone());
@@ -304,7 +365,8 @@ pub(super) async fn look(pass: &Pass<'_>, known: &Known) -> Plan {
     let wanted = frame.principals();
     let limit = pass.settings.concurrent_regions;
     let seen = observe::principals(pass.cloud, caller, wanted, limit);
-    let (seen, trusting) = join(seen, trusting(pass, known, &steps)).await;
+    let (mut seen, trusting) = join(seen, trusting(pass, known, &steps)).await;
+    observe::headroom(pass.cloud, caller, &mut seen, limit).await;
     let principals = plan_principals(&frame, &seen);
     let mut plan = Plan {
         burning: trust_chains(&frame, &trusting),
@@ -315,19 +377,40 @@ pub(super) async fn look(pass: &Pass<'_>, known: &Known) -> Plan {
         let mut names = observe::named_regions(&known.targets, &pass.images);
         names.extend(listed.as_ref().unwrap_or(&known.regions).iter().cloned());
         plan.unseen.extend(listed.err().map(|why| unlisted(known, &why)));
-        let looks = names.iter().map(|name| {
-            let wanted = observe::wanted_in(name, &known.targets, &principals.profiles, &pass.images, &steps);
-            async move { observe::region(pass.cloud, caller, name, &wanted).await }
-        });
+        let looks = names.iter().map(|name| observe::region(pass.cloud, caller, name));
         let views = join_all(looks).await;
         plan.regions = views
             .iter()
-            .map(|view| plan_region(&frame, view, &principals.profiles))
+            .map(|view| foreseen(pass, known, &steps, view, &principals.profiles))
             .collect();
     }
     plan.unseen.extend(known.remembered.as_ref().map(Recalled::line));
     plan.principals = principals;
     plan
+}
+
+/// A region's plan as it will be when every cap is done.
+fn foreseen(
+    pass: &Pass<'_>,
+    known: &Known,
+    steps: &Steps,
+    view: &RegionView,
+    profiles: &BTreeSet<String>,
+) -> RegionPlan {
+    let spawners = plan_spawners(&known.frame(pass, steps), view, profiles);
+    let mut steps = steps.clone();
+    for cap in &spawners.part.caps {
+        let resource = Resource::Asset {
+            asset: cap.asset.clone(),
+        };
+        let now = view.observed_at;
+        let step = steps.start(pass.containment.id, Action::Cap, &resource, None, now);
+        steps.put(Step {
+            state: StepState::Done,
+            ..step
+        });
+    }
+    plan_region(&known.frame(pass, &steps), view, profiles, &spawners).with(spawners.part)
 }
 
 fn unlisted(known: &Known, why: &str) -> StillBurning {

@@ -6,6 +6,7 @@ use super::pass::Pass;
 use crate::domain::containment::coverage::Progress;
 use crate::domain::containment::plan::Plan;
 use crate::domain::containment::state::{Containment, StillBurning};
+use crate::domain::containment::target::Resource;
 use crate::ports::NoticeKind;
 
 /// Lines of a list in one audit entry.
@@ -24,24 +25,30 @@ pub(super) fn progress(pass: &Pass<'_>, containment: &Containment, progress: Pro
         "generation": containment.generation,
         "sweeps": containment.sweeps,
         "denied": bounded(&coverage.denied),
+        "capped": bounded(&coverage.capped),
+        "ended": bounded(&coverage.ended),
         "stopped": bounded(&coverage.stopped),
         "still_burning": bounded(&coverage.still_burning),
         "attribution_pending_until": coverage.attribution_pending_until,
         "usd_per_hour_before": coverage.burn.map(|burn| burn.before.to_string()),
         "usd_per_hour_now": coverage.burn.map(|burn| burn.now.to_string()),
+        "usd_burnt": coverage.burnt.map(|burnt| burnt.usd.to_string()),
+        "times": coverage.times,
     });
     match progress {
         Progress::Same => {}
         Progress::Contained => {
             let burn = coverage.burn.map_or_else(String::new, |burn| {
                 format!(
-                    "; its machines cost ${} an hour of ${} before, at list prices",
+                    "; what is the agent's costs ${} an hour of ${} before, at list prices",
                     burn.now, burn.before
                 )
             });
             let text = format!(
-                "contained: {} denied, {} stopped, {} still burning{burn}",
+                "contained: {} denied, {} capped, {} ended, {} stopped, {} still burning{burn}",
                 coverage.denied.len(),
+                coverage.capped.len(),
+                coverage.ended.len(),
                 coverage.stopped.len(),
                 coverage.still_burning.len()
             );
@@ -120,6 +127,13 @@ fn burning(lines: &[StillBurning]) -> String {
         String::new()
     };
     format!("still burning: {}{tail}", first.join("; "))
+}
+
+/// Tells that somebody undid what a containment holds.
+pub(super) fn put_back(pass: &Pass<'_>, resource: &Resource, text: String) {
+    let evidence = serde_json::json!({ "resource": resource.to_string() });
+    pass.audit("put_back", text.clone(), &evidence);
+    pass.notice(NoticeKind::StillBurning, text);
 }
 
 /// Whether an audit entry tells of something that was done or refused, and not of a state that was

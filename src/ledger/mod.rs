@@ -24,6 +24,7 @@
 mod agents;
 mod budgets;
 mod committer;
+mod foresee;
 mod housekeeper;
 mod in_flight;
 mod mirror;
@@ -49,6 +50,7 @@ use tokio::sync::{Notify, oneshot, watch};
 pub use agents::AgentStatuses;
 pub use committer::Fatal;
 use committer::RULES_AT_ONCE;
+pub use foresee::Forecast;
 pub use requests::{
     AdmitRejection, AdmitRequest, AdmittedHold, CaptureRequest, LedgerFailure, ReportRequest, Reported, ReportedAll,
     ResolveRequest, Settled, Status, Unavailable,

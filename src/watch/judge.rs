@@ -132,6 +132,9 @@ impl Watch {
                     };
                     self.act(&mut draft, &ground, sentence, &standing, &reviews);
                 }
+                for opened in &mut draft.judgement.open {
+                    opened.breached_at = Some(trigger.trigger.at);
+                }
             }
         }
         self.settle(draft).await
@@ -201,7 +204,7 @@ impl Watch {
         let found = &trigger.trigger;
         let line = describe(&found.line);
         let settled = found.posted.saturating_sub(found.unresolved);
-        let (action, kind, why) = match found.cause {
+        let (action, kind, why) = match &found.cause {
             TriggerCause::Alert { percent } => (
                 "alert",
                 NoticeKind::Alert,
@@ -220,6 +223,15 @@ impl Watch {
                 NoticeKind::Breach,
                 format!(
                     "{line} is breached: {settled} of {} leaves no room for {bound}",
+                    found.limit
+                ),
+            ),
+            TriggerCause::Projected { ahead, .. } => (
+                "breach",
+                NoticeKind::Breach,
+                format!(
+                    "{line} is about to be breached: {settled} of {} is posted, and by projection {ahead} more is \
+                     burnt before a reaction binds",
                     found.limit
                 ),
             ),
@@ -264,10 +276,23 @@ fn in_dollars(found: &NewTrigger) -> serde_json::Value {
             fields.remove(name);
             fields.insert(format!("{name}_usd"), amount.to_string().into());
         }
-        if let TriggerCause::RefusedForGood { bound } = found.cause {
-            let cause = serde_json::json!({ "kind": "refused_for_good", "bound_usd": bound.to_string() });
-            fields.insert("cause".to_owned(), cause);
-        }
+        let cause = match &found.cause {
+            TriggerCause::RefusedForGood { bound } => {
+                Some(serde_json::json!({ "kind": "refused_for_good", "bound_usd": bound.to_string() }))
+            }
+            TriggerCause::Projected { ahead, burners } => {
+                let burners = burners
+                    .iter()
+                    .map(|(agent, usd)| (agent.to_string(), usd.to_string().into()));
+                Some(serde_json::json!({
+                    "kind": "projected",
+                    "ahead_usd": ahead.to_string(),
+                    "burners_usd": burners.collect::<serde_json::Map<_, _>>(),
+                }))
+            }
+            TriggerCause::Alert { .. } | TriggerCause::Breach | TriggerCause::Late => None,
+        };
+        fields.extend(cause.map(|cause| ("cause".to_owned(), cause)));
     }
     shown
 }

@@ -10,24 +10,30 @@ use std::time::Duration;
 use backstop::cloud::aws::{Aws, AwsSettings};
 use backstop::domain::containment::deny;
 use backstop::domain::containment::target::{Principal, Region};
+use backstop::domain::iam::{Choice, Document, Scope};
 use backstop::ports::{Cloud as _, InstanceFilter};
 
 use crate::harness::account::{Account, patient};
 use crate::harness::fault_proxy::{Asked, FaultProxy};
-use crate::harness::moto::Moto;
+use crate::harness::moto::{ACCOUNT, Moto};
+use crate::harness::permitted::Facts;
+use crate::harness::policy::Policy;
 use crate::harness::{process, venv};
 
 const REGION: &str = "eu-central-1";
 const VALIDATE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/harness/validate_requests.py");
 
 /// What the models find wrong, a line each.
-async fn problems(asked: &[Asked]) -> Vec<String> {
+pub async fn problems(asked: &[Asked]) -> Vec<String> {
     let python = venv::python().await;
     let dir = tempfile::tempdir().expect("a temporary directory");
     let file = dir.path().join("requests.json");
     let list: Vec<_> = asked
         .iter()
-        .map(|one| serde_json::json!({"service": one.service, "action": one.action, "params": one.params}))
+        .map(|one| {
+            serde_json::json!({"service": one.service, "action": one.action, "params": one.params,
+                "json": one.json, "rest": one.rest})
+        })
         .collect();
     std::fs::write(&file, serde_json::Value::from(list).to_string()).expect("the directory is ours");
     let mut command = Command::new(python);
@@ -54,8 +60,23 @@ async fn aws_itself_would_take_every_request() {
     let user = Principal::User(user_arn);
     let profile = account.profile("transcriber", "transcriber").await;
     let owned = account.instances(REGION, 3, &[("backstop:agent", "a")]).await;
-    let guard = account.role("/ops/", "backstop").await;
+    let guard = account.role("/backstop/", "guard").await;
     let session = account.session(&guard).await;
+
+    let policy = format!(
+        "arn:aws:iam::{ACCOUNT}:policy{}{}",
+        deny::POLICY_PATH,
+        deny::POLICY_NAME
+    );
+    let bedrock = account
+        .iam()
+        .create_service_specific_credential()
+        .user_name("legacy-bot");
+    let bedrock = bedrock.service_name("bedrock.amazonaws.com").send().await;
+    let bedrock = bedrock
+        .expect("CreateServiceSpecificCredential")
+        .service_specific_credential;
+    let bedrock = bedrock.expect("it is returned").service_specific_credential_id;
 
     let proxy = FaultProxy::start(moto.endpoint()).await;
     let settings = AwsSettings {
@@ -77,7 +98,32 @@ async fn aws_itself_would_take_every_request() {
             .await
             .expect("delete_deny");
     }
-    cloud.trusting(&[role]).await.expect("trusting");
+    for principal in [&role, &user] {
+        let name = deny::POLICY_NAME;
+        cloud.inline_chars(principal, name).await.expect("inline_chars");
+        cloud
+            .attach_deny(principal, name, deny::DOCUMENT)
+            .await
+            .expect("attach_deny");
+        let rewrite = account.iam().create_policy_version().policy_arn(&policy);
+        let rewrite = rewrite.policy_document(
+            r#"{"Version":"2012-10-17","Statement":{"Effect":"Deny","Action":"s3:*","Resource":"*"}}"#,
+        );
+        rewrite.set_as_default(true).send().await.expect("CreatePolicyVersion");
+        cloud.principal(principal, name).await.expect("principal");
+        cloud
+            .attach_deny(principal, name, deny::DOCUMENT)
+            .await
+            .expect("attach_deny");
+        let actions: Vec<String> = deny::SIMULATED.iter().map(|&one| one.to_owned()).collect();
+        cloud.simulate(principal, &actions).await.expect("simulate");
+        cloud.detach_deny(principal, name).await.expect("detach_deny");
+    }
+    for active in [false, true] {
+        let set = cloud.set_service_credential("legacy-bot", &bedrock, active).await;
+        set.expect("set_service_credential");
+    }
+    cloud.trusting(std::slice::from_ref(&role)).await.expect("trusting");
     cloud
         .set_access_key("legacy-bot", &key.id, false)
         .await
@@ -108,31 +154,71 @@ async fn aws_itself_would_take_every_request() {
     assert_eq!(problems(&asked).await, Vec::<String>::new());
     let actions: BTreeSet<&str> = asked.iter().map(|one| one.action.as_str()).collect();
     let expected = [
+        "AttachRolePolicy",
+        "AttachUserPolicy",
+        "CreatePolicy",
+        "CreatePolicyVersion",
+        "DeletePolicy",
+        "DeletePolicyVersion",
         "DeleteRolePolicy",
         "DeleteUserPolicy",
         "DescribeInstanceAttribute",
         "DescribeInstances",
         "DescribeRegions",
+        "DetachRolePolicy",
+        "DetachUserPolicy",
         "GetCallerIdentity",
+        "GetPolicy",
+        "GetPolicyVersion",
         "GetRole",
         "GetRolePolicy",
         "GetUser",
         "GetUserPolicy",
         "ListAccessKeys",
+        "ListAttachedRolePolicies",
+        "ListAttachedUserPolicies",
         "ListInstanceProfilesForRole",
+        "ListPolicyVersions",
+        "ListRolePolicies",
         "ListRoles",
+        "ListServiceSpecificCredentials",
+        "ListUserPolicies",
         "PutRolePolicy",
         "PutUserPolicy",
+        "SimulatePrincipalPolicy",
         "StartInstances",
         "StopInstances",
         "TerminateInstances",
         "UpdateAccessKey",
+        "UpdateServiceSpecificCredential",
     ];
     assert_eq!(
         actions.into_iter().collect::<Vec<_>>(),
         expected,
         "what the daemon's own role must allow"
     );
+
+    // And it does: the shipped policy, with the choice to terminate, which was tried.
+    let scope = Scope {
+        choices: vec![Choice::TerminateUnstoppable],
+        ..Scope::default()
+    };
+    let name = |arn: &str| arn.rsplit('/').next().unwrap_or_default().to_owned();
+    let facts = Facts {
+        account: ACCOUNT.to_owned(),
+        roles: [(name(role.arn()), role.arn().to_owned()), (name(&guard), guard)].into(),
+        users: [(name(user.arn()), user.arn().to_owned())].into(),
+        tags: account.tags(REGION).await,
+    };
+    let shipped = Policy::parse(&Document::Guard.text(&scope));
+    assert_eq!(facts.refused(&shipped, &asked), Vec::new());
+    let strict = Policy::parse(&Document::Guard.text(&Scope::default()));
+    let refused = facts.refused(&strict, &asked);
+    assert!(
+        refused.iter().all(|(action, _)| action == "ec2:TerminateInstances"),
+        "{refused:?}"
+    );
+    assert_eq!(refused.len(), owned.len());
 }
 
 /// The check can fail: each of these is refused by AWS and taken by a careless reader.
@@ -150,6 +236,8 @@ async fn a_wrong_request_does_not_pass_the_models() {
             region: REGION.to_owned(),
             action: action.to_owned(),
             params: params.collect(),
+            json: None,
+            rest: None,
             carried_out: false,
         }
     };

@@ -12,6 +12,7 @@ use backstop::domain::containment::deny;
 use backstop::domain::containment::image::Before;
 use backstop::domain::containment::observed::InstanceState;
 use backstop::domain::containment::target::{CloudTargets, Guard, Principal, Region, Resource};
+use backstop::domain::iam::{Choice, Document, Scope};
 use backstop::domain::id::AgentId;
 use backstop::killswitch::KillSettings;
 use backstop::ports::NoticeKind;
@@ -19,6 +20,8 @@ use backstop::ports::NoticeKind;
 use crate::harness::account::{Account, patient};
 use crate::harness::fault_proxy::{Asked, Fault, FaultProxy, Rule};
 use crate::harness::moto::{ACCOUNT, Keys, Moto};
+use crate::harness::permitted::Facts;
+use crate::harness::policy::Policy;
 use crate::harness::switch::{ForwardClock, Switch};
 
 const TAG: &str = "backstop:agent";
@@ -37,6 +40,10 @@ struct World {
     /// Session of the agent's role, issued before.
     session: Keys,
     role: String,
+    /// The daemon's own.
+    guard: String,
+    /// Tags of the machines.
+    tags: BTreeMap<String, BTreeMap<String, String>>,
     user: String,
     key: Keys,
     sleeping_key: Keys,
@@ -61,7 +68,7 @@ impl World {
             r#"{{"Version":"2012-10-17","Statement":[{{"Effect":"Allow","Principal":{{"AWS":"{role}"}},"Action":"sts:AssumeRole"}}]}}"#
         );
         let deployer = account.role_trusting("/", "deployer", &trusting).await;
-        let guard = account.role_trusting("/ops/", "backstop", BY_ADMIN).await;
+        let guard = account.role_trusting("/backstop/", "guard", BY_ADMIN).await;
         let (user, key) = account.user("/agents/", "legacy-bot").await;
         let sleeping_key = account.access_key("legacy-bot").await;
         account
@@ -94,9 +101,15 @@ impl World {
             .await;
         stop.expect("StopInstances");
         let outside = account.instances(OUTSIDE, 1, &[(TAG, AGENT)]).await.remove(0);
+        let mut tags = BTreeMap::new();
+        for region in REGIONS {
+            tags.extend(account.tags(region).await);
+        }
         Self {
             session: account.session(&role).await,
             daemon: account.session(&guard).await,
+            guard,
+            tags,
             moto,
             admin,
             role,
@@ -191,8 +204,31 @@ impl World {
         self.foreign.values().flatten().cloned().collect()
     }
 
+    /// The shipped policy allows every call; without the choice to stop what is untagged, every one but the
+    /// stops and starts of the machines that are the agent's by their profile alone.
+    fn assert_permitted(&self, asked: &[Asked]) {
+        let facts = Facts {
+            account: ACCOUNT.to_owned(),
+            roles: [self.role.as_str(), &self.guard].map(named).into(),
+            users: [self.user.as_str()].map(named).into(),
+            tags: self.tags.clone(),
+        };
+        let policy = |scope: &Scope| Policy::parse(&Document::Guard.text(scope));
+        let wide = Scope {
+            choices: vec![Choice::StopUntagged],
+            ..Scope::default()
+        };
+        assert_eq!(facts.refused(&policy(&wide), asked), Vec::new());
+        for (action, resource) in facts.refused(&policy(&Scope::default()), asked) {
+            let id = resource.rsplit('/').next().unwrap_or_default();
+            let is_untagged = self.all_owned().contains(id) && !self.tags[id].contains_key(TAG);
+            assert!(is_untagged && action.starts_with("ec2:"), "{action} on {resource}");
+        }
+    }
+
     /// What was asked of AWS may name nothing that is not the agent's, and change nothing else.
     fn assert_only_ours(&self, asked: &[Asked]) {
+        self.assert_permitted(asked);
         let ours = self.all_owned();
         for one in asked {
             match one.action.as_str() {
@@ -211,12 +247,20 @@ impl World {
                 }
                 "UpdateAccessKey" => assert_eq!(one.params["AccessKeyId"], self.key.id),
                 reads => assert!(
-                    ["Describe", "Get", "List"].iter().any(|verb| reads.starts_with(verb)),
+                    ["Describe", "Get", "List", "Simulate"]
+                        .iter()
+                        .any(|verb| reads.starts_with(verb)),
                     "{reads} was asked"
                 ),
             }
         }
     }
+}
+
+/// A principal's name and ARN.
+fn named(arn: &str) -> (String, String) {
+    let name = arn.rsplit('/').next().unwrap_or_default();
+    (name.to_owned(), arn.to_owned())
 }
 
 fn instance(region: &str, id: &str) -> String {

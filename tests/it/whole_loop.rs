@@ -54,6 +54,7 @@ impl World {
             r#"
 [aws]
 enabled = true
+watch = false
 endpoint_url = "{}"
 regions = ["eu-central-1", "us-east-1"]
 sweep_spacing = "1s"

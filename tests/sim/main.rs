@@ -1,5 +1,6 @@
 //! Simulations: one thread, virtual time, seeds.
 
+mod fleet;
 mod gateway;
 mod kill;
 mod ledger;

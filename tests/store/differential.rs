@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use backstop::domain::agent::{AgentState, AgentStatus};
 use backstop::domain::id::{BudgetId, HoldId, PostingId};
-use backstop::domain::ledger::batch::{Batch, LedgerRules, Op, Report, ResolveTarget};
+use backstop::domain::ledger::batch::{Batch, Foresee, LedgerRules, Op, Report, ResolveTarget};
 use backstop::domain::ledger::bound::{Bound, TokenBound};
 use backstop::domain::ledger::line::{LineSpec, Scope};
 use backstop::domain::ledger::posting::{Attribution, Trust};
@@ -227,7 +227,7 @@ impl Work {
     }
 
     fn op(&mut self) -> Op {
-        match self.dice.roll(20) {
+        match self.dice.roll(21) {
             0..6 => self.admit(),
             6..10 => self.capture(),
             10..14 => Op::Report(self.report()),
@@ -249,6 +249,7 @@ impl Work {
                 rule: rule(usd(i64::try_from(30 + self.dice.roll(200)).unwrap())),
                 after: None,
             },
+            19 => self.foresee(),
             _ => self.change_line(),
         }
     }
@@ -337,6 +338,17 @@ impl Work {
             }
             op => op,
         }
+    }
+
+    fn foresee(&mut self) -> Op {
+        let who = self.who();
+        Op::Foresee(Foresee {
+            lines: self.lines(who.agent.as_str()),
+            attribution: who,
+            trust: self.trust(),
+            ahead: self.amount(),
+            burners: Vec::new(),
+        })
     }
 
     fn change_line(&mut self) -> Op {

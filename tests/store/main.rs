@@ -10,6 +10,7 @@ mod control;
 mod differential;
 mod epochs;
 mod fixture;
+mod fleet;
 mod ledger;
 mod lines;
 mod make;

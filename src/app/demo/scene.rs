@@ -79,6 +79,8 @@ admin_socket = "{directory}/admin.sock"
 token_file = "{}"
 [aws]
 enabled = true
+# What the machines cost is not part of this story.
+watch = false
 regions = ["us-east-1", "eu-west-1"]
 [[agent]]
 id = "{AGENT}"

@@ -63,6 +63,7 @@ impl Bench {
             agents: Arc::new(ArcSwap::from_pointee(settings::agents(&current))),
             intake: Arc::new(ArcSwap::from_pointee(settings::intake(&current))),
             kill: Arc::new(ArcSwap::from_pointee(settings::kill(&current, None))),
+            fleet: Arc::new(ArcSwap::from_pointee(settings::fleet(&current))),
             watch: Arc::new(ArcSwap::from_pointee(settings::watch(&current))),
             tools: Arc::new(ArcSwap::from_pointee(settings::tools(&current))),
             gateway: Arc::new(ArcSwap::from_pointee(

@@ -39,12 +39,14 @@ const THROTTLED: &[&str] = &[
     "Throttling",
     "ThrottlingException",
     "ThrottledException",
+    "ProvisionedThroughputExceededException",
     "TooManyRequestsException",
 ];
 
-/// Refused because of how an instance or an entity is now; not done, and time alone can change it.
+/// Refused because of how an instance, an entity or a service is now; not done, and time alone can change it.
 const REFUSED_FOR_NOW: &[&str] = &[
     "ConcurrentModification",
+    "ConflictException",
     "EntityTemporarilyUnmodifiable",
     "IncorrectInstanceState",
     "IncorrectSpotRequestState",
@@ -54,6 +56,15 @@ const REFUSED_FOR_NOW: &[&str] = &[
     "InsufficientInstanceCapacity",
     "InsufficientReservedInstanceCapacity",
     "MaxSpotInstanceCountExceeded",
+    "ResourceConflictException",
+    "ResourceContention",
+    "ResourceContentionFault",
+    "ResourceInUseException",
+    "ResourceNotReadyException",
+    "ScalingActivityInProgress",
+    "ScalingActivityInProgressFault",
+    "ServiceNotActiveException",
+    "UpdateInProgressException",
     "VcpuLimitExceeded",
 ];
 
@@ -362,6 +373,32 @@ mod tests {
                 answer(400, Some("ExpiredToken"), None, None),
                 Retry::Transient,
                 Retry::Transient,
+            ),
+            // Auto Scaling, ECS and Lambda: what else goes on there ends by itself.
+            (
+                answer(500, Some("ResourceContention"), None, None),
+                Retry::Transient,
+                Retry::Transient,
+            ),
+            (
+                answer(400, Some("ScalingActivityInProgress"), None, None),
+                Retry::Transient,
+                Retry::Transient,
+            ),
+            (
+                answer(400, Some("ServiceNotActiveException"), None, None),
+                Retry::Transient,
+                Retry::Transient,
+            ),
+            (
+                answer(409, Some("ResourceConflictException"), None, None),
+                Retry::Transient,
+                Retry::Transient,
+            ),
+            (
+                answer(429, Some("TooManyRequestsException"), None, Some("3")),
+                Retry::After(Duration::from_secs(3)),
+                Retry::After(Duration::from_secs(3)),
             ),
             (
                 answer(403, Some("UnauthorizedOperation"), None, None),

@@ -1,4 +1,5 @@
-//! The `Cloud` port on AWS: IAM, EC2 and STS through the official SDK.
+//! The `Cloud` port on AWS: IAM, EC2, STS, CloudTrail, the price list, and the [services] whose things cost
+//! money or start what does, through the official SDK.
 //!
 //! Credentials, region and endpoints come from the usual AWS places (environment, profile, web identity,
 //! container, instance role; `AWS_ENDPOINT_URL` and its per-service forms), so that nothing about AWS
@@ -14,11 +15,15 @@
 //! what AWS alone decided: ownership is checked again here on what came back. What is the same in every
 //! region is asked of [another](elsewhere) when the home region is down.
 
+mod cloudtrail;
 mod ec2;
 mod elsewhere;
 mod error;
 mod iam;
 mod imds;
+mod pace;
+mod pricing;
+mod services;
 mod sts;
 
 use std::collections::BTreeMap;
@@ -31,12 +36,22 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_sdk_sts::config::ProvideCredentials as _;
 
+use self::cloudtrail::CloudTrail;
 use self::ec2::{Ec2, batch};
+use self::error::Call;
 use self::iam::Iam;
+use self::pricing::Pricing;
+use self::services::{Place, Service, Services};
 use self::sts::Sts;
-use crate::domain::containment::observed::{BatchResult, Identity, Instance, PrincipalState};
+use crate::domain::containment::observed::{BatchResult, Identity, Instance, PrincipalState, Simulated};
 use crate::domain::containment::target::{Principal, Region};
+use crate::domain::fleet::asset::{Asset, AssetRef, Kind, Settings};
+use crate::domain::fleet::creation::Creation;
+use crate::domain::fleet::rate::RateKey;
+use crate::domain::money::Usd;
+use crate::ports::Health;
 use crate::ports::{Cloud, CloudError, InstanceFilter};
+use jiff::Timestamp;
 
 /// Asked when neither the settings nor the AWS places name a region.
 const FALLBACK_REGION: &str = "us-east-1";
@@ -60,11 +75,11 @@ pub struct AwsSettings {
     pub operation_timeout: Duration,
     /// Of a look; a change is attempted once.
     pub max_attempts: u32,
-    /// Calls in flight at once, in each region and in IAM.
+    /// Calls in flight at once, of each service in each region and in IAM.
     pub parallel: usize,
     /// Instances in one stop, start or terminate call.
     pub batch: usize,
-    /// Instances in one page of a listing: 5 to 1,000.
+    /// Entries in one page of a listing: of instances 5 to 1,000, elsewhere as many of them as a service gives.
     pub page: u16,
 }
 
@@ -95,6 +110,9 @@ pub struct Aws {
     iam: Iam,
     sts: Sts,
     ec2: Mutex<BTreeMap<Region, Arc<Ec2>>>,
+    trails: Mutex<BTreeMap<Region, Arc<CloudTrail>>>,
+    services: Services,
+    pricing: Pricing,
 }
 
 impl Aws {
@@ -138,6 +156,9 @@ impl Aws {
             iam: Iam::new(&sdk, settings.parallel),
             sts: Sts::new(&sdk, &home),
             ec2: Mutex::new(BTreeMap::new()),
+            trails: Mutex::new(BTreeMap::new()),
+            services: Services::default(),
+            pricing: Pricing::new(&sdk, settings.parallel),
             settings,
             sdk,
             home,
@@ -162,6 +183,27 @@ impl Aws {
             .entry(region.clone())
             .or_insert_with(|| Arc::new(Ec2::new(&self.sdk, region, &self.settings)));
         Arc::clone(client)
+    }
+
+    /// The record of calls of a region, with a client made at its first use.
+    fn trail(&self, region: &Region) -> Arc<CloudTrail> {
+        let mut trails = self.trails.lock().unwrap_or_else(PoisonError::into_inner);
+        let trail = trails
+            .entry(region.clone())
+            .or_insert_with(|| Arc::new(CloudTrail::new(&self.sdk, region)));
+        Arc::clone(trail)
+    }
+
+    /// The service that knows a kind, in a region.
+    fn service(&self, region: &Region, kind: &Kind) -> Result<Arc<dyn Service>, CloudError> {
+        let place = || {
+            let AwsSettings { parallel, page, .. } = self.settings;
+            Place::new(&self.sdk, region, self.ec2(region), parallel, page)
+        };
+        self.services.of(kind, region, place).ok_or_else(|| {
+            let call = Call::read("the listing of assets").within(region);
+            call.refusal("UnknownKind", format!("no service here knows what {kind} is"))
+        })
     }
 
     async fn batch(&self, region: &Region, ids: &[String], change: ec2::Change) -> Result<BatchResult, CloudError> {
@@ -308,5 +350,60 @@ impl Cloud for Aws {
 
     async fn terminate(&self, region: &Region, ids: &[String]) -> Result<BatchResult, CloudError> {
         self.batch(region, ids, ec2::Change::Terminate).await
+    }
+
+    async fn attach_deny(&self, principal: &Principal, policy_name: &str, document: &str) -> Result<(), CloudError> {
+        self.iam.attach_deny(principal, policy_name, document).await
+    }
+
+    async fn detach_deny(&self, principal: &Principal, policy_name: &str) -> Result<(), CloudError> {
+        self.iam.detach_deny(principal, policy_name).await
+    }
+
+    async fn set_service_credential(&self, user: &str, id: &str, active: bool) -> Result<(), CloudError> {
+        self.iam.set_service_credential(user, id, active).await
+    }
+
+    async fn simulate(&self, principal: &Principal, actions: &[String]) -> Result<Vec<Simulated>, CloudError> {
+        self.iam.simulate(principal, actions).await
+    }
+
+    async fn inline_chars(&self, principal: &Principal, policy_name: &str) -> Result<usize, CloudError> {
+        self.iam.inline_chars(principal, policy_name).await
+    }
+
+    async fn health(&self, region: &Region, ids: &[String]) -> Result<BTreeMap<String, Health>, CloudError> {
+        self.ec2(region).health(ids).await
+    }
+
+    fn kinds(&self) -> Vec<Kind> {
+        services::kinds()
+    }
+
+    async fn assets(&self, region: &Region, kind: &Kind) -> Result<Vec<Asset>, CloudError> {
+        self.service(region, kind)?.list(kind).await
+    }
+
+    async fn put_settings(&self, asset: &AssetRef, settings: &Settings) -> Result<(), CloudError> {
+        let done = self
+            .service(&asset.region, &asset.kind)?
+            .put_settings(asset, settings)
+            .await;
+        tracing::debug!(%asset, ?settings, error = done.as_ref().err().map(tracing::field::display), "settings");
+        done
+    }
+
+    async fn end(&self, asset: &AssetRef) -> Result<(), CloudError> {
+        let done = self.service(&asset.region, &asset.kind)?.end(asset).await;
+        tracing::debug!(%asset, error = done.as_ref().err().map(tracing::field::display), "end");
+        done
+    }
+
+    async fn creations(&self, region: &Region, since: Timestamp) -> Result<Vec<Creation>, CloudError> {
+        self.trail(region).creations(since).await
+    }
+
+    async fn list_prices(&self, region: &Region, rates: &[RateKey]) -> Result<BTreeMap<RateKey, Usd>, CloudError> {
+        self.pricing.prices(region, rates).await
     }
 }

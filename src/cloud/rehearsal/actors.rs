@@ -2,9 +2,11 @@
 
 use super::Rehearsal;
 use super::fleet::MachineSpec;
+use super::services::TaskSpec;
 use super::world::{Machine, Verb};
 use crate::domain::containment::observed::{Instance, InstanceState, Refused};
 use crate::domain::containment::target::{Principal, Region};
+use crate::domain::fleet::asset::{AssetRef, Settings};
 
 /// With which credential something is done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,15 +36,7 @@ impl Rehearsal {
         let world = &mut state.world;
         let principal = match credential {
             Credential::Role(arn) => Principal::Role(arn.clone()),
-            Credential::Key(id) => {
-                let holder = world
-                    .people
-                    .iter()
-                    .find(|(_, person)| person.keys.iter().any(|key| key.id == *id && key.active));
-                holder
-                    .map(|(principal, _)| principal.clone())
-                    .ok_or(LaunchRefused::BadKey)?
-            }
+            Credential::Key(id) => world.people.holder_of_key(id).ok_or(LaunchRefused::BadKey)?.clone(),
         };
         if !world.may_launch(&principal, now) {
             return Err(LaunchRefused::Denied);
@@ -50,7 +44,10 @@ impl Rehearsal {
         if !world.regions.contains(&machine.region) {
             return Err(LaunchRefused::NoRegion(machine.region));
         }
-        Ok(world.add(machine, now))
+        let region = machine.region.clone();
+        let id = world.add(machine, now);
+        world.record_launch(&principal, &region, &id, now);
+        Ok(id)
     }
 
     /// Puts a machine there, whoever launched it.
@@ -81,6 +78,36 @@ impl Rehearsal {
         self.change(id, |machine| machine.become_now(to, now));
     }
 
+    /// Somebody runs a task that no service starts.
+    pub fn run_task(&self, task: TaskSpec) -> AssetRef {
+        let now = self.clock.now();
+        self.lock().world.run_task(task, None, now)
+    }
+
+    /// Somebody else changes a setting of a group, a service or a function.
+    pub fn set_setting(&self, what: &AssetRef, name: &str, value: &str) {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        if let Some(dial) = state.world.dial(what) {
+            dial.put(&Settings::from([(name.to_owned(), value.to_owned())]), now);
+        }
+        state.world.settle(now);
+    }
+
+    /// Refuses changes of an asset from now on; `None` lets them work again.
+    pub fn refuse_asset(&self, what: &AssetRef, refused: Option<Refused>) {
+        let mut state = self.lock();
+        match refused {
+            Some(refused) => state.world.refused_assets.insert(what.clone(), refused),
+            None => state.world.refused_assets.remove(what),
+        };
+    }
+
+    /// A machine that does not pass its checks, or does again.
+    pub fn set_sick(&self, id: &str, is_sick: bool) {
+        self.change(id, |machine| machine.is_sick = is_sick);
+    }
+
     pub fn set_tag(&self, id: &str, key: &str, value: Option<&str>) {
         self.change(id, |machine| match value {
             Some(value) => {
@@ -99,14 +126,55 @@ impl Rehearsal {
     /// Somebody else writes or deletes the inline policy.
     pub fn set_document(&self, principal: &Principal, document: Option<&str>) {
         let now = self.clock.now();
-        self.lock().world.set_deny(principal, document.map(str::to_owned), now);
+        // Nobody, or no room: then there is none.
+        let _ = self
+            .lock()
+            .world
+            .people
+            .set_inline(principal, document.map(str::to_owned), now);
+    }
+
+    /// Somebody else detaches the managed policy.
+    pub fn detach(&self, principal: &Principal) {
+        let now = self.clock.now();
+        self.lock().world.people.detach(principal, now);
+    }
+
+    /// Somebody else writes another version of the managed policy.
+    pub fn set_managed(&self, document: &str) {
+        self.lock().world.people.set_managed(document);
     }
 
     pub fn set_key(&self, key_id: &str, active: bool) {
-        for person in self.lock().world.people.values_mut() {
-            for key in person.keys.iter_mut().filter(|key| key.id == key_id) {
-                key.active = active;
-            }
+        if let Some(key) = self.lock().world.people.key_mut(None, key_id) {
+            key.active = active;
+        }
+    }
+
+    pub fn set_service_credential(&self, id: &str, active: bool) {
+        if let Some(credential) = self.lock().world.people.service_credential_mut(None, id) {
+            credential.active = active;
+        }
+    }
+
+    /// What the principal's own inline policies take from now on.
+    pub fn set_inline_chars(&self, principal: &Principal, chars: usize) {
+        if let Some(person) = self.lock().world.people.get_mut(principal) {
+            person.inline_chars = chars;
+        }
+    }
+
+    /// Whether it has as many managed policies as it may have.
+    pub fn set_attachments_full(&self, principal: &Principal, full: bool) {
+        if let Some(person) = self.lock().world.people.get_mut(principal) {
+            person.attachments_full = full;
+        }
+    }
+
+    /// The simulation does not know of the principal's denies from now on.
+    pub fn blind_simulation(&self, principal: &Principal, blind: bool) {
+        if let Some(person) = self.lock().world.people.get_mut(principal) {
+            person.simulation_is_blind = blind;
         }
     }
 

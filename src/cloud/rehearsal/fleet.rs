@@ -5,8 +5,13 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::functions::FunctionSpec;
+use super::groups::GroupSpec;
+use super::services::{ServiceSpec, TaskSpec};
+use super::standing::StandingSpec;
 use crate::domain::containment::observed::{InstanceState, SpotKind};
 use crate::domain::containment::target::{Principal, Region};
+use crate::domain::fleet::asset::Settings;
 use crate::domain::money::Usd;
 
 /// A fleet to start with.
@@ -18,8 +23,14 @@ pub struct FleetSpec {
     pub regions: Vec<Region>,
     pub principals: Vec<PrincipalSpec>,
     pub machines: Vec<MachineSpec>,
-    /// Dollars an hour by instance type; a type that is not listed costs nothing here and says so in
-    /// `unpriced` of the snapshot.
+    pub groups: Vec<GroupSpec>,
+    pub services: Vec<ServiceSpec>,
+    /// Tasks that no service started.
+    pub tasks: Vec<TaskSpec>,
+    pub functions: Vec<FunctionSpec>,
+    pub standing: Vec<StandingSpec>,
+    /// Dollars an hour by instance type, and by rate for everything else; what is not listed costs nothing
+    /// here and says so in `unpriced` of the snapshot.
     pub prices: BTreeMap<String, Usd>,
     pub timing: Timing,
 }
@@ -32,6 +43,11 @@ impl FleetSpec {
             regions: regions.iter().map(|region| Region((*region).to_owned())).collect(),
             principals: Vec::new(),
             machines: Vec::new(),
+            groups: Vec::new(),
+            services: Vec::new(),
+            tasks: Vec::new(),
+            functions: Vec::new(),
+            standing: Vec::new(),
             prices: BTreeMap::new(),
             timing: Timing::default(),
         }
@@ -48,6 +64,36 @@ impl FleetSpec {
         self.machines.push(machine);
         self
     }
+
+    #[must_use]
+    pub fn group(mut self, group: GroupSpec) -> Self {
+        self.groups.push(group);
+        self
+    }
+
+    #[must_use]
+    pub fn service(mut self, service: ServiceSpec) -> Self {
+        self.services.push(service);
+        self
+    }
+
+    #[must_use]
+    pub fn task(mut self, task: TaskSpec) -> Self {
+        self.tasks.push(task);
+        self
+    }
+
+    #[must_use]
+    pub fn function(mut self, function: FunctionSpec) -> Self {
+        self.functions.push(function);
+        self
+    }
+
+    #[must_use]
+    pub fn standing(mut self, standing: StandingSpec) -> Self {
+        self.standing.push(standing);
+        self
+    }
 }
 
 /// How long things take.
@@ -57,6 +103,10 @@ pub struct Timing {
     pub stopping: Duration,
     /// Until a change of a policy binds (IAM is eventually consistent).
     pub policy: Duration,
+    /// Until a machine that was started passes its checks.
+    pub checks: Duration,
+    /// Until the record of calls tells of a call, as CloudTrail's does within a quarter of an hour.
+    pub record: Duration,
 }
 
 impl Default for Timing {
@@ -65,6 +115,8 @@ impl Default for Timing {
             starting: Duration::from_secs(4),
             stopping: Duration::from_secs(8),
             policy: Duration::from_secs(1),
+            checks: Duration::from_secs(20),
+            record: Duration::from_secs(300),
         }
     }
 }
@@ -74,6 +126,12 @@ pub struct PrincipalSpec {
     pub principal: Principal,
     /// Users only: id and whether it is active.
     pub keys: Vec<(String, bool)>,
+    /// Users only: credentials of single services, by id and whether they are active.
+    pub service_credentials: Vec<(String, bool)>,
+    /// What its own inline policies take of their room.
+    pub inline_chars: usize,
+    /// It has as many managed policies as it may have.
+    pub attachments_full: bool,
     /// Roles only.
     pub profile_arns: Vec<String>,
     /// Roles only: who may assume it.
@@ -85,6 +143,9 @@ impl PrincipalSpec {
         Self {
             principal: Principal::Role(arn.to_owned()),
             keys: Vec::new(),
+            service_credentials: Vec::new(),
+            inline_chars: 0,
+            attachments_full: false,
             profile_arns: Vec::new(),
             trusted: Vec::new(),
         }
@@ -94,6 +155,9 @@ impl PrincipalSpec {
         Self {
             principal: Principal::User(arn.to_owned()),
             keys: keys.iter().map(|&(id, active)| (id.to_owned(), active)).collect(),
+            service_credentials: Vec::new(),
+            inline_chars: 0,
+            attachments_full: false,
             profile_arns: Vec::new(),
             trusted: Vec::new(),
         }
@@ -158,9 +222,19 @@ pub struct FleetSnapshot {
     pub machines: BTreeMap<String, InstanceState>,
     /// The inline policies of the name that the kill switch uses, by ARN.
     pub denies: BTreeMap<String, Option<String>>,
+    /// Whether the managed policy of that name is attached, by ARN.
+    pub attached: BTreeMap<String, bool>,
+    /// What the managed policy says, while there is one.
+    pub managed: Option<String>,
     /// By `user/key`.
     pub keys: BTreeMap<String, bool>,
-    /// Instance types without a price.
+    /// By `user/id`.
+    pub service_credentials: BTreeMap<String, bool>,
+    /// Settings of groups, services and functions, by stable id.
+    pub settings: BTreeMap<String, Settings>,
+    /// How many tasks run, by the stable id of what started them; `-` for nothing.
+    pub tasks: BTreeMap<String, usize>,
+    /// Instance types and rates without a price.
     pub unpriced: Vec<String>,
 }
 

@@ -2,16 +2,26 @@
 //!
 //! It is the simulated side of the `Cloud` port: for `backstop demo`, for drills and for tests. It is
 //! not a mock: machines take time to start and stop and cost money while they run, a denied role can
-//! launch nothing, a group replaces a member that was stopped, a reply can be lost after the change was
+//! launch nothing, a group replaces a member that was stopped, a service starts a task for each that ended, a
+//! function is invoked until nothing is left for it, a reply can be lost after the change was
 //! made, a read can be stale, a region can be down. All of it is driven by the `Clock` it is given and
 //! by a seed, so that a run can be repeated.
 //!
 //! What the agent and other people do to the fleet is in [`actors`]; it never goes through the port.
 
 pub mod actors;
+mod bill;
+mod dial;
 pub mod faults;
 pub mod fleet;
+pub mod functions;
+pub mod groups;
+mod inventory;
+mod people;
 mod port;
+mod record;
+pub mod services;
+pub mod standing;
 mod world;
 
 use std::collections::VecDeque;

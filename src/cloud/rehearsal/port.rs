@@ -5,13 +5,49 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::faults::Fate;
+use super::people::Refusal;
 use super::world::{Verb, World};
 use super::{Call, Rehearsal, State};
-use crate::domain::containment::observed::{BatchResult, Identity, Instance, InstanceState, PrincipalState, Refused};
+use crate::domain::containment::deny;
+use crate::domain::containment::observed::{
+    BatchResult, Identity, Instance, InstanceState, PrincipalState, Refused, Simulated,
+};
 use crate::domain::containment::target::{Principal, Region};
+use crate::domain::fleet::asset::{Asset, AssetRef, Kind, Settings};
+use crate::domain::fleet::creation::Creation;
+use crate::domain::fleet::rate::RateKey;
+use crate::domain::money::Usd;
+use crate::ports::Health;
 use crate::ports::{Cloud, CloudError, InstanceFilter, Retry};
+use jiff::Timestamp;
+use std::collections::BTreeMap;
+
+/// How AWS names the listing of a kind.
+fn listing_of(kind: &Kind) -> &'static str {
+    match kind.as_str() {
+        "group" => "autoscaling:DescribeAutoScalingGroups",
+        "ecs-service" => "ecs:DescribeServices",
+        "ecs-task" => "ecs:DescribeTasks",
+        "function" => "lambda:ListFunctions",
+        "volume" => "ec2:DescribeVolumes",
+        "nat" => "ec2:DescribeNatGateways",
+        "address" => "ec2:DescribeAddresses",
+        _ => "the listing of assets",
+    }
+}
+
+/// How AWS names the change that halts a kind.
+fn change_of(kind: &Kind) -> &'static str {
+    match kind.as_str() {
+        "group" => "autoscaling:SuspendProcesses",
+        "ecs-service" => "ecs:UpdateService",
+        "function" => "lambda:PutFunctionConcurrency",
+        _ => "the change of settings",
+    }
+}
 
 /// A call as it is made: what it is named, where it goes, what it is about.
+#[derive(Clone)]
 struct Request {
     operation: &'static str,
     region: Option<Region>,
@@ -34,6 +70,15 @@ impl Request {
             changes: true,
             ..Self::read(operation, region, subjects)
         }
+    }
+
+    fn refusal(&self, refused: &Refused) -> CloudError {
+        let retry = if refused.transient {
+            Retry::Transient
+        } else {
+            Retry::Never
+        };
+        self.error(&refused.code, &refused.message, retry)
     }
 
     fn error(&self, code: &str, message: &str, retry: Retry) -> CloudError {
@@ -119,6 +164,26 @@ impl Rehearsal {
     }
 }
 
+/// A refusal as IAM writes it.
+fn refuser(request: &Request) -> impl Fn(Refusal) -> CloudError + Send + 'static {
+    let nobody = (request.operation, "NoSuchEntity", "there is no such role or user");
+    let no_room = (request.operation, deny::NO_ROOM, "cannot exceed quota");
+    move |refusal| {
+        let (operation, code, message) = match refusal {
+            Refusal::Nobody => nobody,
+            Refusal::NoRoom => no_room,
+        };
+        CloudError {
+            operation,
+            region: None,
+            code: Some(code.to_owned()),
+            message: message.to_owned(),
+            retry: Retry::Never,
+            source: None,
+        }
+    }
+}
+
 fn sorted(ids: &[String], mut ask: impl FnMut(&str) -> Result<(), Refused>) -> BatchResult {
     let mut result = BatchResult::default();
     for id in ids {
@@ -132,6 +197,7 @@ fn sorted(ids: &[String], mut ask: impl FnMut(&str) -> Result<(), Refused>) -> B
 
 fn matches(instance: &Instance, filter: &InstanceFilter) -> bool {
     match filter {
+        InstanceFilter::All => true,
         InstanceFilter::Tags(tags) => tags.iter().any(|(key, value)| instance.tags.get(key) == Some(value)),
         InstanceFilter::Profiles(arns) => instance.profile_arn.as_ref().is_some_and(|arn| arns.contains(arn)),
         InstanceFilter::Ids(ids) => ids.contains(&instance.id),
@@ -202,17 +268,17 @@ impl Cloud for Rehearsal {
     async fn principal(&self, principal: &Principal, _policy_name: &str) -> Result<PrincipalState, CloudError> {
         let request = Request::read("iam:GetRole", None, vec![principal.arn().to_owned()]);
         self.call(request, |world, fate, now| {
-            Ok(world.principal(principal, fate.stale, now))
+            Ok(world.people.look(principal, fate.stale, now))
         })
         .await
     }
 
     async fn put_deny(&self, principal: &Principal, _policy_name: &str, document: &str) -> Result<(), CloudError> {
         let request = Request::change("iam:PutRolePolicy", None, vec![principal.arn().to_owned()]);
-        let missing = request.error("NoSuchEntity", "there is no such role or user", Retry::Never);
+        let refused = refuser(&request);
         self.call(request, |world, _, now| {
-            let done = world.set_deny(principal, Some(document.to_owned()), now);
-            done.then_some(()).ok_or(missing)
+            let put = world.people.set_inline(principal, Some(document.to_owned()), now);
+            put.map_err(refused)
         })
         .await
     }
@@ -220,8 +286,18 @@ impl Cloud for Rehearsal {
     async fn delete_deny(&self, principal: &Principal, _policy_name: &str) -> Result<(), CloudError> {
         let request = Request::change("iam:DeleteRolePolicy", None, vec![principal.arn().to_owned()]);
         self.call(request, |world, _, now| {
-            world.set_deny(principal, None, now);
+            // Nobody has no policy either.
+            let _ = world.people.set_inline(principal, None, now);
             Ok(())
+        })
+        .await
+    }
+
+    async fn inline_chars(&self, principal: &Principal, _policy_name: &str) -> Result<usize, CloudError> {
+        let request = Request::read("iam:ListRolePolicies", None, vec![principal.arn().to_owned()]);
+        self.call(request, |world, _, _| {
+            let person = world.people.get_mut(principal);
+            Ok(person.map_or(0, |person| person.inline_chars))
         })
         .await
     }
@@ -230,11 +306,7 @@ impl Cloud for Rehearsal {
         let request = Request::change("iam:UpdateAccessKey", None, vec![format!("{user}/{key_id}")]);
         let missing = request.error("NoSuchEntity", "there is no such access key", Retry::Never);
         self.call(request, |world, _, _| {
-            let people = world.people.iter_mut();
-            let key = people
-                .filter(|(principal, _)| matches!(principal, Principal::User(_)) && principal.name() == user)
-                .flat_map(|(_, person)| &mut person.keys)
-                .find(|key| key.id == key_id);
+            let key = world.people.key_mut(Some(user), key_id);
             key.map(|key| key.active = active).ok_or(missing)
         })
         .await
@@ -271,5 +343,94 @@ impl Cloud for Rehearsal {
 
     async fn terminate(&self, region: &Region, ids: &[String]) -> Result<BatchResult, CloudError> {
         self.each("ec2:TerminateInstances", Verb::Terminate, region, ids).await
+    }
+
+    async fn attach_deny(&self, principal: &Principal, _policy_name: &str, document: &str) -> Result<(), CloudError> {
+        let request = Request::change("iam:AttachRolePolicy", None, vec![principal.arn().to_owned()]);
+        let refused = refuser(&request);
+        self.call(request, |world, _, now| {
+            world.people.attach(principal, document, now).map_err(refused)
+        })
+        .await
+    }
+
+    async fn detach_deny(&self, principal: &Principal, _policy_name: &str) -> Result<(), CloudError> {
+        let request = Request::change("iam:DetachRolePolicy", None, vec![principal.arn().to_owned()]);
+        self.call(request, |world, _, now| {
+            world.people.detach(principal, now);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn set_service_credential(&self, user: &str, id: &str, active: bool) -> Result<(), CloudError> {
+        let subject = vec![format!("{user}/{id}")];
+        let request = Request::change("iam:UpdateServiceSpecificCredential", None, subject);
+        let missing = request.error("NoSuchEntity", "there is no such credential", Retry::Never);
+        self.call(request, |world, _, _| {
+            let credential = world.people.service_credential_mut(Some(user), id);
+            credential.map(|credential| credential.active = active).ok_or(missing)
+        })
+        .await
+    }
+
+    async fn simulate(&self, principal: &Principal, actions: &[String]) -> Result<Vec<Simulated>, CloudError> {
+        let request = Request::read("iam:SimulatePrincipalPolicy", None, vec![principal.arn().to_owned()]);
+        let refused = refuser(&request);
+        self.call(request, |world, _, _| {
+            let said = world.people.simulate(principal, actions);
+            said.ok_or_else(|| refused(Refusal::Nobody))
+        })
+        .await
+    }
+
+    async fn health(&self, region: &Region, ids: &[String]) -> Result<BTreeMap<String, Health>, CloudError> {
+        let request = Request::read("ec2:DescribeInstanceStatus", Some(region), ids.to_vec());
+        self.call(request, |world, _, now| {
+            let health = ids
+                .iter()
+                .filter_map(|id| Some((id.clone(), world.health(region, id, now)?)));
+            Ok(health.collect())
+        })
+        .await
+    }
+
+    fn kinds(&self) -> Vec<Kind> {
+        self.lock().world.kinds()
+    }
+
+    async fn assets(&self, region: &Region, kind: &Kind) -> Result<Vec<Asset>, CloudError> {
+        let request = Request::read(listing_of(kind), Some(region), Vec::new());
+        self.call(request, |world, fate, now| {
+            Ok(world.assets(region, kind, fate.stale, now))
+        })
+        .await
+    }
+
+    async fn put_settings(&self, asset: &AssetRef, settings: &Settings) -> Result<(), CloudError> {
+        let request = Request::change(change_of(&asset.kind), Some(&asset.region), vec![asset.to_string()]);
+        let error = |refused: Refused| request.refusal(&refused);
+        self.call(request.clone(), |world, _, now| {
+            world.put_settings(asset, settings, now).map_err(error)
+        })
+        .await
+    }
+
+    async fn end(&self, asset: &AssetRef) -> Result<(), CloudError> {
+        let request = Request::change("ecs:StopTask", Some(&asset.region), vec![asset.to_string()]);
+        let error = |refused: Refused| request.refusal(&refused);
+        self.call(request.clone(), |world, _, now| world.end(asset, now).map_err(error))
+            .await
+    }
+
+    async fn creations(&self, region: &Region, since: Timestamp) -> Result<Vec<Creation>, CloudError> {
+        let request = Request::read("cloudtrail:LookupEvents", Some(region), Vec::new());
+        self.call(request, |world, _, now| Ok(world.recorded(region, since, now)))
+            .await
+    }
+
+    async fn list_prices(&self, region: &Region, rates: &[RateKey]) -> Result<BTreeMap<RateKey, Usd>, CloudError> {
+        let request = Request::read("pricing:GetProducts", Some(region), Vec::new());
+        self.call(request, |world, _, _| Ok(world.list(rates))).await
     }
 }

@@ -5,9 +5,17 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::fleet::{FleetSnapshot, FleetSpec, MachineSpec, PrincipalSpec, Timing};
-use crate::domain::containment::observed::{AccessKey, Instance, InstanceState, PrincipalState, Refused};
+use super::bill::Bill;
+use super::fleet::{FleetSnapshot, FleetSpec, MachineSpec, Timing};
+use super::functions::Function;
+use super::groups::{GROUP, Group};
+use super::people::People;
+use super::services::{Service, Task};
+use super::standing::Standing;
+use crate::domain::containment::observed::{Instance, InstanceState, Refused};
 use crate::domain::containment::target::{Principal, Region};
+use crate::domain::fleet::asset::AssetRef;
+use crate::domain::fleet::creation::Creation;
 use crate::domain::money::Usd;
 
 pub(super) struct World {
@@ -17,12 +25,25 @@ pub(super) struct World {
     pub credentials: u64,
     pub regions: Vec<Region>,
     pub machines: BTreeMap<String, Machine>,
-    pub people: BTreeMap<Principal, Person>,
+    pub people: People,
     /// What is refused, by call and instance, whatever the caller may do.
     pub refusals: BTreeMap<(Verb, String), Refused>,
-    prices: BTreeMap<String, Usd>,
-    timing: Timing,
-    made: u64,
+    pub groups: BTreeMap<AssetRef, Group>,
+    pub services: BTreeMap<AssetRef, Service>,
+    pub tasks: BTreeMap<AssetRef, Task>,
+    /// There was a task, whether there is one now or not.
+    pub has_had_tasks: bool,
+    pub functions: BTreeMap<AssetRef, Function>,
+    pub standing: BTreeMap<AssetRef, Standing>,
+    /// Changes of these are refused, whatever the caller may do.
+    pub refused_assets: BTreeMap<AssetRef, Refused>,
+    /// What tasks that are gone have cost.
+    pub past: Usd,
+    pub prices: BTreeMap<String, Usd>,
+    pub timing: Timing,
+    pub made: u64,
+    /// Who made what, whether it can be read by now or not.
+    pub record: Vec<Creation>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,18 +60,9 @@ pub(super) struct Machine {
     next: Option<(Timestamp, InstanceState)>,
     /// What it was until when: for stale reads.
     before: Option<(Timestamp, Option<InstanceState>)>,
-    hourly: Option<Usd>,
-    running_since: Option<Timestamp>,
-    spent: Usd,
-}
-
-pub(super) struct Person {
-    pub keys: Vec<AccessKey>,
-    pub profile_arns: Vec<String>,
-    pub trusted: Vec<String>,
-    pub deny: Option<String>,
-    /// The document until when: for stale reads and for what still binds.
-    before: Option<(Timestamp, Option<String>)>,
+    pub bill: Bill,
+    /// It does not pass its checks.
+    pub is_sick: bool,
 }
 
 impl World {
@@ -61,17 +73,51 @@ impl World {
             credentials: 0,
             regions: spec.regions,
             machines: BTreeMap::new(),
-            people: spec.principals.into_iter().map(Person::new).collect(),
+            people: People::new(spec.principals),
             refusals: BTreeMap::new(),
+            groups: spec.groups.into_iter().map(Group::new).collect(),
+            services: spec.services.into_iter().map(Service::new).collect(),
+            tasks: BTreeMap::new(),
+            has_had_tasks: false,
+            functions: BTreeMap::new(),
+            standing: BTreeMap::new(),
+            refused_assets: BTreeMap::new(),
+            past: Usd::ZERO,
             prices: spec.prices,
             timing: spec.timing,
             made: 0,
+            record: Vec::new(),
         };
         for machine in spec.machines {
             let state = machine.state;
             let id = world.add(machine, now);
             if let Some(machine) = world.machines.get_mut(&id) {
                 machine.become_now(state, now);
+                machine.before = None;
+            }
+        }
+        for task in spec.tasks {
+            world.run_task(task, None, now);
+        }
+        for function in spec.functions {
+            world.add_function(function, now);
+        }
+        for standing in spec.standing {
+            let mut bill = Bill::of(world.hourly(&standing.meters));
+            bill.turn(true, now);
+            let standing = Standing { spec: standing, bill };
+            world.standing.insert(standing.spec.what.clone(), standing);
+        }
+        // Members and tasks of what is there run already.
+        world.react_groups(now);
+        world.react_services(now);
+        for machine in world
+            .machines
+            .values_mut()
+            .filter(|machine| machine.seen.group.is_some())
+        {
+            if machine.seen.state == InstanceState::Pending {
+                machine.become_now(InstanceState::Running, now);
                 machine.before = None;
             }
         }
@@ -82,7 +128,8 @@ impl World {
     pub fn add(&mut self, spec: MachineSpec, now: Timestamp) -> String {
         self.made += 1;
         let id = spec.id.unwrap_or_else(|| format!("i-{:017x}", self.made));
-        let hourly = self.prices.get(&spec.instance_type).copied();
+        let mut bill = Bill::of(self.prices.get(&spec.instance_type).copied());
+        bill.turn(true, now);
         let machine = Machine {
             seen: Instance {
                 region: spec.region,
@@ -100,22 +147,33 @@ impl World {
             protected: spec.stop_protected,
             next: Some((after(now, self.timing.starting), InstanceState::Running)),
             before: Some((now, None)),
-            hourly,
-            running_since: Some(now),
-            spent: Usd::ZERO,
+            bill,
+            is_sick: false,
         };
         self.machines.insert(id.clone(), machine);
         id
     }
 
-    /// Lets what was on its way arrive.
+    /// Lets what was on its way arrive, and what starts others do so.
     pub fn settle(&mut self, now: Timestamp) {
+        self.react_functions(now);
         for machine in self.machines.values_mut() {
             if let Some((at, state)) = machine.next
                 && at <= now
             {
                 machine.become_now(state, at);
             }
+        }
+        self.react_groups(now);
+        self.react_services(now);
+    }
+
+    /// Ends a machine for good.
+    pub fn destroy(&mut self, id: &str, now: Timestamp) {
+        let gone_at = after(now, self.timing.stopping);
+        if let Some(machine) = self.machines.get_mut(id) {
+            machine.become_now(InstanceState::ShuttingDown, now);
+            machine.next = Some((gone_at, InstanceState::Terminated));
         }
     }
 
@@ -125,6 +183,18 @@ impl World {
             return Err(refused.clone());
         }
         let timing = self.timing;
+        let is_of_a_group = |name: &String| {
+            self.groups.contains_key(&AssetRef {
+                kind: GROUP,
+                region: region.clone(),
+                id: name.clone(),
+            })
+        };
+        let machine = self.machines.get(id);
+        // A group of this fleet does so by its own processes.
+        let replaces = !machine
+            .and_then(|machine| machine.seen.group.as_ref())
+            .is_some_and(is_of_a_group);
         let machine = self
             .machines
             .get_mut(id)
@@ -141,7 +211,7 @@ impl World {
             (Verb::Stop, InstanceState::Running) => {
                 machine.become_now(InstanceState::Stopping, now);
                 machine.next = Some((after(now, timing.stopping), InstanceState::Stopped));
-                if let Some(replacement) = machine.replacement() {
+                if let Some(replacement) = machine.replacement().filter(|_| replaces) {
                     machine.next = Some((after(now, timing.stopping), InstanceState::Terminated));
                     self.add(replacement, now);
                 }
@@ -150,12 +220,10 @@ impl World {
                 machine.become_now(InstanceState::Pending, now);
                 machine.next = Some((after(now, timing.starting), InstanceState::Running));
             }
-            (Verb::Terminate, state) if !state.is_gone() => {
-                machine.become_now(InstanceState::ShuttingDown, now);
-                machine.next = Some((after(now, timing.stopping), InstanceState::Terminated));
-            }
+            (Verb::Terminate, state) if !state.is_gone() => self.destroy(id, now),
             _ => {}
         }
+        self.settle(now);
         Ok(())
     }
 
@@ -174,51 +242,9 @@ impl World {
         }
     }
 
-    pub fn set_deny(&mut self, principal: &Principal, document: Option<String>, now: Timestamp) -> bool {
-        let Some(person) = self.people.get_mut(principal) else {
-            return false;
-        };
-        if person.deny != document {
-            person.before = Some((now, std::mem::replace(&mut person.deny, document)));
-        }
-        true
-    }
-
     /// Whether a principal may launch: nothing denies it, or not yet.
     pub fn may_launch(&self, principal: &Principal, now: Timestamp) -> bool {
-        let Some(person) = self.people.get(principal) else {
-            return false;
-        };
-        let in_force = match &person.before {
-            Some((since, before)) if now < after(*since, self.timing.policy) => before,
-            _ => &person.deny,
-        };
-        !in_force.as_deref().is_some_and(denies_launching)
-    }
-
-    pub fn principal(&self, principal: &Principal, stale: Option<Duration>, now: Timestamp) -> PrincipalState {
-        let Some(person) = self.people.get(principal) else {
-            return PrincipalState {
-                principal: principal.clone(),
-                exists: false,
-                deny_document: None,
-                keys: Vec::new(),
-                profile_arns: Vec::new(),
-                trusted: Vec::new(),
-            };
-        };
-        let deny_document = match (&person.before, stale) {
-            (Some((since, before)), Some(window)) if now < after(*since, window) => before.clone(),
-            _ => person.deny.clone(),
-        };
-        PrincipalState {
-            principal: principal.clone(),
-            exists: true,
-            deny_document,
-            keys: person.keys.clone(),
-            profile_arns: person.profile_arns.clone(),
-            trusted: person.trusted.clone(),
-        }
+        self.people.may_launch(principal, self.timing.policy, now)
     }
 
     /// The instances of a region as a listing shows them; `stale` shows the past.
@@ -239,28 +265,50 @@ impl World {
     }
 
     pub fn burn(&self) -> Usd {
-        self.machines
-            .values()
-            .filter(|machine| machine.seen.state.is_chargeable())
-            .filter_map(|machine| machine.hourly)
-            .sum()
+        self.bills().map(Bill::burn).sum()
     }
 
     pub fn spent(&self, now: Timestamp) -> Usd {
-        self.machines
-            .values()
-            .map(|machine| machine.spent.saturating_add(machine.running_cost(now)))
-            .sum()
+        let running: Usd = self.bills().map(|bill| bill.total(now)).sum();
+        self.past.saturating_add(running)
+    }
+
+    fn bills(&self) -> impl Iterator<Item = &Bill> {
+        let machines = self.machines.values().map(|machine| &machine.bill);
+        let tasks = self.tasks.values().map(|task| &task.bill);
+        let functions = self.functions.values();
+        let functions = functions.flat_map(|function| [&function.bill, &function.standing]);
+        let standing = self.standing.values().map(|standing| &standing.bill);
+        machines.chain(tasks).chain(functions).chain(standing)
+    }
+
+    /// Tasks that run, by what started them.
+    fn task_counts(&self) -> BTreeMap<String, usize> {
+        let mut counts = BTreeMap::new();
+        for task in self.tasks.values().filter(|task| !task.is_ending()) {
+            let by = task.parent.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
+            *counts.entry(by).or_default() += 1;
+        }
+        counts
+    }
+
+    fn unpriced(&self) -> BTreeSet<String> {
+        let machines = self.machines.values().filter(|machine| machine.bill.hourly.is_none());
+        let machines = machines.map(|machine| machine.seen.instance_type.clone());
+        let tasks = self.tasks.values().flat_map(|task| &task.spec.meters);
+        let functions = self.functions.values().flat_map(|function| &function.spec.provisioned);
+        let standing = self.standing.values().flat_map(|standing| &standing.spec.meters);
+        let meters = tasks.chain(functions).chain(standing);
+        let meters = meters.filter(|meter| !self.prices.contains_key(&meter.rate.0));
+        machines.chain(meters.map(|meter| meter.rate.0.clone())).collect()
     }
 
     pub fn snapshot(&self) -> FleetSnapshot {
-        let unpriced: BTreeSet<&String> = self
-            .machines
-            .values()
-            .filter(|machine| machine.hourly.is_none())
-            .map(|machine| &machine.seen.instance_type)
-            .collect();
-        FleetSnapshot {
+        let groups = self.groups.iter().map(|(what, group)| (what, &group.dial));
+        let services = self.services.iter().map(|(what, service)| (what, &service.dial));
+        let functions = self.functions.iter().map(|(what, function)| (what, &function.dial));
+        let dials = groups.chain(services).chain(functions);
+        let mut snapshot = FleetSnapshot {
             machines: self
                 .machines
                 .values()
@@ -271,28 +319,24 @@ impl World {
                     )
                 })
                 .collect(),
-            denies: self
-                .people
-                .iter()
-                .map(|(principal, person)| (principal.arn().to_owned(), person.deny.clone()))
-                .collect(),
-            keys: self
-                .people
-                .iter()
-                .flat_map(|(principal, person)| {
-                    let named = |key: &AccessKey| (format!("{}/{}", principal.name(), key.id), key.active);
-                    person.keys.iter().map(named)
-                })
-                .collect(),
-            unpriced: unpriced.into_iter().cloned().collect(),
-        }
+            denies: BTreeMap::new(),
+            attached: BTreeMap::new(),
+            managed: None,
+            keys: BTreeMap::new(),
+            service_credentials: BTreeMap::new(),
+            settings: dials.map(|(what, dial)| (what.to_string(), dial.now.clone())).collect(),
+            tasks: self.task_counts(),
+            unpriced: self.unpriced().into_iter().collect(),
+        };
+        self.people.show(&mut snapshot);
+        snapshot
     }
 }
 
 impl Machine {
     pub fn become_now(&mut self, state: InstanceState, at: Timestamp) {
-        self.spent = self.spent.saturating_add(self.running_cost(at));
-        self.running_since = state.is_chargeable().then_some(at);
+        // From pending to running it costs on.
+        self.bill.turn(state.is_chargeable(), at);
         if state.is_chargeable() && !self.seen.state.is_chargeable() {
             // As EC2's launch time: it is that of the last start.
             self.seen.launched_at = Some(at);
@@ -300,16 +344,6 @@ impl Machine {
         self.before = Some((at, Some(self.seen.state)));
         self.seen.state = state;
         self.next = None;
-    }
-
-    /// What it cost since it last started, by the second.
-    fn running_cost(&self, now: Timestamp) -> Usd {
-        let (Some(since), Some(hourly)) = (self.running_since, self.hourly) else {
-            return Usd::ZERO;
-        };
-        let nanos = now.duration_since(since).as_nanos().max(0);
-        let hour = SignedDuration::from_hours(1).as_nanos();
-        Usd::from_i128(i128::from(hourly.nanos()).saturating_mul(nanos) / hour).unwrap_or(Usd::MAX)
     }
 
     fn may(&self, verb: Verb) -> Result<(), Refused> {
@@ -360,51 +394,6 @@ impl Machine {
     }
 }
 
-impl Person {
-    fn new(spec: PrincipalSpec) -> (Principal, Self) {
-        let keys = spec
-            .keys
-            .into_iter()
-            .map(|(id, active)| AccessKey { id, active })
-            .collect();
-        (
-            spec.principal,
-            Self {
-                keys,
-                profile_arns: spec.profile_arns,
-                trusted: spec.trusted,
-                deny: None,
-                before: None,
-            },
-        )
-    }
-}
-
-/// Whether a policy document denies launching machines. Read here on its own terms, so that a document
-/// that only looks like a deny to its author denies nothing.
-fn denies_launching(document: &str) -> bool {
-    let Ok(document) = serde_json::from_str::<serde_json::Value>(document) else {
-        return false;
-    };
-    let listed = |value: &serde_json::Value, wanted: &[&str]| match value {
-        serde_json::Value::String(text) => wanted.contains(&text.as_str()),
-        serde_json::Value::Array(items) => items
-            .iter()
-            .any(|item| item.as_str().is_some_and(|text| wanted.contains(&text))),
-        _ => false,
-    };
-    let statements = match &document["Statement"] {
-        serde_json::Value::Array(items) => items.clone(),
-        one => vec![one.clone()],
-    };
-    statements.iter().any(|statement| {
-        statement["Effect"] == "Deny"
-            && statement.get("Condition").is_none()
-            && listed(&statement["Action"], &["*", "ec2:*", "ec2:RunInstances"])
-            && listed(&statement["Resource"], &["*"])
-    })
-}
-
 pub(super) fn refused(code: &str, message: &str, transient: bool) -> Refused {
     Refused {
         code: code.to_owned(),
@@ -413,7 +402,7 @@ pub(super) fn refused(code: &str, message: &str, transient: bool) -> Refused {
     }
 }
 
-fn after(at: Timestamp, duration: Duration) -> Timestamp {
+pub(super) fn after(at: Timestamp, duration: Duration) -> Timestamp {
     let duration = SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX);
     at.checked_add(duration).unwrap_or(Timestamp::MAX)
 }

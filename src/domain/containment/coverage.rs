@@ -4,11 +4,13 @@
 //! and its appearance in a listing. Once proved, it is held (C2): a later sweep that finds something
 //! takes the claim back until two quiet sweeps have proved it again.
 
+use std::collections::BTreeMap;
+
 use jiff::{SignedDuration, Timestamp};
 
-use super::hourly::PriceBasis;
-use super::plan::Plan;
-use super::state::{Containment, Coverage, FleetBurn, Mode, Phase, StillBurning};
+use super::hourly::{Hourly, PriceBasis};
+use super::plan::{Plan, RegionPlan};
+use super::state::{Burnt, Containment, Coverage, FleetBurn, Mode, Phase, StillBurning};
 use crate::domain::money::Usd;
 
 /// Lines of each list in a coverage at most; what is left out is counted.
@@ -53,7 +55,8 @@ pub fn after_sweep(
     } else {
         Some(now)
     };
-    next.coverage = coverage(plan, observed_at);
+    next.coverage = coverage(plan, observed_at, &containment.coverage);
+    next.coverage.burnt = burnt(containment, next.coverage.burn, now);
     // Where machines were looked for, some are found by their creator alone.
     if containment.mode == Mode::Contain && !plan.regions.is_empty() {
         match attribution_lag {
@@ -91,7 +94,7 @@ fn no_creators() -> StillBurning {
     }
 }
 
-fn coverage(plan: &Plan, observed_at: Option<Timestamp>) -> Coverage {
+fn coverage(plan: &Plan, observed_at: Option<Timestamp>, before: &Coverage) -> Coverage {
     let mut burning: Vec<StillBurning> = Vec::new();
     burning.extend(plan.unseen.iter().cloned());
     burning.extend(plan.principals.unseen.iter().cloned());
@@ -104,11 +107,17 @@ fn coverage(plan: &Plan, observed_at: Option<Timestamp>) -> Coverage {
         let kind = super::target::Resource::Principal {
             principal: deny.principal.clone(),
         };
-        burning.push(underway(kind.to_string(), "it is being denied"));
+        burning.push(underway(kind.to_string(), &deny.why));
     }
     for key in &plan.principals.keys {
         burning.push(underway(
             format!("key:{}/{}", key.user, key.key_id),
+            "it is being made inactive",
+        ));
+    }
+    for credential in &plan.principals.credentials {
+        burning.push(underway(
+            format!("credential:{}/{}", credential.user, credential.id),
             "it is being made inactive",
         ));
     }
@@ -119,6 +128,10 @@ fn coverage(plan: &Plan, observed_at: Option<Timestamp>) -> Coverage {
         burning.extend(region.waiting.iter().cloned());
         let ids = region.stops.iter().chain(&region.terminates).flatten();
         burning.extend(ids.map(|id| underway(format!("instance:{}/{id}", region.region), "it is being stopped")));
+        let caps = region.caps.iter();
+        burning.extend(caps.map(|cap| underway(cap.asset.to_string(), "it is being capped")));
+        let ends = region.ends.iter();
+        burning.extend(ends.map(|asset| underway(asset.to_string(), "it is being ended")));
     }
     if burning.len() > MAX_LISTED {
         let more = burning.len() - MAX_LISTED;
@@ -136,38 +149,77 @@ fn coverage(plan: &Plan, observed_at: Option<Timestamp>) -> Coverage {
         }
         list
     };
+    let all = |list: fn(&RegionPlan) -> &Vec<String>| {
+        let regions = plan.regions.iter();
+        bounded(regions.flat_map(|region| list(region).iter().cloned()).collect())
+    };
     Coverage {
         observed_at,
         denied: bounded(plan.principals.denied.clone()),
-        stopped: bounded(
-            plan.regions
-                .iter()
-                .flat_map(|region| region.stopped.iter().cloned())
-                .collect(),
-        ),
+        stopped: all(|region| &region.stopped),
+        capped: all(|region| &region.capped),
+        ended: all(|region| &region.ended),
         still_burning: burning,
+        hourly: hourly(plan, before),
         attribution_pending_until: None,
-        burn: burn(plan),
+        burn: burn(plan, before.burn),
+        burnt: before.burnt,
+        times: before.times.clone(),
     }
 }
 
-/// `None` where no region was looked at: that says nothing of what runs there.
-fn burn(plan: &Plan) -> Option<FleetBurn> {
-    let none = FleetBurn {
+/// What each thing costs. What was ended is not seen any more: it cost what it did when it was.
+fn hourly(plan: &Plan, before: &Coverage) -> BTreeMap<String, Hourly> {
+    let regions = plan.regions.iter();
+    let ended = regions.clone().flat_map(|region| &region.ended);
+    let ended = ended.filter_map(|id| Some((id.clone(), *before.hourly.get(id)?)));
+    let costs = regions.flat_map(|region| &region.costs);
+    let costs = costs.map(|(id, cost)| (id.clone(), cost.hourly));
+    ended.chain(costs).take(MAX_LISTED).collect()
+}
+
+/// `None` where no region was looked at: that says nothing of what runs there. What it was before is the most
+/// that was ever seen: what was ended is not seen any more.
+fn burn(plan: &Plan, earlier: Option<FleetBurn>) -> Option<FleetBurn> {
+    if plan.regions.is_empty() {
+        return None;
+    }
+    let mut sum = FleetBurn {
         before: Usd::ZERO,
         now: Usd::ZERO,
         basis: PriceBasis::Listed,
     };
-    let costs = plan.regions.iter().flat_map(|region| region.costs.values());
-    (!plan.regions.is_empty()).then(|| {
-        costs.fold(none, |sum, cost| FleetBurn {
-            before: sum.before.saturating_add(cost.hourly.usd),
-            now: if cost.runs {
-                sum.now.saturating_add(cost.hourly.usd)
-            } else {
-                sum.now
-            },
-            basis: sum.basis.max(cost.hourly.basis),
-        })
+    for cost in plan.regions.iter().flat_map(|region| region.costs.values()) {
+        sum.before = sum.before.saturating_add(cost.hourly.usd);
+        if cost.runs {
+            sum.now = sum.now.saturating_add(cost.hourly.usd);
+        }
+        sum.basis = sum.basis.max(cost.hourly.basis);
+    }
+    if let Some(earlier) = earlier {
+        sum.before = sum.before.max(earlier.before);
+        sum.basis = sum.basis.max(earlier.basis);
+    }
+    Some(sum)
+}
+
+/// What was burnt up to now. Between two looks the larger burn is taken: what came up in between is never
+/// reckoned at nothing.
+fn burnt(containment: &Containment, now_burns: Option<FleetBurn>, now: Timestamp) -> Option<Burnt> {
+    let earlier = containment.coverage.burnt;
+    let Some(burn) = now_burns else {
+        return earlier;
+    };
+    let since = earlier.map_or(containment.opened_at, |burnt| burnt.until);
+    let rate = containment
+        .coverage
+        .burn
+        .map_or(burn.now, |earlier| earlier.now.max(burn.now));
+    let millis = now.duration_since(since).as_millis().max(0);
+    let nanos = i128::from(rate.nanos()).saturating_mul(millis) / (3_600 * 1_000);
+    let more = Usd::from_i128(nanos).unwrap_or(Usd::MAX);
+    Some(Burnt {
+        usd: earlier.map_or(Usd::ZERO, |burnt| burnt.usd).saturating_add(more),
+        until: now.max(since),
     })
 }

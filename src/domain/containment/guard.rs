@@ -3,10 +3,14 @@
 //! Checked twice: a config that names one as a target is refused, and a plan skips and reports one
 //! that turns up all the same (a tag put on our own host, a guard learnt only when the daemon asked
 //! who it is). A role is compared by account and name, not by text: the session of an assumed role
-//! carries no path, and IAM keeps names unique whatever their path and case.
+//! carries no path, and IAM keeps names unique whatever their path and case. Whoever lives below the
+//! guard's own path is its, whether a setting names it or not.
+
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::deny;
 use super::target::{CloudTargets, Guard, Principal, Resource};
 
 /// What an IAM or STS ARN names.
@@ -52,6 +56,25 @@ impl PrincipalName {
     }
 }
 
+/// One text for all ARNs of the same principal.
+impl fmt::Display for PrincipalName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.kind {
+            PrincipalKind::Role => "role",
+            PrincipalKind::User => "user",
+            PrincipalKind::Root => "root",
+        };
+        write!(f, "{}:{kind}/{}", self.account, self.name)
+    }
+}
+
+/// Whether it is the ARN of a role or user below the path at which the shipped policies keep the guard.
+pub fn is_below_guard_path(arn: &str) -> bool {
+    let named = arn.splitn(6, ':').nth(5).and_then(|rest| rest.split_once('/'));
+    let path = deny::POLICY_PATH.trim_start_matches('/');
+    named.is_some_and(|(kind, rest)| matches!(kind, "role" | "user") && rest.starts_with(path))
+}
+
 impl Guard {
     pub fn covers_principal(&self, principal: &Principal) -> bool {
         self.covers_arn(principal.arn())
@@ -59,9 +82,11 @@ impl Guard {
 
     pub fn covers_arn(&self, arn: &str) -> bool {
         let name = PrincipalName::parse(arn);
-        self.principals
-            .iter()
-            .any(|guard| guard == arn || (name.is_some() && PrincipalName::parse(guard) == name))
+        is_below_guard_path(arn)
+            || self
+                .principals
+                .iter()
+                .any(|guard| guard == arn || (name.is_some() && PrincipalName::parse(guard) == name))
     }
 
     pub fn covers_instance(&self, id: &str) -> bool {
@@ -73,11 +98,15 @@ impl Guard {
             Resource::Principal { principal } => self.covers_principal(principal),
             // A key is its user's; of a user only the name is known here, so a guard of that name in
             // any account protects it.
-            Resource::AccessKey { user, .. } => self.principals.iter().any(|guard| {
-                PrincipalName::parse(guard)
-                    .is_some_and(|name| name.kind == PrincipalKind::User && name.name.eq_ignore_ascii_case(user))
-            }),
+            Resource::AccessKey { user, .. } | Resource::ServiceCredential { user, .. } => {
+                self.principals.iter().any(|guard| {
+                    PrincipalName::parse(guard)
+                        .is_some_and(|name| name.kind == PrincipalKind::User && name.name.eq_ignore_ascii_case(user))
+                })
+            }
             Resource::Instance { id, .. } => self.covers_instance(id),
+            // What the guard itself runs as is not known by its settings; by its role it is never the agent's.
+            Resource::Asset { .. } => false,
         }
     }
 
@@ -162,6 +191,22 @@ mod tests {
         assert!(!guard.covers_principal(&Principal::User(format!("arn:aws:iam::{ACCOUNT}:user/Backstop"))));
         assert!(!guard.covers_principal(&Principal::Role("arn:aws:iam::999999999999:role/Backstop".to_owned())));
         assert!(guard.covers_instance("i-0guard"));
+    }
+
+    #[test]
+    fn who_lives_at_the_guards_path_is_the_guards() {
+        let guard = Guard::default();
+        for (path, is_guard) in [
+            ("backstop/guard", true),
+            ("backstop/deep/x", true),
+            ("backstop", false),
+            ("backstopper/x", false),
+            ("agents/backstop/x", false),
+        ] {
+            assert_eq!(guard.covers_principal(&Principal::Role(role(path))), is_guard, "{path}");
+        }
+        assert!(guard.covers_arn(&format!("arn:aws:iam::{ACCOUNT}:user/backstop/u")));
+        assert!(!guard.covers_arn(&format!("arn:aws:sts::{ACCOUNT}:assumed-role/agent/backstop/")));
     }
 
     #[test]

@@ -67,6 +67,21 @@ pub fn hourly(instance_type: &str, region: &Region) -> Hourly {
     }
 }
 
+/// What costs so many pico-dollars an hour in us-east-1, in another region.
+pub fn in_region(picos: u64, region: &Region) -> Hourly {
+    let factor = find(table::REGIONS, &region.0);
+    let basis = match factor {
+        Some(100) => PriceBasis::Listed,
+        Some(_) => PriceBasis::Estimated,
+        None => PriceBasis::Ceiling,
+    };
+    let nanos = (u128::from(picos) * u128::from(factor.unwrap_or(DEAREST))).div_ceil(100 * 1_000);
+    Hourly {
+        usd: Usd::from_nanos(i64::try_from(nanos).unwrap_or(i64::MAX)),
+        basis,
+    }
+}
+
 /// Sixteenths of micro-dollars an hour in us-east-1, and whether the type is in the table.
 fn in_virginia(instance_type: &str) -> (u128, bool) {
     if let Some(price) = find(table::TYPES, instance_type) {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::observed::InstanceState;
 use super::target::Resource;
+use crate::domain::fleet::asset::{AssetRef, Settings};
 use crate::domain::id::{AgentId, ContainmentId};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,11 +35,29 @@ pub enum Before {
     /// The inline policy of our name; `None` is the ordinary case.
     Principal {
         deny_document: Option<String>,
+        /// Whether the managed policy of our name was attached.
+        #[serde(default)]
+        deny_attached: bool,
     },
     AccessKey {
         active: bool,
     },
+    ServiceCredential {
+        active: bool,
+    },
     Instance {
         state: InstanceState,
+    },
+    /// The settings that we own while it is capped: as they were, and as the cap leaves them, so that a
+    /// reset can tell what is still as we left it.
+    Settings {
+        were: Settings,
+        capped: Settings,
+    },
+    /// It ran, and was ended: it does not come back by itself.
+    Ran {
+        /// What started it, and starts another in its place.
+        #[serde(default)]
+        parent: Option<AssetRef>,
     },
 }

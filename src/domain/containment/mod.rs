@@ -4,22 +4,30 @@
 //! what is observed and what is recorded, acts, and observes again. So a crash at any point resumes by
 //! doing the same thing (C6), and what appears during a containment is stopped by the next sweep.
 
+mod assets;
 pub mod coverage;
 pub mod deny;
 pub mod guard;
 pub mod hourly;
 pub mod image;
+mod lift;
 pub mod memory;
 pub mod observed;
+mod ownership;
 pub mod plan;
 pub mod restore;
 mod revoke;
+mod spawners;
 pub mod state;
 pub mod steps;
 mod stop;
 pub mod target;
+pub mod timeline;
+mod uncap;
+mod worth;
 
-pub use revoke::plan_principals;
+pub use revoke::{contradicted, plan_principals};
+pub use spawners::{SpawnerPlan, plan_spawners};
 pub use stop::plan_region;
 
 #[cfg(test)]

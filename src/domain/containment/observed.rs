@@ -6,6 +6,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::target::{Principal, Region};
+use crate::domain::fleet::asset::{AssetRef, Kind};
+
+/// The kind of an Auto Scaling group: an instance names its own by name alone.
+const GROUP: Kind = Kind::named("group");
 
 /// An instance's state as EC2 names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -52,6 +56,25 @@ pub struct Instance {
     pub group: Option<String>,
 }
 
+impl Instance {
+    pub fn as_asset(&self) -> AssetRef {
+        AssetRef {
+            kind: Kind::INSTANCE,
+            region: self.region.clone(),
+            id: self.id.clone(),
+        }
+    }
+
+    /// What started it, and replaces it when it stops.
+    pub fn parent(&self) -> Option<AssetRef> {
+        self.group.as_ref().map(|name| AssetRef {
+            kind: GROUP,
+            region: self.region.clone(),
+            id: name.clone(),
+        })
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SpotKind {
@@ -67,18 +90,73 @@ pub struct PrincipalState {
     pub exists: bool,
     /// The document of the inline policy of our name, decoded, if there is one.
     pub deny_document: Option<String>,
+    /// Whether the managed policy of our name is attached: the fallback where no inline one fits.
+    pub deny_attached: bool,
+    /// What that policy says now, decoded, if it is attached.
+    pub attached_document: Option<String>,
+    /// Characters without white space of its inline policies, but for ours: IAM allows 10,240 for a role and
+    /// 2,048 for a user, in all. `None` while they were not asked for, which costs a call a policy.
+    pub inline_chars: Option<usize>,
     /// Users only.
     pub keys: Vec<AccessKey>,
+    /// Users only: credentials of single services, such as Bedrock's long-term API keys.
+    pub service_credentials: Vec<ServiceCredential>,
+    /// Why those could not be listed. No deny waits for them: it binds whatever is signed with them.
+    pub credentials_unseen: Option<Blind>,
     /// Roles only: instance profiles that carry the role.
     pub profile_arns: Vec<String>,
     /// Roles only: the roles and users that its trust policy lets assume it, as ARNs.
     pub trusted: Vec<String>,
 }
 
+impl PrincipalState {
+    /// As nobody has it, and as a look begins.
+    pub fn absent(principal: Principal) -> Self {
+        Self {
+            principal,
+            exists: false,
+            deny_document: None,
+            deny_attached: false,
+            attached_document: None,
+            inline_chars: None,
+            keys: Vec::new(),
+            service_credentials: Vec::new(),
+            credentials_unseen: None,
+            profile_arns: Vec::new(),
+            trusted: Vec::new(),
+        }
+    }
+}
+
+/// A part of a look that failed while the rest of it succeeded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Blind {
+    pub why: String,
+    /// It is refused as long as nobody changes something: a fact to report. Else the next look may see it.
+    pub refused: bool,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccessKey {
     pub id: String,
     pub active: bool,
+}
+
+/// A long-term credential for one service, which outlives the deactivation of all access keys.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceCredential {
+    pub id: String,
+    /// Such as `bedrock.amazonaws.com`.
+    pub service: String,
+    pub active: bool,
+}
+
+/// What a policy simulation says of one action.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Simulated {
+    /// Such as `ec2:RunInstances`.
+    pub action: String,
+    pub allowed: bool,
 }
 
 /// Who the daemon itself is.

@@ -1,7 +1,8 @@
 //! Planning a restore: what to put back, and what to leave because somebody else changed it (C4).
 //!
-//! The order harms nothing: machines start while the principal is still denied, then the deny is
-//! lifted and keys are activated, then the machines' health is awaited, and the agent thaws last.
+//! The order harms nothing: machines start while the principal is still denied and what starts others is
+//! still capped, then the deny is lifted and keys are activated, then the machines' health is awaited, then
+//! what starts others is uncapped (`uncap`), and the agent thaws last.
 //!
 //! Only what a before-image names is looked at, and only what is still as we left it is put back. What
 //! is gone, was put back already or was changed by somebody else is *settled* with an outcome that
@@ -13,19 +14,21 @@
 //! unless they are of the account in which the before-image was taken; until then it is waited for
 //! without end, machines as well, because a person has to put the credentials right.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use super::deny;
 use super::guard::PrincipalName;
 use super::image::{Before, BeforeImage};
+use super::lift::{plan_activation, plan_lift};
 use super::observed::{Instance, InstanceState, PrincipalState};
 use super::plan::{Images, Seen};
 use super::state::{Action, Containment, RestoreRequest, Step, StepState, StillBurning};
 use super::steps::Steps;
 use super::target::{Principal, Region, Resource};
+use super::uncap::plan_uncaps;
+use crate::domain::fleet::asset::{Asset, AssetRef, Kind, Settings};
 
 /// How far our clock may be behind the cloud's before a start that came before our stop would seem to
 /// have come after it.
@@ -41,26 +44,49 @@ pub struct RestoreInput<'a> {
     pub steps: &'a Steps,
     /// The principals that images name; a key's by the name of its user.
     pub principals: BTreeMap<Principal, Seen<PrincipalState>>,
-    /// The instances that images name, region by region.
+    /// The instances that images name, and those that this restore started, region by region.
     pub instances: BTreeMap<Region, Seen<Vec<Instance>>>,
+    /// The kinds of which images name capped assets, region by region.
+    pub assets: BTreeMap<Region, BTreeMap<Kind, Seen<Vec<Asset>>>>,
+    /// Which of the machines that this restore started pass their checks.
+    pub passing: BTreeMap<Region, BTreeSet<String>>,
     pub batch: usize,
     /// How long a machine is waited for, from the reset on; and from its first try on, if that was later.
     pub patience: SignedDuration,
+    /// How long a started member of a group is given to pass its checks before its group is uncapped.
+    pub health_patience: SignedDuration,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct RestorePlan {
     pub starts: BTreeMap<Region, Vec<Vec<String>>>,
     pub lifts: Vec<Lift>,
+    /// Principals from which the managed policy of our name is taken.
+    pub detaches: Vec<Principal>,
+    /// User and key, to be activated.
     pub keys: Vec<(String, String)>,
+    /// User and id of service credentials, to be activated.
+    pub credentials: Vec<(String, String)>,
+    /// What starts others, once that harms nothing.
+    pub uncaps: Vec<Uncap>,
     /// Put back, or given up for a reason that the outcome names.
     pub settled: Vec<Settled>,
     /// On its way, or not to be seen now.
     pub waiting: Vec<StillBurning>,
-    /// Machines whose time is over: they stay owed to the next reset.
+    /// What could not be put back in time, or not without harm: it stays owed to the next reset.
     pub owed: Vec<StillBurning>,
-    /// Machines that the operator did not select.
+    /// What the operator did not select.
     pub kept: Vec<String>,
+    /// Machines that do not pass their checks although their time is over; their groups go on without.
+    pub sick: Vec<StillBurning>,
+}
+
+/// Settings to put back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Uncap {
+    pub asset: AssetRef,
+    /// Those that are still as the cap left them.
+    pub settings: Settings,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -79,11 +105,16 @@ pub struct Settled {
 impl RestorePlan {
     /// Nothing is left to do or to wait for: the agent may thaw.
     pub fn is_done(&self) -> bool {
-        self.starts.is_empty() && self.lifts.is_empty() && self.keys.is_empty() && self.waiting.is_empty()
+        self.starts.is_empty() && !self.lifts_something() && self.uncaps.is_empty() && self.waiting.is_empty()
+    }
+
+    /// Whether a deny is to be lifted or a credential to be activated.
+    pub fn lifts_something(&self) -> bool {
+        !(self.lifts.is_empty() && self.detaches.is_empty() && self.keys.is_empty() && self.credentials.is_empty())
     }
 }
 
-/// Names in `only` that select no machine with an unrestored before-image. A reset with any of them is
+/// Names in `only` that select nothing with an unrestored before-image. A reset with any of them is
 /// refused before anything is done.
 pub fn unknown_selections(images: &Images, only: &[String]) -> Vec<String> {
     only.iter()
@@ -93,15 +124,21 @@ pub fn unknown_selections(images: &Images, only: &[String]) -> Vec<String> {
 }
 
 fn is_named(resource: &Resource, wanted: &str) -> bool {
-    matches!(resource, Resource::Instance { id, .. } if id == wanted || resource.to_string() == wanted)
+    match resource {
+        Resource::Instance { id, .. } => id == wanted || resource.to_string() == wanted,
+        Resource::Asset { asset } => asset.id == wanted || resource.to_string() == wanted,
+        Resource::Principal { .. } | Resource::AccessKey { .. } | Resource::ServiceCredential { .. } => false,
+    }
 }
 
 /// Whether a reset puts this resource back. Principals always are.
 pub fn is_selected(resource: &Resource, request: Option<&RestoreRequest>) -> bool {
     let only = request.map(|request| request.only.as_slice()).unwrap_or_default();
     match resource {
-        Resource::Principal { .. } | Resource::AccessKey { .. } => true,
-        Resource::Instance { .. } => only.is_empty() || only.iter().any(|wanted| is_named(resource, wanted)),
+        Resource::Principal { .. } | Resource::AccessKey { .. } | Resource::ServiceCredential { .. } => true,
+        Resource::Instance { .. } | Resource::Asset { .. } => {
+            only.is_empty() || only.iter().any(|wanted| is_named(resource, wanted))
+        }
     }
 }
 
@@ -117,11 +154,18 @@ pub fn plan_restore(input: &RestoreInput<'_>) -> RestorePlan {
             continue;
         }
         match (resource, &image.before) {
-            (Resource::Principal { principal }, Before::Principal { deny_document }) => {
-                plan_lift(input, &mut plan, resource, principal, deny_document.as_deref());
+            (
+                Resource::Principal { principal },
+                Before::Principal {
+                    deny_document,
+                    deny_attached,
+                },
+            ) => {
+                let before = (deny_document.as_deref(), *deny_attached);
+                plan_lift(input, &mut plan, resource, principal, before);
             }
-            (Resource::AccessKey { user, key_id }, Before::AccessKey { active }) => {
-                plan_key(input, &mut plan, resource, image, (user, key_id, *active));
+            (Resource::AccessKey { .. } | Resource::ServiceCredential { .. }, _) => {
+                plan_activation(input, &mut plan, resource, image);
             }
             (Resource::Instance { region, id }, Before::Instance { state }) => {
                 if !is_selected(resource, input.containment.restore.as_ref()) {
@@ -129,6 +173,16 @@ pub fn plan_restore(input: &RestoreInput<'_>) -> RestorePlan {
                 } else if plan_start(input, &mut plan, resource, image, *state) {
                     starts.entry(region.clone()).or_default().push(id.clone());
                 }
+            }
+            // Once the rest is planned.
+            (Resource::Asset { .. }, Before::Settings { .. }) => {}
+            (Resource::Asset { .. }, Before::Ran { parent }) => {
+                let outcome = match parent {
+                    _ if !changed(input, Action::End, resource, image) => "was never ended by us",
+                    Some(_) => "ended; what started it starts new ones",
+                    None => "ended; run it again yourself",
+                };
+                settle(&mut plan, resource, outcome);
             }
             _ => settle(&mut plan, resource, "its before-image does not fit it; left as it is"),
         }
@@ -140,11 +194,12 @@ pub fn plan_restore(input: &RestoreInput<'_>) -> RestorePlan {
             (region, batches)
         })
         .collect();
+    plan_uncaps(input, &mut plan);
     plan
 }
 
 /// Why what our credentials see says nothing about this resource.
-fn elsewhere(input: &RestoreInput<'_>, resource: &Resource, image: &BeforeImage) -> Option<String> {
+pub(super) fn elsewhere(input: &RestoreInput<'_>, resource: &Resource, image: &BeforeImage) -> Option<String> {
     let Some(ours) = input.account else {
         return Some("the account of our credentials is not known yet".to_owned());
     };
@@ -154,68 +209,6 @@ fn elsewhere(input: &RestoreInput<'_>, resource: &Resource, image: &BeforeImage)
     };
     let theirs = image.account.clone().or_else(named)?;
     (theirs != ours).then(|| format!("our credentials are of account {ours}, but it was changed in account {theirs}"))
-}
-
-fn plan_lift(
-    input: &RestoreInput<'_>,
-    plan: &mut RestorePlan,
-    resource: &Resource,
-    principal: &Principal,
-    before: Option<&str>,
-) {
-    let state = match input.principals.get(principal) {
-        Some(Ok(state)) => state,
-        Some(Err(why)) => return wait(plan, resource, &format!("it could not be looked at: {why}")),
-        None => return wait(plan, resource, "it was not looked at"),
-    };
-    let by_us = step_of_this_restore(input, Action::LiftDeny, resource).is_some();
-    match (state.exists.then_some(()).and(state.deny_document.as_deref()), before) {
-        _ if !state.exists => settle(plan, resource, "it is gone; nothing to lift"),
-        (Some(now), Some(then)) if deny::same(now, then) => {
-            settle(plan, resource, if by_us { "put back" } else { "was as before already" });
-        }
-        (Some(now), before) if deny::is_ours(now) => plan.lifts.push(Lift {
-            principal: principal.clone(),
-            document: before.map(str::to_owned),
-        }),
-        (None, None) if by_us => settle(plan, resource, "lifted"),
-        (None, None) => settle(plan, resource, "was lifted by somebody else"),
-        (None, Some(_)) if by_us => plan.lifts.push(Lift {
-            principal: principal.clone(),
-            document: before.map(str::to_owned),
-        }),
-        (None, Some(_)) => settle(plan, resource, "somebody else deleted the policy of our name; left so"),
-        (Some(_), _) => settle(plan, resource, "somebody else changed the policy of our name; left so"),
-    }
-}
-
-fn plan_key(
-    input: &RestoreInput<'_>,
-    plan: &mut RestorePlan,
-    resource: &Resource,
-    image: &BeforeImage,
-    (user, key_id, was_active): (&str, &str, bool),
-) {
-    let seen = input
-        .principals
-        .iter()
-        .find(|(principal, _)| matches!(principal, Principal::User(_)) && principal.name() == user);
-    let state = match seen {
-        Some((_, Ok(state))) => state,
-        Some((_, Err(why))) => return wait(plan, resource, &format!("its user could not be looked at: {why}")),
-        None => return wait(plan, resource, "its user was not looked at"),
-    };
-    let by_us = step_of_this_restore(input, Action::ActivateKey, resource).is_some();
-    match state.keys.iter().find(|key| key.id == key_id) {
-        None => settle(plan, resource, "it is gone; nothing to activate"),
-        Some(key) if key.active && by_us => settle(plan, resource, "activated"),
-        Some(key) if key.active => settle(plan, resource, "was activated by somebody else"),
-        Some(_) if !was_active => settle(plan, resource, "was inactive before; left so"),
-        Some(_) if !changed(input, Action::DeactivateKey, resource, image) => {
-            settle(plan, resource, "was never changed by us");
-        }
-        Some(_) => plan.keys.push((user.to_owned(), key_id.to_owned())),
-    }
 }
 
 /// Whether the machine is to be started now.
@@ -309,7 +302,7 @@ fn plan_start(
 
 /// Whether we changed it: it says so, or a call was under way when we crashed and the outcome, as it
 /// is seen now, is that of the call.
-fn changed(input: &RestoreInput<'_>, action: Action, resource: &Resource, image: &BeforeImage) -> bool {
+pub(super) fn changed(input: &RestoreInput<'_>, action: Action, resource: &Resource, image: &BeforeImage) -> bool {
     let step = input.steps.since(action, resource, image.recorded_at);
     image.changed_at.is_some() || step.is_some_and(Step::may_have_happened)
 }
@@ -326,19 +319,23 @@ fn was_started_since(input: &RestoreInput<'_>, resource: &Resource, image: &Befo
 }
 
 /// A step that belongs to the restore that runs now, not to an earlier one that a breach cut short.
-fn step_of_this_restore<'a>(input: &RestoreInput<'a>, action: Action, resource: &Resource) -> Option<&'a Step> {
+pub(super) fn step_of_this_restore<'a>(
+    input: &RestoreInput<'a>,
+    action: Action,
+    resource: &Resource,
+) -> Option<&'a Step> {
     let since = input.containment.restoring_at?;
     input.steps.since(action, resource, since)
 }
 
-fn settle(plan: &mut RestorePlan, resource: &Resource, outcome: &str) {
+pub(super) fn settle(plan: &mut RestorePlan, resource: &Resource, outcome: &str) {
     plan.settled.push(Settled {
         resource: resource.clone(),
         outcome: outcome.to_owned(),
     });
 }
 
-fn wait(plan: &mut RestorePlan, resource: &Resource, why: &str) {
+pub(super) fn wait(plan: &mut RestorePlan, resource: &Resource, why: &str) {
     plan.waiting.push(StillBurning {
         resource: resource.to_string(),
         why: why.to_owned(),

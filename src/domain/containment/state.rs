@@ -1,9 +1,11 @@
 //! A containment's own record: its phase, its steps, its coverage.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::hourly::PriceBasis;
+use super::hourly::{Hourly, PriceBasis};
 use super::target::{CloudTargets, Resource};
 use crate::domain::id::{AgentId, ContainmentId};
 use crate::domain::money::Usd;
@@ -41,6 +43,9 @@ pub struct Containment {
     pub phase: Phase,
     /// Why, in a sentence for a person.
     pub cause: String,
+    /// When the line was tripped whose breach opened it, if one did.
+    #[serde(default)]
+    pub breached_at: Option<Timestamp>,
     pub opened_at: Timestamp,
     pub contained_at: Option<Timestamp>,
     pub restoring_at: Option<Timestamp>,
@@ -76,6 +81,7 @@ impl Containment {
             mode,
             phase: Phase::Containing,
             cause: cause.to_owned(),
+            breached_at: None,
             opened_at,
             contained_at: None,
             restoring_at: None,
@@ -94,7 +100,7 @@ impl Containment {
 pub struct RestoreRequest {
     pub by: String,
     pub at: Timestamp,
-    /// Machines to start again, by stable id or plain instance id; all if empty.
+    /// What to put back, by stable id or plain id: machines, groups, services, functions; all if empty.
     pub only: Vec<String>,
     /// The agent's lines were looked at after the reset had begun. Until then nothing is put back: what
     /// overtook the reset was judged while the agent was still contained, and only this look finds it.
@@ -108,23 +114,65 @@ pub struct Coverage {
     pub observed_at: Option<Timestamp>,
     pub denied: Vec<String>,
     pub stopped: Vec<String>,
+    /// What starts others, or costs by its settings, and is halted by them.
+    #[serde(default)]
+    pub capped: Vec<String>,
+    /// What was ended for good.
+    #[serde(default)]
+    pub ended: Vec<String>,
     pub still_burning: Vec<StillBurning>,
+    /// What each thing named above costs an hour, or cost before it was halted.
+    #[serde(default)]
+    pub hourly: BTreeMap<String, Hourly>,
     /// Creator events may still be on their way until then.
     pub attribution_pending_until: Option<Timestamp>,
-    /// What its machines cost, where they were looked at.
+    /// What the agent's things cost, where they were looked at.
     #[serde(default)]
     pub burn: Option<FleetBurn>,
+    /// What they cost since the containment was opened.
+    #[serde(default)]
+    pub burnt: Option<Burnt>,
+    /// When each class of steps was done.
+    #[serde(default)]
+    pub times: BTreeMap<StepClass, Span>,
 }
 
-/// What an agent's machines cost an hour, at list prices: those that were seen.
+/// What an agent's things cost an hour, at list prices: those that were seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FleetBurn {
-    /// With those that we stopped.
+    /// With what we halted.
     pub before: Usd,
     /// What still runs.
     pub now: Usd,
     /// How well the least known of the prices is known.
     pub basis: PriceBasis,
+}
+
+/// Dollars that went on being spent during a containment, reckoned from what was seen to run at two looks:
+/// the larger burn of the two, for all the time between them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Burnt {
+    pub usd: Usd,
+    pub until: Timestamp,
+}
+
+/// What a report tells the times of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepClass {
+    Deny,
+    Cap,
+    End,
+    Stop,
+    /// Sweeps that found nothing left to do.
+    Quiet,
+}
+
+/// The first and the last time of something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Span {
+    pub first: Timestamp,
+    pub last: Timestamp,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -165,12 +213,24 @@ impl Step {
 #[serde(rename_all = "snake_case")]
 pub enum Action {
     PutDeny,
+    /// Attaches the managed policy of our name, where the inline one has no room.
+    AttachDeny,
     DeactivateKey,
+    /// Of a credential for one service.
+    DeactivateCredential,
+    /// Puts the settings that halt an asset.
+    Cap,
+    /// Ends an asset for good, such as a task.
+    End,
     StopInstance,
     TerminateInstance,
     StartInstance,
     LiftDeny,
+    DetachDeny,
     ActivateKey,
+    ActivateCredential,
+    /// Puts an asset's settings back.
+    Uncap,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -15,12 +15,17 @@ impl Action {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::PutDeny => "deny",
-            Self::DeactivateKey => "deactivate",
+            Self::AttachDeny => "attach-deny",
+            Self::DeactivateKey | Self::DeactivateCredential => "deactivate",
+            Self::Cap => "cap",
+            Self::End => "end",
             Self::StopInstance => "stop",
             Self::TerminateInstance => "terminate",
             Self::StartInstance => "start",
             Self::LiftDeny => "lift",
-            Self::ActivateKey => "activate",
+            Self::DetachDeny => "detach-deny",
+            Self::ActivateKey | Self::ActivateCredential => "activate",
+            Self::Uncap => "uncap",
         }
     }
 }

@@ -5,6 +5,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::fleet::asset::AssetRef;
+
 /// An AWS region, such as `eu-west-1`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -86,9 +88,26 @@ pub struct Guard {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub enum Resource {
-    Principal { principal: Principal },
-    AccessKey { user: String, key_id: String },
-    Instance { region: Region, id: String },
+    Principal {
+        principal: Principal,
+    },
+    AccessKey {
+        user: String,
+        key_id: String,
+    },
+    /// A long-term credential for one service.
+    ServiceCredential {
+        user: String,
+        id: String,
+    },
+    Instance {
+        region: Region,
+        id: String,
+    },
+    /// Anything else that is halted by its settings or ended: a group, a service, a function, a task.
+    Asset {
+        asset: AssetRef,
+    },
 }
 
 impl fmt::Display for Resource {
@@ -101,7 +120,9 @@ impl fmt::Display for Resource {
                 principal: Principal::User(arn),
             } => write!(f, "user:{arn}"),
             Self::AccessKey { user, key_id } => write!(f, "key:{user}/{key_id}"),
+            Self::ServiceCredential { user, id } => write!(f, "credential:{user}/{id}"),
             Self::Instance { region, id } => write!(f, "instance:{region}/{id}"),
+            Self::Asset { asset } => asset.fmt(f),
         }
     }
 }

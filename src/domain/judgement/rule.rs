@@ -5,6 +5,9 @@
 //! nothing has confirmed never goes beyond revoke; where the budget asks for more, a person is asked.
 //! Unresolved spend refuses calls but is no breach (L3), and this is checked here once more.
 //!
+//! A projected breach is a breach by a forecast: what is settled and what burns until a reaction binds, in
+//! place of what is settled alone.
+//!
 //! On a fleet line every agent is paused; with revoke or contain, those who caused it are revoked or
 //! contained, the largest spenders first, until the rest would have fit.
 
@@ -80,14 +83,15 @@ pub struct Case<'a> {
 pub fn rule(case: &Case<'_>) -> Ruling {
     let trigger = case.trigger;
     let settled = trigger.posted.saturating_sub(trigger.unresolved);
-    let bound = match trigger.cause {
+    let (bound, ahead) = match &trigger.cause {
         TriggerCause::Alert { .. } | TriggerCause::Late => return Ruling::Tell,
-        TriggerCause::Breach => Usd::ZERO,
-        TriggerCause::RefusedForGood { bound } => bound,
+        TriggerCause::Breach => (Usd::ZERO, Usd::ZERO),
+        TriggerCause::RefusedForGood { bound } => (*bound, Usd::ZERO),
+        TriggerCause::Projected { ahead, .. } => (Usd::ZERO, *ahead),
     };
     let is_breach = match trigger.cause {
         TriggerCause::RefusedForGood { .. } => settled.saturating_add(bound) > trigger.limit,
-        _ => settled >= trigger.limit,
+        _ => settled.saturating_add(ahead) >= trigger.limit,
     };
     if !is_breach {
         return Ruling::Moot("without what is unresolved, the line is not breached");
@@ -114,15 +118,29 @@ pub fn rule(case: &Case<'_>) -> Ruling {
         // What counts on a fleet line has the gateway, the provider, the cloud or an operator behind it.
         // Should a weaker claim ever turn up here, it acts against nobody.
         None if !trigger.trust.counts_on_fleet() => Ruling::Tell,
-        None => Ruling::Act(fleet(case, asked, settled, bound)),
+        None => Ruling::Act(fleet(case, asked, settled.saturating_add(ahead), bound)),
     }
+}
+
+/// What each agent has of what the line is judged on: what it spent, and what it burns until a reaction binds.
+fn causes(case: &Case<'_>) -> Vec<(AgentId, Usd)> {
+    let mut causes = case.spenders.to_vec();
+    if let TriggerCause::Projected { burners, .. } = &case.trigger.cause {
+        for (agent, more) in burners {
+            match causes.iter_mut().find(|(known, _)| known == agent) {
+                Some((_, amount)) => *amount = amount.saturating_add(*more),
+                None => causes.push((agent.clone(), *more)),
+            }
+        }
+    }
+    causes
 }
 
 fn fleet(case: &Case<'_>, asked: Measure, settled: Usd, bound: Usd) -> Vec<Sentence> {
     let culprits = if asked == Measure::Pause {
         Vec::new()
     } else {
-        culprits(case.spenders, settled, bound, case.trigger.limit)
+        culprits(&causes(case), settled, bound, case.trigger.limit)
     };
     let mut sentences: Vec<Sentence> = culprits
         .iter()
@@ -286,6 +304,29 @@ mod tests {
             measures(ruled(&refused, Response::Contain)),
             [row("b", Contain), row("a", Contain), row("c", Pause)]
         );
+    }
+
+    #[test]
+    fn a_projected_breach_acts_like_one_and_on_those_who_burn() {
+        use Measure::{Contain, Pause};
+        let row = |name: &str, measure| (name.to_owned(), measure, false);
+        let projected = |ahead: i64, burners: &[(&str, i64)]| TriggerCause::Projected {
+            ahead: Usd::from_dollars(ahead),
+            burners: burners
+                .iter()
+                .map(|(name, usd)| (agent(name), Usd::from_dollars(*usd)))
+                .collect(),
+        };
+        let own = |posted, ahead| trigger(Some("a"), projected(ahead, &[]), Trust::Cloud, posted, 0);
+        assert_eq!(measures(ruled(&own(60, 40), Response::Contain)), [row("a", Contain)]);
+        assert_eq!(ruled(&own(60, 40), Response::Alert), Ruling::Tell);
+        assert!(matches!(ruled(&own(60, 39), Response::Contain), Ruling::Moot(_)));
+        // Of 110 and 70 to come, c has 20 and 65 of it: without c the rest fits, without b (60 and 5) not.
+        let fleet = trigger(None, projected(70, &[("c", 65), ("b", 5)]), Trust::Cloud, 110, 0);
+        let asked = [row("c", Contain), row("b", Contain), row("a", Pause)];
+        assert_eq!(measures(ruled(&fleet, Response::Contain)), asked);
+        let fleet = trigger(None, projected(70, &[("c", 70)]), Trust::Cloud, 50, 0);
+        assert_eq!(measures(ruled(&fleet, Response::Contain))[0], row("c", Contain));
     }
 
     #[test]

@@ -73,6 +73,8 @@ pub enum Op {
     Rearm {
         line: LineKey,
     },
+    /// Trips the lines that what burns now will bring to their limits before a reaction binds.
+    Foresee(Foresee),
 }
 
 impl Op {
@@ -134,6 +136,19 @@ pub struct Report {
     pub lines: Vec<LineSpec>,
     pub upstream_request: Option<String>,
     pub detail: Option<String>,
+}
+
+/// A forecast of spend that is not posted. It posts nothing.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Foresee {
+    pub attribution: Attribution,
+    /// Whose forecast it is: a weak claim reaches no fleet line, as ever (C7).
+    pub trust: Trust,
+    pub lines: Vec<LineSpec>,
+    /// What comes on each of these lines before anything can be done about it.
+    pub ahead: Usd,
+    /// For fleet lines: whose it is, the largest first.
+    pub burners: Vec<(AgentId, Usd)>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -345,6 +360,13 @@ pub enum TriggerCause {
     Breach,
     /// A call was refused for good whose bound is at most `breach_bound_percent` of the limit.
     RefusedForGood { bound: Usd },
+    /// posted - unresolved + `ahead` >= limit: what burns now brings it there before a reaction binds.
+    Projected {
+        ahead: Usd,
+        /// On a fleet line, what each agent adds to it, the largest first.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        burners: Vec<(AgentId, Usd)>,
+    },
     /// What would have been a breach, on a closed line, by an entry after `late_grace` or by a
     /// correction: alert only.
     Late,

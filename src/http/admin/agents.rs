@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::impact::{plan_view, reset_view};
 use super::order::Order;
-use super::{AdminApi, By, agent_of, audited, bounded, live_keys};
+use super::{AdminApi, By, agent_of, audited, bounded, fleet, live_keys};
 use crate::domain::containment::state::Mode;
 use crate::domain::id::{AgentId, KeyId};
 use crate::domain::judgement::reset::{LineChanges, ResetOptions, ResetRejection};
@@ -74,6 +74,7 @@ pub(super) async fn show(State(api): State<Arc<AdminApi>>, Path(id): Path<String
         "reason": state.reason,
         "cloud": configured.and_then(|agent| agent.cloud.as_ref()),
         "manifest": configured.and_then(|agent| Some(view::manifest(agent.manifest.as_ref()?))),
+        "burn": fleet::burn_of(&api.fleet.burn_of(&agent)),
         "lines": lines.iter().map(|line| view::line(line, now)).collect::<Vec<_>>(),
         "keys": keys,
         "containment": containments.first().map(view::containment),

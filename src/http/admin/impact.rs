@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::domain::containment::hourly::{AS_OF, Hourly, PriceBasis};
+use crate::domain::fleet::asset::Settings;
 use crate::domain::judgement::reset::LineChanges;
 use crate::domain::ledger::line::LineKey;
 use crate::domain::money::Usd;
@@ -27,13 +28,19 @@ fn line_name(line: &LineKey) -> String {
 }
 
 /// What a machine is and costs: `m7g.large, $0.0816 an hour`.
-fn machine_note(instance_type: &str, hourly: Hourly) -> String {
+fn machine_note(what: &str, hourly: Hourly) -> String {
     let usd = hourly.usd;
     match hourly.basis {
-        PriceBasis::Listed => format!("{instance_type}, ${usd} an hour"),
-        PriceBasis::Estimated => format!("{instance_type}, about ${usd} an hour"),
-        PriceBasis::Ceiling => format!("{instance_type}, no price known: ${usd} an hour as a ceiling"),
+        PriceBasis::Listed => format!("{what}, ${usd} an hour"),
+        PriceBasis::Estimated => format!("{what}, about ${usd} an hour"),
+        PriceBasis::Ceiling => format!("{what}, no price known: ${usd} an hour as a ceiling"),
     }
+}
+
+/// Settings as a person reads them: `desired=0`.
+fn settings_note(settings: &Settings) -> String {
+    let each = settings.iter().map(|(name, value)| format!("{name}={value}"));
+    each.collect::<Vec<_>>().join(", ")
 }
 
 /// Where the dollars come from, and what the least sure of them is worth.
@@ -50,10 +57,10 @@ pub(super) fn plan_view(report: &PlanReport) -> Value {
     let plan = &report.plan;
     let mut steps = Vec::new();
     for deny in &plan.principals.denies {
-        let note = if deny.put_back {
-            "somebody took it away: it is put back"
-        } else {
-            ""
+        let note = match (deny.put_back, deny.attach) {
+            (true, _) => "somebody took it away: it is put back",
+            (false, true) => "its inline policies leave no room: by a managed policy",
+            (false, false) => "",
         };
         steps.push(step("deny", deny.principal.arn(), None, note));
     }
@@ -65,19 +72,40 @@ pub(super) fn plan_view(report: &PlanReport) -> Value {
             "",
         ));
     }
+    for credential in &plan.principals.credentials {
+        let target = format!("{}/{}", credential.user, credential.id);
+        steps.push(step("deactivate service credential", &target, None, ""));
+    }
     let mut spared = Usd::ZERO;
     for region in &plan.regions {
         let name = Some(region.region.0.as_str());
+        for cap in &region.caps {
+            let mut note = settings_note(&cap.settings);
+            if cap.put_back {
+                note.push_str("; somebody uncapped it: it is put back");
+            }
+            steps.push(step("cap", &cap.asset.to_string(), name, &note));
+        }
+        let mut spare = |id: &String| {
+            region.costs.get(id).map(|cost| {
+                spared = spared.saturating_add(cost.hourly.usd);
+                machine_note(&cost.what, cost.hourly)
+            })
+        };
+        for asset in &region.ends {
+            let id = asset.to_string();
+            steps.push(step("end", &id, name, &spare(&id).unwrap_or_default()));
+        }
         for (action, batches) in [("stop", &region.stops), ("terminate", &region.terminates)] {
             for id in batches.iter().flatten() {
                 let resource = format!("instance:{}/{id}", region.region);
                 let refused = report.would_refuse.iter().any(|line| line.resource == resource);
-                let note = region.costs.get(id).map(|cost| {
-                    if !refused {
-                        spared = spared.saturating_add(cost.hourly.usd);
-                    }
-                    machine_note(&cost.instance_type, cost.hourly)
-                });
+                let note = if refused {
+                    let cost = region.costs.get(&resource);
+                    cost.map(|cost| machine_note(&cost.what, cost.hourly))
+                } else {
+                    spare(&resource)
+                };
                 steps.push(step(action, id, name, &note.unwrap_or_default()));
             }
         }
@@ -91,9 +119,7 @@ pub(super) fn plan_view(report: &PlanReport) -> Value {
         .map(|id| format!("{id} is the guard's own and is left alone"))
         .collect();
     for ask in plan.regions.iter().flat_map(|region| &region.ask) {
-        warnings.push(format!(
-            "{ask:?} matches outside the declared accounts and regions: a person is asked"
-        ));
+        warnings.push(format!("{}: {}; a person is asked", ask.resource, ask.why));
     }
     let burning: Vec<_> = report
         .coverage
@@ -136,8 +162,18 @@ pub(super) fn reset_view(impact: &ResetImpact, checked: Result<LineChanges, Rese
     for lift in &impact.plan.lifts {
         steps.push(step("lift the deny", lift.principal.arn(), None, ""));
     }
+    for principal in &impact.plan.detaches {
+        steps.push(step("detach the deny", principal.arn(), None, ""));
+    }
+    for (user, id) in &impact.plan.credentials {
+        steps.push(step("activate service credential", &format!("{user}/{id}"), None, ""));
+    }
     for (user, key) in &impact.plan.keys {
         steps.push(step("activate key", &format!("{user}/{key}"), None, ""));
+    }
+    for uncap in &impact.uncaps {
+        let note = format!("{}; what it starts is not in the price", settings_note(&uncap.settings));
+        steps.push(step("uncap", &uncap.asset.to_string(), None, &note));
     }
     let basis = impact.starts.iter().map(|start| start.hourly.basis).max();
     json!({
@@ -160,7 +196,7 @@ mod tests {
     use super::*;
     use crate::domain::containment::coverage::after_sweep;
     use crate::domain::containment::hourly::hourly;
-    use crate::domain::containment::plan::{MachineCost, Plan, RegionPlan};
+    use crate::domain::containment::plan::{AssetCost, Plan, RegionPlan};
     use crate::domain::containment::restore::RestorePlan;
     use crate::domain::containment::state::{Containment, Mode, StillBurning};
     use crate::domain::containment::target::Region;
@@ -171,9 +207,9 @@ mod tests {
         Region("us-east-1".to_owned())
     }
 
-    fn cost(kind: &str) -> MachineCost {
-        MachineCost {
-            instance_type: kind.to_owned(),
+    fn cost(kind: &str) -> AssetCost {
+        AssetCost {
+            what: kind.to_owned(),
             hourly: hourly(kind, &region()),
             runs: true,
         }
@@ -193,7 +229,7 @@ mod tests {
             ("i-protected", "m7g.large"),
             ("i-spot", "p9.48xlarge"),
         ] {
-            in_region.costs.insert(id.to_owned(), cost(kind));
+            in_region.costs.insert(format!("instance:us-east-1/{id}"), cost(kind));
         }
         let plan = Plan {
             regions: vec![in_region],
@@ -230,6 +266,7 @@ mod tests {
             agent: AgentId::new("a").unwrap(),
             containment: ContainmentId(uuid::Uuid::nil()),
             plan: RestorePlan::default(),
+            uncaps: Vec::new(),
             starts: vec![start("i-1", "m8g.12xlarge"), start("i-2", "m99.large")],
             usd_per_hour: Usd::from_nanos(2_654_240_000),
             unpriced: 1,

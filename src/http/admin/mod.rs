@@ -7,6 +7,7 @@
 
 mod agents;
 mod budgets;
+mod fleet;
 mod impact;
 mod ledger;
 mod operations;
@@ -40,6 +41,7 @@ use crate::domain::id::AgentId;
 use crate::domain::price::Catalogue;
 use crate::domain::rejection::Rejection;
 use crate::domain::wire::json::{JsonLimits, parse_strict};
+use crate::fleet::Fleet;
 use crate::intake::usage::Intake;
 use crate::killswitch::KillSwitch;
 use crate::ledger::Ledger;
@@ -59,6 +61,7 @@ pub struct AdminApi {
     pub settings: Arc<LiveSettings>,
     pub watch: Arc<Watch>,
     pub killswitch: Arc<KillSwitch>,
+    pub fleet: Arc<Fleet>,
     pub audit: AuditPlace,
     /// Applies the settings after a reload; the application knows to whom.
     pub reload: Arc<dyn Fn() -> ReloadFuture + Send + Sync>,
@@ -98,6 +101,7 @@ pub fn router(api: Arc<AdminApi>) -> Router {
         .route("/api/v1/agents/{id}/contain", post(agents::contain))
         .route("/api/v1/agents/{id}/impact", get(agents::impact))
         .route("/api/v1/agents/{id}/reset", post(agents::reset))
+        .route("/api/v1/fleet", get(fleet::list))
         .route("/api/v1/budgets", get(budgets::list))
         .route("/api/v1/spend", get(budgets::spend))
         .route("/api/v1/prices", get(budgets::prices))

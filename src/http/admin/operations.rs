@@ -8,7 +8,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use super::{AdminApi, By, audited, live_keys};
+use super::{AdminApi, By, audited, fleet, live_keys};
 use crate::http::error::Failure;
 use crate::http::view;
 
@@ -50,6 +50,7 @@ pub(super) async fn status(State(api): State<Arc<AdminApi>>) -> Result<Json<Valu
         "audit_broken": api.audit.health.broken(),
         "audit_unsigned": api.audit.health.unsigned(),
         "aws_enabled": settings.aws.enabled,
+        "fleet": fleet::summary(&api.fleet.report(), api.clock.now()),
         "agents": agents,
         "containments": containments.iter().map(view::containment).collect::<Vec<_>>(),
         "reviews": reviews.iter().map(view::review).collect::<Vec<_>>(),

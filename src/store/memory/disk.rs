@@ -10,13 +10,17 @@ use crate::domain::audit::{AuditEntry, Head, NewAudit, chain};
 use crate::domain::containment::image::BeforeImage;
 use crate::domain::containment::memory::Note;
 use crate::domain::containment::state::Step;
+use crate::domain::containment::target::Region;
+use crate::domain::fleet::creation::Creation;
+use crate::domain::fleet::price::Listed;
+use crate::domain::fleet::rate::RateKey;
 use crate::domain::id::{AgentId, EpochId, HoldId, ModelId, PostingId, ServiceId, TaskId, ToolName};
 use crate::domain::ledger::batch::{Delta, ReportKey};
 use crate::domain::ledger::hold::{Hold, HoldState};
 use crate::domain::ledger::line::{Line, LineKey, Response};
 use crate::domain::ledger::posting::{Basis, Entry, Posting, PostingKind};
 use crate::domain::money::Usd;
-use crate::ports::{AgentKey, Lease, StoreError, Trigger};
+use crate::ports::{AgentKey, FleetBook, Lease, StoreError, Trigger};
 
 #[derive(Clone)]
 pub(super) struct Epoch {
@@ -71,6 +75,11 @@ pub(super) struct Disk {
     pub(super) images: Vec<BeforeImage>,
     /// By their key.
     pub(super) notes: BTreeMap<String, Note>,
+    /// By account.
+    pub(super) fleet_books: BTreeMap<String, FleetBook>,
+    /// By event.
+    pub(super) creations: BTreeMap<String, Creation>,
+    pub(super) fleet_prices: BTreeMap<(Region, RateKey), Listed>,
     pub(super) steps: Vec<Step>,
     pub(super) keys: Vec<AgentKey>,
     pub(super) audit: Vec<Arc<AuditEntry>>,

@@ -47,6 +47,7 @@ impl Loader<'_> {
             },
             Op::SetRule { budget, after, .. } => self.live_lines(budget, after.as_ref()),
             Op::Override { line, .. } | Op::Rearm { line } => self.line(line),
+            Op::Foresee(foresee) => self.specs(&foresee.lines),
         }
     }
 

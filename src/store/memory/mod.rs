@@ -13,6 +13,7 @@
 mod control;
 mod disk;
 pub mod faults;
+mod fleet;
 mod images;
 mod ledger;
 mod load;
@@ -32,6 +33,8 @@ use crate::domain::audit::{AuditEntry, NewAudit};
 use crate::domain::containment::image::BeforeImage;
 use crate::domain::containment::memory::Note;
 use crate::domain::containment::state::{Containment, Step};
+use crate::domain::fleet::creation::Creation;
+use crate::domain::fleet::price::ListedRate;
 use crate::domain::id::{AgentId, ContainmentId, EpochId, HoldId, KeyId, ReviewId};
 use crate::domain::ledger::batch::{Batch, LedgerRules, MAX_BATCH, Outcome};
 use crate::domain::ledger::hold::Hold;
@@ -40,7 +43,7 @@ use crate::domain::ledger::posting::Posting;
 use crate::domain::money::Usd;
 use crate::domain::review::Review;
 use crate::ports::{
-    AgentKey, AuditView, DeadEpochs, Judgement, Lease, LineQuery, PostingQuery, SpendQuery, SpendRow, Store,
+    AgentKey, AuditView, DeadEpochs, FleetBook, Judgement, Lease, LineQuery, PostingQuery, SpendQuery, SpendRow, Store,
     StoreError, StoreStats, Trigger,
 };
 use disk::Disk;
@@ -430,6 +433,38 @@ impl Store for MemoryStore {
 
     async fn remembered(&self) -> Result<Vec<Note>, StoreError> {
         self.read(|disk| Ok(disk.remembered()))
+    }
+
+    async fn fleet_book(&self, account: &str) -> Result<Option<FleetBook>, StoreError> {
+        self.read(|disk| Ok(disk.fleet_books.get(account).cloned()))
+    }
+
+    async fn save_fleet_book(&self, lease: &Lease, account: &str, book: &FleetBook) -> Result<(), StoreError> {
+        self.write(Kind::Write, "saving the fleet's book", |disk| {
+            disk.save_fleet_book(lease, account, book)
+        })
+    }
+
+    async fn note_creations(&self, creations: &[Creation], now: Timestamp) -> Result<(), StoreError> {
+        self.write(Kind::Write, "noting creations", |disk| {
+            disk.note_creations(creations, now);
+            Ok(())
+        })
+    }
+
+    async fn creations(&self, account: &str, since: Timestamp) -> Result<Vec<Creation>, StoreError> {
+        self.read(|disk| Ok(disk.creations(account, since)))
+    }
+
+    async fn save_fleet_prices(&self, prices: &[ListedRate]) -> Result<(), StoreError> {
+        self.write(Kind::Write, "saving list prices", |disk| {
+            disk.save_fleet_prices(prices);
+            Ok(())
+        })
+    }
+
+    async fn fleet_prices(&self) -> Result<Vec<ListedRate>, StoreError> {
+        self.read(|disk| Ok(disk.fleet_prices()))
     }
 
     async fn add_key(&self, key: &AgentKey) -> Result<(), StoreError> {

@@ -74,6 +74,7 @@ impl<'b> Names<'b> {
             Op::Override { line, .. } | Op::Rearm { line } => {
                 self.lines.insert(line);
             }
+            Op::Foresee(foresee) => self.lines.extend(foresee.lines.iter().map(|spec| &spec.key)),
         }
     }
 }

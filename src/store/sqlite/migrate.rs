@@ -53,6 +53,10 @@ const MIGRATIONS: &[Migration] = &[
         version: 3,
         sql: include_str!("../../../migrations/sqlite/0003_cloud_memory.sql"),
     },
+    Migration {
+        version: 4,
+        sql: include_str!("../../../migrations/sqlite/0004_fleet.sql"),
+    },
 ];
 
 const RECORD: &str = "CREATE TABLE migration (

@@ -27,6 +27,7 @@ mod commit;
 mod desk;
 mod epoch;
 mod error;
+mod fleet;
 mod images;
 mod judge;
 mod keys;
@@ -68,6 +69,8 @@ use crate::domain::audit::{AuditEntry, NewAudit};
 use crate::domain::containment::image::BeforeImage;
 use crate::domain::containment::memory::Note;
 use crate::domain::containment::state::{Containment, Step};
+use crate::domain::fleet::creation::Creation;
+use crate::domain::fleet::price::ListedRate;
 use crate::domain::id::{AgentId, ContainmentId, EpochId, HoldId, KeyId, ReviewId};
 use crate::domain::ledger::batch::{Batch, LedgerRules, Outcome};
 use crate::domain::ledger::hold::Hold;
@@ -76,7 +79,7 @@ use crate::domain::ledger::posting::Posting;
 use crate::domain::money::Usd;
 use crate::domain::review::Review;
 use crate::ports::{
-    AgentKey, AuditView, DeadEpochs, Judgement, Lease, LineQuery, PostingQuery, SpendQuery, SpendRow, Store,
+    AgentKey, AuditView, DeadEpochs, FleetBook, Judgement, Lease, LineQuery, PostingQuery, SpendQuery, SpendRow, Store,
     StoreError, StoreStats, Trigger,
 };
 
@@ -290,6 +293,30 @@ impl Store for SqliteStore {
 
     async fn remembered(&self) -> Result<Vec<Note>, StoreError> {
         memory::all(self).await
+    }
+
+    async fn fleet_book(&self, account: &str) -> Result<Option<FleetBook>, StoreError> {
+        fleet::book(self, account).await
+    }
+
+    async fn save_fleet_book(&self, lease: &Lease, account: &str, book: &FleetBook) -> Result<(), StoreError> {
+        fleet::save_book(self, lease, account, book).await
+    }
+
+    async fn note_creations(&self, creations: &[Creation], now: Timestamp) -> Result<(), StoreError> {
+        fleet::note_creations(self, creations, now).await
+    }
+
+    async fn creations(&self, account: &str, since: Timestamp) -> Result<Vec<Creation>, StoreError> {
+        fleet::creations(self, account, since).await
+    }
+
+    async fn save_fleet_prices(&self, prices: &[ListedRate]) -> Result<(), StoreError> {
+        fleet::save_prices(self, prices).await
+    }
+
+    async fn fleet_prices(&self) -> Result<Vec<ListedRate>, StoreError> {
+        fleet::prices(self).await
     }
 
     async fn add_key(&self, key: &AgentKey) -> Result<(), StoreError> {

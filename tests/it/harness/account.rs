@@ -184,6 +184,21 @@ impl<'a> Account<'a> {
             .expect("ModifyInstanceAttribute");
     }
 
+    /// The tags of every instance of the region, by id.
+    pub async fn tags(&self, region: &str) -> BTreeMap<String, BTreeMap<String, String>> {
+        let mut pages = self.ec2(region).describe_instances().into_paginator().send();
+        let mut all = BTreeMap::new();
+        while let Some(page) = pages.next().await {
+            let page = page.expect("DescribeInstances");
+            for instance in page.reservations().iter().flat_map(|one| one.instances()) {
+                let text = |part: Option<&str>| part.unwrap_or_default().to_owned();
+                let tags = instance.tags().iter().map(|tag| (text(tag.key()), text(tag.value())));
+                all.insert(text(instance.instance_id()), tags.collect());
+            }
+        }
+        all
+    }
+
     /// The state of every instance of the region, by id, terminated ones included.
     pub async fn states(&self, region: &str) -> BTreeMap<String, String> {
         let mut pages = self.ec2(region).describe_instances().into_paginator().send();

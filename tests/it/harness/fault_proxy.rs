@@ -32,6 +32,8 @@ pub enum Fault {
     Html(u16),
     /// AWS's answer, word for word; it is not carried out.
     Answer(&'static str),
+    /// The same, of a service that answers in JSON.
+    Json(serde_json::Value),
     /// It is neither carried out nor answered.
     Silence,
     /// The connection ends; it is not carried out.
@@ -136,28 +138,50 @@ pub struct Asked {
     pub service: String,
     pub region: String,
     pub action: String,
-    /// The parameters of the query protocol, decoded.
+    /// The parameters of the query protocol, decoded; of JSON every text and number by its path.
     pub params: BTreeMap<String, String>,
+    /// Of a service that is asked in JSON, the whole body.
+    pub json: Option<serde_json::Value>,
+    /// Of one that is asked by paths: the method, and the path with its query.
+    pub rest: Option<(String, String)>,
     /// Whether it reached the emulator.
     pub carried_out: bool,
 }
 
 impl Asked {
-    fn read(authorization: &str, body: &[u8]) -> Self {
-        let body = String::from_utf8_lossy(body);
-        let params: BTreeMap<String, String> = body
-            .split('&')
-            .filter_map(|pair| pair.split_once('='))
-            .map(|(name, value)| (decode(name), decode(value)))
-            .collect();
+    fn read(head: &hyper::http::request::Parts, body: &[u8]) -> Self {
+        let header = |name: &str| {
+            head.headers
+                .get(name)
+                .and_then(|value| value.to_str().ok())
+                .unwrap_or_default()
+        };
         // Credential=KEY/DATE/REGION/SERVICE/aws4_request
-        let scope = authorization.split("Credential=").nth(1).unwrap_or_default();
+        let scope = header("authorization").split("Credential=").nth(1).unwrap_or_default();
         let mut scope = scope.split([',', ' ']).next().unwrap_or_default().split('/').skip(2);
+        let region = scope.next().unwrap_or_default().to_owned();
+        let service = scope.next().unwrap_or_default().to_owned();
+        let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
+        let json: Option<serde_json::Value> = serde_json::from_slice(body).ok();
+        let target = header("x-amz-target").rsplit('.').next().unwrap_or_default();
+        let rest = (service == "lambda").then(|| (head.method.to_string(), path.to_owned()));
+        let params = match (&json, &rest) {
+            (_, Some((_, path))) => form(path.split_once('?').map_or("", |(_, query)| query)),
+            (Some(json), None) => plain(json),
+            (None, None) => form(&String::from_utf8_lossy(body)),
+        };
+        let action = match &rest {
+            Some((method, path)) => lambda_action(method, path).to_owned(),
+            None if target.is_empty() => params.get("Action").cloned().unwrap_or_default(),
+            None => target.to_owned(),
+        };
         Self {
-            region: scope.next().unwrap_or_default().to_owned(),
-            service: scope.next().unwrap_or_default().to_owned(),
-            action: params.get("Action").cloned().unwrap_or_default(),
+            service,
+            region,
+            action,
             params,
+            json,
+            rest,
             carried_out: false,
         }
     }
@@ -168,6 +192,50 @@ impl Asked {
             .map_while(|n| self.params.get(&format!("{name}.{n}")))
             .map(String::as_str)
             .collect()
+    }
+}
+
+fn form(text: &str) -> BTreeMap<String, String> {
+    let pairs = text.split('&').filter_map(|pair| pair.split_once('='));
+    pairs.map(|(name, value)| (decode(name), decode(value))).collect()
+}
+
+/// Every text and number of a document by its path: `LookupAttributes.0.AttributeValue`.
+fn plain(json: &serde_json::Value) -> BTreeMap<String, String> {
+    use serde_json::Value;
+    fn walk(path: &str, value: &Value, found: &mut BTreeMap<String, String>) {
+        let below = |name: &str| {
+            if path.is_empty() {
+                name.to_owned()
+            } else {
+                format!("{path}.{name}")
+            }
+        };
+        match value {
+            Value::Object(fields) => fields.iter().for_each(|(name, one)| walk(&below(name), one, found)),
+            Value::Array(list) => (0..)
+                .zip(list)
+                .for_each(|(n, one): (u32, _)| walk(&below(&n.to_string()), one, found)),
+            Value::String(text) => drop(found.insert(path.to_owned(), text.clone())),
+            Value::Number(number) => drop(found.insert(path.to_owned(), number.to_string())),
+            Value::Bool(_) | Value::Null => {}
+        }
+    }
+    let mut found = BTreeMap::new();
+    walk("", json, &mut found);
+    found
+}
+
+/// What Lambda calls a request for a path.
+fn lambda_action(method: &str, path: &str) -> &'static str {
+    let path = path.split('?').next().unwrap_or_default().trim_end_matches('/');
+    match (method, path.rsplit('/').next().unwrap_or_default()) {
+        ("GET", "functions") => "ListFunctions",
+        ("GET", "provisioned-concurrency") => "ListProvisionedConcurrencyConfigs",
+        ("PUT", "concurrency") => "PutFunctionConcurrency",
+        ("DELETE", "concurrency") => "DeleteFunctionConcurrency",
+        ("GET", _) => "GetFunction",
+        _ => "",
     }
 }
 
@@ -262,8 +330,7 @@ impl FaultProxy {
 async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Dropped> {
     let (head, body) = request.into_parts();
     let body = body.collect().await.map_err(|_| Dropped)?.to_bytes();
-    let authorization = head.headers.get("authorization").and_then(|value| value.to_str().ok());
-    let mut asked = Asked::read(authorization.unwrap_or_default(), &body);
+    let mut asked = Asked::read(&head, &body);
     let service = asked.service.clone();
 
     let fault = {
@@ -283,6 +350,7 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respo
             return Ok(page_of(status, "text/html", page.to_owned()));
         }
         Some(Fault::Answer(body)) => return Ok(page_of(200, "text/xml", body.to_owned())),
+        Some(Fault::Json(body)) => return Ok(page_of(200, "application/json", body.to_string())),
         Some(Fault::Silence) => {
             let never: Infallible = std::future::pending().await;
             match never {}
@@ -308,8 +376,12 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respo
     Ok(response.body(Full::new(bytes)).expect("the parts of a response"))
 }
 
-/// An error as the query protocol of the service writes it.
+/// An error as the service writes it.
 fn refusal(service: &str, status: u16, code: &str, message: &str) -> Response<Full<Bytes>> {
+    if matches!(service, "ecs" | "cloudtrail" | "pricing" | "lambda") {
+        let body = serde_json::json!({"__type": code, "message": message});
+        return page_of(status, "application/x-amz-json-1.1", body.to_string());
+    }
     let mut body = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
     let error = format!("<Code>{code}</Code><Message>{message}</Message>");
     let written = if service == "ec2" {

@@ -8,9 +8,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
-use backstop::domain::containment::observed::{BatchResult, Identity, Instance, PrincipalState};
+use backstop::domain::containment::observed::{BatchResult, Identity, Instance, PrincipalState, Simulated};
 use backstop::domain::containment::target::{Principal, Region};
+use backstop::domain::fleet::asset::{Asset, AssetRef, Kind, Settings};
+use backstop::domain::fleet::creation::Creation;
+use backstop::domain::fleet::rate::RateKey;
+use backstop::domain::money::Usd;
+use backstop::ports::Health;
 use backstop::ports::{Cloud, CloudError, InstanceFilter};
+use jiff::Timestamp;
+use std::collections::BTreeMap;
 use tokio::sync::Notify;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,6 +96,9 @@ impl Cloud for Fuse {
     async fn may_stop(&self, region: &Region, ids: &[String]) -> Result<BatchResult, CloudError> {
         self.cloud.may_stop(region, ids).await
     }
+    async fn inline_chars(&self, principal: &Principal, policy_name: &str) -> Result<usize, CloudError> {
+        self.cloud.inline_chars(principal, policy_name).await
+    }
     async fn put_deny(&self, principal: &Principal, policy_name: &str, document: &str) -> Result<(), CloudError> {
         self.change(self.cloud.put_deny(principal, policy_name, document)).await
     }
@@ -106,5 +116,50 @@ impl Cloud for Fuse {
     }
     async fn terminate(&self, region: &Region, ids: &[String]) -> Result<BatchResult, CloudError> {
         self.change(self.cloud.terminate(region, ids)).await
+    }
+
+    async fn attach_deny(&self, principal: &Principal, policy_name: &str, document: &str) -> Result<(), CloudError> {
+        self.change(self.cloud.attach_deny(principal, policy_name, document))
+            .await
+    }
+
+    async fn detach_deny(&self, principal: &Principal, policy_name: &str) -> Result<(), CloudError> {
+        self.change(self.cloud.detach_deny(principal, policy_name)).await
+    }
+
+    async fn set_service_credential(&self, user: &str, id: &str, active: bool) -> Result<(), CloudError> {
+        self.change(self.cloud.set_service_credential(user, id, active)).await
+    }
+
+    async fn simulate(&self, principal: &Principal, actions: &[String]) -> Result<Vec<Simulated>, CloudError> {
+        self.cloud.simulate(principal, actions).await
+    }
+
+    async fn health(&self, region: &Region, ids: &[String]) -> Result<BTreeMap<String, Health>, CloudError> {
+        self.cloud.health(region, ids).await
+    }
+
+    fn kinds(&self) -> Vec<Kind> {
+        self.cloud.kinds()
+    }
+
+    async fn assets(&self, region: &Region, kind: &Kind) -> Result<Vec<Asset>, CloudError> {
+        self.cloud.assets(region, kind).await
+    }
+
+    async fn put_settings(&self, asset: &AssetRef, settings: &Settings) -> Result<(), CloudError> {
+        self.change(self.cloud.put_settings(asset, settings)).await
+    }
+
+    async fn end(&self, asset: &AssetRef) -> Result<(), CloudError> {
+        self.change(self.cloud.end(asset)).await
+    }
+
+    async fn creations(&self, region: &Region, since: Timestamp) -> Result<Vec<Creation>, CloudError> {
+        self.cloud.creations(region, since).await
+    }
+
+    async fn list_prices(&self, region: &Region, rates: &[RateKey]) -> Result<BTreeMap<RateKey, Usd>, CloudError> {
+        self.cloud.list_prices(region, rates).await
     }
 }

@@ -9,6 +9,8 @@ pub mod fault_proxy;
 pub mod fuse;
 pub mod moto;
 pub mod order;
+pub mod permitted;
+pub mod policy;
 pub mod process;
 pub mod raw;
 pub mod scarce;

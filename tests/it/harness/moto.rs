@@ -68,6 +68,8 @@ impl Moto {
         }
         command
             .env("MOTO_RECORDER_FILEPATH", recording_in(&dir))
+            // The sources are no place for what an interpreter makes of them.
+            .env("PYTHONDONTWRITEBYTECODE", "1")
             // Instances here start from an id; the catalogue of images costs a second a region.
             .env("MOTO_EC2_LOAD_DEFAULT_AMIS", "false");
         let mut process = Process::start("moto", command, dir.path()).expect("the interpreter was tried");

@@ -9,6 +9,8 @@ import os
 import sys
 import threading
 
+import moto_iam
+import moto_fleet
 from moto.ec2.utils import filter_dict_attribute_mapping
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
@@ -16,6 +18,9 @@ from werkzeug.serving import make_server
 
 # EC2 documents this filter; moto has the attribute and lacks only the name.
 filter_dict_attribute_mapping.setdefault("iam-instance-profile.arn", "iam_instance_profile.Arn")
+
+moto_iam.extend()
+moto_fleet.extend()
 
 
 def end_with_stdin() -> None:

@@ -182,6 +182,16 @@ impl Site {
         (status, body)
     }
 
+    /// What a collector of metrics gets.
+    pub async fn metrics(&self, daemon: &Daemon) -> String {
+        let answer = self.http.get(daemon.admin_url("/metrics")).send().await;
+        let answer = answer.unwrap_or_else(|error| panic!("GET /metrics: {error}\n{}", daemon.log()));
+        answer
+            .text()
+            .await
+            .unwrap_or_else(|error| panic!("GET /metrics: {error}"))
+    }
+
     /// Waits until the agent is in this state, and returns everything about it.
     pub async fn until_status(&self, daemon: &Daemon, agent: &str, status: &str) -> Value {
         self.until_agent(daemon, agent, &format!("{agent} to be {status}"), |shown| {

@@ -33,7 +33,7 @@ const EMULATOR: Wanted<'static> = Wanted {
     name: "emulator",
     file: "tests/it/requirements.txt",
     requirements: include_str!("../requirements.txt"),
-    modules: &["moto"],
+    modules: &["moto", "cfnlint"],
 };
 
 const SDKS: Wanted<'static> = Wanted {

@@ -14,9 +14,13 @@ use backstop::domain::agent::AgentState;
 use backstop::domain::audit::{AuditEntry, NewAudit};
 use backstop::domain::containment::image::BeforeImage;
 use backstop::domain::containment::memory::Note;
-use backstop::domain::containment::observed::{BatchResult, Identity, Instance, PrincipalState};
+use backstop::domain::containment::observed::{BatchResult, Identity, Instance, PrincipalState, Simulated};
 use backstop::domain::containment::state::{Containment, Step};
 use backstop::domain::containment::target::{Principal, Region};
+use backstop::domain::fleet::asset::{Asset, AssetRef, Kind, Settings};
+use backstop::domain::fleet::creation::Creation;
+use backstop::domain::fleet::price::ListedRate;
+use backstop::domain::fleet::rate::RateKey;
 use backstop::domain::id::{AgentId, ContainmentId, EpochId, HoldId, KeyId, ReviewId};
 use backstop::domain::ledger::batch::{Batch, LedgerRules, Outcome};
 use backstop::domain::ledger::hold::Hold;
@@ -25,11 +29,13 @@ use backstop::domain::ledger::posting::Posting;
 use backstop::domain::money::Usd;
 use backstop::domain::review::Review;
 use backstop::ports::Clock as _;
+use backstop::ports::Health;
 use backstop::ports::{
-    AgentKey, AuditView, Cloud, CloudError, DeadEpochs, InstanceFilter, Judgement, Lease, LineQuery, PostingQuery,
-    SpendQuery, SpendRow, Store, StoreError, StoreStats, Trigger,
+    AgentKey, AuditView, Cloud, CloudError, DeadEpochs, FleetBook, InstanceFilter, Judgement, Lease, LineQuery,
+    PostingQuery, SpendQuery, SpendRow, Store, StoreError, StoreStats, Trigger,
 };
 use jiff::Timestamp;
+use std::collections::BTreeMap;
 use tokio::sync::{Notify, Semaphore};
 
 use super::time::VirtualClock;
@@ -152,6 +158,9 @@ impl Cloud for CrashCloud {
     async fn principal(&self, principal: &Principal, policy_name: &str) -> Result<PrincipalState, CloudError> {
         self.1.pass(self.0.principal(principal, policy_name)).await
     }
+    async fn inline_chars(&self, principal: &Principal, policy_name: &str) -> Result<usize, CloudError> {
+        self.1.pass(self.0.inline_chars(principal, policy_name)).await
+    }
     async fn put_deny(&self, principal: &Principal, policy_name: &str, document: &str) -> Result<(), CloudError> {
         self.1.pass(self.0.put_deny(principal, policy_name, document)).await
     }
@@ -175,6 +184,50 @@ impl Cloud for CrashCloud {
     }
     async fn terminate(&self, region: &Region, ids: &[String]) -> Result<BatchResult, CloudError> {
         self.1.pass(self.0.terminate(region, ids)).await
+    }
+
+    async fn attach_deny(&self, principal: &Principal, policy_name: &str, document: &str) -> Result<(), CloudError> {
+        self.1.pass(self.0.attach_deny(principal, policy_name, document)).await
+    }
+
+    async fn detach_deny(&self, principal: &Principal, policy_name: &str) -> Result<(), CloudError> {
+        self.1.pass(self.0.detach_deny(principal, policy_name)).await
+    }
+
+    async fn set_service_credential(&self, user: &str, id: &str, active: bool) -> Result<(), CloudError> {
+        self.1.pass(self.0.set_service_credential(user, id, active)).await
+    }
+
+    async fn simulate(&self, principal: &Principal, actions: &[String]) -> Result<Vec<Simulated>, CloudError> {
+        self.1.pass(self.0.simulate(principal, actions)).await
+    }
+
+    async fn health(&self, region: &Region, ids: &[String]) -> Result<BTreeMap<String, Health>, CloudError> {
+        self.1.pass(self.0.health(region, ids)).await
+    }
+
+    fn kinds(&self) -> Vec<Kind> {
+        self.0.kinds()
+    }
+
+    async fn assets(&self, region: &Region, kind: &Kind) -> Result<Vec<Asset>, CloudError> {
+        self.1.pass(self.0.assets(region, kind)).await
+    }
+
+    async fn put_settings(&self, asset: &AssetRef, settings: &Settings) -> Result<(), CloudError> {
+        self.1.pass(self.0.put_settings(asset, settings)).await
+    }
+
+    async fn end(&self, asset: &AssetRef) -> Result<(), CloudError> {
+        self.1.pass(self.0.end(asset)).await
+    }
+
+    async fn creations(&self, region: &Region, since: Timestamp) -> Result<Vec<Creation>, CloudError> {
+        self.1.pass(self.0.creations(region, since)).await
+    }
+
+    async fn list_prices(&self, region: &Region, rates: &[RateKey]) -> Result<BTreeMap<RateKey, Usd>, CloudError> {
+        self.1.pass(self.0.list_prices(region, rates)).await
     }
 }
 
@@ -282,6 +335,24 @@ impl Store for CrashStore {
     }
     async fn remembered(&self) -> Answer<Vec<Note>> {
         self.1.pass(self.0.remembered()).await
+    }
+    async fn fleet_book(&self, account: &str) -> Answer<Option<FleetBook>> {
+        self.1.pass(self.0.fleet_book(account)).await
+    }
+    async fn save_fleet_book(&self, lease: &Lease, account: &str, book: &FleetBook) -> Answer<()> {
+        self.1.pass(self.0.save_fleet_book(lease, account, book)).await
+    }
+    async fn note_creations(&self, creations: &[Creation], now: Timestamp) -> Answer<()> {
+        self.1.pass(self.0.note_creations(creations, now)).await
+    }
+    async fn creations(&self, account: &str, since: Timestamp) -> Answer<Vec<Creation>> {
+        self.1.pass(self.0.creations(account, since)).await
+    }
+    async fn save_fleet_prices(&self, prices: &[ListedRate]) -> Answer<()> {
+        self.1.pass(self.0.save_fleet_prices(prices)).await
+    }
+    async fn fleet_prices(&self) -> Answer<Vec<ListedRate>> {
+        self.1.pass(self.0.fleet_prices()).await
     }
     async fn add_key(&self, key: &AgentKey) -> Answer<()> {
         self.1.pass(self.0.add_key(key)).await

@@ -1,7 +1,14 @@
 //! Fleets to start with.
 
+use std::collections::BTreeMap;
+
 use backstop::cloud::rehearsal::fleet::{FleetSpec, MachineSpec, PrincipalSpec};
+use backstop::cloud::rehearsal::functions::FunctionSpec;
+use backstop::cloud::rehearsal::groups::GroupSpec;
+use backstop::cloud::rehearsal::services::{ServiceSpec, TaskSpec};
+use backstop::cloud::rehearsal::standing::StandingSpec;
 use backstop::domain::containment::observed::{InstanceState, SpotKind};
+use backstop::domain::money::Usd;
 
 use super::scene::{ACCOUNT, PROFILE, TAG, role, user};
 
@@ -45,6 +52,19 @@ pub fn small() -> FleetSpec {
         .machine(owned("us-east-1", "i-guard"))
 }
 
+/// A role whose inline policies leave no room, a user with credentials of single services, and a machine.
+pub fn tight() -> FleetSpec {
+    let mut fleet = base(&["eu-west-1"]).machine(owned("eu-west-1", "i-1"));
+    for spec in &mut fleet.principals {
+        if spec.principal == role() {
+            spec.inline_chars = 10_240;
+        } else if spec.principal == user() {
+            spec.service_credentials = vec![("ACCA1".to_owned(), true), ("ACCA2".to_owned(), false)];
+        }
+    }
+    fleet
+}
+
 /// 120 owned and 40 foreign machines in two regions.
 pub fn large() -> FleetSpec {
     let mut fleet = base(&["eu-west-1", "us-east-1"]);
@@ -59,4 +79,52 @@ pub fn large() -> FleetSpec {
         });
     }
     fleet
+}
+
+/// What starts others, in two regions: a group, a service and a function of the agent, each found in another
+/// way, and the same of another agent.
+pub fn spawning() -> FleetSpec {
+    let member = |region: &str| MachineSpec::new(region, "m7g.large");
+    let task = |region: &str| TaskSpec::fargate(region, "main", 500, 1_000);
+    let mut fleet = base(&["eu-west-1", "us-east-1"])
+        // Its members carry no tag.
+        .group(
+            GroupSpec::new("workers", 2, member("eu-west-1"))
+                .tag(TAG, "agent")
+                .suspended("AZRebalance"),
+        )
+        .group(GroupSpec::new("theirs", 1, member("eu-west-1").tag(TAG, "other")).tag(TAG, "other"))
+        .service(ServiceSpec::new("web", 2, task("us-east-1").acts_as(role().arn())))
+        .service(ServiceSpec::new("theirs", 1, task("us-east-1").tag(TAG, "other")).tag(TAG, "other"))
+        .function(FunctionSpec::new("us-east-1", "hot", usd(3)).acts_as(role().arn()))
+        .function(
+            FunctionSpec::new("us-east-1", "limited", usd(1))
+                .tag(TAG, "agent")
+                .reserved(7),
+        )
+        .function(FunctionSpec::new("us-east-1", "theirs", usd(1)).tag(TAG, "other"))
+        .standing(StandingSpec::volume("eu-west-1", "vol-1", 100).tag(TAG, "agent"))
+        .standing(StandingSpec::nat("us-east-1", "nat-1").tag(TAG, "agent"))
+        .standing(StandingSpec::address("us-east-1", "eipalloc-1").tag(TAG, "other"))
+        .machine(owned("eu-west-1", "i-1"));
+    fleet.prices = prices();
+    fleet
+}
+
+/// As list prices have them in us-east-1.
+pub fn prices() -> BTreeMap<String, Usd> {
+    let rows = [
+        ("m7g.large", 81_600_000),
+        ("fargate/x86/vcpu", 40_480_000),
+        ("fargate/x86/gib", 4_445_000),
+        ("ebs/gp3", 109_589),
+        ("nat", 45_000_000),
+        ("ipv4", 5_000_000),
+    ];
+    rows.map(|(rate, nanos)| (rate.to_owned(), Usd::from_nanos(nanos)))
+        .into()
+}
+
+pub fn usd(dollars: i64) -> Usd {
+    Usd::from_nanos(dollars * 1_000_000_000)
 }

@@ -13,8 +13,12 @@ mod faults;
 mod fleet;
 mod held;
 mod judgement;
+mod relaunch;
 mod resets;
+mod revocation;
 mod scene;
+mod spawners;
 mod time;
 
-pub use time::Counting;
+pub use crash::{CrashCloud, CrashPoint, CrashStore, When};
+pub use time::{Counting, VirtualClock, run};

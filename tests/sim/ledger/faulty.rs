@@ -13,6 +13,8 @@ use backstop::domain::audit::{AuditEntry, NewAudit};
 use backstop::domain::containment::image::BeforeImage;
 use backstop::domain::containment::memory::Note;
 use backstop::domain::containment::state::{Containment, Step};
+use backstop::domain::fleet::creation::Creation;
+use backstop::domain::fleet::price::ListedRate;
 use backstop::domain::id::{AgentId, ContainmentId, EpochId, HoldId, KeyId, ReviewId};
 use backstop::domain::ledger::batch::{Admit, Batch, LedgerRules, Op, Outcome};
 use backstop::domain::ledger::bound::Bound;
@@ -22,7 +24,7 @@ use backstop::domain::ledger::posting::Posting;
 use backstop::domain::money::Usd;
 use backstop::domain::review::Review;
 use backstop::ports::{
-    AgentKey, AuditView, DeadEpochs, Judgement, Lease, LineQuery, PostingQuery, SpendQuery, SpendRow, Store,
+    AgentKey, AuditView, DeadEpochs, FleetBook, Judgement, Lease, LineQuery, PostingQuery, SpendQuery, SpendRow, Store,
     StoreError, StoreStats, Trigger,
 };
 use jiff::Timestamp;
@@ -434,6 +436,24 @@ impl Store for Faulty {
     }
     async fn remembered(&self) -> Result<Vec<Note>, StoreError> {
         self.inner.remembered().await
+    }
+    async fn fleet_book(&self, account: &str) -> Result<Option<FleetBook>, StoreError> {
+        self.inner.fleet_book(account).await
+    }
+    async fn save_fleet_book(&self, lease: &Lease, account: &str, book: &FleetBook) -> Result<(), StoreError> {
+        self.inner.save_fleet_book(lease, account, book).await
+    }
+    async fn note_creations(&self, creations: &[Creation], now: Timestamp) -> Result<(), StoreError> {
+        self.inner.note_creations(creations, now).await
+    }
+    async fn creations(&self, account: &str, since: Timestamp) -> Result<Vec<Creation>, StoreError> {
+        self.inner.creations(account, since).await
+    }
+    async fn save_fleet_prices(&self, prices: &[ListedRate]) -> Result<(), StoreError> {
+        self.inner.save_fleet_prices(prices).await
+    }
+    async fn fleet_prices(&self) -> Result<Vec<ListedRate>, StoreError> {
+        self.inner.fleet_prices().await
     }
     async fn add_key(&self, key: &AgentKey) -> Result<(), StoreError> {
         self.inner.add_key(key).await

@@ -140,6 +140,7 @@ struct Listed {
 fn queries(filter: &InstanceFilter) -> Vec<Filter> {
     let mut alternatives: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     match filter {
+        InstanceFilter::All => return vec![equals("instance-state-name", &STATES.map(str::to_owned))],
         InstanceFilter::Tags(tags) => {
             for (key, value) in tags {
                 alternatives
@@ -186,6 +187,7 @@ fn matches(filter: &InstanceFilter, instance: &Instance) -> bool {
         return false;
     }
     match filter {
+        InstanceFilter::All => true,
         InstanceFilter::Tags(tags) => tags.iter().any(|(key, value)| instance.tags.get(key) == Some(value)),
         InstanceFilter::Profiles(arns) => instance.profile_arn.as_ref().is_some_and(|arn| arns.contains(arn)),
         InstanceFilter::Ids(ids) => ids.contains(&instance.id),

@@ -1,6 +1,7 @@
 //! EC2 in one region: what runs there, stopping it and starting it again.
 
 pub(super) mod batch;
+mod health;
 mod listing;
 
 use aws_config::SdkConfig;
@@ -58,6 +59,11 @@ impl Ec2 {
             permits: Semaphore::new(settings.parallel.max(1)),
             page: i32::from(settings.page).clamp(5, 1_000),
         }
+    }
+
+    /// The client that only looks, for the services whose things are part of EC2.
+    pub(super) fn looks(&self) -> &Client {
+        &self.looks
     }
 
     /// A place among the calls in flight; it is waited for no longer than those calls take.

@@ -8,13 +8,19 @@ use jiff::{SignedDuration, Timestamp};
 use crate::domain::containment::coverage::{Progress, after_sweep};
 use crate::domain::containment::deny;
 use crate::domain::containment::image::BeforeImage;
-use crate::domain::containment::observed::{AccessKey, Instance, InstanceState, PrincipalState};
-use crate::domain::containment::plan::{Frame, Images, Plan, PlanInput, PlanRules, RegionView, plan};
+use crate::domain::containment::observed::{AccessKey, Instance, InstanceState, PrincipalState, ServiceCredential};
+use crate::domain::containment::plan::{Frame, Images, Others, Plan, PlanInput, PlanRules, RegionView, plan};
 use crate::domain::containment::restore::{RestoreInput, RestorePlan, plan_restore};
 use crate::domain::containment::state::{Action, Containment, Mode, Phase, RestoreRequest, Step, StepState};
 use crate::domain::containment::steps::Steps;
 use crate::domain::containment::target::{CloudTargets, Guard, Principal, Region, Resource};
+use crate::domain::fleet::asset::{Asset, AssetRef, Kind};
+use crate::domain::fleet::price::FleetPrices;
 use crate::domain::id::{AgentId, ContainmentId};
+
+mod assets;
+
+pub use assets::{GROUP, TASK, group, owned, service, settings, task, volume};
 
 pub const ACCOUNT: &str = "123456789012";
 pub const PROFILE: &str = "arn:aws:iam::123456789012:instance-profile/agent";
@@ -47,8 +53,23 @@ pub fn instance(region_name: &str, id: &str, owner: &str) -> Instance {
     }
 }
 
-/// Machines by id, and of each principal its document and keys.
-type Snapshot = (Vec<(String, InstanceState)>, Vec<(Option<String>, Vec<AccessKey>)>);
+/// Machines by id, and the principals, with their policies, keys and credentials.
+type Snapshot = (Vec<(String, InstanceState)>, Vec<PrincipalState>);
+
+pub fn credential(id: &str, active: bool) -> ServiceCredential {
+    ServiceCredential {
+        id: id.to_owned(),
+        service: "bedrock.amazonaws.com".to_owned(),
+        active,
+    }
+}
+
+fn credential_of(user: &str, id: &str) -> Resource {
+    Resource::ServiceCredential {
+        user: user.to_owned(),
+        id: id.to_owned(),
+    }
+}
 
 /// How far a pass gets before everything that was not written is forgotten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,9 +89,19 @@ pub struct World {
     pub now: Timestamp,
     pub instances: BTreeMap<String, Instance>,
     pub principals: BTreeMap<Principal, PrincipalState>,
-    /// Instances and keys whose stop or deactivation is refused for good.
+    pub assets: BTreeMap<AssetRef, Asset>,
+    /// Instances, keys and assets whose stop, deactivation, cap or end is refused for good.
     pub refuse: BTreeSet<String>,
     pub down: BTreeSet<Region>,
+    /// Kinds that cannot be listed.
+    pub hidden: BTreeSet<Kind>,
+    /// Machines that do not pass their checks.
+    pub unwell: BTreeSet<String>,
+    pub created: BTreeSet<AssetRef>,
+    pub others: Others,
+    prices: FleetPrices,
+    /// Tasks that services started.
+    started: usize,
     /// Of our credentials.
     pub account: Option<String>,
     pub targets: CloudTargets,
@@ -89,12 +120,10 @@ impl World {
     pub fn new(instances: Vec<Instance>) -> Self {
         let principal = |principal: Principal, keys: Vec<AccessKey>, profiles: Vec<String>| {
             let state = PrincipalState {
-                principal: principal.clone(),
                 exists: true,
-                deny_document: None,
                 keys,
                 profile_arns: profiles,
-                trusted: Vec::new(),
+                ..PrincipalState::absent(principal.clone())
             };
             (principal, state)
         };
@@ -102,18 +131,24 @@ impl World {
             id: id.to_owned(),
             active,
         };
+        let mut person = principal(user(), vec![key("AKIA1", true), key("AKIA2", false)], Vec::new());
+        person.1.service_credentials = vec![credential("ACCA1", true), credential("ACCA2", false)];
         Self {
             now: Timestamp::from_second(1_000_000).unwrap(),
             instances: instances
                 .into_iter()
                 .map(|instance| (instance.id.clone(), instance))
                 .collect(),
-            principals: BTreeMap::from([
-                principal(role(), Vec::new(), vec![PROFILE.to_owned()]),
-                principal(user(), vec![key("AKIA1", true), key("AKIA2", false)], Vec::new()),
-            ]),
+            principals: BTreeMap::from([principal(role(), Vec::new(), vec![PROFILE.to_owned()]), person]),
+            assets: BTreeMap::new(),
             refuse: BTreeSet::new(),
             down: BTreeSet::new(),
+            hidden: BTreeSet::new(),
+            unwell: BTreeSet::new(),
+            created: BTreeSet::new(),
+            others: Others::new(),
+            prices: FleetPrices::default(),
+            started: 0,
             account: Some(ACCOUNT.to_owned()),
             targets: CloudTargets {
                 account: ACCOUNT.to_owned(),
@@ -139,19 +174,19 @@ impl World {
     pub fn snapshot(&self) -> Snapshot {
         (
             self.instances.values().map(|i| (i.id.clone(), i.state)).collect(),
-            self.principals
-                .values()
-                .map(|p| (p.deny_document.clone(), p.keys.clone()))
-                .collect(),
+            self.principals.values().cloned().collect(),
         )
     }
 
     fn seen_regions(&self) -> Vec<RegionView> {
         let mut regions: BTreeSet<Region> = self.targets.regions.iter().cloned().collect();
+        regions.extend(self.assets.keys().map(|asset| asset.region.clone()));
         regions.extend(self.instances.values().map(|instance| instance.region.clone()));
         regions
             .into_iter()
             .map(|region| RegionView {
+                observed_at: self.now,
+                assets: self.seen_assets(&region),
                 instances: if self.down.contains(&region) {
                     Err("no answer".to_owned())
                 } else {
@@ -167,8 +202,8 @@ impl World {
             .collect()
     }
 
-    pub fn plan(&self) -> Plan {
-        let frame = Frame {
+    fn frame(&self) -> Frame<'_> {
+        Frame {
             now: self.now,
             containment: &self.containment,
             targets: &self.targets,
@@ -177,8 +212,15 @@ impl World {
             images: &self.images,
             steps: &self.steps,
             foreign: &self.foreign,
+            created: &self.created,
+            others: &self.others,
+            prices: &self.prices,
             rules: &self.rules,
-        };
+        }
+    }
+
+    pub fn plan(&self) -> Plan {
+        let frame = self.frame();
         let principals = frame.principals();
         plan(&PlanInput {
             frame,
@@ -200,7 +242,8 @@ impl World {
 
     /// One sweep, and the time until the next. `None` when it crashed on the way.
     pub fn sweep(&mut self, mut fuel: Fuel) -> Option<(Plan, Progress)> {
-        let plan = self.plan();
+        let mut plan = self.plan();
+        self.cap(&mut fuel, &mut plan)?;
         let adopted = plan
             .principals
             .adopted
@@ -220,11 +263,29 @@ impl World {
             let resource = Resource::Principal {
                 principal: deny.principal.clone(),
             };
-            self.step(&mut fuel, Action::PutDeny, &resource, |world| {
-                let state = world.principals.get_mut(&deny.principal).unwrap();
-                state.deny_document = Some(deny::DOCUMENT.to_owned());
-                Ok(())
-            })?;
+            let no_room = |world: &Self, what: &str| world.refuse.contains(&format!("{what} {}", deny.principal.arn()));
+            let attach = no_room(self, "inline") || deny.attach;
+            if !deny.attach {
+                self.step(&mut fuel, Action::PutDeny, &resource, |world| {
+                    if attach {
+                        return Err(deny::NO_ROOM.to_owned());
+                    }
+                    let state = world.principals.get_mut(&deny.principal).unwrap();
+                    state.deny_document = Some(deny::DOCUMENT.to_owned());
+                    Ok(())
+                })?;
+            }
+            if attach {
+                self.step(&mut fuel, Action::AttachDeny, &resource, |world| {
+                    if no_room(world, "attach") {
+                        return Err(deny::NO_ROOM.to_owned());
+                    }
+                    let state = world.principals.get_mut(&deny.principal).unwrap();
+                    state.deny_attached = true;
+                    state.attached_document = Some(deny::DOCUMENT.to_owned());
+                    Ok(())
+                })?;
+            }
         }
         for key in &plan.principals.keys {
             let resource = Resource::AccessKey {
@@ -239,7 +300,24 @@ impl World {
                 Ok(())
             })?;
         }
+        for credential in &plan.principals.credentials {
+            let resource = credential_of(&credential.user, &credential.id);
+            self.step(&mut fuel, Action::DeactivateCredential, &resource, |world| {
+                world.set_credential(&credential.id, false);
+                Ok(())
+            })?;
+        }
         for part in &plan.regions {
+            for what in part.ends.iter().chain(&part.end_probes) {
+                let resource = Resource::Asset { asset: what.clone() };
+                self.step(&mut fuel, Action::End, &resource, |world| {
+                    if world.refuse.contains(&what.id) {
+                        return Err("AccessDenied".to_owned());
+                    }
+                    world.assets.remove(what);
+                    Ok(())
+                })?;
+            }
             for (action, lists) in [
                 (Action::StopInstance, &part.stops),
                 (Action::StopInstance, &part.probes),
@@ -296,9 +374,15 @@ impl World {
                 .iter()
                 .map(|(principal, state)| (principal.clone(), Ok(state.clone())))
                 .collect(),
+            assets: views
+                .iter()
+                .map(|view| (view.region.clone(), view.assets.clone()))
+                .collect(),
+            passing: self.passing(),
             instances: views.into_iter().map(|view| (view.region, view.instances)).collect(),
             batch: 50,
             patience: SignedDuration::from_mins(10),
+            health_patience: SignedDuration::from_mins(5),
         })
     }
 
@@ -307,11 +391,7 @@ impl World {
         let plan = self.plan_restore();
         for settled in &plan.settled {
             fuel.burn()?;
-            if let Some(mut image) = self.images.remove(&settled.resource) {
-                image.restored_at = Some(self.now);
-                image.outcome = Some(settled.outcome.clone());
-                self.restored.push(image);
-            }
+            self.settle(settled);
         }
         for (region, batches) in &plan.starts {
             for id in batches.iter().flatten() {
@@ -337,6 +417,27 @@ impl World {
                 Ok(())
             })?;
         }
+        for principal in &plan.detaches {
+            let resource = Resource::Principal {
+                principal: principal.clone(),
+            };
+            self.step(&mut fuel, Action::DetachDeny, &resource, |world| {
+                let state = world.principals.get_mut(principal).unwrap();
+                (state.deny_attached, state.attached_document) = (false, None);
+                Ok(())
+            })?;
+        }
+        for (user, id) in &plan.credentials {
+            self.step(
+                &mut fuel,
+                Action::ActivateCredential,
+                &credential_of(user, id),
+                |world| {
+                    world.set_credential(id, true);
+                    Ok(())
+                },
+            )?;
+        }
         for (user, key_id) in &plan.keys {
             let resource = Resource::AccessKey {
                 user: user.clone(),
@@ -344,6 +445,18 @@ impl World {
             };
             self.step(&mut fuel, Action::ActivateKey, &resource, |world| {
                 world.set_key(key_id, true);
+                Ok(())
+            })?;
+        }
+        for uncap in &plan.uncaps {
+            let resource = Resource::Asset {
+                asset: uncap.asset.clone(),
+            };
+            self.step(&mut fuel, Action::Uncap, &resource, |world| {
+                if world.refuse.contains(&uncap.asset.id) {
+                    return Err("AccessDenied".to_owned());
+                }
+                world.put(&uncap.asset, &uncap.settings);
                 Ok(())
             })?;
         }
@@ -422,6 +535,14 @@ impl World {
         image.changed_at = Some(self.now);
     }
 
+    pub fn set_credential(&mut self, id: &str, active: bool) {
+        for state in self.principals.values_mut() {
+            for credential in state.service_credentials.iter_mut().filter(|one| one.id == id) {
+                credential.active = active;
+            }
+        }
+    }
+
     pub fn set_key(&mut self, key_id: &str, active: bool) {
         for key in self.principals.values_mut().flat_map(|state| &mut state.keys) {
             if key.id == key_id {
@@ -440,6 +561,7 @@ impl World {
                 other => other,
             };
         }
+        self.react();
     }
 }
 

@@ -379,7 +379,11 @@ fn a_restore_leaves_what_somebody_else_changed() {
     let touched: Vec<_> = world.touched.iter().map(String::as_str).collect();
     assert_eq!(
         touched,
-        ["instance:eu-west-1/i-ours", &format!("user:{}", user().arn())]
+        [
+            "credential:agent/ACCA1",
+            "instance:eu-west-1/i-ours",
+            &format!("user:{}", user().arn())
+        ]
     );
     let outcome = |name: &str| {
         let image = world

@@ -74,7 +74,7 @@ impl Book<'_> {
         }
     }
 
-    fn breach(&mut self, at: At, agent: Option<&AgentId>, trust: Trust, cause: TriggerCause) {
+    pub(super) fn breach(&mut self, at: At, agent: Option<&AgentId>, trust: Trust, cause: TriggerCause) {
         let line = &mut self.slot(at).line;
         line.breached = Some(line.revision);
         self.trigger(at, agent, trust, cause);

@@ -42,7 +42,8 @@
 //!
 //! # Repetition
 //! Every operation is idempotent by its ids, so a batch may be sent again after an unknown commit. (Of
-//! [`Op::Rearm`], which has none, a repetition can trigger again what is still breached.)
+//! [`Op::Rearm`], which has none, a repetition can trigger again what is still breached; of
+//! [`Op::Foresee`], what was not to be foreseen the first time.)
 //!
 //! # What it must never do
 //! Post, hold or refund on a guess: an amount that is negative, above a billion dollars or too large for
@@ -53,6 +54,7 @@
 mod admit;
 mod book;
 mod correct;
+mod foresee;
 mod judge;
 mod report;
 mod report_all;
@@ -92,6 +94,7 @@ impl Book<'_> {
                 lifted_until,
             } => self.override_line(line, *raise, *lifted_until),
             Op::Rearm { line } => self.rearm(line),
+            Op::Foresee(foresee) => self.foresee(foresee),
         };
         decided.unwrap_or_else(Outcome::Rejected)
     }

@@ -2,6 +2,7 @@
 
 mod admission;
 mod bounds;
+mod foresee;
 mod prop;
 mod reports;
 mod rolling;

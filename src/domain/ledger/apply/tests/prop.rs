@@ -6,6 +6,7 @@ use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_assert, prop_a
 use proptest::sample::select;
 
 use super::*;
+use crate::domain::ledger::batch::Foresee;
 
 const HOLDS: u128 = 10;
 
@@ -56,6 +57,11 @@ enum Step {
         lift: Option<i64>,
     },
     Rearm(usize),
+    Foresee {
+        ahead: i64,
+        lines: usize,
+        trust: Trust,
+    },
 }
 
 /// The lines of the play: a calendar day, the fleet, all time, and a rolling minute.
@@ -98,6 +104,7 @@ fn any_step() -> impl Strategy<Value = Step> {
         1 => (0_usize..4, 0_i64..20, option::of(0_i64..60))
             .prop_map(|(line, raise, lift)| Step::Override { line, raise, lift }),
         1 => (0_usize..4).prop_map(Step::Rearm),
+        2 => (-1_i64..60, 0_usize..16, any_trust()).prop_map(|(ahead, lines, trust)| Step::Foresee { ahead, lines, trust }),
     ]
 }
 
@@ -197,6 +204,13 @@ fn op_of(step: &Step, second: i64, fresh: &mut u128) -> Op {
         Step::Rearm(line) => Op::Rearm {
             line: pool()[*line].key.clone(),
         },
+        Step::Foresee { ahead, lines, trust } => Op::Foresee(Foresee {
+            attribution: spend_of("a"),
+            trust: *trust,
+            lines: some_lines(*lines, false),
+            ahead: usd(*ahead),
+            burners: Vec::new(),
+        }),
     }
 }
 
@@ -262,6 +276,35 @@ proptest! {
         }
     }
 
+    /// A forecast moves nothing but the mark that its line was tripped.
+    #[test]
+    fn a_forecast_changes_no_sum(play in any_play(), ahead in 0_i64..100, lines in 0_usize..16) {
+        let (mut ledger, mut second, mut fresh) = (Ledger::default(), 0, 0);
+        for (pause, steps) in play {
+            second += pause;
+            let ops: Vec<_> = steps.iter().map(|step| op_of(step, second, &mut fresh)).collect();
+            ledger.commit(second, ops);
+        }
+        // What left a rolling window leaves its line with the next operation on it, whatever that is.
+        let lines = some_lines(lines, false);
+        ledger.commit(second, lines.iter().map(|spec| Op::Rearm { line: spec.key.clone() }).collect());
+        let before = ledger.clone();
+        let step = Step::Foresee { ahead, lines: 15, trust: Trust::Cloud };
+        let Op::Foresee(all) = op_of(&step, second, &mut fresh) else { unreachable!() };
+        ledger.commit(second, vec![Op::Foresee(Foresee { lines: lines.clone(), ..all })]);
+        let unmarked = |line: &Line| Line { breached: None, ..line.clone() };
+        for (key, line) in &before.lines {
+            prop_assert_eq!(unmarked(&ledger.lines[key]), unmarked(line));
+        }
+        let made = ledger.lines.iter().filter(|(key, _)| !before.lines.contains_key(key));
+        for (_, line) in made {
+            prop_assert!(line.posted.is_zero() && line.held.is_zero() && line.breached == Some(line.revision));
+        }
+        prop_assert_eq!(&ledger.postings, &before.postings);
+        prop_assert_eq!(&ledger.entries, &before.entries);
+        prop_assert_eq!(ledger.findings(second), []);
+    }
+
     /// What took effect takes none when it is sent again (a resent batch after an unknown commit).
     #[test]
     fn a_repeated_operation_changes_nothing(play in any_play()) {
@@ -272,7 +315,8 @@ proptest! {
             // Two rules in one batch undo each other, and lines that are opened after one carry the rule
             // that they were named with: one alone, at the end, is repeated.
             let rule = ops.iter().rposition(is_rule).map(|n| ops.remove(n));
-            ops.retain(|op| !is_rule(op));
+            // A forecast has no id, and what came after it in its batch may have brought the line nearer.
+            ops.retain(|op| !is_rule(op) && !matches!(op, Op::Foresee(_)));
             ops.extend(rule.filter(|op| !matches!(op, Op::Rearm { .. })));
             let outcomes = ledger.commit(second, ops.clone());
             let effective = ops.into_iter().zip(&outcomes).filter(|(_, outcome)| took_effect(outcome));

@@ -1,0 +1,129 @@
+//! The daemon's own policy: what the table says, and an explicit deny of what must never happen.
+//!
+//! The deny is there for the day on which somebody attaches more to the guard's role than this. It names
+//! the deletion of data and of what holds it, new rights for anybody, and the guard itself.
+
+use std::collections::BTreeMap;
+
+use super::policy::{Actions, Effect, Policy, Statement, When};
+use super::{Choice, permissions};
+use permissions::On;
+
+/// What deletes data, or opens a way to its loss. Deletions that only lift what we put (a deny, a
+/// function's concurrency) are not among them.
+const DELETES: &[&str] = &[
+    "autoscaling:Delete*",
+    "autoscaling:Terminate*",
+    "autoscaling:UpdateAutoScalingGroup",
+    "backup:Delete*",
+    "cloudtrail:Delete*",
+    "cloudtrail:StopLogging",
+    "dynamodb:Delete*",
+    "ec2:Delete*",
+    "ec2:DeregisterImage",
+    "ec2:DetachVolume",
+    "ec2:DisassociateAddress",
+    "ec2:ModifyInstanceAttribute",
+    "ec2:ReleaseAddress",
+    "ecr:BatchDelete*",
+    "ecr:Delete*",
+    "ecs:Delete*",
+    "ecs:DeregisterTaskDefinition",
+    "elasticache:Delete*",
+    "elasticfilesystem:Delete*",
+    "elasticloadbalancing:Delete*",
+    "es:Delete*",
+    "fsx:Delete*",
+    "glacier:Delete*",
+    "kinesis:Delete*",
+    "kms:Disable*",
+    "kms:ScheduleKeyDeletion",
+    "lambda:DeleteFunction",
+    "logs:Delete*",
+    "rds:Delete*",
+    "redshift:Delete*",
+    "s3:Delete*",
+    "s3:PutBucketPolicy",
+    "s3:PutLifecycleConfiguration",
+    "sagemaker:Delete*",
+    "secretsmanager:Delete*",
+    "sns:Delete*",
+    "sqs:Delete*",
+    "sqs:PurgeQueue",
+];
+
+/// What makes or hands out rights.
+const RIGHTS: &[&str] = &[
+    "iam:Add*",
+    "iam:CreateAccessKey",
+    "iam:CreateLoginProfile",
+    "iam:CreateRole",
+    "iam:CreateServiceSpecificCredential",
+    "iam:CreateUser",
+    "iam:DeleteRole",
+    "iam:DeleteUser",
+    "iam:PassRole",
+    "iam:ResetServiceSpecificCredential",
+    "iam:UpdateAssumeRolePolicy",
+    "iam:UpdateLoginProfile",
+];
+
+pub fn policy() -> Policy {
+    let mut by_resource: BTreeMap<On, Vec<&str>> = BTreeMap::new();
+    for permission in permissions::ALL.iter().filter(|one| one.on != On::Nothing) {
+        by_resource.entry(permission.on).or_default().push(permission.action);
+    }
+    let mut statements = Vec::new();
+    let (mut owned, mut resources) = (Vec::new(), Vec::new());
+    for (on, actions) in &by_resource {
+        if on.is_owned() {
+            owned.extend(actions);
+            resources.extend(on.resources());
+            continue;
+        }
+        let mut statement = Statement::new(sid(*on), Effect::Allow, actions, on.resources());
+        statement.conditions = on.conditions();
+        statements.push(statement);
+    }
+    // One statement for all that is owned: an action meets only resources of its own service.
+    let mut tagged = Statement::new("OwnedByTag", Effect::Allow, &owned, &resources);
+    tagged.conditions = On::Instances.conditions();
+    statements.push(tagged.when(When::NotChosen(Choice::StopUntagged)));
+    statements.push(
+        Statement::new("OwnedOrUntagged", Effect::Allow, &owned, &resources).when(When::Chosen(Choice::StopUntagged)),
+    );
+    let mut terminate = Statement::new(
+        "Unstoppable",
+        Effect::Allow,
+        &["ec2:TerminateInstances"],
+        On::Instances.resources(),
+    );
+    terminate.conditions = On::Instances.conditions();
+    statements.push(terminate.when(When::Chosen(Choice::TerminateUnstoppable)));
+    statements.push(
+        Statement::new("NeverTerminate", Effect::Deny, &["ec2:TerminateInstances"], &["*"])
+            .when(When::NotChosen(Choice::TerminateUnstoppable)),
+    );
+    statements.push(Statement::new("NeverDelete", Effect::Deny, DELETES, &["*"]));
+    statements.push(Statement::new("NeverMakeRights", Effect::Deny, RIGHTS, &["*"]));
+    let reads = ["iam:Get*", "iam:List*", "iam:SimulatePrincipalPolicy"].map(str::to_owned);
+    statements.push(Statement {
+        actions: Actions::AllBut(reads.to_vec()),
+        ..Statement::new("NeverItself", Effect::Deny, &[], On::GuardRole.resources())
+    });
+    Policy { statements }
+}
+
+fn sid(on: On) -> &'static str {
+    match on {
+        On::Everything => "Observe",
+        On::AgentRoles => "AgentRoles",
+        On::AgentUsers => "AgentUsers",
+        On::Agents => "Agents",
+        On::AgentsAndDeny => "AttachTheDeny",
+        On::DenyPolicy => "TheDeny",
+        On::GuardRole => "KnowItself",
+        On::VolumeKeys => "StartEncrypted",
+        On::Nothing | On::Instances | On::Groups | On::Services | On::Tasks | On::Functions => "Owned",
+    }
+}

@@ -1,0 +1,146 @@
+//! Looking at one region, on its own clock: a slow or dead one holds back no other.
+
+use std::convert::Infallible;
+use std::pin::pin;
+
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use tokio::sync::{Notify, Semaphore};
+
+use super::Fleet;
+use super::state::{Look, Taken};
+use crate::domain::containment::observed::Instance;
+use crate::domain::containment::target::{CloudTargets, Region};
+use crate::domain::fleet::asset::{Asset, AssetRef, Kind};
+use crate::domain::fleet::owner::{Claim, Owners};
+use crate::domain::id::AgentId;
+use crate::domain::money::Usd;
+use crate::ports::{InstanceFilter, Notice, NoticeKind};
+
+/// Orphans that one notice names; of the others it says how many there are.
+const NAMED: usize = 5;
+
+impl Fleet {
+    /// Looks at a region again and again, and reads who made what in it.
+    pub(super) async fn watch_region(&self, region: &Region) {
+        let look_now = Notify::new();
+        tokio::select! {
+            never = self.keep_looking(region, &look_now) => match never {},
+            never = self.keep_reading(region, &look_now) => match never {},
+        }
+    }
+
+    async fn keep_looking(&self, region: &Region, look_now: &Notify) -> Infallible {
+        loop {
+            let begun = self.clock.monotonic();
+            self.look_at(region).await;
+            let took = self.clock.monotonic().saturating_sub(begun);
+            let wait = self.settings().poll_every.saturating_sub(took);
+            tokio::select! {
+                biased;
+                () = look_now.notified() => {}
+                () = self.clock.sleep(wait) => {}
+            }
+        }
+    }
+
+    /// One look at every kind. What has answered within the patience is taken in together, because a child's
+    /// owner may be its parent's; what is later is taken in when it comes.
+    async fn look_at(&self, region: &Region) {
+        let settings = self.settings();
+        let lanes = Semaphore::new(settings.concurrent.max(1));
+        let kinds = std::iter::once(Kind::INSTANCE).chain(self.cloud.kinds());
+        let mut looks: FuturesUnordered<_> = kinds.map(|kind| self.list(region, kind, &lanes)).collect();
+        let mut patience = pin!(self.clock.sleep(settings.patience));
+        let mut together = Some(Vec::new());
+        loop {
+            tokio::select! {
+                biased;
+                look = looks.next() => match (look, &mut together) {
+                    (Some(look), Some(together)) => together.push(look),
+                    (Some(look), None) => self.take_in(region, vec![look]).await,
+                    (None, _) => break,
+                },
+                () = &mut patience, if together.is_some() => {
+                    if let Some(together) = together.take() {
+                        self.take_in(region, together).await;
+                    }
+                }
+            }
+        }
+        if let Some(together) = together {
+            self.take_in(region, together).await;
+        }
+    }
+
+    async fn list(&self, region: &Region, kind: Kind, lanes: &Semaphore) -> Look {
+        // The lanes are never closed; without one it would only be less polite.
+        let _lane = lanes.acquire().await.ok();
+        let listed: Result<Vec<Asset>, String> = if kind == Kind::INSTANCE {
+            let listed = self.within(self.cloud.instances(region, &InstanceFilter::All)).await;
+            listed.map(|instances| instances.iter().map(Instance::to_asset).collect())
+        } else {
+            self.within(self.cloud.assets(region, &kind)).await
+        };
+        let result = if listed.is_ok() { "seen" } else { "failed" };
+        metrics::counter!("backstop_fleet_looks_total", "result" => result).increment(1);
+        if let Err(why) = &listed {
+            tracing::debug!(%region, %kind, why, "a look at the fleet failed; what was there goes on being charged");
+        }
+        Look {
+            kind,
+            // After the answer: what it does not show has cost something up to now at the most.
+            at: self.clock.now(),
+            listed,
+        }
+    }
+
+    async fn take_in(&self, region: &Region, looks: Vec<Look>) {
+        if looks.is_empty() {
+            return;
+        }
+        let owners = self.owners();
+        let notice = self.settings().orphan_notice;
+        let Taken { rose, changed, orphans } = self.state().take_in(region, looks, &owners, notice);
+        if changed {
+            self.publish();
+            self.save_now.notify_one();
+        }
+        self.tell_orphans(region, &orphans);
+        if rose {
+            self.foresee().await;
+        }
+    }
+
+    /// What every agent may be known by, now.
+    fn owners(&self) -> Owners {
+        let settings = self.settings();
+        let state = self.state();
+        let claim = |(agent, targets): (&AgentId, &CloudTargets)| Claim {
+            agent: agent.clone(),
+            targets: targets.clone(),
+            profiles: state.profiles.get(agent).cloned().unwrap_or_default(),
+        };
+        Owners::new(settings.targets.iter().map(claim).collect())
+    }
+
+    fn tell_orphans(&self, region: &Region, orphans: &[(AssetRef, Usd)]) {
+        if orphans.is_empty() {
+            return;
+        }
+        let sum = orphans.iter().fold(Usd::ZERO, |sum, (_, usd)| sum.saturating_add(*usd));
+        let named = orphans.iter().take(NAMED).map(|(what, _)| what.to_string());
+        let mut names = named.collect::<Vec<_>>().join(", ");
+        if orphans.len() > NAMED {
+            names.push_str(&format!(" and {} more", orphans.len() - NAMED));
+        }
+        let text = format!(
+            "nobody is known to own {names} in {region}, at ${sum} an hour; whoever made it may show within minutes"
+        );
+        self.notifier.notify(Notice {
+            kind: NoticeKind::Alert,
+            agent: None,
+            text,
+            at: self.clock.now(),
+        });
+    }
+}

@@ -1,0 +1,276 @@
+//! What the watcher knows: the book, what was seen last, and whose it was.
+//!
+//! All of it stands behind one lock that is never held while anything is waited for. What matters of it is
+//! in the book, which is saved; the rest is seen again within a poll.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::outbox::Owed;
+use crate::domain::burn::{Book, Seen};
+use crate::domain::containment::hourly::PriceBasis;
+use crate::domain::containment::target::Region;
+use crate::domain::fleet::asset::{Asset, AssetRef, Kind};
+use crate::domain::fleet::creation::Makers;
+use crate::domain::fleet::owner::{Owner, Owners};
+use crate::domain::fleet::price::FleetPrices;
+use crate::domain::id::AgentId;
+use crate::domain::money::Usd;
+
+#[derive(Default)]
+pub(super) struct State {
+    /// Whose fleet it is; none before the cloud said who we are.
+    pub account: Option<String>,
+    pub standing: Standing,
+    pub book: Book,
+    pub outbox: Vec<Owed>,
+    pub regions: BTreeMap<Region, Seeing>,
+    /// Regions that are to be watched.
+    pub wanted: BTreeSet<Region>,
+    /// They are what the cloud itself listed.
+    pub listed: bool,
+    /// Who made what, and when.
+    pub makers: Makers,
+    pub prices: FleetPrices,
+    /// Instance profiles of each agent's roles.
+    pub profiles: BTreeMap<AgentId, BTreeSet<String>>,
+    /// Orphans that people know of.
+    pub told: BTreeSet<AssetRef>,
+    /// What is wrong besides the looks, for a person, by what it is about.
+    pub troubles: BTreeMap<&'static str, Trouble>,
+    /// Creation records that were read, by region.
+    pub read: BTreeMap<Region, Timestamp>,
+    pub saved_at: Option<Timestamp>,
+    /// When what has gathered was last taken out (monotonic).
+    pub posted_since: Duration,
+}
+
+/// Whether this process is the one that watches.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// Switched off, or there is no cloud.
+    #[default]
+    Off,
+    /// It is not known yet who we are in the cloud.
+    Unknown,
+    /// Another daemon on this store does.
+    Elsewhere,
+    Watching,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Trouble {
+    pub since: Timestamp,
+    pub why: String,
+}
+
+/// One region.
+#[derive(Default)]
+pub(super) struct Seeing {
+    pub kinds: BTreeMap<Kind, Looked>,
+    pub owners: BTreeMap<AssetRef, Owner>,
+}
+
+/// One kind in a region as it was seen last.
+#[derive(Default)]
+pub(super) struct Looked {
+    pub assets: Vec<Asset>,
+    pub at: Option<Timestamp>,
+    pub trouble: Option<Trouble>,
+}
+
+/// An answer of the cloud.
+pub(super) struct Look {
+    pub kind: Kind,
+    pub at: Timestamp,
+    pub listed: Result<Vec<Asset>, String>,
+}
+
+/// What a look changed.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Taken {
+    /// Some agent burns more than before.
+    pub rose: bool,
+    /// What runs, or whose it is, is not what it was; or a place was seen for the first time.
+    pub changed: bool,
+    /// Orphans that nobody was told of, with what they cost an hour.
+    pub orphans: Vec<(AssetRef, Usd)>,
+}
+
+impl State {
+    /// Takes looks at one region in. A look that failed changes nothing: what it would have shown goes on
+    /// being charged for (L7).
+    pub fn take_in(&mut self, region: &Region, looks: Vec<Look>, owners: &Owners, notice: Usd) -> Taken {
+        let account = self.account.clone().unwrap_or_default();
+        let seeing = self.regions.entry(region.clone()).or_default();
+        let mut fresh = Vec::new();
+        for look in looks {
+            let looked = seeing.kinds.entry(look.kind.clone()).or_default();
+            match look.listed {
+                Ok(mut assets) => {
+                    // The book goes by kind and region; what says that it is of another would never leave it.
+                    assets.retain(|asset| asset.what.kind == look.kind && asset.what.region == *region);
+                    looked.assets = assets;
+                    looked.at = Some(look.at);
+                    looked.trouble = None;
+                    fresh.push((look.kind, look.at));
+                }
+                Err(why) => trouble(&mut looked.trouble, why, look.at),
+            }
+        }
+        let everything = seeing.kinds.values().flat_map(|looked| &looked.assets);
+        let seen = seeing
+            .kinds
+            .values()
+            .flat_map(|looked| &looked.assets)
+            .flat_map(|asset| std::iter::once(&asset.what).chain(&asset.parent));
+        let maker = |what: &AssetRef| Some((what.clone(), self.makers.maker(what)?.to_owned()));
+        let makers = seen.filter_map(maker).collect();
+        seeing.owners = owners.attribute(everything, &makers, &account);
+        let before = self.book.burn();
+        // Until a place is known to the saved book, what begins there is taken for what was there before.
+        let places = self.book.places().count();
+        for (kind, at) in fresh {
+            let assets = seeing
+                .kinds
+                .get(&kind)
+                .map_or(&[][..], |looked| looked.assets.as_slice());
+            let priced = assets.iter().filter_map(|asset| {
+                Some(Seen {
+                    what: asset.what.clone(),
+                    agent: seeing.owners.get(&asset.what).and_then(Owner::agent).cloned(),
+                    service: asset.service.clone().into_owned(),
+                    since: asset.created_at,
+                    hourly: self.prices.asset(asset)?,
+                })
+            });
+            self.book.look(region, &kind, priced, at);
+        }
+        let after = self.book.burn();
+        let by_agent = |rows: &[crate::domain::burn::BurnRow]| {
+            let mut burns: BTreeMap<AgentId, Usd> = BTreeMap::new();
+            for row in rows {
+                if let Some(agent) = &row.agent {
+                    let burn = burns.entry(agent.clone()).or_insert(Usd::ZERO);
+                    *burn = burn.saturating_add(row.usd_per_hour);
+                }
+            }
+            burns
+        };
+        let (burnt, burns) = (by_agent(&before), by_agent(&after));
+        let rose = burns
+            .iter()
+            .any(|(agent, now)| burnt.get(agent).is_none_or(|before| now > before));
+        Taken {
+            rose,
+            changed: before != after || places != self.book.places().count(),
+            orphans: self.new_orphans(region, notice),
+        }
+    }
+
+    fn new_orphans(&mut self, region: &Region, notice: Usd) -> Vec<(AssetRef, Usd)> {
+        let orphans = self.book.orphans();
+        let all: BTreeSet<AssetRef> = orphans.iter().map(|(what, _)| (*what).clone()).collect();
+        let new = orphans
+            .into_iter()
+            .filter(|(what, hourly)| what.region == *region && hourly.usd >= notice && !self.told.contains(*what));
+        let new: Vec<(AssetRef, Usd)> = new.map(|(what, hourly)| (what.clone(), hourly.usd)).collect();
+        self.told.retain(|what| all.contains(what));
+        self.told.extend(new.iter().map(|(what, _)| what.clone()));
+        new
+    }
+
+    /// A region that is not looked at any more.
+    pub fn forget(&mut self, region: &Region, now: Timestamp) {
+        let kinds: Vec<Kind> = self
+            .book
+            .places()
+            .filter(|(at, _, _)| *at == region)
+            .map(|(_, kind, _)| kind.clone())
+            .collect();
+        for kind in kinds {
+            self.book.forget(region, &kind, now);
+        }
+        self.regions.remove(region);
+        self.read.remove(region);
+    }
+
+    /// Forgets what is in a saved book and is not watched any more, once it is certain what is.
+    pub fn forget_unwatched(&mut self, kinds: &[Kind], now: Timestamp) {
+        if !self.listed {
+            return;
+        }
+        let places: Vec<(Region, Kind)> = self
+            .book
+            .places()
+            .filter(|(region, kind, _)| !self.wanted.contains(*region) || !kinds.contains(kind))
+            .map(|(region, kind, _)| (region.clone(), kind.clone()))
+            .collect();
+        for (region, kind) in places {
+            self.book.forget(&region, &kind, now);
+        }
+    }
+
+    /// Takes out what has gathered, unless something is still on its way.
+    pub fn take_out(&mut self, now: Timestamp) {
+        self.book.advance(now);
+        if !self.outbox.is_empty() {
+            return;
+        }
+        let burn = self.book.burn();
+        let worst = |agent: &AgentId, service: &str| {
+            let rows = burn
+                .iter()
+                .filter(|row| row.agent.as_ref() == Some(agent) && row.service == service);
+            rows.map(|row| row.basis).max().unwrap_or(PriceBasis::Listed)
+        };
+        let owed = |charge: crate::domain::burn::Charge| {
+            let prices = worst(&charge.cell.agent, &charge.cell.service);
+            Owed::new(charge, prices, now)
+        };
+        self.outbox = self.book.take().into_iter().map(owed).collect();
+    }
+
+    /// What an agent has spent that is not posted.
+    pub fn unposted(&self, agent: &AgentId) -> Usd {
+        let owed = self.outbox.iter().filter(|owed| owed.agent() == agent);
+        owed.fold(self.book.unposted(agent), |sum, owed| sum.saturating_add(owed.amount()))
+    }
+
+    /// The agents that burn, with their dollars an hour.
+    pub fn burning(&self) -> BTreeMap<AgentId, Usd> {
+        let mut burning = BTreeMap::new();
+        for row in self.book.burn() {
+            if let Some(agent) = row.agent {
+                let burn = burning.entry(agent).or_insert(Usd::ZERO);
+                *burn = burn.saturating_add(row.usd_per_hour);
+            }
+        }
+        burning
+    }
+
+    pub fn note_trouble(&mut self, about: &'static str, why: Option<String>, now: Timestamp) {
+        match why {
+            Some(why) => {
+                let mut known = self.troubles.remove(about);
+                trouble(&mut known, why, now);
+                self.troubles.extend(known.map(|trouble| (about, trouble)));
+            }
+            None => {
+                self.troubles.remove(about);
+            }
+        }
+    }
+}
+
+/// Since when it is wrong stays, what is said of it is the last word.
+fn trouble(slot: &mut Option<Trouble>, why: String, at: Timestamp) {
+    let since = slot.as_ref().map_or(at, |trouble| trouble.since);
+    *slot = Some(Trouble { since, why });
+}
+
+#[cfg(test)]
+mod tests;

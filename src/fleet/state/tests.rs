@@ -1,0 +1,204 @@
+use super::*;
+use crate::domain::containment::target::{CloudTargets, Principal};
+use crate::domain::fleet::asset::Brake;
+use crate::domain::fleet::creation::Creation;
+use crate::domain::fleet::owner::Claim;
+use crate::domain::fleet::rate::Meter;
+
+const ACCOUNT: &str = "123456789012";
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + second).unwrap()
+}
+
+fn region() -> Region {
+    Region("us-east-1".to_owned())
+}
+
+fn what(kind: Kind, id: &str) -> AssetRef {
+    AssetRef {
+        kind,
+        region: region(),
+        id: id.to_owned(),
+    }
+}
+
+fn machine(id: &str, owner: Option<&str>) -> Asset {
+    Asset {
+        what: what(Kind::INSTANCE, id),
+        service: "AmazonEC2".into(),
+        tags: owner
+            .map(|name| ("backstop:agent".to_owned(), name.to_owned()))
+            .into_iter()
+            .collect(),
+        acts_as: Vec::new(),
+        parent: None,
+        created_at: None,
+        meters: vec![Meter::one("ec2/m7g.large")],
+        brake: Brake::Stop,
+    }
+}
+
+fn look(kind: Kind, second: i64, assets: Vec<Asset>) -> Look {
+    Look {
+        kind,
+        at: at(second),
+        listed: Ok(assets),
+    }
+}
+
+fn owners() -> Owners {
+    let claim = |name: &str| Claim {
+        agent: AgentId::new(name).unwrap(),
+        targets: CloudTargets {
+            account: ACCOUNT.to_owned(),
+            principals: vec![Principal::Role(format!("arn:aws:iam::{ACCOUNT}:role/{name}"))],
+            tags: BTreeMap::from([("backstop:agent".to_owned(), name.to_owned())]),
+            regions: Vec::new(),
+        },
+        profiles: BTreeSet::new(),
+    };
+    Owners::new(vec![claim("a"), claim("b")])
+}
+
+fn take(state: &mut State, looks: Vec<Look>) -> Taken {
+    state.take_in(&region(), looks, &owners(), "0.05".parse().unwrap())
+}
+
+fn a() -> AgentId {
+    AgentId::new("a").unwrap()
+}
+
+/// $0.0816 an hour.
+fn hourly() -> Usd {
+    "0.0816".parse().unwrap()
+}
+
+#[test]
+fn what_rises_is_told_and_what_stays_is_not() {
+    let mut state = State::default();
+    let one = || look(Kind::INSTANCE, 0, vec![machine("i-1", Some("a"))]);
+    let taken = take(&mut state, vec![one()]);
+    assert!(taken.rose && taken.changed);
+    assert_eq!(take(&mut state, vec![one()]), Taken::default());
+    assert_eq!(state.burning(), BTreeMap::from([(a(), hourly())]));
+    // The same number of machines, and one of them somebody else's.
+    let taken = take(
+        &mut state,
+        vec![look(Kind::INSTANCE, 15, vec![machine("i-1", Some("b"))])],
+    );
+    assert!(taken.rose && taken.changed);
+    let taken = take(&mut state, vec![look(Kind::INSTANCE, 30, vec![])]);
+    assert!(!taken.rose && taken.changed);
+}
+
+#[test]
+fn l7_a_look_that_fails_goes_on_charging() {
+    let mut state = State::default();
+    take(
+        &mut state,
+        vec![look(Kind::INSTANCE, 0, vec![machine("i-1", Some("a"))])],
+    );
+    let failed = |second| Look {
+        kind: Kind::INSTANCE,
+        at: at(second),
+        listed: Err("down".to_owned()),
+    };
+    take(&mut state, vec![failed(15)]);
+    take(&mut state, vec![failed(30)]);
+    let looked = &state.regions[&region()].kinds[&Kind::INSTANCE];
+    let trouble = Trouble {
+        since: at(15),
+        why: "down".to_owned(),
+    };
+    assert_eq!(
+        (looked.at, looked.trouble.as_ref(), looked.assets.len()),
+        (Some(at(0)), Some(&trouble), 1)
+    );
+    state.take_out(at(3600));
+    assert_eq!(state.unposted(&a()), hourly());
+    take(&mut state, vec![look(Kind::INSTANCE, 3600, vec![])]);
+    assert!(state.regions[&region()].kinds[&Kind::INSTANCE].trouble.is_none());
+}
+
+#[test]
+fn a_child_is_its_parents_whichever_was_seen_first() {
+    let group = Kind::named("group");
+    let mut state = State::default();
+    let mut child = machine("i-1", None);
+    child.parent = Some(what(group.clone(), "g"));
+    let mut parent = machine("g", Some("a"));
+    parent.what = what(group.clone(), "g");
+    parent.meters.clear();
+    take(&mut state, vec![look(Kind::INSTANCE, 0, vec![child.clone()])]);
+    assert!(state.burning().is_empty());
+    take(&mut state, vec![look(group, 5, vec![parent])]);
+    take(&mut state, vec![look(Kind::INSTANCE, 3600, vec![child])]);
+    // What it cost while nobody knew whose it was is its owner's too.
+    assert_eq!(state.burning(), BTreeMap::from([(a(), hourly())]));
+    assert_eq!(state.unposted(&a()), hourly());
+}
+
+#[test]
+fn what_was_made_by_an_agent_is_charged_to_it_from_its_start() {
+    let mut state = State::default();
+    take(&mut state, vec![look(Kind::INSTANCE, 0, vec![])]);
+    let mut untagged = machine("i-1", None);
+    untagged.created_at = Some(at(10));
+    let taken = take(&mut state, vec![look(Kind::INSTANCE, 15, vec![untagged.clone()])]);
+    assert_eq!(taken.orphans, [(untagged.what.clone(), hourly())]);
+    let taken = take(&mut state, vec![look(Kind::INSTANCE, 30, vec![untagged.clone()])]);
+    assert!(taken.orphans.is_empty(), "told once");
+    state.makers.note(&Creation {
+        event: "e-1".to_owned(),
+        call: "RunInstances".to_owned(),
+        at: at(10),
+        account: ACCOUNT.to_owned(),
+        region: region(),
+        by: format!("arn:aws:sts::{ACCOUNT}:assumed-role/a/session"),
+        made: vec![untagged.what.clone()],
+    });
+    take(&mut state, vec![look(Kind::INSTANCE, 3610, vec![untagged])]);
+    assert_eq!(state.unposted(&a()), hourly());
+}
+
+#[test]
+fn what_is_on_its_way_is_not_taken_out_again() {
+    let mut state = State::default();
+    take(
+        &mut state,
+        vec![look(Kind::INSTANCE, 0, vec![machine("i-1", Some("a"))])],
+    );
+    state.take_out(at(1800));
+    let first = state.outbox.clone();
+    state.take_out(at(3600));
+    assert_eq!(state.outbox, first);
+    assert_eq!(state.unposted(&a()), hourly());
+    state.outbox.clear();
+    state.take_out(at(3600));
+    assert_ne!(state.outbox[0].charge.batch, first[0].charge.batch);
+}
+
+#[test]
+fn a_region_that_is_left_is_charged_for_no_longer() {
+    let mut state = State::default();
+    take(
+        &mut state,
+        vec![look(Kind::INSTANCE, 0, vec![machine("i-1", Some("a"))])],
+    );
+    state.forget(&region(), at(3600));
+    state.take_out(at(7200));
+    assert_eq!(state.unposted(&a()), hourly());
+    assert!(state.burning().is_empty() && state.regions.is_empty());
+}
+
+/// What an adapter lists under a wrong name would never leave the book.
+#[test]
+fn what_is_of_another_kind_is_left_out() {
+    let mut state = State::default();
+    take(
+        &mut state,
+        vec![look(Kind::named("volume"), 0, vec![machine("i-1", Some("a"))])],
+    );
+    assert!(state.burning().is_empty());
+}

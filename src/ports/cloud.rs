@@ -1,0 +1,123 @@
+//! The port to the cloud: what the kill switch and the watcher of the fleet need of it.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::Retry;
+use crate::domain::containment::observed::{BatchResult, Identity, Instance, PrincipalState, Simulated};
+use crate::domain::containment::target::{Principal, Region};
+use crate::domain::fleet::asset::{Asset, AssetRef, Kind, Settings};
+use crate::domain::fleet::creation::Creation;
+use crate::domain::fleet::rate::RateKey;
+use crate::domain::money::Usd;
+
+/// An operational failure of the cloud.
+#[derive(Debug, thiserror::Error)]
+#[error("{operation} failed{}: {message}", region.as_ref().map(|r| format!(" in {r}")).unwrap_or_default())]
+pub struct CloudError {
+    /// The API operation, such as `ec2:StopInstances`.
+    pub operation: &'static str,
+    pub region: Option<Region>,
+    /// The provider's error code, if it answered with one.
+    pub code: Option<String>,
+    pub message: String,
+    pub retry: Retry,
+    #[source]
+    pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// The cloud side of an agent. Every change is safe to run twice.
+#[async_trait]
+pub trait Cloud: Send + Sync + 'static {
+    /// Who the daemon is there.
+    async fn identity(&self) -> Result<Identity, CloudError>;
+    /// A mark of the credentials in use: the same for as long as they are the same, never that of
+    /// others, and telling nothing of them. It asks where the credentials come from, and not the services
+    /// that they are for. `None` if there are none, or none that can be told apart.
+    async fn credentials_mark(&self) -> Option<String>;
+    /// The regions that are enabled for the account.
+    async fn regions(&self) -> Result<Vec<Region>, CloudError>;
+    /// Every instance of a region that is not terminated, all pages.
+    async fn instances(&self, region: &Region, filter: &InstanceFilter) -> Result<Vec<Instance>, CloudError>;
+    /// Whether an instance is protected against being stopped (`DisableApiStop`).
+    async fn stop_protection(&self, region: &Region, instance: &str) -> Result<bool, CloudError>;
+    async fn principal(&self, principal: &Principal, policy_name: &str) -> Result<PrincipalState, CloudError>;
+    /// Characters without white space of its inline policies, but for ours: for a rehearsal, a call a policy.
+    async fn inline_chars(&self, principal: &Principal, policy_name: &str) -> Result<usize, CloudError>;
+    /// Puts the inline policy of our name. Where inline policies leave no room for it, it is refused with
+    /// the code [`NO_ROOM`](crate::domain::containment::deny::NO_ROOM).
+    async fn put_deny(&self, principal: &Principal, policy_name: &str, document: &str) -> Result<(), CloudError>;
+    /// Deletes the inline policy of our name; fine if it is not there.
+    async fn delete_deny(&self, principal: &Principal, policy_name: &str) -> Result<(), CloudError>;
+    /// ARNs of the account's roles whose trust policy lets one of these principals assume them. A cloud
+    /// that cannot tell says so, and the coverage with it (C3): it never answers with nothing.
+    async fn trusting(&self, _principals: &[Principal]) -> Result<Vec<String>, CloudError> {
+        Err(CloudError {
+            operation: "iam:ListRoles",
+            region: None,
+            code: None,
+            message: "trust policies are not looked at here".to_owned(),
+            retry: Retry::Never,
+            source: None,
+        })
+    }
+    /// Attaches the managed policy of this name, made if it is not there, and made to say this if it says
+    /// something else: for a principal whose inline policies leave no room. Where it may have no more managed
+    /// policies either, it is refused with the same code as [`Self::put_deny`].
+    async fn attach_deny(&self, principal: &Principal, policy_name: &str, document: &str) -> Result<(), CloudError>;
+    /// Detaches it, and deletes it once nobody has it; fine if it is not attached.
+    async fn detach_deny(&self, principal: &Principal, policy_name: &str) -> Result<(), CloudError>;
+    async fn set_service_credential(&self, user: &str, id: &str, active: bool) -> Result<(), CloudError>;
+    /// What the cloud's policy simulation says that the principal may do.
+    async fn simulate(&self, principal: &Principal, actions: &[String]) -> Result<Vec<Simulated>, CloudError>;
+    async fn set_access_key(&self, user: &str, key_id: &str, active: bool) -> Result<(), CloudError>;
+    /// Stops instances of one region. A batch that AWS refuses as a whole is bisected, so that one
+    /// bad instance does not keep the others running; the result has a line for each.
+    async fn stop(&self, region: &Region, ids: &[String]) -> Result<BatchResult, CloudError>;
+    async fn start(&self, region: &Region, ids: &[String]) -> Result<BatchResult, CloudError>;
+    /// Whether stopping would be allowed, without doing it (EC2 DryRun).
+    async fn may_stop(&self, region: &Region, ids: &[String]) -> Result<BatchResult, CloudError>;
+    async fn terminate(&self, region: &Region, ids: &[String]) -> Result<BatchResult, CloudError>;
+    /// Whether running instances pass their checks; one that is not mentioned is not known.
+    async fn health(&self, region: &Region, ids: &[String]) -> Result<BTreeMap<String, Health>, CloudError>;
+
+    // --- everything but instances -----------------------------------------------------------------
+    /// The kinds of assets besides instances that are looked for here.
+    fn kinds(&self) -> Vec<Kind>;
+    /// Every asset of one kind in a region, all pages, whoever's it is.
+    async fn assets(&self, region: &Region, kind: &Kind) -> Result<Vec<Asset>, CloudError>;
+    /// Brings these settings of an asset to these values and leaves its others alone; caps and uncaps.
+    async fn put_settings(&self, asset: &AssetRef, settings: &Settings) -> Result<(), CloudError>;
+    /// Ends an asset for good; fine if it has ended.
+    async fn end(&self, asset: &AssetRef) -> Result<(), CloudError>;
+    /// Who made what in a region since then, oldest first, as far as the cloud has recorded it: it may be
+    /// minutes behind, and an event may come after a later one.
+    async fn creations(&self, region: &Region, since: Timestamp) -> Result<Vec<Creation>, CloudError>;
+    /// List prices of rates by the hour and unit, on demand; a rate that the list does not have is left out.
+    async fn list_prices(&self, region: &Region, rates: &[RateKey]) -> Result<BTreeMap<RateKey, Usd>, CloudError>;
+}
+
+/// Whether a machine passes the cloud's own checks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Health {
+    Passing,
+    /// Not yet, or not known.
+    Pending,
+    Failing,
+}
+
+/// Which instances to list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum InstanceFilter {
+    /// Every one.
+    All,
+    /// Any of these tags.
+    Tags(Vec<(String, String)>),
+    /// Any of these instance profiles, by ARN.
+    Profiles(Vec<String>),
+    Ids(Vec<String>),
+}
