@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::cloud::rehearsal::Verb;
 use crate::cloud::rehearsal::Rehearsal;
+use crate::cloud::rehearsal::Verb;
 use crate::cloud::rehearsal::incident::Incident;
 use crate::domain::containment::deny;
 use crate::ports::Clock;
@@ -64,7 +64,11 @@ impl Defence {
         match self {
             Self::Nothing => "nothing".to_owned(),
             Self::Budgets(budgets) => {
-                let also = if budgets.stops_machines { " and stop machines" } else { "" };
+                let also = if budgets.stops_machines {
+                    " and stop machines"
+                } else {
+                    ""
+                };
                 format!("AWS Budgets, {} h late: policy{also}", budgets.hours_late)
             }
             Self::Backstop { poll_every } => format!("Backstop, a look every {} s", poll_every.as_secs()),

@@ -10,6 +10,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
+use futures_util::future::LocalBoxFuture;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
@@ -69,6 +72,7 @@ pub struct Guard {
     cloud: Arc<dyn Cloud>,
     pub store: Arc<MemoryStore>,
     told: Arc<Told>,
+    kill: Arc<ArcSwap<KillSettings>>,
     setup: Setup,
 }
 
@@ -82,6 +86,14 @@ impl Notifier for Told {
     }
 }
 
+/// Parts that run beside each other. Each is looked at only when it has something to do: in virtual time a
+/// day is a million wakings.
+type Parts<'a> = FuturesUnordered<LocalBoxFuture<'a, ()>>;
+
+async fn all(mut parts: Parts<'_>) {
+    while parts.next().await.is_some() {}
+}
+
 impl Guard {
     pub fn new(clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>, cloud: Arc<dyn Cloud>, setup: Setup) -> Self {
         Self {
@@ -90,8 +102,19 @@ impl Guard {
             cloud,
             store: Arc::new(MemoryStore::new()),
             told: Arc::default(),
+            kill: Arc::new(ArcSwap::from_pointee(kill_settings(&setup))),
             setup,
         }
+    }
+
+    /// Looks for work less often from now on: a day of sweeps that find nothing is a long wait for whoever
+    /// watches. They stay a minute apart.
+    pub fn relax(&self) {
+        let calm = KillSettings {
+            poll_every: Duration::from_secs(20),
+            ..(**self.kill.load()).clone()
+        };
+        self.kill.store(Arc::new(calm));
     }
 
     /// Runs while `play` does, and ends cleanly after it.
@@ -124,7 +147,7 @@ impl Guard {
             self.cloud.clone(),
             self.clock.clone(),
             self.entropy.clone(),
-            Arc::new(ArcSwap::from_pointee(self.kill_settings())),
+            self.kill.clone(),
             self.told.clone(),
         );
         let killswitch = Arc::new(killswitch.in_epoch(ledger.epoch()).with_creators(creators));
@@ -137,6 +160,8 @@ impl Guard {
             self.told.clone(),
             Arc::new(ArcSwap::from_pointee(WatchSettings {
                 agents,
+                // The bell rings for every trigger; looking anyway is for the news of other daemons.
+                poll_every: Duration::from_secs(60),
                 ..WatchSettings::default()
             })),
             Arc::new(move || {
@@ -145,32 +170,38 @@ impl Guard {
             }),
         );
         let (stop, drain) = (CancellationToken::new(), CancellationToken::new());
-        let triggers = ledger.triggers();
-        let bell = async {
-            while stop.run_until_cancelled(triggers.notified()).await.is_some() {
-                watch.poke();
-            }
-        };
-        let played = async {
-            let played = play.await;
-            stop.cancel();
-            played
-        };
-        let front = async {
-            let (played, ..) = futures_util::join!(
-                played,
-                fleet.run(stop.clone()),
-                // Nobody resets in an incident, so no line is armed again.
-                watch.run(stop.clone(), |_| async { Ok(()) }),
-                killswitch.run(stop.clone()),
-                bell,
-            );
-            drain.cancel();
-            played
-        };
-        let (played, ended) = futures_util::join!(front, task.run(drain.clone()));
-        ended.context("the ledger did not end well")?;
-        Ok(played)
+        let (mut played, mut ended) = (None, None);
+        {
+            let triggers = ledger.triggers();
+            let bell = async {
+                while stop.run_until_cancelled(triggers.notified()).await.is_some() {
+                    watch.poke();
+                }
+            };
+            let plays = async {
+                played = Some(play.await);
+                stop.cancel();
+            };
+            // Nobody resets in an incident, so no line is armed again.
+            let judges = watch.run(stop.clone(), |_| async { Ok(()) });
+            let front: Parts<'_> = [
+                plays.boxed_local(),
+                fleet.run(stop.clone()).boxed_local(),
+                judges.boxed_local(),
+                killswitch.run(stop.clone()).boxed_local(),
+                bell.boxed_local(),
+            ]
+            .into_iter()
+            .collect();
+            let front = async {
+                all(front).await;
+                drain.cancel();
+            };
+            let commits = async { ended = Some(task.run(drain.clone()).await) };
+            all([front.boxed_local(), commits.boxed_local()].into_iter().collect()).await;
+        }
+        ended.transpose().context("the ledger did not end well")?;
+        played.context("the play did not end")
     }
 
     fn fleet_settings(&self) -> FleetSettings {
@@ -178,19 +209,6 @@ impl Guard {
             targets: self.setup.targets.clone(),
             poll_every: self.setup.poll_every,
             ..FleetSettings::default()
-        }
-    }
-
-    fn kill_settings(&self) -> KillSettings {
-        KillSettings {
-            targets: self.setup.targets.clone(),
-            guard: Guarded::default(),
-            rules: PlanRules {
-                // Creations are read, as late as CloudTrail tells of them.
-                attribution_lag: Some(SignedDuration::from_mins(15)),
-                ..PlanRules::default()
-            },
-            ..KillSettings::default()
         }
     }
 
@@ -205,5 +223,18 @@ impl Guard {
         let told = self.told.0.lock().unwrap_or_else(PoisonError::into_inner);
         let contained = told.iter().find(|notice| notice.kind == NoticeKind::Contained);
         contained.map(|notice| notice.at)
+    }
+}
+
+fn kill_settings(setup: &Setup) -> KillSettings {
+    KillSettings {
+        targets: setup.targets.clone(),
+        guard: Guarded::default(),
+        rules: PlanRules {
+            // Creations are read, as late as CloudTrail tells of them.
+            attribution_lag: Some(SignedDuration::from_mins(15)),
+            ..PlanRules::default()
+        },
+        ..KillSettings::default()
     }
 }

@@ -37,6 +37,9 @@ const BEGINS: i64 = 1_795_053_600;
 /// incident begins somewhere between two.
 const BEFORE: Duration = Duration::from_secs(127);
 
+/// How long after it is contained anything new is expected: CloudTrail tells within a quarter of an hour.
+const LATEST: Duration = Duration::from_mins(20);
+
 /// How often the burn is looked at for its peak.
 const PEAK_EVERY: Duration = Duration::from_secs(5);
 
@@ -132,7 +135,13 @@ async fn watched(
     let plays = async { futures_util::join!(incident.play(cloud, clock), clock.sleep(day)).0 };
     futures_util::pin_mut!(contained, plays);
     let (played, (peak, lost_by_then)) = match select(contained, plays).await {
-        Either::Left((contained, plays)) => (plays.await, contained?),
+        Either::Left((contained, plays)) => {
+            let calms = async {
+                clock.sleep(LATEST).await;
+                guard.relax();
+            };
+            (futures_util::join!(plays, calms).0, contained?)
+        }
         Either::Right(_) => anyhow::bail!("it was not contained before the incident was over"),
     };
     let containments = guard.store.containments_of(&incident.agent, 1).await?;

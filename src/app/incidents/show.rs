@@ -48,8 +48,14 @@ impl Table {
     /// What the table has to show, and whether it does.
     pub fn checks(&self) -> Vec<(bool, String)> {
         let published = self.incident.published.usd;
-        let least = if self.incident.published.at_least { "at least " } else { "" };
-        let nothing = self.of(|defence| *defence == Defence::Nothing).map(|outcome| outcome.lost);
+        let least = if self.incident.published.at_least {
+            "at least "
+        } else {
+            ""
+        };
+        let nothing = self
+            .of(|defence| *defence == Defence::Nothing)
+            .map(|outcome| outcome.lost);
         let nothing = nothing.max().unwrap_or_default();
         let mut checks = vec![(
             self.incident.is_as_published(nothing),
@@ -89,7 +95,12 @@ impl Table {
             ));
         }
         text.push_str("\nassumed\n");
-        for assumption in incident.assumptions.iter().map(String::as_str).chain(ASSUMED.iter().copied()) {
+        for assumption in incident
+            .assumptions
+            .iter()
+            .map(String::as_str)
+            .chain(ASSUMED.iter().copied())
+        {
             text.push_str(&format!("- {assumption}\n"));
         }
         text.push_str(&format!("the bill: {}\n\n", incident.published.source));
@@ -181,7 +192,12 @@ mod tests {
 
     #[test]
     fn figures_are_read_by_people() {
-        for (usd, text) in [("0.009", "0.00"), ("999.99", "999.99"), ("100329.5", "100,329.50"), ("1234567", "1,234,567.00")] {
+        for (usd, text) in [
+            ("0.009", "0.00"),
+            ("999.99", "999.99"),
+            ("100329.5", "100,329.50"),
+            ("1234567", "1,234,567.00"),
+        ] {
             assert_eq!(cents(usd.parse().unwrap()), text);
         }
         assert_eq!(clock(SignedDuration::from_secs(151)), "+2:31");

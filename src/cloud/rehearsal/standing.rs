@@ -42,7 +42,14 @@ impl StandingSpec {
 
     pub fn volume(region: &str, id: &str, gib: u64) -> Self {
         let meter = Meter::of("ebs/gp3", gib.saturating_mul(1_000));
-        Self::new(Kind::named("volume"), region, id, meter, "snapshot it and delete it", "CreateVolume")
+        Self::new(
+            Kind::named("volume"),
+            region,
+            id,
+            meter,
+            "snapshot it and delete it",
+            "CreateVolume",
+        )
     }
 
     pub fn nat(region: &str, id: &str) -> Self {

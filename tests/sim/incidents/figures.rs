@@ -46,7 +46,10 @@ fn assert_bounded(incident: &Incident, outcome: &Outcome, poll: i64) {
     let afterwards = at(outcome.burn_after, day);
     // What nobody is known to have made is found when the record tells of it, five minutes after.
     let late = at(stopped.peak, 600).nanos() / 10;
-    let bound = stopped.lost_by_then.saturating_add(afterwards).saturating_add(Usd::from_nanos(late));
+    let bound = stopped
+        .lost_by_then
+        .saturating_add(afterwards)
+        .saturating_add(Usd::from_nanos(late));
     assert!(outcome.lost <= bound, "{} was lost, {bound} is allowed", outcome.lost);
 }
 
@@ -54,10 +57,13 @@ fn assert_bounded(incident: &Incident, outcome: &Outcome, poll: i64) {
 fn five_hundred_services() {
     let incident = Incident::parse(FIVE_HUNDRED_SERVICES).unwrap();
     let table = Table {
-        outcomes: Defence::all().into_iter().map(|defence| run(&incident, defence).unwrap()).collect(),
+        outcomes: Defence::all()
+            .into_iter()
+            .map(|defence| run(&incident, defence).unwrap())
+            .collect(),
         incident: incident.clone(),
     };
-    print!("{}", table.text());
+    eprint!("{}", table.text());
     assert!(table.checks().iter().all(|(kept, _)| *kept), "{}", table.text());
     let lost: Vec<Usd> = table.outcomes.iter().map(|outcome| outcome.lost).collect();
     let [nothing, late_policy, late_stop, policy, stop, minute, quarter] = lost[..] else {
@@ -65,8 +71,12 @@ fn five_hundred_services() {
     };
     // All 500 were up before anybody acted, so a policy saves nothing; and what a group or a service keeps
     // up comes back.
-    assert_eq!((late_policy, policy), (nothing, nothing));
-    assert!(nothing >= late_stop && late_stop >= stop && stop.nanos() > nothing.nanos() / 2, "{lost:?}");
+    for with_budgets in [late_policy, policy, late_stop, stop] {
+        assert!(
+            with_budgets.nanos().abs_diff(nothing.nanos()) < usd("1").nanos().unsigned_abs(),
+            "{lost:?}"
+        );
+    }
     assert!(minute.nanos() < nothing.nanos() / 100 && quarter < minute, "{lost:?}");
     for (outcome, poll) in table.outcomes[5..].iter().zip([60, 15]) {
         assert_bounded(&incident, outcome, poll);
@@ -95,15 +105,30 @@ fn a_network_scan_against_backstop() {
     for poll in [15_u32, 60] {
         let outcome = backstop(&incident, u64::from(poll));
         assert_bounded(&incident, &outcome, i64::from(poll));
-        assert!(outcome.lost < usd("65.31"), "less than 1 % of the bill: {}", outcome.lost);
+        assert!(
+            outcome.lost < usd("65.31"),
+            "less than 1 % of the bill: {}",
+            outcome.lost
+        );
         assert!(outcome.played.refused > outcome.played.made);
         // What only deletion would stop stays, is named, and is what still costs.
         let stopped = outcome.stopped.unwrap();
-        let burning = |kind: &str| stopped.still_burning.iter().filter(|line| line.resource.starts_with(kind)).count();
+        let burning = |kind: &str| {
+            stopped
+                .still_burning
+                .iter()
+                .filter(|line| line.resource.starts_with(kind))
+                .count()
+        };
         let (balancers, volumes) = (burning("balancer:"), burning("volume:"));
         assert!(balancers > 0 && volumes > 0);
         let each = |price: &str, count: usize| usd(price).nanos() * i64::try_from(count).unwrap();
         let left = each("0.0225", balancers) + each("0.00010959", 100 * volumes);
-        assert_eq!(outcome.burn_after, Usd::from_nanos(left), "{:#?}", stopped.still_burning);
+        assert_eq!(
+            outcome.burn_after,
+            Usd::from_nanos(left),
+            "{:#?}",
+            stopped.still_burning
+        );
     }
 }

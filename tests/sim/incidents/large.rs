@@ -48,25 +48,45 @@ fn ten_thousand_machines_are_brought_down() {
         poll_every: Duration::from_secs(15),
     };
     let guard = Guard::new(clock.clone(), Arc::new(Counting::default()), cloud.clone(), setup);
-    let lived = run(&clock, guard.live(async {
-        for _ in 0..600 {
-            if guard.is_contained(&agent).await.unwrap() {
-                return;
+    let lived = run(
+        &clock,
+        guard.live(async {
+            for _ in 0..600 {
+                if guard.is_contained(&agent).await.unwrap() {
+                    return;
+                }
+                clock.sleep(Duration::from_secs(1)).await;
             }
-            clock.sleep(Duration::from_secs(1)).await;
-        }
-        panic!("it is not contained in ten minutes");
-    }));
+            panic!("it is not contained in ten minutes");
+        }),
+    );
     lived.unwrap().unwrap();
     let fleet = cloud.snapshot();
     assert_eq!(fleet.count(InstanceState::Stopped), MANY);
-    assert_eq!(fleet.count(InstanceState::Running), MANY / 10, "other people's are not touched");
+    assert_eq!(
+        fleet.count(InstanceState::Running),
+        MANY / 10,
+        "other people's are not touched"
+    );
     let calls = cloud.calls();
-    let stops = calls.iter().filter(|call| call.operation == "ec2:StopInstances").count();
+    let stops = calls
+        .iter()
+        .filter(|call| call.operation == "ec2:StopInstances")
+        .count();
     assert_eq!(stops, MANY / 50, "in batches of fifty, each once");
-    let last = run(&clock, guard.store.containments_of(&agent, 1)).unwrap().unwrap().remove(0);
+    let last = run(&clock, guard.store.containments_of(&agent, 1))
+        .unwrap()
+        .unwrap()
+        .remove(0);
     assert_eq!(last.coverage.stopped.len(), MAX_LISTED + 1);
-    assert_eq!(last.coverage.stopped.last().unwrap(), &format!("and {} more", MANY - MAX_LISTED));
+    assert_eq!(
+        last.coverage.stopped.last().unwrap(),
+        &format!("and {} more", MANY - MAX_LISTED)
+    );
     assert!(last.coverage.still_burning.len() <= MAX_LISTED + 1);
-    println!("{MANY} machines: contained {:?} after the start, with {} calls", clock.monotonic(), calls.len());
+    eprintln!(
+        "{MANY} machines: contained {:?} after the start, with {} calls",
+        clock.monotonic(),
+        calls.len()
+    );
 }

@@ -34,7 +34,9 @@ impl Incident {
         // By wave and thing: which of its kind it is, for its name and its tag.
         let mut counts: Vec<Vec<u32>> = self.waves.iter().map(|wave| vec![0; wave.make.len()]).collect();
         for (at, number) in waves {
-            clock.sleep(at.saturating_sub(clock.monotonic().saturating_sub(began))).await;
+            clock
+                .sleep(at.saturating_sub(clock.monotonic().saturating_sub(began)))
+                .await;
             for (place, make) in self.waves[number].make.iter().enumerate() {
                 for _ in 0..make.count {
                     let count = &mut counts[number][place];

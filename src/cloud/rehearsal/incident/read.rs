@@ -123,7 +123,9 @@ mod tests {
     }
 
     fn refused(change: impl FnOnce(String) -> String) -> String {
-        Incident::parse(&change(NETWORK_SCAN.to_owned())).unwrap_err().to_string()
+        Incident::parse(&change(NETWORK_SCAN.to_owned()))
+            .unwrap_err()
+            .to_string()
     }
 
     #[test]
