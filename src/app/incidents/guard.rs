@@ -107,11 +107,12 @@ impl Guard {
         }
     }
 
-    /// Looks for work less often from now on: a day of sweeps that find nothing is a long wait for whoever
-    /// watches. They stay a minute apart.
+    /// Sweeps every ten minutes from now on, and not every one: a day of sweeps that find nothing is a long
+    /// wait for whoever watches a simulation. What comes up is found later for it, and costs more.
     pub fn relax(&self) {
         let calm = KillSettings {
-            poll_every: Duration::from_secs(20),
+            poll_every: Duration::from_secs(60),
+            hold_sweep_every: Duration::from_mins(10),
             ..(**self.kill.load()).clone()
         };
         self.kill.store(Arc::new(calm));
