@@ -153,7 +153,7 @@ const OWNED_CRATES: &[(&str, &[&str])] = &[
     ("multer", &["gateway"]),
     ("multer", &["gateway"]),
     ("rusqlite", &["store"]),
-    ("toml", &["config"]),
+    ("toml", &["cloud", "config"]),
     ("toml_edit", &["config"]),
 ];
 
