@@ -32,9 +32,9 @@ impl Doctor {
         let mut findings = Vec::new();
         let mut empty = Vec::new();
         let filter = &InstanceFilter::Tags(tags);
-        let looks = regions.iter().map(|region| async move {
-            (region, self.within(self.cloud.instances(region, filter)).await)
-        });
+        let looks = regions
+            .iter()
+            .map(|region| async move { (region, self.within(self.cloud.instances(region, filter)).await) });
         let mut tried = 0;
         for (region, answer) in some_at_once(looks, REGIONS).await {
             let machine = match answer {

@@ -26,9 +26,9 @@ impl Doctor {
         }
         let mut judged = Judged::default();
         judged.take(first, answer);
-        let calls = rest.iter().map(|asked| async move {
-            (asked, self.within(self.cloud.rule(&who.about, &asked.question)).await)
-        });
+        let calls = rest
+            .iter()
+            .map(|asked| async move { (asked, self.within(self.cloud.rule(&who.about, &asked.question)).await) });
         let answers = some_at_once(calls, AT_ONCE).await;
         for (asked, answer) in answers {
             judged.take(asked, answer);
@@ -87,7 +87,10 @@ impl Doctor {
             return findings;
         }
         let tries = self.cloud.probes().iter().map(|probe| async move {
-            (probe.action, self.within(self.cloud.probe(&who.basis.region, probe.action)).await)
+            (
+                probe.action,
+                self.within(self.cloud.probe(&who.basis.region, probe.action)).await,
+            )
         });
         let tries = some_at_once(tries, AT_ONCE).await;
         let (mut shown, mut refused) = (BTreeSet::new(), Vec::new());
