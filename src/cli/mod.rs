@@ -18,6 +18,7 @@ pub mod client;
 pub mod contain;
 mod context;
 pub mod demo;
+pub mod drill;
 pub mod failure;
 pub mod fleet;
 mod impact;
@@ -120,6 +121,7 @@ async fn talk(command: Command, context: &Context) -> Result<(), Failure> {
         Command::Resume(command) => command.run(context).await,
         Command::Contain(command) => command.run(context).await,
         Command::Reset(command) => command.run(context).await,
+        Command::Drill(command) => command.run(context).await,
         Command::Review(command) => command.run(context).await,
         Command::Prices(command) => command.run(context).await,
         Command::Ledger(command) => command.run(context).await,

@@ -22,6 +22,7 @@ mod error;
 mod iam;
 mod imds;
 mod pace;
+mod permission;
 mod pricing;
 mod services;
 mod sts;
@@ -45,12 +46,13 @@ use self::services::{Place, Service, Services};
 use self::sts::Sts;
 use crate::domain::containment::observed::{BatchResult, Identity, Instance, PrincipalState, Simulated};
 use crate::domain::containment::target::{Principal, Region};
+use crate::domain::drill::predict::Limits;
 use crate::domain::fleet::asset::{Asset, AssetRef, Kind, Settings};
 use crate::domain::fleet::creation::Creation;
 use crate::domain::fleet::rate::RateKey;
 use crate::domain::money::Usd;
 use crate::ports::Health;
-use crate::ports::{Cloud, CloudError, InstanceFilter};
+use crate::ports::{Asking, Cloud, CloudError, InstanceFilter, Permission};
 use jiff::Timestamp;
 
 /// Asked when neither the settings nor the AWS places name a region.
@@ -366,6 +368,21 @@ impl Cloud for Aws {
 
     async fn simulate(&self, principal: &Principal, actions: &[String]) -> Result<Vec<Simulated>, CloudError> {
         self.iam.simulate(principal, actions).await
+    }
+
+    fn limits(&self) -> Limits {
+        Limits {
+            in_flight: self.settings.parallel.max(1),
+            gap: services::LAMBDA_GAP,
+        }
+    }
+
+    fn permission(&self, us: &str, asking: &Asking<'_>) -> Option<Permission> {
+        permission::needed(us, asking)
+    }
+
+    async fn simulate_each(&self, us: &str, asked: &[Permission]) -> Result<Vec<Option<bool>>, CloudError> {
+        self.iam.simulate_each(us, asked).await
     }
 
     async fn inline_chars(&self, principal: &Principal, policy_name: &str) -> Result<usize, CloudError> {

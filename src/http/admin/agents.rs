@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::impact::{plan_view, reset_view};
 use super::order::Order;
-use super::{AdminApi, By, agent_of, audited, bounded, fleet, live_keys};
+use super::{AdminApi, By, agent_of, audited, bounded, drills, fleet, live_keys};
 use crate::domain::containment::state::Mode;
 use crate::domain::id::{AgentId, KeyId};
 use crate::domain::judgement::reset::{LineChanges, ResetOptions, ResetRejection};
@@ -75,6 +75,7 @@ pub(super) async fn show(State(api): State<Arc<AdminApi>>, Path(id): Path<String
         "cloud": configured.and_then(|agent| agent.cloud.as_ref()),
         "manifest": configured.and_then(|agent| Some(view::manifest(agent.manifest.as_ref()?))),
         "burn": fleet::burn_of(&api.fleet.burn_of(&agent)),
+        "drill": drills::readiness_of(&api, &agent).await?,
         "lines": lines.iter().map(|line| view::line(line, now)).collect::<Vec<_>>(),
         "keys": keys,
         "containment": containments.first().map(view::containment),
@@ -227,6 +228,8 @@ pub(super) struct ImpactParameters {
 enum ImpactAction {
     Contain,
     Reset,
+    /// A canary drill.
+    Drill,
 }
 
 /// What a destructive command would do; changes nothing.
@@ -245,6 +248,10 @@ pub(super) async fn impact(
                 .dry_run(&agent, asked.mode.unwrap_or(Mode::Contain))
                 .await?;
             Ok(Json(plan_view(&report)))
+        }
+        ImpactAction::Drill => {
+            let found = api.killswitch.canaries(&agent).await?;
+            Ok(Json(drills::canary_view(&agent, &found)))
         }
         ImpactAction::Reset => {
             let only = asked.only.as_deref().unwrap_or_default();

@@ -17,11 +17,12 @@ use backstop::domain::containment::memory::Note;
 use backstop::domain::containment::observed::{BatchResult, Identity, Instance, PrincipalState, Simulated};
 use backstop::domain::containment::state::{Containment, Step};
 use backstop::domain::containment::target::{Principal, Region};
+use backstop::domain::drill::{Drill, DrillHead};
 use backstop::domain::fleet::asset::{Asset, AssetRef, Kind, Settings};
 use backstop::domain::fleet::creation::Creation;
 use backstop::domain::fleet::price::ListedRate;
 use backstop::domain::fleet::rate::RateKey;
-use backstop::domain::id::{AgentId, ContainmentId, EpochId, HoldId, KeyId, ReviewId};
+use backstop::domain::id::{AgentId, ContainmentId, DrillId, EpochId, HoldId, KeyId, ReviewId};
 use backstop::domain::ledger::batch::{Batch, LedgerRules, Outcome};
 use backstop::domain::ledger::hold::Hold;
 use backstop::domain::ledger::line::{Line, LineKey};
@@ -329,6 +330,18 @@ impl Store for CrashStore {
     }
     async fn judge_fenced(&self, lease: &Lease, judgement: &Judgement) -> Answer<Vec<AuditEntry>> {
         self.1.pass(self.0.judge_fenced(lease, judgement)).await
+    }
+    async fn restored_images(&self, agent: &AgentId, since: Timestamp) -> Answer<Vec<BeforeImage>> {
+        self.1.pass(self.0.restored_images(agent, since)).await
+    }
+    async fn drills(&self, agent: &AgentId, limit: u32) -> Answer<Vec<DrillHead>> {
+        self.1.pass(self.0.drills(agent, limit)).await
+    }
+    async fn drill(&self, id: DrillId) -> Answer<Option<Drill>> {
+        self.1.pass(self.0.drill(id)).await
+    }
+    async fn last_drills(&self) -> Answer<Vec<DrillHead>> {
+        self.1.pass(self.0.last_drills()).await
     }
     async fn remember(&self, notes: &[Note]) -> Answer<()> {
         self.1.pass(self.0.remember(notes)).await
