@@ -38,7 +38,11 @@ impl World {
         let [here, there] = REGIONS;
         let mut owned: BTreeSet<String> = account.instances(here, 2, &[(TAG, AGENT)]).await.into_iter().collect();
         owned.extend(account.instances(there, 1, &[(TAG, AGENT)]).await);
-        let mut others: BTreeSet<String> = account.instances(here, 1, &[(TAG, "other")]).await.into_iter().collect();
+        let mut others: BTreeSet<String> = account
+            .instances(here, 1, &[(TAG, "other")])
+            .await
+            .into_iter()
+            .collect();
         // Marked as a canary, and not the agent's.
         let marked = [(TAG, "other"), CANARY];
         others.extend(account.instances(there, 1, &marked).await);
@@ -104,7 +108,12 @@ fn changes(asked: &[Asked]) -> Vec<(String, Vec<String>)> {
     };
     let changes = asked.iter().filter(|one| !is_read(one));
     changes
-        .map(|one| (one.action.clone(), one.list("InstanceId").into_iter().cloned().collect()))
+        .map(|one| {
+            (
+                one.action.clone(),
+                one.list("InstanceId").into_iter().cloned().collect(),
+            )
+        })
         .collect()
 }
 
@@ -148,7 +157,10 @@ async fn a_drill_only_asks_and_leaves_evidence() {
     assert_eq!(proofs["deactivate_key"], ["simulated"].into(), "{report:#}");
     assert_eq!(report["counts"]["stop"], 3);
     assert_eq!(report["calls"]["foreseen"]["iam:PutRolePolicy"], 1, "{report:#}");
-    assert!(report["predicted"]["contained"]["least_s"].as_f64() >= Some(1.0), "{report:#}");
+    assert!(
+        report["predicted"]["contained"]["least_s"].as_f64() >= Some(1.0),
+        "{report:#}"
+    );
     // The questions to IAM name the action, the thing and the tag that the policy goes by.
     let start = asked.iter().find(|one| {
         one.action == "SimulatePrincipalPolicy" && one.params.values().any(|value| value == "ec2:StartInstances")
@@ -177,11 +189,19 @@ async fn a_drill_only_asks_and_leaves_evidence() {
         <SimulatePrincipalPolicyResult><IsTruncated>false</IsTruncated><EvaluationResults/>\
         </SimulatePrincipalPolicyResult><ResponseMetadata><RequestId>r-1</RequestId></ResponseMetadata>\
         </SimulatePrincipalPolicyResponse>";
-    world.proxy.inject(Rule::on("SimulatePrincipalPolicy", Fault::Answer(denied)));
-    world.account().protect(REGIONS[1], world.owned_in(REGIONS[1]).await.as_str(), true).await;
+    world
+        .proxy
+        .inject(Rule::on("SimulatePrincipalPolicy", Fault::Answer(denied)));
+    world
+        .account()
+        .protect(REGIONS[1], world.owned_in(REGIONS[1]).await.as_str(), true)
+        .await;
     let refused = site.refused(&["drill", AGENT]).await;
     assert!(refused.stdout.contains("DisableApiStop"), "{refused:#?}");
-    assert!(refused.stdout.contains("IAM's simulation did not answer for it"), "{refused:#?}");
+    assert!(
+        refused.stdout.contains("IAM's simulation did not answer for it"),
+        "{refused:#?}"
+    );
     assert!(refused.stderr.contains("the drill failed"), "{refused:#?}");
     assert_eq!(site.json(&["status", AGENT]).await["drill"]["state"], "failed");
     assert_eq!(world.states().await, before);
@@ -194,15 +214,28 @@ async fn a_canary_is_stopped_and_started_and_nothing_else() {
     let daemon = world.site.start().await;
     let site = &world.site;
     let none = site.refused(&["drill", AGENT, "--canary", "--yes"]).await;
-    assert!(none.stderr.contains("there is no canary") && none.stderr.contains("backstop:canary = true"), "{none:#?}");
-    let canary = world.account().instances(REGIONS[1], 1, &[(TAG, AGENT), CANARY]).await.remove(0);
+    assert!(
+        none.stderr.contains("there is no canary") && none.stderr.contains("backstop:canary = true"),
+        "{none:#?}"
+    );
+    let canary = world
+        .account()
+        .instances(REGIONS[1], 1, &[(TAG, AGENT), CANARY])
+        .await
+        .remove(0);
     let before = world.states().await;
     world.proxy.take_asked();
 
     // Without --yes it is only told.
     let told = site.refused(&["drill", AGENT, "--canary"]).await;
-    assert!(told.stdout.contains(&canary) && told.stdout.contains("it does not prove"), "{told:#?}");
-    assert!(world.others.iter().all(|id| !told.stdout.contains(id.as_str())), "{told:#?}");
+    assert!(
+        told.stdout.contains(&canary) && told.stdout.contains("it does not prove"),
+        "{told:#?}"
+    );
+    assert!(
+        world.others.iter().all(|id| !told.stdout.contains(id.as_str())),
+        "{told:#?}"
+    );
     assert_eq!(changes(&world.proxy.take_asked()), Vec::new());
 
     let drill = site.json(&["drill", AGENT, "--canary", "--yes"]).await;
@@ -214,9 +247,16 @@ async fn a_canary_is_stopped_and_started_and_nothing_else() {
         daemon.log()
     );
     assert_eq!(world.states().await, before);
-    assert_eq!((&drill["kind"], &drill["outcome"]), (&"canary".into(), &"passed".into()), "{drill:#}");
+    assert_eq!(
+        (&drill["kind"], &drill["outcome"]),
+        (&"canary".into(), &"passed".into()),
+        "{drill:#}"
+    );
     let one = &drill["report"]["canaries"][0];
-    assert!(one["asked_s"].as_f64() <= one["back_asked_s"].as_f64() && one["back_s"].is_f64(), "{drill:#}");
+    assert!(
+        one["asked_s"].as_f64() <= one["back_asked_s"].as_f64() && one["back_s"].is_f64(),
+        "{drill:#}"
+    );
     assert_eq!(site.json(&["status", AGENT]).await["status"], "active");
     let actions: Vec<String> = site.audit().await.into_iter().map(|(action, _)| action).collect();
     let own = ["canary", "canary_down", "drilled"];

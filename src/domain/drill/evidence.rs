@@ -15,7 +15,7 @@ use super::{Drill, DrillHead, DrillKind, Outcome, digest, fingerprint};
 use crate::domain::containment::canary::Canary;
 use crate::domain::containment::image::{Before, BeforeImage};
 use crate::domain::containment::restore::{PUT_BACK, STARTED};
-use crate::domain::containment::state::{Action, Containment, Step, StepClass, StepState};
+use crate::domain::containment::state::{Action, Containment, Step, StepClass};
 use crate::domain::containment::steps::Steps;
 use crate::domain::containment::target::{CloudTargets, Resource};
 use crate::domain::id::ContainmentId;
@@ -25,7 +25,7 @@ use crate::domain::id::ContainmentId;
 pub struct CanaryResult {
     pub resource: String,
     pub action: Action,
-    /// When the call that stops or caps it was answered.
+    /// When the call that stops or caps it was answered; when it was made, if a crash kept us from the answer.
     pub asked_s: Option<f64>,
     /// When the call that starts or uncaps it was answered.
     pub back_asked_s: Option<f64>,
@@ -70,7 +70,8 @@ pub fn canary(
             _ => (Action::Cap, Action::Uncap),
         };
         let at = |action| {
-            let step = steps.get(action, resource).filter(|step| step.state == StepState::Done);
+            // One that was under way at a crash and is seen to have worked was ours as well.
+            let step = steps.get(action, resource).filter(|step| step.may_have_happened());
             step.map(|step: &Step| seconds(step.last_at))
         };
         let image = newest.get(resource).filter(|image| image.restored_at.is_some());

@@ -2,7 +2,8 @@
 //!
 //! The model follows the kill switch as it works, and is fed with what the drill itself has seen:
 //!
-//! 1. *Pick-up*: at the driver's next look at the store, [`Rules::poll_every`] at the latest.
+//! 1. *Pick-up*: at the driver's next look at the store, [`Rules::poll_every`] at the latest; a daemon that has
+//!    just started asks first who it is.
 //! 2. *Deny*: the principals are looked at, then denied, and their credentials made inactive.
 //! 3. *Cap*: the regions begin when that is done, or after `step_patience`; each is looked at, its kinds five
 //!    at a time, and then what starts others is capped.
@@ -17,7 +18,7 @@
 //! as long as a call of the same class took in this drill: IAM's calls by IAM's, a region's by that region's.
 //!
 //! Three figures come out. *Least* is what the rules alone force, with calls that take no time. *Likely* takes
-//! calls at their mean. *Most* takes every call at twice the slowest of its class that was seen, every wait at
+//! calls at their mean. *Most* takes every call at twice the slowest of its class that was seen (of all classes, where only a few were), every wait at
 //! its longest, and no overlap that is not sure. None of them knows of an outage or of throttling by the
 //! cloud: then calls are tried again, and `most` does not hold. What a drill must never do is promise less time
 //! than the rules force; so the parts are added up here, from the settings in force, and nowhere measured once
@@ -127,6 +128,30 @@ pub struct Work {
     pub stopping: Option<Duration>,
 }
 
+/// So many calls of a class tell how slow its slowest is; of fewer, those of other classes are taken too.
+const SURE: u32 = 20;
+
+impl Work {
+    /// A handful of calls may all have been quick ones.
+    fn with_sure_tempos(&self) -> Self {
+        let slowest = self.regions.iter().map(|region| region.tempo.slowest);
+        let slowest = slowest.fold(self.iam.slowest, Duration::max);
+        let sure = |tempo: Tempo| Tempo {
+            slowest: if tempo.calls < SURE { slowest } else { tempo.slowest },
+            ..tempo
+        };
+        let regions = self.regions.iter().map(|region| RegionWork {
+            tempo: sure(region.tempo),
+            ..region.clone()
+        });
+        Self {
+            iam: sure(self.iam),
+            regions: regions.collect(),
+            ..self.clone()
+        }
+    }
+}
+
 /// Seconds from the opening of the containment.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Range {
@@ -189,6 +214,7 @@ struct Times {
 }
 
 pub fn predict(work: &Work, rules: &Rules) -> Prediction {
+    let work = &work.with_sure_tempos();
     let [least, likely, most] = [Tier::Least, Tier::Likely, Tier::Most].map(|tier| times(work, rules, tier));
     let range = |of: fn(&Times) -> Duration| Range {
         least_s: seconds(of(&least)),
@@ -216,7 +242,9 @@ pub fn predict(work: &Work, rules: &Rules) -> Prediction {
 
 fn times(work: &Work, rules: &Rules, tier: Tier) -> Times {
     let in_flight = rules.limits.in_flight.max(1);
-    let picked_up = tier.of((Duration::ZERO, Duration::ZERO, rules.poll_every)) + tier.writes(1);
+    // A daemon that has just started asks who it is before it touches anybody.
+    let who = tier.of((Duration::ZERO, Duration::ZERO, tier.call(&work.iam)));
+    let picked_up = tier.of((Duration::ZERO, Duration::ZERO, rules.poll_every)) + who + tier.writes(1);
     let people = tier.rounds(work.principals, rules.principals_at_once.min(in_flight), &work.iam);
     let denials = tier.rounds(work.denials, in_flight, &work.iam) + tier.writes(3 * work.denials);
     let denied = picked_up + people + denials;
@@ -420,6 +448,7 @@ mod tests {
         assert!(stop(&work(8), &narrow) > free + 3.0);
         let mut slow = work(8);
         slow.regions[0].tempo = tempo(2_000);
+        slow.regions[0].tempo.calls = 40;
         assert!(stop(&slow, &rules()) > free + 10.0);
     }
 

@@ -17,6 +17,7 @@ use backstop::domain::containment::memory::Note;
 use backstop::domain::containment::observed::{BatchResult, Identity, Instance, PrincipalState, Simulated};
 use backstop::domain::containment::state::{Containment, Step};
 use backstop::domain::containment::target::{Principal, Region};
+use backstop::domain::drill::predict::Limits;
 use backstop::domain::drill::{Drill, DrillHead};
 use backstop::domain::fleet::asset::{Asset, AssetRef, Kind, Settings};
 use backstop::domain::fleet::creation::Creation;
@@ -32,8 +33,8 @@ use backstop::domain::review::Review;
 use backstop::ports::Clock as _;
 use backstop::ports::Health;
 use backstop::ports::{
-    AgentKey, AuditView, Cloud, CloudError, DeadEpochs, FleetBook, InstanceFilter, Judgement, Lease, LineQuery,
-    PostingQuery, SpendQuery, SpendRow, Store, StoreError, StoreStats, Trigger,
+    AgentKey, Asking, AuditView, Cloud, CloudError, DeadEpochs, FleetBook, InstanceFilter, Judgement, Lease, LineQuery,
+    Permission, PostingQuery, SpendQuery, SpendRow, Store, StoreError, StoreStats, Trigger,
 };
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -201,6 +202,18 @@ impl Cloud for CrashCloud {
 
     async fn simulate(&self, principal: &Principal, actions: &[String]) -> Result<Vec<Simulated>, CloudError> {
         self.1.pass(self.0.simulate(principal, actions)).await
+    }
+
+    fn limits(&self) -> Limits {
+        self.0.limits()
+    }
+
+    fn permission(&self, us: &str, asking: &Asking<'_>) -> Option<Permission> {
+        self.0.permission(us, asking)
+    }
+
+    async fn simulate_each(&self, us: &str, asked: &[Permission]) -> Result<Vec<Option<bool>>, CloudError> {
+        self.1.pass(self.0.simulate_each(us, asked)).await
     }
 
     async fn health(&self, region: &Region, ids: &[String]) -> Result<BTreeMap<String, Health>, CloudError> {

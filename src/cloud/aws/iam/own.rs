@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use aws_sdk_iam::types::{ContextEntry, ContextKeyTypeEnum, PolicyEvaluationDecisionType};
+use aws_sdk_iam::types::{ContextEntry, ContextKeyTypeEnum, EvaluationResult, PolicyEvaluationDecisionType};
 
 use super::{Iam, MAX_PAGES};
 use crate::cloud::aws::error::Call;
@@ -59,7 +59,7 @@ impl Iam {
                     .build()
             })
             .collect();
-        let mut answers = Vec::new();
+        let mut results = Vec::new();
         let mut marker = None;
         for _ in 0..MAX_PAGES {
             let request = self.looks.simulate_principal_policy().policy_source_arn(us);
@@ -68,27 +68,43 @@ impl Iam {
                 .set_resource_arns(owned(resources))
                 .set_context_entries((!context.is_empty()).then(|| context.clone()));
             let page = request.send().await.map_err(|e| call.failed(e))?;
-            for result in page.evaluation_results.unwrap_or_default() {
-                let is_allowed =
-                    |decision: &PolicyEvaluationDecisionType| *decision == PolicyEvaluationDecisionType::Allowed;
-                let action = result.eval_action_name().to_owned();
-                if let Some(resource) = result.eval_resource_name() {
-                    let allowed = is_allowed(result.eval_decision());
-                    answers.push((action.clone(), resource.to_owned(), allowed));
-                }
-                // Where it tells them apart, that is the better word.
-                for one in result.resource_specific_results() {
-                    let allowed = is_allowed(one.eval_resource_decision());
-                    answers.push((action.clone(), one.eval_resource_name().to_owned(), allowed));
-                }
-            }
+            results.extend(page.evaluation_results.unwrap_or_default());
             marker = page.marker;
             if !page.is_truncated || marker.is_none() {
-                return Ok(answers);
+                let each = actions.iter().flat_map(|action| said_of(action, resources, &results));
+                return Ok(each.collect());
             }
         }
         Err(call.nonsense(format!("the answer does not end after {MAX_PAGES} pages")))
     }
+}
+
+/// What the results say of one action on each thing. Asked about several things, IAM's own word on an action is
+/// the strictest of all of them: then a yes is one for all, and a no is nobody's in particular.
+fn said_of(action: &str, resources: &[&str], results: &[EvaluationResult]) -> Vec<(String, String, bool)> {
+    let is_allowed = |decision: &PolicyEvaluationDecisionType| *decision == PolicyEvaluationDecisionType::Allowed;
+    let own: Vec<&EvaluationResult> = results.iter().filter(|one| one.eval_action_name() == action).collect();
+    let one = |resource: &str, allowed| (action.to_owned(), resource.to_owned(), allowed);
+    let specific = own.iter().flat_map(|result| result.resource_specific_results());
+    let specific: Vec<_> = specific
+        .map(|said| one(said.eval_resource_name(), is_allowed(said.eval_resource_decision())))
+        .collect();
+    if !specific.is_empty() {
+        return specific;
+    }
+    if let ([result], [resource]) = (own.as_slice(), resources) {
+        return vec![one(resource, is_allowed(result.eval_decision()))];
+    }
+    if own.len() == resources.len() {
+        let named = own.iter().filter_map(|result| {
+            let resource = result.eval_resource_name()?;
+            Some(one(resource, is_allowed(result.eval_decision())))
+        });
+        return named.collect();
+    }
+    let all = !own.is_empty() && own.iter().all(|result| is_allowed(result.eval_decision()));
+    let yes = resources.iter().filter(|_| all);
+    yes.map(|resource| one(resource, true)).collect()
 }
 
 /// As few questions as there can be: actions on the same things are asked about together.
@@ -109,6 +125,44 @@ fn questions(asked: &[Permission]) -> BTreeMap<Question<'_>, Vec<&str>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn result(resource: Option<&str>, decision: PolicyEvaluationDecisionType) -> EvaluationResult {
+        let result = EvaluationResult::builder()
+            .eval_action_name("cap")
+            .eval_decision(decision);
+        result
+            .set_eval_resource_name(resource.map(str::to_owned))
+            .build()
+            .unwrap()
+    }
+
+    #[test]
+    fn a_strict_word_on_all_is_no_word_on_one() {
+        use PolicyEvaluationDecisionType::{Allowed, ImplicitDeny};
+        let both = ["g1", "g2"];
+        let said = |results: &[EvaluationResult]| -> Vec<(String, bool)> {
+            let said = said_of("cap", &both, results);
+            said.into_iter()
+                .map(|(_, resource, allowed)| (resource, allowed))
+                .collect()
+        };
+        let told = |g1, g2| vec![("g1".to_owned(), g1), ("g2".to_owned(), g2)];
+        assert_eq!(said(&[result(None, Allowed)]), told(true, true));
+        assert_eq!(said(&[result(Some("g1"), ImplicitDeny)]), []);
+        assert_eq!(said(&[]), []);
+        let each = [result(Some("g1"), Allowed), result(Some("g2"), ImplicitDeny)];
+        assert_eq!(said(&each), told(true, false));
+        let specific = |name: &str, decision| {
+            let one = aws_sdk_iam::types::ResourceSpecificResult::builder().eval_resource_name(name);
+            one.eval_resource_decision(decision).build().unwrap()
+        };
+        let strict = EvaluationResult::builder()
+            .eval_action_name("cap")
+            .eval_decision(ImplicitDeny)
+            .resource_specific_results(specific("g1", Allowed))
+            .resource_specific_results(specific("g2", ImplicitDeny));
+        assert_eq!(said(&[strict.build().unwrap()]), told(true, false));
+    }
 
     #[test]
     fn actions_on_the_same_things_are_one_question() {
