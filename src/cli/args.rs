@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
 use super::{
-    agent, audit, aws, budget, check, contain, demo, doctor, fleet, ledger, lifecycle, manifest, prices, reset, review,
-    serve, spend, status, usage,
+    agent, audit, aws, budget, check, contain, demo, doctor, drill, fleet, ledger, lifecycle, manifest, prices, reset,
+    review, serve, spend, status, usage,
 };
 
 /// A hard cost cap and a cloud kill switch for autonomous AI agents.
@@ -36,6 +36,7 @@ Examples:
   backstop agent key support-bot                make its key, shown once
   backstop status                               what runs, what is spent, what waits for a person
   backstop contain support-bot --dry-run        what the kill switch would do
+  backstop drill support-bot                    whether the kill switch would work, and how fast
   backstop reset support-bot --raise 25 --yes   put everything back, with 25 dollars more
 
 Exit status: 0 done, 1 refused or failed, 2 wrong usage, 3 the daemon cannot be reached.
@@ -89,6 +90,7 @@ pub enum Command {
     Resume(lifecycle::Resume),
     Contain(contain::Contain),
     Reset(reset::Reset),
+    Drill(drill::Drill),
     /// What waits for a person
     #[command(subcommand)]
     Review(review::Review),
@@ -126,7 +128,7 @@ mod tests {
         let help = Args::command().render_help().to_string();
         for command in [
             "serve", "demo", "check", "doctor", "agent", "status", "fleet", "spend", "budget", "usage", "pause",
-            "resume", "contain", "reset", "review", "manifest", "prices", "ledger", "audit", "aws",
+            "resume", "contain", "reset", "drill", "review", "manifest", "prices", "ledger", "audit", "aws",
         ] {
             assert!(
                 help.lines().any(|line| line.trim_start().starts_with(command)),
@@ -196,6 +198,10 @@ mod tests {
             "contain a --revoke --yes",
             "reset a --raise 12.50 --yes",
             "reset a --until 2h --only instance:eu-west-1/i-0123456789abcdef0 i-1",
+            "drill a",
+            "drill a --canary --yes",
+            "drill a --last --json",
+            "drill a --show 0192f0c1-0000-7000-8000-000000000000",
             "review list --all",
             "review show 0192f0c1-0000-7000-8000-000000000000",
             "review approve 0192f0c1-0000-7000-8000-000000000000 --note fine",
@@ -222,6 +228,8 @@ mod tests {
             "contain",
             "spend --by colour",
             "reset a --raise -5",
+            "drill a --yes",
+            "drill a --last --list",
             "status a b",
             "fleet --agent a --orphans",
             "doctor --role arn:aws:iam::123456789012:role/x",

@@ -19,6 +19,7 @@ pub mod contain;
 mod context;
 pub mod demo;
 pub mod doctor;
+pub mod drill;
 pub mod failure;
 pub mod fleet;
 mod impact;
@@ -140,6 +141,7 @@ async fn talk(command: Command, context: &Context) -> Result<(), Failure> {
         Command::Resume(command) => command.run(context).await,
         Command::Contain(command) => command.run(context).await,
         Command::Reset(command) => command.run(context).await,
+        Command::Drill(command) => command.run(context).await,
         Command::Review(command) => command.run(context).await,
         Command::Prices(command) => command.run(context).await,
         Command::Ledger(command) => command.run(context).await,

@@ -8,6 +8,7 @@ pub mod call;
 pub mod clock;
 pub mod containment;
 pub mod doctor;
+pub mod drill;
 pub mod fleet;
 pub mod iam;
 pub mod id;

@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::Retry;
 use crate::domain::containment::observed::{BatchResult, Identity, Instance, PrincipalState, Simulated};
-use crate::domain::containment::target::{Principal, Region};
+use crate::domain::containment::state::Action;
+use crate::domain::containment::target::{Principal, Region, Resource};
+use crate::domain::drill::predict::Limits;
 use crate::domain::fleet::asset::{Asset, AssetRef, Kind, Settings};
 use crate::domain::fleet::creation::Creation;
 use crate::domain::fleet::rate::RateKey;
@@ -67,6 +69,27 @@ pub trait Cloud: Send + Sync + 'static {
     async fn set_service_credential(&self, user: &str, id: &str, active: bool) -> Result<(), CloudError>;
     /// What the cloud's policy simulation says that the principal may do.
     async fn simulate(&self, principal: &Principal, actions: &[String]) -> Result<Vec<Simulated>, CloudError>;
+    /// How many calls it lets through, for foretelling how long many take.
+    fn limits(&self) -> Limits {
+        Limits::default()
+    }
+    /// The permission of ours that a change needs; `us` is the ARN of our own identity. `None` where this
+    /// cloud has no word for it.
+    fn permission(&self, _us: &str, _asking: &Asking<'_>) -> Option<Permission> {
+        None
+    }
+    /// What the cloud's policy simulation says of permissions of our own, in their order; `None` of one that
+    /// it did not answer for.
+    async fn simulate_each(&self, _us: &str, _asked: &[Permission]) -> Result<Vec<Option<bool>>, CloudError> {
+        Err(CloudError {
+            operation: "iam:SimulatePrincipalPolicy",
+            region: None,
+            code: None,
+            message: "permissions are not simulated here".to_owned(),
+            retry: Retry::Never,
+            source: None,
+        })
+    }
     async fn set_access_key(&self, user: &str, key_id: &str, active: bool) -> Result<(), CloudError>;
     /// Stops instances of one region. A batch that AWS refuses as a whole is bisected, so that one
     /// bad instance does not keep the others running; the result has a line for each.
@@ -137,6 +160,28 @@ pub struct Answered {
     pub at: Option<Timestamp>,
     /// It answered, and refused: not allowed, not enabled, too many.
     pub refused: Option<CloudError>,
+}
+
+/// A change that a drill asks about.
+#[derive(Debug, Clone, Copy)]
+pub struct Asking<'a> {
+    pub action: Action,
+    pub resource: &'a Resource,
+    /// Whose it is, for keys and credentials.
+    pub principal: Option<&'a Principal>,
+    /// The ownership tags that it carries.
+    pub tags: &'a BTreeMap<String, String>,
+}
+
+/// A permission, as the policy simulation asks about it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Permission {
+    /// Such as `ec2:StopInstances`.
+    pub action: String,
+    /// The ARN of what it is about.
+    pub resource: String,
+    /// Condition keys, with the value of each.
+    pub context: BTreeMap<String, String>,
 }
 
 /// Whether a machine passes the cloud's own checks.

@@ -18,6 +18,7 @@ mod containment_crash;
 mod containment_crowd;
 mod crowded;
 mod doctor;
+mod drill;
 mod durability;
 mod fleet;
 mod fuzz_seeds;

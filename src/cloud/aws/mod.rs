@@ -22,6 +22,7 @@ mod error;
 mod iam;
 mod imds;
 mod pace;
+mod permission;
 mod pricing;
 mod probe;
 mod services;
@@ -46,12 +47,13 @@ use self::services::{Place, Service, Services};
 use self::sts::Sts;
 use crate::domain::containment::observed::{BatchResult, Identity, Instance, PrincipalState, Simulated};
 use crate::domain::containment::target::{Principal, Region};
+use crate::domain::drill::predict::Limits;
 use crate::domain::fleet::asset::{Asset, AssetRef, Kind, Settings};
 use crate::domain::fleet::creation::Creation;
 use crate::domain::fleet::rate::RateKey;
 use crate::domain::iam::simulation::{Question, Ruling};
 use crate::domain::money::Usd;
-use crate::ports::{Answered, Cloud, CloudError, Health, InstanceFilter, Probe};
+use crate::ports::{Answered, Asking, Cloud, CloudError, Health, InstanceFilter, Permission, Probe};
 use jiff::Timestamp;
 
 /// Asked when neither the settings nor the AWS places name a region.
@@ -385,6 +387,21 @@ impl Cloud for Aws {
 
     async fn probe(&self, region: &Region, action: &'static str) -> Result<Answered, CloudError> {
         self.try_probe(region, action).await
+    }
+
+    fn limits(&self) -> Limits {
+        Limits {
+            in_flight: self.settings.parallel.max(1),
+            gap: services::LAMBDA_GAP,
+        }
+    }
+
+    fn permission(&self, us: &str, asking: &Asking<'_>) -> Option<Permission> {
+        permission::needed(us, asking)
+    }
+
+    async fn simulate_each(&self, us: &str, asked: &[Permission]) -> Result<Vec<Option<bool>>, CloudError> {
+        self.iam.simulate_each(us, asked).await
     }
 
     async fn inline_chars(&self, principal: &Principal, policy_name: &str) -> Result<usize, CloudError> {

@@ -114,6 +114,11 @@ impl Rehearsal {
         state.world.ask(verb, &region, id, now)
     }
 
+    /// Takes a permission from the daemon, as far as its policy simulation tells.
+    pub fn lack(&self, action: &str) {
+        self.lock().world.lacking.insert(action.to_owned());
+    }
+
     /// Gives the daemon other credentials, and with them who it is.
     pub fn become_another(&self, arn: &str) {
         let mut state = self.lock();

@@ -8,6 +8,7 @@
 mod agents;
 mod budgets;
 mod doctor;
+mod drills;
 mod fleet;
 mod impact;
 mod ledger;
@@ -107,6 +108,9 @@ pub fn router(api: Arc<AdminApi>) -> Router {
         .route("/api/v1/agents/{id}/contain", post(agents::contain))
         .route("/api/v1/agents/{id}/impact", get(agents::impact))
         .route("/api/v1/agents/{id}/reset", post(agents::reset))
+        .route("/api/v1/agents/{id}/drill", post(drills::run))
+        .route("/api/v1/agents/{id}/drills", get(drills::list))
+        .route("/api/v1/drills/{id}", get(drills::show))
         .route("/api/v1/fleet", get(fleet::list))
         .route("/api/v1/budgets", get(budgets::list))
         .route("/api/v1/spend", get(budgets::spend))

@@ -6,10 +6,12 @@
 )]
 
 mod calls;
+mod canary;
 mod crash;
 mod crashes;
 mod crowd;
 mod cycle;
+mod drill;
 mod faults;
 mod fleet;
 mod held;

@@ -6,7 +6,8 @@
 //! - `look` is what a sweep reads of a principal; `roles` finds those that trust it.
 //! - `revoke` puts and deletes the inline deny and sets keys and credentials; `managed` is the deny's
 //!   fallback, a policy of its own that is attached.
-//! - `inline` adds up what inline policies take, `simulate` asks what IAM thinks of the outcome.
+//! - `inline` adds up what inline policies take, `simulate` asks what IAM thinks of the outcome, and `own` of our
+//!   own permissions.
 
 use aws_config::SdkConfig;
 use aws_sdk_iam::Client;
@@ -23,6 +24,7 @@ use crate::ports::CloudError;
 mod inline;
 mod look;
 mod managed;
+mod own;
 mod revoke;
 mod roles;
 mod simulate;
