@@ -4,8 +4,9 @@
 //! what was there until the look, at the price that it had, and takes in what is there now. So a machine is
 //! charged from its start to the first look that does not show it: at most one look too long, never too
 //! short, and for a minute at least, because AWS bills no less of a start (EC2 API Reference, StartInstances,
-//! and "Announcing Amazon EC2 per second billing" of 2017-10-02, for volumes too; read 2026-11-20). A look that fails changes nothing, and what it would have shown goes on being charged for, because
-//! unknown is never zero (L7).
+//! and "Announcing Amazon EC2 per second billing" of 2017-10-02, for volumes too; read 2026-11-20). A look that
+//! fails changes nothing, and what it would have shown goes on being charged for, because unknown is never
+//! zero (L7).
 //!
 //! Charges gather in *cells* (agent, service, UTC hour), exactly, in nano-dollars times milliseconds; they are
 //! rounded up once, when a cell is taken out to be posted. What nobody owns gathers too, apart, also when it
@@ -20,6 +21,9 @@
 //! is posted: so a crash posts nothing twice and loses nothing, and the time that the daemon was down is
 //! charged by the first look after it.
 
+mod ended;
+mod rows;
+
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
@@ -30,6 +34,7 @@ use super::containment::target::Region;
 use super::fleet::asset::{AssetRef, Kind};
 use super::id::AgentId;
 use super::money::Usd;
+use ended::Ended;
 
 /// Milliseconds of an hour: a price by the hour times milliseconds, over this, is money.
 const HOUR_MS: i128 = 3_600_000;
@@ -42,9 +47,6 @@ const SET_BACK: SignedDuration = SignedDuration::from_hours(1);
 
 /// Hours that are kept of what nobody owns; a creation is told of within minutes, or never.
 const ORPHAN_HOURS: usize = 48;
-
-/// Ended orphans that are kept; of more the cheapest go.
-const MAX_ENDED: usize = 10_000;
 
 /// One asset of a look, priced and attributed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,15 +95,6 @@ struct Running {
     charged_until: Timestamp,
     /// What it cost while nobody was known to own it, by hour.
     #[serde(with = "rows", default)]
-    unowned: BTreeMap<Timestamp, Exact>,
-}
-
-/// What is left of an orphan: its cost, for whoever turns out to have made it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Ended {
-    parent: Option<AssetRef>,
-    service: String,
-    #[serde(with = "rows")]
     unowned: BTreeMap<Timestamp, Exact>,
 }
 
@@ -224,33 +217,6 @@ impl Book {
     pub fn forget(&mut self, region: &Region, kind: &Kind, now: Timestamp) {
         self.look(region, kind, [], now);
         self.looked.remove(&(region.clone(), kind.clone()));
-    }
-
-    /// Asks again whose the orphans were that have ended in a region: `owner` is told which, and what had
-    /// started it.
-    pub fn attribute_ended(
-        &mut self,
-        region: &Region,
-        now: Timestamp,
-        owner: impl Fn(&AssetRef, Option<&AssetRef>) -> Option<AgentId>,
-    ) {
-        let oldest = i64::try_from(ORPHAN_HOURS).unwrap_or(i64::MAX);
-        let oldest = now.checked_sub(SignedDuration::from_hours(oldest));
-        let oldest = oldest.unwrap_or(Timestamp::MIN);
-        let here = self.ended.keys().filter(|what| what.region == *region).cloned();
-        for what in here.collect::<Vec<_>>() {
-            let Some(mut ended) = self.ended.remove(&what) else {
-                continue;
-            };
-            if let Some(agent) = owner(&what, ended.parent.as_ref()) {
-                self.settle(&agent, &ended.service, &mut ended.unowned);
-                continue;
-            }
-            ended.unowned.retain(|hour, _| *hour >= oldest);
-            if !ended.unowned.is_empty() {
-                self.ended.insert(what, ended);
-            }
-        }
     }
 
     /// Frees what is charged to agents that are not declared any more: whose it is, evidence is to say anew.
@@ -394,30 +360,6 @@ impl Book {
         }
     }
 
-    fn end(&mut self, what: AssetRef, running: Running) {
-        if running.unowned.is_empty() {
-            return;
-        }
-        let ended = Ended {
-            parent: running.parent,
-            service: running.service,
-            unowned: running.unowned,
-        };
-        self.ended.insert(what, ended);
-        if self.ended.len() > MAX_ENDED {
-            let cost = |ended: &Ended| {
-                ended
-                    .unowned
-                    .values()
-                    .fold(0_i128, |sum, exact| sum.saturating_add(exact.0))
-            };
-            let cheapest = self.ended.iter().min_by_key(|(_, ended)| cost(ended));
-            if let Some(what) = cheapest.map(|(what, _)| what.clone()) {
-                self.ended.remove(&what);
-            }
-        }
-    }
-
     /// What gathered while nobody was known to own it is this agent's.
     fn settle(&mut self, agent: &AgentId, service: &str, unowned: &mut BTreeMap<Timestamp, Exact>) {
         for (hour, exact) in std::mem::take(unowned) {
@@ -452,29 +394,6 @@ fn hour_of(at: Timestamp) -> Timestamp {
 pub fn ahead(usd_per_hour: Usd, reaction: SignedDuration) -> Usd {
     let ms = i128::from(reaction.as_millis().clamp(0, i128::from(i64::MAX)));
     Exact(i128::from(usd_per_hour.nanos()).saturating_mul(ms)).up()
-}
-
-/// Maps whose keys are not text, as lists of pairs.
-mod rows {
-    use std::collections::BTreeMap;
-
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    pub fn serialize<K: Serialize, V: Serialize, S: Serializer>(
-        map: &BTreeMap<K, V>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(map)
-    }
-
-    pub fn deserialize<'de, K, V, D>(deserializer: D) -> Result<BTreeMap<K, V>, D::Error>
-    where
-        K: Deserialize<'de> + Ord,
-        V: Deserialize<'de>,
-        D: Deserializer<'de>,
-    {
-        Ok(Vec::<(K, V)>::deserialize(deserializer)?.into_iter().collect())
-    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 use proptest::prelude::*;
 
+use super::ended::MAX_ENDED;
 use super::*;
 
 const HOUR: i64 = 3_600;

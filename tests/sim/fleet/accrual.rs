@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use backstop::cloud::rehearsal::actors::Credential;
 use backstop::cloud::rehearsal::{Rehearsal, Verb};
+use backstop::domain::containment::target::Principal;
 use backstop::domain::id::AgentId;
 use backstop::domain::money::Usd;
+use backstop::fleet::FleetSettings;
 use backstop::ports::{NoticeKind, PostingQuery, Store as _};
 
 use super::lab::*;
@@ -245,9 +247,11 @@ fn a_restart_without_iam_makes_no_orphans() {
         };
         lab.live(play).await;
         lab.heard.0.lock().unwrap().clear();
-        lab.cloud.with_faults(|faults| {
-            faults.iam_down = true;
-        });
+        // The cloud says nothing of a role that it does not know, as while it cannot be asked.
+        let mut settings = FleetSettings::clone(&lab.settings.load());
+        let targets = settings.targets.get_mut(&agent("a")).unwrap();
+        targets.principals = vec![Principal::Role(role("unheard-of"))];
+        lab.settings.store(settings.into());
         let spent = lab.live(lab.wait(300)).await;
         assert_charged(lab.posted(Some("a")).await, spent, 1);
         assert!(lab.heard.0.lock().unwrap().is_empty());
