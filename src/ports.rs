@@ -26,7 +26,7 @@ use crate::domain::ledger::posting::{Entry, Posting};
 use crate::domain::money::Usd;
 use crate::domain::review::{Decision, Review};
 
-pub use cloud::{Cloud, CloudError, Health, InstanceFilter};
+pub use cloud::{Cloud, CloudError, Health, InstanceFilter, LookUp, Recorded};
 
 /// Whether an operation may be tried again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

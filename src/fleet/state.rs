@@ -80,7 +80,12 @@ pub(super) struct Looked {
     pub assets: Vec<Asset>,
     pub at: Option<Timestamp>,
     pub trouble: Option<Trouble>,
+    /// Looks that failed since the last one that did not.
+    pub failed: u32,
 }
+
+/// Looks at a kind that fail one after the other before people are told.
+pub(super) const BLIND_AFTER: u32 = 4;
 
 /// An answer of the cloud.
 pub(super) struct Look {
@@ -98,6 +103,10 @@ pub(super) struct Taken {
     pub changed: bool,
     /// Orphans that nobody was told of, with what they cost an hour.
     pub orphans: Vec<(AssetRef, Usd)>,
+    /// Kinds that cannot be looked at any more, and why; people are to be told.
+    pub blind: Vec<(Kind, String)>,
+    /// Those of which people were told that are seen again.
+    pub seeing: Vec<Kind>,
 }
 
 impl State {
@@ -107,6 +116,7 @@ impl State {
         let account = self.account.clone().unwrap_or_default();
         let seeing = self.regions.entry(region.clone()).or_default();
         let mut fresh = Vec::new();
+        let (mut blind, mut again) = (Vec::new(), Vec::new());
         for look in looks {
             let looked = seeing.kinds.entry(look.kind.clone()).or_default();
             match look.listed {
@@ -116,9 +126,19 @@ impl State {
                     looked.assets = assets;
                     looked.at = Some(look.at);
                     looked.trouble = None;
+                    if looked.failed >= BLIND_AFTER {
+                        again.push(look.kind.clone());
+                    }
+                    looked.failed = 0;
                     fresh.push((look.kind, look.at));
                 }
-                Err(why) => trouble(&mut looked.trouble, why, look.at),
+                Err(why) => {
+                    looked.failed = looked.failed.saturating_add(1);
+                    if looked.failed == BLIND_AFTER {
+                        blind.push((look.kind, why.clone()));
+                    }
+                    trouble(&mut looked.trouble, why, look.at);
+                }
             }
         }
         let everything = seeing.kinds.values().flat_map(|looked| &looked.assets);
@@ -129,7 +149,19 @@ impl State {
             .flat_map(|asset| std::iter::once(&asset.what).chain(&asset.parent));
         let maker = |what: &AssetRef| Some((what.clone(), self.makers.maker(what)?.to_owned()));
         let makers = seen.filter_map(maker).collect();
-        seeing.owners = owners.attribute(everything, &makers, &account);
+        let mut found = owners.attribute(everything.clone(), &makers, &account);
+        for what in everything
+            .filter(|asset| asset.unread.is_some())
+            .map(|asset| &asset.what)
+        {
+            // What names its owner may be what could not be read this time.
+            if let Some(known @ Owner::Agent { .. }) = seeing.owners.get(what)
+                && matches!(found.get(what), Some(Owner::Orphan { .. }))
+            {
+                found.insert(what.clone(), known.clone());
+            }
+        }
+        seeing.owners = found;
         let before = self.book.burn();
         // Until a place is known to the saved book, what begins there is taken for what was there before.
         let places = self.book.places().count();
@@ -168,6 +200,8 @@ impl State {
             rose,
             changed: before != after || places != self.book.places().count(),
             orphans: self.new_orphans(region, notice),
+            blind,
+            seeing: again,
         }
     }
 

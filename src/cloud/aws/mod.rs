@@ -46,12 +46,10 @@ use self::sts::Sts;
 use crate::domain::containment::observed::{BatchResult, Identity, Instance, PrincipalState, Simulated};
 use crate::domain::containment::target::{Principal, Region};
 use crate::domain::fleet::asset::{Asset, AssetRef, Kind, Settings};
-use crate::domain::fleet::creation::Creation;
 use crate::domain::fleet::rate::RateKey;
 use crate::domain::money::Usd;
 use crate::ports::Health;
-use crate::ports::{Cloud, CloudError, InstanceFilter};
-use jiff::Timestamp;
+use crate::ports::{Cloud, CloudError, InstanceFilter, LookUp, Recorded};
 
 /// Asked when neither the settings nor the AWS places name a region.
 const FALLBACK_REGION: &str = "us-east-1";
@@ -399,11 +397,15 @@ impl Cloud for Aws {
         done
     }
 
-    async fn creations(&self, region: &Region, since: Timestamp) -> Result<Vec<Creation>, CloudError> {
-        self.trail(region).creations(since).await
+    async fn creations(&self, region: &Region, wanted: &LookUp<'_>) -> Result<Recorded, CloudError> {
+        self.trail(region).creations(wanted).await
     }
 
-    async fn list_prices(&self, region: &Region, rates: &[RateKey]) -> Result<BTreeMap<RateKey, Usd>, CloudError> {
+    async fn list_prices(
+        &self,
+        region: &Region,
+        rates: &[RateKey],
+    ) -> Result<BTreeMap<RateKey, Option<Usd>>, CloudError> {
         self.pricing.prices(region, rates).await
     }
 }

@@ -65,6 +65,7 @@ impl Standing {
             service: "AmazonEC2".into(),
             tags: self.spec.tags.clone(),
             acts_as: Vec::new(),
+            unread: None,
             parent: None,
             created_at: None,
             meters: self.spec.meters.clone(),

@@ -31,8 +31,8 @@ use backstop::domain::review::Review;
 use backstop::ports::Clock as _;
 use backstop::ports::Health;
 use backstop::ports::{
-    AgentKey, AuditView, Cloud, CloudError, DeadEpochs, FleetBook, InstanceFilter, Judgement, Lease, LineQuery,
-    PostingQuery, SpendQuery, SpendRow, Store, StoreError, StoreStats, Trigger,
+    AgentKey, AuditView, Cloud, CloudError, DeadEpochs, FleetBook, InstanceFilter, Judgement, Lease, LineQuery, LookUp,
+    PostingQuery, Recorded, SpendQuery, SpendRow, Store, StoreError, StoreStats, Trigger,
 };
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -222,11 +222,15 @@ impl Cloud for CrashCloud {
         self.1.pass(self.0.end(asset)).await
     }
 
-    async fn creations(&self, region: &Region, since: Timestamp) -> Result<Vec<Creation>, CloudError> {
-        self.1.pass(self.0.creations(region, since)).await
+    async fn creations(&self, region: &Region, wanted: &LookUp<'_>) -> Result<Recorded, CloudError> {
+        self.1.pass(self.0.creations(region, wanted)).await
     }
 
-    async fn list_prices(&self, region: &Region, rates: &[RateKey]) -> Result<BTreeMap<RateKey, Usd>, CloudError> {
+    async fn list_prices(
+        &self,
+        region: &Region,
+        rates: &[RateKey],
+    ) -> Result<BTreeMap<RateKey, Option<Usd>>, CloudError> {
         self.1.pass(self.0.list_prices(region, rates)).await
     }
 }
