@@ -123,6 +123,9 @@ pub struct PrincipalState {
     pub profiles_unseen: Option<Blind>,
     /// Roles only: the roles and users that its trust policy lets assume it, as ARNs.
     pub trusted: Vec<String>,
+    /// The ARN of its permission boundary, if it has one.
+    #[serde(default)]
+    pub boundary: Option<String>,
 }
 
 impl PrincipalState {
@@ -142,6 +145,7 @@ impl PrincipalState {
             profile_arns: Vec::new(),
             profiles_unseen: None,
             trusted: Vec::new(),
+            boundary: None,
         }
     }
 }

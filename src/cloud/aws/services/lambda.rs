@@ -30,6 +30,8 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use super::{Offered, Place, Service, pages, thousandths};
 use crate::cloud::aws::once;
 use crate::cloud::aws::pace::Pace;
+use crate::cloud::aws::permission::Home;
+use crate::domain::containment::state::Action;
 use crate::domain::fleet::asset::{Asset, AssetRef, Brake, Kind, Settings};
 use crate::domain::fleet::rate::Meter;
 use crate::ports::CloudError;
@@ -40,7 +42,7 @@ const RESERVED: &str = "reserved";
 const NONE: &str = "none";
 
 /// Between calls that share the quota of fifteen a second, of which others want some too.
-const GAP: Duration = Duration::from_millis(100);
+pub(super) const GAP: Duration = Duration::from_millis(100);
 
 /// Functions whose provisioned concurrency is asked for anew in one look: three seconds at that pace.
 const ASKED_ANEW: usize = 30;
@@ -113,6 +115,20 @@ impl Offered for Lambda {
             provisioned: Mutex::default(),
             place,
         }
+    }
+
+    fn permission(action: Action, home: Home<'_>, asset: &AssetRef) -> Option<(&'static str, String)> {
+        let named = match action {
+            Action::Cap => "lambda:PutFunctionConcurrency",
+            // What had a limit of its own gets it by the call that caps.
+            Action::Uncap => "lambda:DeleteFunctionConcurrency",
+            _ => return None,
+        };
+        let (Home { partition, account }, AssetRef { region, id, .. }) = (home, asset);
+        Some((
+            named,
+            format!("arn:{partition}:lambda:{region}:{account}:function:{id}"),
+        ))
     }
 }
 
