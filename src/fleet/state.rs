@@ -82,7 +82,12 @@ pub(super) struct Looked {
     pub assets: Vec<Asset>,
     pub at: Option<Timestamp>,
     pub trouble: Option<Trouble>,
+    /// Looks that failed since the last one that did not.
+    pub failed: u32,
 }
+
+/// Looks at a kind that fail one after the other before people are told.
+pub(super) const BLIND_AFTER: u32 = 4;
 
 /// An answer of the cloud.
 pub(super) struct Look {
@@ -102,6 +107,10 @@ pub(super) struct Taken {
     pub orphans: Vec<(AssetRef, Usd)>,
     /// What newly carries the tag of another agent than the one that is charged for it.
     pub mistagged: Vec<Mistagged>,
+    /// Kinds that cannot be looked at any more, and why; people are to be told.
+    pub blind: Vec<(Kind, String)>,
+    /// Those of which people were told that are seen again.
+    pub seeing: Vec<Kind>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -118,6 +127,7 @@ impl State {
         let account = self.account.clone().unwrap_or_default();
         let seeing = self.regions.entry(region.clone()).or_default();
         let mut fresh = Vec::new();
+        let (mut blind, mut again) = (Vec::new(), Vec::new());
         for look in looks {
             let looked = seeing.kinds.entry(look.kind.clone()).or_default();
             match look.listed {
@@ -127,9 +137,19 @@ impl State {
                     looked.assets = assets;
                     looked.at = Some(look.at);
                     looked.trouble = None;
+                    if looked.failed >= BLIND_AFTER {
+                        again.push(look.kind.clone());
+                    }
+                    looked.failed = 0;
                     fresh.push((look.kind, look.at));
                 }
-                Err(why) => trouble(&mut looked.trouble, why, look.at),
+                Err(why) => {
+                    looked.failed = looked.failed.saturating_add(1);
+                    if looked.failed == BLIND_AFTER {
+                        blind.push((look.kind, why.clone()));
+                    }
+                    trouble(&mut looked.trouble, why, look.at);
+                }
             }
         }
         let everything = seeing.kinds.values().flat_map(|looked| &looked.assets);
@@ -210,6 +230,8 @@ impl State {
             changed: before != after || places != self.book.places().count(),
             orphans: self.new_orphans(region, notice),
             mistagged,
+            blind,
+            seeing: again,
         }
     }
 

@@ -104,6 +104,7 @@ impl Group {
             service: "AmazonEC2".into(),
             tags: self.tags.clone(),
             acts_as: self.member.profile_arn.iter().cloned().collect(),
+            unread: None,
             parent: None,
             created_at: None,
             meters: Vec::new(),

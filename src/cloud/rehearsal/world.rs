@@ -143,6 +143,8 @@ impl World {
                 root_is_instance_store: spec.root_is_instance_store,
                 stop_protected: None,
                 group: spec.group,
+                request: None,
+                sold_as: None,
             },
             protected: spec.stop_protected,
             next: Some((after(now, self.timing.starting), InstanceState::Running)),
