@@ -44,7 +44,7 @@ impl Fleet {
     pub(super) async fn keep_reading(&self, region: &Region, look_now: &Notify) -> Infallible {
         let mut cursors: Cursors = CALLS.iter().map(|call| (*call, Cursor::default())).collect();
         loop {
-            let asked_at = self.clock.now();
+            let asked_at = self.now();
             let reading = self.read_creations(region, &mut cursors, asked_at).await;
             // As far as the least far; none while a name was never read.
             let until = cursors.values().map(Cursor::until).min().flatten();
@@ -135,7 +135,7 @@ impl Fleet {
         };
         for some in new.chunks(WRITE) {
             // In the store before in use: what is charged to somebody has its reason on record.
-            let noted = self.store.note_creations(some, self.clock.now()).await;
+            let noted = self.store.note_creations(some, self.now()).await;
             noted.map_err(|error| text_of(&error))?;
         }
         let mut state = self.state();

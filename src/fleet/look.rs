@@ -1,7 +1,7 @@
 //! Looking at one region, on its own clock: a slow or dead one holds back no other. The same goes for the kinds
 //! in it: each poll begins a look at every kind that is not still being looked at, and waits for none.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::pin::pin;
 
@@ -9,7 +9,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::{Notify, Semaphore};
 
 use super::Fleet;
-use super::state::{Look, Taken};
+use super::state::{Look, Mistagged, Taken};
 use crate::domain::containment::observed::Instance;
 use crate::domain::containment::target::{CloudTargets, Region};
 use crate::domain::fleet::asset::{Asset, AssetRef, Kind};
@@ -18,7 +18,7 @@ use crate::domain::id::AgentId;
 use crate::domain::money::Usd;
 use crate::ports::{InstanceFilter, Notice, NoticeKind};
 
-/// Orphans that one notice names; of the others it says how many there are.
+/// Assets that one notice names; of the others it says how many there are.
 const NAMED: usize = 5;
 
 impl Fleet {
@@ -100,7 +100,7 @@ impl Fleet {
         Look {
             kind,
             // After the answer: what it does not show has cost something up to now at the most.
-            at: self.clock.now(),
+            at: self.now(),
             listed,
         }
     }
@@ -116,14 +116,17 @@ impl Fleet {
             rose,
             changed,
             orphans,
+            mistagged,
             blind,
             seeing,
         } = taken;
-        if changed {
+        // Also for what people were told of: after a restart it is known by the book.
+        if changed || !mistagged.is_empty() {
             self.publish();
             self.save_now.notify_one();
         }
         self.tell_orphans(region, &orphans);
+        self.tell_mistagged(region, &mistagged);
         self.tell_blind(region, &blind, &seeing);
         if rose {
             self.foresee().await;
@@ -140,6 +143,26 @@ impl Fleet {
             profiles: state.profiles.get(agent).cloned().unwrap_or_default(),
         };
         Owners::new(settings.targets.iter().map(claim).collect())
+    }
+
+    fn tell_mistagged(&self, region: &Region, mistagged: &[Mistagged]) {
+        let mut between: BTreeMap<(&AgentId, &AgentId), Vec<&AssetRef>> = BTreeMap::new();
+        for one in mistagged {
+            between.entry((&one.charged, &one.tagged)).or_default().push(&one.what);
+        }
+        for ((charged, tagged), assets) in between {
+            let names = named(assets.into_iter());
+            let text = format!(
+                "{names} in {region} carry the tag of {tagged}, but by the cloud's own word {charged} made them or they \
+                 act with its role: {charged} is charged for them"
+            );
+            self.notifier.notify(Notice {
+                kind: NoticeKind::Alert,
+                agent: Some(charged.clone()),
+                text,
+                at: self.now(),
+            });
+        }
     }
 
     /// Once for each time that a kind cannot be looked at any more, and once when it can again.
@@ -162,7 +185,7 @@ impl Fleet {
                 kind: NoticeKind::Alert,
                 agent: None,
                 text,
-                at: self.clock.now(),
+                at: self.now(),
             });
         }
     }
@@ -172,11 +195,7 @@ impl Fleet {
             return;
         }
         let sum = orphans.iter().fold(Usd::ZERO, |sum, (_, usd)| sum.saturating_add(*usd));
-        let named = orphans.iter().take(NAMED).map(|(what, _)| what.to_string());
-        let mut names = named.collect::<Vec<_>>().join(", ");
-        if orphans.len() > NAMED {
-            names.push_str(&format!(" and {} more", orphans.len() - NAMED));
-        }
+        let names = named(orphans.iter().map(|(what, _)| what));
         let text = format!(
             "nobody is known to own {names} in {region}, at ${sum} an hour; whoever made it may show within minutes"
         );
@@ -184,7 +203,21 @@ impl Fleet {
             kind: NoticeKind::Alert,
             agent: None,
             text,
-            at: self.clock.now(),
+            at: self.now(),
         });
     }
+}
+
+/// The first few, and how many more there are.
+fn named<'a>(assets: impl ExactSizeIterator<Item = &'a AssetRef>) -> String {
+    let more = assets.len().saturating_sub(NAMED);
+    let mut names = assets
+        .take(NAMED)
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ");
+    if more > 0 {
+        names.push_str(&format!(" and {more} more"));
+    }
+    names
 }

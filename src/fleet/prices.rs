@@ -31,7 +31,7 @@ impl Fleet {
         }
         let mut asked = Asked::default();
         loop {
-            let now = self.clock.now();
+            let now = self.now();
             let wait = match self.next_unpriced(&asked, now) {
                 None => IDLE,
                 Some((region, rates)) => {

@@ -15,3 +15,4 @@ mod crashes;
 mod lab;
 mod limits;
 mod looks;
+mod times;
