@@ -29,7 +29,7 @@ use crate::domain::ledger::posting::{Entry, Posting};
 use crate::domain::money::Usd;
 use crate::domain::review::{Decision, Review};
 
-pub use cloud::{Asking, Cloud, CloudError, Health, InstanceFilter, Permission};
+pub use cloud::{Answered, Asking, Cloud, CloudError, Health, InstanceFilter, Permission, Probe};
 
 /// Whether an operation may be tried again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,6 +7,7 @@ pub mod burn;
 pub mod call;
 pub mod clock;
 pub mod containment;
+pub mod doctor;
 pub mod drill;
 pub mod fleet;
 pub mod iam;

@@ -19,7 +19,7 @@ const WRITE: usize = 500;
 impl Fleet {
     pub(super) async fn keep_reading(&self, region: &Region, look_now: &Notify) -> Infallible {
         loop {
-            let asked_at = self.clock.now();
+            let asked_at = self.now();
             match self.read_creations(region, asked_at).await {
                 Ok(news) => {
                     let mut state = self.state();

@@ -33,6 +33,7 @@ fn listing_of(kind: &Kind) -> &'static str {
         "volume" => "ec2:DescribeVolumes",
         "nat" => "ec2:DescribeNatGateways",
         "address" => "ec2:DescribeAddresses",
+        "balancer" => "elasticloadbalancing:DescribeLoadBalancers",
         _ => "the listing of assets",
     }
 }

@@ -106,10 +106,7 @@ impl World {
             world.add_function(function, now);
         }
         for standing in spec.standing {
-            let mut bill = Bill::of(world.hourly(&standing.meters));
-            bill.turn(true, now);
-            let standing = Standing { spec: standing, bill };
-            world.standing.insert(standing.spec.what.clone(), standing);
+            world.add_standing(standing, now);
         }
         // Members and tasks of what is there run already.
         world.react_groups(now);

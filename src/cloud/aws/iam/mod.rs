@@ -40,6 +40,8 @@ pub(in crate::cloud::aws) struct Iam {
     permits: Semaphore,
     /// The one place for the list of roles: the largest read of all takes no place of the denies.
     roles: Semaphore,
+    /// Places for the doctor's questions, which take none of the denies' either.
+    questions: Semaphore,
 }
 
 impl Iam {
@@ -49,6 +51,7 @@ impl Iam {
             changes: Client::from_conf(Builder::from(sdk).retry_config(once()).build()),
             permits: Semaphore::new(parallel.max(1)),
             roles: Semaphore::new(1),
+            questions: Semaphore::new(2),
         }
     }
 
