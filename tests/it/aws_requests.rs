@@ -209,6 +209,7 @@ async fn aws_itself_would_take_every_request() {
         roles: [(name(role.arn()), role.arn().to_owned()), (name(&guard), guard)].into(),
         users: [(name(user.arn()), user.arn().to_owned())].into(),
         tags: account.tags(REGION).await,
+        ..Facts::default()
     };
     let shipped = Policy::parse(&Document::Guard.text(&scope));
     assert_eq!(facts.refused(&shipped, &asked), Vec::new());

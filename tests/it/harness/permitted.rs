@@ -8,6 +8,13 @@ use std::collections::BTreeMap;
 use super::fault_proxy::Asked;
 use super::policy::{Policy, Request, Verdict};
 
+/// The ARN of a principal or profile that a parameter names.
+fn named(asked: &Asked, parameter: &str, known: &BTreeMap<String, String>) -> Option<String> {
+    let name = asked.params.get(parameter)?;
+    let arn = known.get(name);
+    Some(arn.unwrap_or_else(|| panic!("nobody said who {name} is")).clone())
+}
+
 /// What the account has, as AWS would look it up.
 #[derive(Debug, Default)]
 pub struct Facts {
@@ -15,8 +22,31 @@ pub struct Facts {
     /// ARNs by name.
     pub roles: BTreeMap<String, String>,
     pub users: BTreeMap<String, String>,
-    /// Tags by a resource's id or name.
+    pub profiles: BTreeMap<String, String>,
+    /// Tags by ARN. Of a group the ARN is without the id that AWS gives it, as [`group_arn`] makes it.
     pub tags: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+/// The ARN of what a stable id names, such as `ecs-service:eu-west-1/cluster/name`.
+///
+/// # Panics
+/// For a kind that no call changes.
+pub fn arn_of(account: &str, stable_id: &str) -> String {
+    let (kind, rest) = stable_id.split_once(':').expect("a kind");
+    let (region, id) = rest.split_once('/').expect("a region");
+    let (service, resource) = match kind {
+        "instance" => ("ec2", format!("instance/{id}")),
+        "group" => return group_arn(account, region, id),
+        "ecs-service" => ("ecs", format!("service/{id}")),
+        "ecs-task" => ("ecs", format!("task/{id}")),
+        "function" => ("lambda", format!("function:{id}")),
+        other => panic!("what the ARN of a {other} is is not known here"),
+    };
+    format!("arn:aws:{service}:{region}:{account}:{resource}")
+}
+
+fn group_arn(account: &str, region: &str, name: &str) -> String {
+    format!("arn:aws:autoscaling:{region}:{account}:autoScalingGroup:uuid:autoScalingGroupName/{name}")
 }
 
 impl Facts {
@@ -25,45 +55,53 @@ impl Facts {
         let action = format!("{}:{}", asked.service, asked.action);
         let on = |resource: String| vec![Request::new(&action, &resource, &[])];
         let everything = || on("*".to_owned());
+        let here = |kind: &str, id: &str| arn_of(&self.account, &format!("{kind}:{}/{id}", asked.region));
         match (asked.service.as_str(), asked.action.as_str()) {
             ("sts", "GetCallerIdentity") => Vec::new(),
-            ("ec2", "StopInstances" | "StartInstances" | "TerminateInstances") => asked
-                .list("InstanceId")
-                .into_iter()
-                .map(|id| {
-                    self.tagged(
-                        &action,
-                        format!("arn:aws:ec2:{}:{}:instance/{id}", asked.region, self.account),
-                        id,
-                    )
-                })
-                .collect(),
+            ("ec2", "StopInstances" | "StartInstances" | "TerminateInstances") => {
+                let ids = asked.list("InstanceId").into_iter();
+                ids.map(|id| self.tagged(&action, here("instance", id))).collect()
+            }
             ("autoscaling", "SuspendProcesses" | "ResumeProcesses") => {
-                let name = &asked.params["AutoScalingGroupName"];
-                let arn = format!(
-                    "arn:aws:autoscaling:{}:{}:autoScalingGroup:uuid:autoScalingGroupName/{name}",
-                    asked.region, self.account
-                );
-                vec![self.tagged(&action, arn, name)]
+                vec![self.tagged(&action, here("group", &asked.params["AutoScalingGroupName"]))]
             }
             ("ec2" | "autoscaling" | "elasticloadbalancing", name) if name.starts_with("Describe") => everything(),
+            ("ecs", "UpdateService") => {
+                let id = format!("{}/{}", asked.params["cluster"], asked.params["service"]);
+                vec![self.tagged(&action, here("ecs-service", &id))]
+            }
+            ("ecs", "StopTask") => {
+                let id = format!("{}/{}", asked.params["cluster"], asked.params["task"]);
+                vec![self.tagged(&action, here("ecs-task", &id))]
+            }
+            // Services and tasks are asked for by ARN, those of a cluster by the cluster's.
+            ("ecs", "DescribeServices") => asked.numbered("services").into_iter().flat_map(on).collect(),
+            ("ecs", "DescribeTasks") => asked.numbered("tasks").into_iter().flat_map(on).collect(),
+            ("ecs", "ListClusters" | "ListServices" | "ListTasks" | "DescribeTaskDefinition") => everything(),
+            ("lambda", "ListFunctions") => everything(),
+            ("lambda", "GetFunction") => {
+                let function = here("function", &asked.function());
+                // It leaves the tags out for who may not list them.
+                ["lambda:GetFunction", "lambda:ListTags"]
+                    .map(|action| self.tagged(action, function.clone()))
+                    .into()
+            }
+            (
+                "lambda",
+                "PutFunctionConcurrency" | "DeleteFunctionConcurrency" | "ListProvisionedConcurrencyConfigs",
+            ) => vec![self.tagged(&action, here("function", &asked.function()))],
+            ("cloudtrail", "LookupEvents") | ("pricing", "GetProducts") => everything(),
             ("iam", "ListRoles") => everything(),
+            ("iam", "GetInstanceProfile") => on(named(asked, "InstanceProfileName", &self.profiles)
+                .unwrap_or_else(|| panic!("{action} names no profile: {asked:?}"))),
             ("iam", "SimulatePrincipalPolicy") => on(asked.params["PolicySourceArn"].clone()),
             ("iam", "CreatePolicy") => {
                 let (path, name) = (&asked.params["Path"], &asked.params["PolicyName"]);
                 on(format!("arn:aws:iam::{}:policy{path}{name}", self.account))
             }
             ("iam", _) => {
-                let named = |key: &str, known: &BTreeMap<String, String>| {
-                    let name = asked.params.get(key)?;
-                    Some(
-                        known
-                            .get(name)
-                            .unwrap_or_else(|| panic!("nobody said who {name} is"))
-                            .clone(),
-                    )
-                };
-                let principal = named("RoleName", &self.roles).or_else(|| named("UserName", &self.users));
+                let principal =
+                    named(asked, "RoleName", &self.roles).or_else(|| named(asked, "UserName", &self.users));
                 let policy = asked.params.get("PolicyArn");
                 match (principal, policy) {
                     (Some(principal), Some(policy)) => {
@@ -78,8 +116,8 @@ impl Facts {
         }
     }
 
-    fn tagged(&self, action: &str, arn: String, name: &str) -> Request {
-        let tags = self.tags.get(name).into_iter().flatten();
+    fn tagged(&self, action: &str, arn: String) -> Request {
+        let tags = self.tags.get(&arn).into_iter().flatten();
         let keys: Vec<(String, &str)> = tags
             .map(|(key, value)| (format!("aws:ResourceTag/{key}"), value.as_str()))
             .collect();
