@@ -57,12 +57,26 @@ async fn five_hundred_machines_are_contained_and_put_back_exactly() {
     let memory_then = memory(&daemon);
     assert_contained(&run).await;
     assert_report(built, &told);
-    assert!(told["reason"].as_str().is_some_and(|why| why.contains("pocket")), "{}", told["reason"]);
+    assert!(
+        told["reason"].as_str().is_some_and(|why| why.contains("pocket")),
+        "{}",
+        told["reason"]
+    );
     let shown = site.ok(&["status", AGENT]).await;
-    for part in ["stopped (503):", "capped (82):", "ended (48):", "STILL BURNING", "an hour of $", "seconds from"] {
+    for part in [
+        "stopped (503):",
+        "capped (82):",
+        "ended (48):",
+        "STILL BURNING",
+        "an hour of $",
+        "seconds from",
+    ] {
         assert!(shown.contains(part), "{part} in {shown}");
     }
-    println!("seconds from the breach: {:#}", told["containment"]["coverage"]["seconds"]);
+    println!(
+        "seconds from the breach: {:#}",
+        told["containment"]["coverage"]["seconds"]
+    );
     println!("sweeps until contained: {}", told["containment"]["sweeps"]);
     println!("memory while contained: {memory_then:?} MiB now and at most");
     tell("a containment", &asked);

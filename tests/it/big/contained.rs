@@ -37,7 +37,10 @@ pub async fn assert_contained(run: &Run<'_>) {
     let foreign = touched.into_iter().filter(|one| !may_differ(built, one));
     wrong.extend(foreign.map(|one| format!("{one:?} was changed")));
     assert_eq!(wrong, Vec::<String>::new());
-    assert!(!run.agent_may_act().await, "the session that was issued before is denied");
+    assert!(
+        !run.agent_may_act().await,
+        "the session that was issued before is denied"
+    );
 }
 
 fn not_halted(built: &Built, now: &Snapshot) -> Vec<String> {
@@ -64,7 +67,11 @@ fn not_halted(built: &Built, now: &Snapshot) -> Vec<String> {
     for id in built.of(AGENT, "ecs-service") {
         let (region, name) = parts(&id);
         let arn = format!("arn:aws:ecs:{region}:{ACCOUNT}:service/{name}");
-        check(&id, now.at(&[region, "ecs", "services", &arn, "desiredCount"]), &json!(0));
+        check(
+            &id,
+            now.at(&[region, "ecs", "services", &arn, "desiredCount"]),
+            &json!(0),
+        );
     }
     for id in built.of(AGENT, "ecs-task") {
         let (region, name) = parts(&id);
@@ -105,9 +112,8 @@ fn may_differ(built: &Built, one: &Difference) -> bool {
         format!("iam/roles/{AGENT}/inline/backstop-deny"),
         format!("iam/users/{bot}/inline/backstop-deny"),
     ];
-    let is_status = |list: &str| {
-        one.path.starts_with(&format!("iam/users/{bot}/{list}/")) && one.path.ends_with("/Status")
-    };
+    let is_status =
+        |list: &str| one.path.starts_with(&format!("iam/users/{bot}/{list}/")) && one.path.ends_with("/Status");
     if of_principals.contains(&one.path) || is_status("keys") || is_status("credentials") {
         return true;
     }
@@ -120,7 +126,7 @@ fn may_differ(built: &Built, one: &Difference) -> bool {
         ["ec2", "instances", id, "State", ..] => mine("instance", id),
         ["groups", name, "SuspendedProcesses", ..] => mine("group", name),
         ["functions", name, "concurrency" | "Concurrency", ..] => mine("function", name),
-        ["ecs", "services", .., "desiredCount" | "pendingCount" | "runningCount" | "status"] => {
+        ["ecs", "services", .., "desiredCount"] => {
             let arn = rest.strip_prefix("ecs/services/").unwrap_or_default();
             let services = built.of(AGENT, "ecs-service");
             services.iter().any(|id| {
@@ -128,8 +134,17 @@ fn may_differ(built: &Built, one: &Difference) -> bool {
                 of == region && arn.starts_with(&format!("arn:aws:ecs:{region}:{ACCOUNT}:service/{name}/"))
             })
         }
-        _ => false,
+        _ => is_ended(built, one),
     }
+}
+
+/// Whether it is of a task of the agent's: those are ended for good, and its services start others.
+fn is_ended(built: &Built, one: &Difference) -> bool {
+    built.of(AGENT, "ecs-task").iter().any(|id| {
+        let (region, name) = parts(id);
+        let arn = format!("arn:aws:ecs:{region}:{ACCOUNT}:task/{name}");
+        one.path.starts_with(&format!("{region}/ecs/tasks/{arn}/"))
+    })
 }
 
 /// What the coverage has to say of a whole containment, and nothing else.
@@ -143,8 +158,10 @@ pub fn assert_report(built: &Built, told: &Value) {
     assert_eq!(texts(&coverage["capped"]), spawners);
     assert_eq!(texts(&coverage["ended"]), all("ecs-task"));
     let denied = texts(&coverage["denied"]);
-    for principal in [format!("role:arn:aws:iam::{ACCOUNT}:role/agents/{AGENT}"),
-        format!("user:arn:aws:iam::{ACCOUNT}:user/agents/{AGENT}-bot")] {
+    for principal in [
+        format!("role:arn:aws:iam::{ACCOUNT}:role/agents/{AGENT}"),
+        format!("user:arn:aws:iam::{ACCOUNT}:user/agents/{AGENT}-bot"),
+    ] {
         assert!(denied.contains(&principal), "{principal} in {denied:?}");
     }
     // Two keys and a credential, one key of which was inactive before.
@@ -159,7 +176,9 @@ pub fn assert_report(built: &Built, told: &Value) {
     }
     for kind in ["volume", "nat", "address", "balancer", "classic-balancer"] {
         for id in all(kind) {
-            let line = lines.get(id.as_str()).unwrap_or_else(|| panic!("{id} is not said to burn"));
+            let line = lines
+                .get(id.as_str())
+                .unwrap_or_else(|| panic!("{id} is not said to burn"));
             assert!(dollars(&line["usd_per_hour"]) > 0.0, "{line}");
             assert!(line["why"].as_str().is_some_and(|why| !why.is_empty()), "{line}");
         }
@@ -169,9 +188,20 @@ pub fn assert_report(built: &Built, told: &Value) {
         assert!(!lines.contains_key(id.as_str()), "{id} is halted, and said to burn");
     }
     for owner in ["planner", "reviewer", "nobody"] {
-        for kind in ["instance", "group", "ecs-service", "ecs-task", "function", "volume", "nat", "balancer"] {
+        for kind in [
+            "instance",
+            "group",
+            "ecs-service",
+            "ecs-task",
+            "function",
+            "volume",
+            "nat",
+            "balancer",
+        ] {
             for id in built.of(owner, kind) {
-                let why = lines.get(id.as_str()).map(|line| line["why"].as_str().unwrap_or_default());
+                let why = lines
+                    .get(id.as_str())
+                    .map(|line| line["why"].as_str().unwrap_or_default());
                 assert!(why.is_none_or(|why| why.contains("left alone")), "{id}: {why:?}");
             }
         }
@@ -179,14 +209,23 @@ pub fn assert_report(built: &Built, told: &Value) {
 
     // Dollars: what was halted and what burns on add up to what burnt before.
     let burn = &coverage["burn"];
-    let (before, now) = (dollars(&burn["before_usd_per_hour"]), dollars(&burn["now_usd_per_hour"]));
+    let (before, now) = (
+        dollars(&burn["before_usd_per_hour"]),
+        dollars(&burn["now_usd_per_hour"]),
+    );
     let price = |id: &str| dollars(&coverage["prices"][id]["usd_per_hour"]);
     let machines: f64 = all("instance").iter().map(|id| price(id)).sum();
     let tasks: f64 = all("ecs-task").iter().map(|id| price(id)).sum();
     assert!(machines > 100.0 && tasks > 0.0, "{machines} {tasks}");
-    assert!((before - now - machines - tasks).abs() < 0.01, "{before} {now} {machines} {tasks}");
+    assert!(
+        (before - now - machines - tasks).abs() < 0.01,
+        "{before} {now} {machines} {tasks}"
+    );
     let lines: f64 = burning.iter().map(|line| dollars(&line["usd_per_hour"])).sum();
-    assert!((now - lines).abs() < 0.01, "what burns on is {now}, and its lines are {lines}");
+    assert!(
+        (now - lines).abs() < 0.01,
+        "what burns on is {now}, and its lines are {lines}"
+    );
     assert!(dollars(&coverage["burnt_usd"]) > 0.0);
 
     // Seconds from the breach, or from the opening: each class once, none before its beginning.
@@ -196,12 +235,24 @@ pub fn assert_report(built: &Built, told: &Value) {
         .flatten()
         .map(|one| {
             let number = |name: &str| one[name].as_f64().unwrap_or(-1.0);
-            (one["step"].as_str().unwrap_or_default(), (number("first_s"), number("last_s")))
+            (
+                one["step"].as_str().unwrap_or_default(),
+                (number("first_s"), number("last_s")),
+            )
         })
         .collect();
-    assert_eq!(seconds.keys().copied().collect::<Vec<_>>(), ["cap", "deny", "end", "quiet", "stop"]);
-    assert!(seconds.values().all(|(first, last)| *first >= 0.0 && first <= last), "{seconds:?}");
-    assert!(seconds["deny"].0 <= seconds["stop"].0 && seconds["stop"].1 <= seconds["quiet"].1, "{seconds:?}");
+    assert_eq!(
+        seconds.keys().copied().collect::<Vec<_>>(),
+        ["cap", "deny", "end", "quiet", "stop"]
+    );
+    assert!(
+        seconds.values().all(|(first, last)| *first >= 0.0 && first <= last),
+        "{seconds:?}"
+    );
+    assert!(
+        seconds["deny"].0 <= seconds["stop"].0 && seconds["stop"].1 <= seconds["quiet"].1,
+        "{seconds:?}"
+    );
     assert!(REGIONS.len() == 3 && containment["sweeps"].as_i64() >= Some(2));
 }
 
@@ -210,9 +261,10 @@ pub fn dollars(value: &Value) -> f64 {
     value.as_str().and_then(|text| text.parse().ok()).unwrap_or(0.0)
 }
 
-/// Everything is as it was, but for what is left out by name.
+/// Everything is as it was, but for what is left out by name, and for the tasks that were ended.
 pub async fn assert_restored(run: &Run<'_>) {
-    let differences = run.world.before.differences(&run.snapshot().await);
+    let mut differences = run.world.before.differences(&run.snapshot().await);
+    differences.retain(|one| !is_ended(&run.world.built, one));
     assert_eq!(differences, Vec::new());
     assert!(run.agent_may_act().await, "the session works again");
 }

@@ -23,31 +23,56 @@ fn shipped(name: &str) -> Policy {
 /// AWS would take every request, and the shipped policy allows it: `guard.json` all but the changes of what
 /// carries no ownership tag, and `guard.stop-untagged.json` all.
 pub async fn assert_sound(world: &World, asked: &[Asked]) {
+    assert_sound_with(world, asked, &BTreeMap::new()).await;
+}
+
+/// The same, where the agent has got these too since; and whether they carry its tag.
+pub async fn assert_sound_with(world: &World, asked: &[Asked], since: &BTreeMap<String, bool>) {
     let distinct: BTreeMap<String, Asked> = asked
         .iter()
-        .map(|one| (format!("{} {} {:?} {:?} {:?}", one.service, one.action, one.params, one.json, one.rest), one.clone()))
+        .map(|one| {
+            (
+                format!(
+                    "{} {} {:?} {:?} {:?}",
+                    one.service, one.action, one.params, one.json, one.rest
+                ),
+                one.clone(),
+            )
+        })
         .collect();
     let distinct: Vec<Asked> = distinct.into_values().collect();
     assert_eq!(problems(&distinct).await, Vec::<String>::new());
 
-    let facts = facts(world);
+    let facts = facts(world, since);
     assert_eq!(facts.refused(&shipped("guard.stop-untagged"), asked), Vec::new());
-    let untagged: BTreeSet<String> = world.built.untagged().iter().map(|id| arn_of(ACCOUNT, id)).collect();
+    let bare = since.iter().filter(|(_, is_tagged)| !**is_tagged);
+    let untagged = world.built.untagged().into_iter().chain(bare.map(|(id, _)| id.clone()));
+    let untagged: BTreeSet<String> = untagged.map(|id| arn_of(ACCOUNT, &id)).collect();
     let refused = facts.refused(&shipped("guard"), asked);
     let beyond: Vec<_> = refused.iter().filter(|(_, arn)| !untagged.contains(arn)).collect();
     assert_eq!(beyond, Vec::<&(String, String)>::new());
-    assert_changes_ours(world, asked);
+    assert_changes_ours(world, asked, since, &facts);
 }
 
 /// The account, as AWS would look it up.
-fn facts(world: &World) -> Facts {
+fn facts(world: &World, since: &BTreeMap<String, bool>) -> Facts {
     let people = |path: &str| -> BTreeMap<String, String> {
         let all = world.before.at(&["iam", path]).as_object().into_iter().flatten();
         all.map(|(name, one)| (name.clone(), one["Arn"].as_str().unwrap_or_default().to_owned()))
             .collect()
     };
     let is_changed = |id: &String| CHANGED.iter().any(|kind| id.starts_with(&format!("{kind}:")));
-    let tags = world.built.tags().into_iter().filter(|(id, _)| is_changed(id));
+    let tagged = |is_tagged: bool| -> BTreeMap<String, String> {
+        let tag = is_tagged.then(|| ("backstop:agent".to_owned(), AGENT.to_owned()));
+        tag.into_iter().collect()
+    };
+    let since = since.iter().map(|(id, is_tagged)| (id.clone(), tagged(*is_tagged)));
+    let tags = world
+        .built
+        .tags()
+        .into_iter()
+        .filter(|(id, _)| is_changed(id))
+        .chain(since);
     Facts {
         account: ACCOUNT.to_owned(),
         roles: people("roles"),
@@ -58,13 +83,10 @@ fn facts(world: &World) -> Facts {
 }
 
 /// No change names anything but what is the agent's.
-fn assert_changes_ours(world: &World, asked: &[Asked]) {
-    let ours: BTreeSet<String> = CHANGED
-        .iter()
-        .flat_map(|kind| world.built.of(AGENT, kind))
-        .map(|id| arn_of(ACCOUNT, &id))
-        .collect();
-    let facts = facts(world);
+fn assert_changes_ours(world: &World, asked: &[Asked], since: &BTreeMap<String, bool>, facts: &Facts) {
+    let ours = CHANGED.iter().flat_map(|kind| world.built.of(AGENT, kind));
+    let ours = ours.chain(since.keys().cloned());
+    let ours: BTreeSet<String> = ours.map(|id| arn_of(ACCOUNT, &id)).collect();
     let of_principals = [
         format!("arn:aws:iam::{ACCOUNT}:role/agents/{AGENT}"),
         format!("arn:aws:iam::{ACCOUNT}:user/agents/{AGENT}-bot"),
@@ -72,7 +94,11 @@ fn assert_changes_ours(world: &World, asked: &[Asked]) {
     for one in asked.iter().filter(|one| !reads(one)) {
         for request in facts.requests(one) {
             let arn = &request.resource;
-            assert!(ours.contains(arn) || of_principals.contains(arn), "{} of {arn}", one.action);
+            assert!(
+                ours.contains(arn) || of_principals.contains(arn),
+                "{} of {arn}",
+                one.action
+            );
         }
     }
 }

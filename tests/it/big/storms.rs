@@ -28,7 +28,10 @@ const WITHIN: u64 = 400;
 #[expect(clippy::disallowed_methods, reason = "how a person names a seed to a test binary")]
 fn number(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{name} is a number, not {text:?}")))
+    Some(
+        text.parse()
+            .unwrap_or_else(|_| panic!("{name} is a number, not {text:?}")),
+    )
 }
 
 #[tokio::test]
@@ -65,7 +68,11 @@ async fn storm(world: &World, seed: u64) {
     assert_eq!(run.site.json(&["ledger", "verify"]).await["ok"], true);
     assert!(daemon.stop().await.success());
     let asked = run.proxy.take_asked();
-    println!("seed {seed}: {} requests, {deaths} and {more} deaths, faults {:?}", asked.len(), weather.met());
+    println!(
+        "seed {seed}: {} requests, {deaths} and {more} deaths, faults {:?}",
+        asked.len(),
+        weather.met()
+    );
     assert_sound(world, &asked).await;
 }
 
@@ -91,7 +98,8 @@ async fn deaths(run: &Run<'_>, daemon: Daemon, seed: u64, phase: Phase) -> (Daem
         let mut drawn = numbers(seed, &format!("{phase:?}/{death}"));
         let at = drawn.next().unwrap_or_default() % WITHIN + 1;
         let is_carried_out = drawn.next().unwrap_or_default() % 2 == 0;
-        run.proxy.set_trap(usize::try_from(at).expect("a small number"), is_carried_out);
+        run.proxy
+            .set_trap(usize::try_from(at).expect("a small number"), is_carried_out);
         let over = wait::try_until(LONG, async || {
             let shown = run.site.json(&["status", AGENT]).await;
             phase.is_over(&shown).then_some(())

@@ -32,7 +32,11 @@ fn event(region: &str, call: &str, role: &str, ids: &Value, at: &str) -> Value {
         "RunInstances" => {
             let ids = ids.as_array().into_iter().flatten();
             let items: Vec<Value> = ids.map(|id| json!({ "instanceId": id })).collect();
-            ("ec2.amazonaws.com", json!({}), json!({ "instancesSet": { "items": items } }))
+            (
+                "ec2.amazonaws.com",
+                json!({}),
+                json!({ "instancesSet": { "items": items } }),
+            )
         }
         "CreateAutoScalingGroup" => {
             let request = json!({ "autoScalingGroupName": ids[0] });

@@ -150,7 +150,9 @@ impl Run<'_> {
         let mut running = BTreeSet::new();
         for region in REGIONS {
             let states = self.account().states(region).await;
-            let up = states.into_iter().filter(|(_, state)| ["running", "pending"].contains(&state.as_str()));
+            let up = states
+                .into_iter()
+                .filter(|(_, state)| ["running", "pending"].contains(&state.as_str()));
             running.extend(up.map(|(id, _)| format!("instance:{region}/{id}")));
         }
         running.intersection(ours).cloned().collect()

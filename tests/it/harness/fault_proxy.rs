@@ -202,7 +202,9 @@ impl Asked {
     pub fn function(&self) -> String {
         let path = self.rest.as_ref().map_or("", |(_, path)| path.as_str());
         let name = path.split('?').next().and_then(|path| path.split("/functions/").nth(1));
-        let name = name.and_then(|rest| rest.split('/').next()).filter(|name| !name.is_empty());
+        let name = name
+            .and_then(|rest| rest.split('/').next())
+            .filter(|name| !name.is_empty());
         decode(name.unwrap_or_else(|| panic!("{path} names no function")))
     }
 
@@ -380,7 +382,10 @@ impl FaultProxy {
     /// Sets a trap: the request of that number from now on, counted from 1, is never answered. Whether it is carried
     /// out is up to the caller. [`Self::sprung`] tells when it came.
     pub fn set_trap(&self, number: usize, is_carried_out: bool) {
-        self.shared.state().trap = Some(Trap { left: number, is_carried_out });
+        self.shared.state().trap = Some(Trap {
+            left: number,
+            is_carried_out,
+        });
     }
 
     /// Until the trap has closed.
@@ -396,6 +401,12 @@ impl FaultProxy {
     /// Everything that was asked since the last time, in the order of arrival.
     pub fn take_asked(&self) -> Vec<Asked> {
         std::mem::take(&mut self.shared.state().asked)
+    }
+
+    /// How many requests of an action there were since then.
+    pub fn count(&self, action: &str) -> usize {
+        let state = self.shared.state();
+        state.asked.iter().filter(|one| one.action == action).count()
     }
 
     /// The same, of one action only.

@@ -100,8 +100,7 @@ impl Facts {
                 on(format!("arn:aws:iam::{}:policy{path}{name}", self.account))
             }
             ("iam", _) => {
-                let principal =
-                    named(asked, "RoleName", &self.roles).or_else(|| named(asked, "UserName", &self.users));
+                let principal = named(asked, "RoleName", &self.roles).or_else(|| named(asked, "UserName", &self.users));
                 let policy = asked.params.get("PolicyArn");
                 match (principal, policy) {
                     (Some(principal), Some(policy)) => {
