@@ -8,7 +8,7 @@ use futures_util::{StreamExt as _, stream};
 use serde_json::Value;
 
 use super::AGENT;
-use super::contained::{assert_contained, assert_restored};
+use super::contained::{assert_contained, assert_report, assert_restored};
 use super::record::assert_sound;
 use super::world::{LONG, Run, World};
 use crate::harness::daemon::Daemon;
@@ -57,8 +57,18 @@ async fn storm(world: &World, seed: u64) {
         run.site.ok(&["contain", AGENT, "--yes"]).await;
     }
     let (daemon, deaths) = deaths(&run, daemon, seed, Phase::Containing).await;
-    run.until_contained(&daemon, &ours).await;
+    let told = run.until_contained(&daemon, &ours).await;
     assert_contained(&run).await;
+    // A sweep that sees everything reports what it would have without all that.
+    let weather = run.proxy.weather(None);
+    let swept = |told: &Value| told["containment"]["sweeps"].as_i64().unwrap_or_default();
+    let told = wait::until("a sweep in calm", LONG, async || {
+        let now = run.site.json(&["status", AGENT]).await;
+        (swept(&now) > swept(&told) + 1).then_some(now)
+    })
+    .await;
+    assert_report(&world.built, &told);
+    run.proxy.weather(weather);
 
     run.site.ok(&["reset", AGENT, "--raise", "100000", "--yes"]).await;
     let (daemon, more) = self::deaths(&run, daemon, seed, Phase::Restoring).await;

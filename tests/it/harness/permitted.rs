@@ -134,3 +134,103 @@ impl Facts {
         refused
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// Every change that the daemon makes is allowed where the ownership tag is, and refused where it is not,
+    /// by the policy as it is shipped; what it must never ask is refused anywhere.
+    #[test]
+    fn what_a_call_needs_is_judged_by_what_it_names() {
+        let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/iam/guard.json"));
+        let policy = Policy::parse(&text.expect("it is shipped"));
+        let asked = |service: &str, action: &str, params: &[(&str, &str)], path: Option<&str>| Asked {
+            service: service.to_owned(),
+            region: "eu-west-1".to_owned(),
+            action: action.to_owned(),
+            params: params
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+            json: None,
+            rest: path.map(|path| ("PUT".to_owned(), path.to_owned())),
+            carried_out: true,
+        };
+        let changes = |name: &'static str| {
+            let path = format!("/2017-10-31/functions/{name}/concurrency");
+            [
+                asked("ec2", "StopInstances", &[("InstanceId.1", name)], None),
+                asked("ec2", "StartInstances", &[("InstanceId.1", name)], None),
+                asked(
+                    "autoscaling",
+                    "SuspendProcesses",
+                    &[("AutoScalingGroupName", name)],
+                    None,
+                ),
+                asked(
+                    "autoscaling",
+                    "ResumeProcesses",
+                    &[("AutoScalingGroupName", name)],
+                    None,
+                ),
+                asked("ecs", "UpdateService", &[("cluster", "c"), ("service", name)], None),
+                asked("ecs", "StopTask", &[("cluster", "c"), ("task", name)], None),
+                asked("lambda", "PutFunctionConcurrency", &[], Some(&path)),
+                asked("lambda", "DeleteFunctionConcurrency", &[], Some(&path)),
+            ]
+        };
+        let tag = BTreeMap::from([("backstop:agent".to_owned(), "a".to_owned())]);
+        let tagged = [
+            "instance:eu-west-1/ours",
+            "group:eu-west-1/ours",
+            "ecs-service:eu-west-1/c/ours",
+            "ecs-task:eu-west-1/c/ours",
+            "function:eu-west-1/ours",
+            // Of the same name elsewhere, or of another kind.
+            "instance:us-east-1/theirs",
+            "ecs-service:eu-west-1/d/theirs",
+        ];
+        let facts = Facts {
+            account: "123456789012".to_owned(),
+            tags: tagged.map(|id| (arn_of("123456789012", id), tag.clone())).into(),
+            ..Facts::default()
+        };
+        assert_eq!(facts.refused(&policy, &changes("ours")), Vec::new());
+        assert_eq!(facts.refused(&policy, &changes("theirs")).len(), 8, "each of them");
+        let reads = [
+            asked(
+                "ecs",
+                "DescribeServices",
+                &[("services.0", "arn:aws:ecs:eu-west-1:1:service/c/s")],
+                None,
+            ),
+            asked("lambda", "GetFunction", &[], Some("/2015-03-31/functions/theirs")),
+            asked("cloudtrail", "LookupEvents", &[], None),
+            asked("pricing", "GetProducts", &[], None),
+        ];
+        assert_eq!(facts.refused(&policy, &reads), Vec::new());
+        assert_eq!(facts.requests(&reads[1]).len(), 2, "the function, and its tags");
+        let nothing = Policy::parse(r#"{"Version":"2012-10-17","Statement":[]}"#);
+        assert_eq!(facts.refused(&nothing, &reads).len(), 5);
+        let worse = asked("ec2", "TerminateInstances", &[("InstanceId.1", "ours")], None);
+        assert_eq!(facts.refused(&policy, &[worse]).len(), 1);
+    }
+
+    #[test]
+    #[should_panic(expected = "is not known here")]
+    fn a_call_that_nobody_thought_of_is_no_permitted_one() {
+        let asked = Asked {
+            service: "ecs".to_owned(),
+            region: "eu-west-1".to_owned(),
+            action: "DeleteService".to_owned(),
+            params: BTreeMap::new(),
+            json: Some(json!({})),
+            rest: None,
+            carried_out: true,
+        };
+        Facts::default().requests(&asked);
+    }
+}
