@@ -1,7 +1,7 @@
 //! The plain test: a breach, a containment, a reset; and what it took.
 
 use super::AGENT;
-use super::contained::{assert_contained, assert_report, assert_restored};
+use super::contained::{assert_contained, assert_report, assert_restored, seconds};
 use super::record::{assert_sound, counted, reads};
 use super::world::World;
 use crate::harness::daemon::Daemon;
@@ -73,10 +73,7 @@ async fn five_hundred_machines_are_contained_and_put_back_exactly() {
     ] {
         assert!(shown.contains(part), "{part} in {shown}");
     }
-    println!(
-        "seconds from the breach: {:#}",
-        told["containment"]["coverage"]["seconds"]
-    );
+    println!("from the breach: {}", seconds(&told));
     println!("sweeps until contained: {}", told["containment"]["sweeps"]);
     println!("memory while contained: {memory_then:?} MiB now and at most");
     tell("a containment", &asked);

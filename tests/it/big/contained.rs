@@ -256,6 +256,20 @@ pub fn assert_report(built: &Built, told: &Value) {
     assert!(REGIONS.len() == 3 && containment["sweeps"].as_i64() >= Some(2));
 }
 
+/// When each class of steps was done, in a line.
+pub fn seconds(told: &Value) -> String {
+    let rows = told["containment"]["coverage"]["seconds"]
+        .as_array()
+        .into_iter()
+        .flatten();
+    let number = |row: &Value, name: &str| row[name].as_f64().unwrap_or_default();
+    let told = rows.map(|row| {
+        let (first, last) = (number(row, "first_s"), number(row, "last_s"));
+        format!("{} {first:.1} to {last:.1} s", row["step"].as_str().unwrap_or_default())
+    });
+    told.collect::<Vec<_>>().join(", ")
+}
+
 /// An amount as the API writes it; nothing where there is none.
 pub fn dollars(value: &Value) -> f64 {
     value.as_str().and_then(|text| text.parse().ok()).unwrap_or(0.0)

@@ -8,7 +8,7 @@ use futures_util::{StreamExt as _, stream};
 use serde_json::Value;
 
 use super::AGENT;
-use super::contained::{assert_contained, assert_report, assert_restored};
+use super::contained::{assert_contained, assert_report, assert_restored, seconds};
 use super::record::assert_sound;
 use super::world::{LONG, Run, World};
 use crate::harness::daemon::Daemon;
@@ -68,6 +68,7 @@ async fn storm(world: &World, seed: u64) {
     })
     .await;
     assert_report(&world.built, &told);
+    println!("seed {seed}: {}", seconds(&told));
     run.proxy.weather(weather);
 
     run.site.ok(&["reset", AGENT, "--raise", "100000", "--yes"]).await;
@@ -76,6 +77,12 @@ async fn storm(world: &World, seed: u64) {
     let weather = run.proxy.weather(None).expect("it was set");
     assert_restored(&run).await;
     assert_eq!(run.site.json(&["ledger", "verify"]).await["ok"], true);
+    let log = daemon.log();
+    let faults: Vec<&str> = log
+        .lines()
+        .filter(|line| line.contains("panicked") || line.contains(" ERROR "))
+        .collect();
+    assert_eq!(faults, Vec::<&str>::new());
     assert!(daemon.stop().await.success());
     let asked = run.proxy.take_asked();
     println!(
