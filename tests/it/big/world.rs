@@ -69,6 +69,7 @@ impl World {
         let moto = Moto::start().await;
         let admin = moto.enforce_iam().await;
         moto.hold_tasks().await;
+        moto.keep_answers().await;
         let built = Built {
             told: fleet("build", &moto, &admin).await,
         };
@@ -158,18 +159,36 @@ impl Run<'_> {
         running.intersection(ours).cloned().collect()
     }
 
-    /// Waits until the containment is proved and every machine of the agent is down; all that is told of the agent.
+    /// Waits until the containment is proved, every machine of the agent is down, and a sweep has seen everything; all
+    /// that is told of the agent then.
     pub async fn until_contained(&self, daemon: &Daemon, ours: &BTreeSet<String>) -> Value {
         let mut last = Value::Null;
         let found = wait::try_until(LONG, async || {
             last = self.site.json(&["status", AGENT]).await;
-            if last["containment"]["phase"] != "contained" {
+            if last["containment"]["phase"] != "contained" || !is_whole(&last) {
                 return None;
             }
             self.running(ours).await.is_empty().then(|| last.clone())
         })
         .await;
-        found.unwrap_or_else(|| panic!("it is not contained: {last:#}\n{}", daemon.log()))
+        let coverage = &last["containment"]["coverage"];
+        found.unwrap_or_else(|| {
+            let (phase, burning) = (&last["containment"]["phase"], &coverage["still_burning"]);
+            panic!("it is {phase}: {burning:#}\n{}", daemon.log())
+        })
+    }
+
+    /// The same, of a sweep that begins after now.
+    pub async fn until_swept_again(&self, daemon: &Daemon, ours: &BTreeSet<String>) -> Value {
+        let swept = |told: &Value| told["containment"]["sweeps"].as_i64().unwrap_or_default();
+        let first = swept(&self.site.json(&["status", AGENT]).await);
+        // One may be under way.
+        let again = wait::try_until(LONG, async || {
+            let now = swept(&self.site.json(&["status", AGENT]).await);
+            (now >= first + 2).then_some(())
+        });
+        assert!(again.await.is_some(), "it sweeps no more\n{}", daemon.log());
+        self.until_contained(daemon, ours).await
     }
 
     /// Waits until the agent is active again.
@@ -269,6 +288,13 @@ async fn fleet(what: &str, moto: &Moto, admin: &Keys) -> Value {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{what}: {said}\n{}", moto.log());
     serde_json::from_slice(&output.stdout).expect("it tells JSON")
+}
+
+/// Whether what is told is of a sweep that has seen everything.
+fn is_whole(told: &Value) -> bool {
+    let lines = told["containment"]["coverage"]["still_burning"].as_array();
+    let mut lines = lines.into_iter().flatten().filter_map(|line| line["why"].as_str());
+    lines.all(|why| !why.contains("could not be"))
 }
 
 /// The texts of a list.

@@ -113,9 +113,7 @@ impl Moto {
 
     /// Another emulator with all that is in this one now. It must not outlive its original.
     pub async fn copy(&self) -> Self {
-        let request = self.http.post(format!("{}/harness/copy", self.endpoint));
-        let answer = request.send().await.expect("the emulator answers");
-        let text = answer.text().await.expect("a process and a port");
+        let text = self.harness("copy").await;
         let (pid, port) = text.split_once(' ').expect("a process and a port");
         let pid = pid.parse().ok().and_then(Pid::from_raw).expect("the id of a process");
         Self {
@@ -123,6 +121,19 @@ impl Moto {
             endpoint: format!("http://127.0.0.1:{port}"),
             http: self.http.clone(),
         }
+    }
+
+    /// From here, and in its copies, an answer to a question that changes nothing is kept until something changes:
+    /// telling of hundreds of machines takes the emulator as many milliseconds. Nothing may change by itself then:
+    /// see [`Self::hold_tasks`].
+    pub async fn keep_answers(&self) {
+        self.harness("keep").await;
+    }
+
+    async fn harness(&self, what: &str) -> String {
+        let request = self.http.post(format!("{}/harness/{what}", self.endpoint));
+        let answer = request.send().await.expect("the emulator answers");
+        answer.text().await.expect("it answers with a text")
     }
 
     /// From here tasks of ECS stay as they are. The emulator moves one on whenever it is described, until it has
@@ -432,6 +443,17 @@ mod tests {
         let iam = aws_sdk_iam::Client::new(&copy.sdk(&admin, "us-east-1"));
         iam.create_user().user_name("another").send().await.expect("CreateUser");
         assert_eq!((users(&moto).await, users(&copy).await), (Some(1), Some(2)));
+        // The same where answers are kept: what has changed is told.
+        copy.keep_answers().await;
+        assert_eq!((users(&copy).await, users(&copy).await), (Some(2), Some(2)));
+        iam.create_user().user_name("a-third").send().await.expect("CreateUser");
+        assert_eq!(users(&copy).await, Some(3));
+        let stranger = aws_sdk_iam::Client::new(&copy.sdk(&Keys::any(), "us-east-1"));
+        stranger
+            .list_users()
+            .send()
+            .await
+            .expect_err("an unknown key is told nothing");
         let endpoint = copy.endpoint().to_owned();
         drop(copy);
         let gone = wait::try_until(START_LIMIT, async || {
