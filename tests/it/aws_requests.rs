@@ -3,7 +3,7 @@
 //! The emulator is more generous than AWS. The models that botocore ships (documented by AWS, version
 //! pinned with the emulator) say which parameters, words, lengths and numbers AWS takes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use backstop::domain::containment::deny;
 use backstop::domain::containment::target::{Principal, Region};
 use backstop::domain::iam::{Choice, Document, Scope};
 use backstop::ports::{Cloud as _, InstanceFilter};
+use serde_json::{Value, json};
 
 use crate::harness::account::{Account, patient};
 use crate::harness::fault_proxy::{Asked, FaultProxy};
@@ -209,6 +210,7 @@ async fn aws_itself_would_take_every_request() {
         roles: [(name(role.arn()), role.arn().to_owned()), (name(&guard), guard)].into(),
         users: [(name(user.arn()), user.arn().to_owned())].into(),
         tags: account.tags(REGION).await,
+        ..Facts::default()
     };
     let shipped = Policy::parse(&Document::Guard.text(&scope));
     assert_eq!(facts.refused(&shipped, &asked), Vec::new());
@@ -273,4 +275,187 @@ async fn a_wrong_request_does_not_pass_the_models() {
     }
     let right = request("ec2", "StopInstances", &[("InstanceId.1", "i-1"), ("DryRun", "true")]);
     assert_eq!(problems(&[right]).await, Vec::<String>::new());
+}
+
+/// The same for services that are asked in JSON, by paths, or under a name that two of them share.
+#[tokio::test]
+async fn a_wrong_request_of_any_protocol_does_not_pass_the_models() {
+    let plain = |service: &str, action: &str| Asked {
+        service: service.to_owned(),
+        region: REGION.to_owned(),
+        action: action.to_owned(),
+        params: BTreeMap::new(),
+        json: None,
+        rest: None,
+        carried_out: false,
+    };
+    let json = |service: &str, action: &str, body: Value| Asked {
+        json: Some(body),
+        ..plain(service, action)
+    };
+    let rest = |action: &str, method: &str, path: &str, body: Option<Value>| Asked {
+        rest: Some((method.to_owned(), path.to_owned())),
+        json: body,
+        ..plain("lambda", action)
+    };
+    let query = |service: &str, action: &str, version: &str, params: &[(&str, &str)]| {
+        let own = [("Action", action), ("Version", version)];
+        let all = own.iter().chain(params);
+        Asked {
+            params: all
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+            ..plain(service, action)
+        }
+    };
+    let concurrency = "/2017-10-31/functions/f/concurrency";
+    let attribute = |key: &str| json!({"LookupAttributes": [{"AttributeKey": key, "AttributeValue": "RunInstances"}]});
+    let (scaling, newer, classic) = ("2011-01-01", "2015-12-01", "2012-06-01");
+    let wrong = [
+        (
+            json("ecs", "UpdateService", json!({"cluster": "c"})),
+            "required and not given",
+        ),
+        (
+            json("ecs", "UpdateService", json!({"service": "s", "desiredCount": "0"})),
+            "is not a number",
+        ),
+        (
+            json("ecs", "UpdateService", json!({"service": "s", "desired": 0})),
+            "there is no such parameter",
+        ),
+        (json("ecs", "ListTasks", json!({"desiredStatus": "UP"})), "is none of"),
+        (json("ecs", "HaltTask", json!({})), "there is no such operation"),
+        (
+            json("cloudtrail", "LookupEvents", json!({"MaxResults": 51})),
+            "is above 50",
+        ),
+        (json("cloudtrail", "LookupEvents", attribute("Name")), "is none of"),
+        (
+            json("cloudtrail", "LookupEvents", json!({"StartTime": "now"})),
+            "is not a number",
+        ),
+        (
+            json("pricing", "GetProducts", json!({"MaxResults": 10})),
+            "required and not given",
+        ),
+        (
+            json(
+                "pricing",
+                "GetProducts",
+                json!({"ServiceCode": "AmazonEC2", "MaxResults": 101}),
+            ),
+            "is above 100",
+        ),
+        (
+            rest("PutFunctionConcurrency", "PUT", concurrency, Some(json!({}))),
+            "required and not given",
+        ),
+        (
+            rest(
+                "PutFunctionConcurrency",
+                "PUT",
+                concurrency,
+                Some(json!({"ReservedConcurrentExecutions": -1})),
+            ),
+            "is below 0",
+        ),
+        (
+            rest("PutFunctionConcurrency", "POST", concurrency, None),
+            "is not its path",
+        ),
+        (
+            rest("GetFunction", "GET", "/2015-03-31/functions/a%20b", None),
+            "does not match",
+        ),
+        (
+            rest(
+                "ListFunctions",
+                "GET",
+                "/2015-03-31/functions/?FunctionVersion=SOME",
+                None,
+            ),
+            "is none of",
+        ),
+        (
+            rest("ListFunctions", "GET", "/2015-03-31/functions/?Page=1", None),
+            "there is no such parameter",
+        ),
+        (
+            query("autoscaling", "SuspendProcesses", scaling, &[]),
+            "required and not given",
+        ),
+        (
+            query(
+                "autoscaling",
+                "SuspendProcesses",
+                newer,
+                &[("AutoScalingGroupName", "g")],
+            ),
+            "instead of 2011-01-01",
+        ),
+        (
+            query(
+                "elasticloadbalancing",
+                "DescribeLoadBalancers",
+                newer,
+                &[("PageSize", "401")],
+            ),
+            "is above 400",
+        ),
+        (
+            query(
+                "elasticloadbalancing",
+                "DescribeTags",
+                classic,
+                &[("ResourceArns.member.1", "a")],
+            ),
+            "required and not given",
+        ),
+    ];
+    for (asked, expected) in wrong {
+        let found = problems(std::slice::from_ref(&asked)).await;
+        assert!(found.iter().any(|line| line.contains(expected)), "{asked:?}: {found:?}");
+    }
+    let right = [
+        json(
+            "ecs",
+            "UpdateService",
+            json!({"cluster": "c", "service": "s", "desiredCount": 0}),
+        ),
+        json("cloudtrail", "LookupEvents", attribute("EventName")),
+        json("pricing", "GetProducts", json!({"ServiceCode": "AmazonEC2"})),
+        rest(
+            "PutFunctionConcurrency",
+            "PUT",
+            concurrency,
+            Some(json!({"ReservedConcurrentExecutions": 0})),
+        ),
+        rest("DeleteFunctionConcurrency", "DELETE", concurrency, None),
+        rest(
+            "ListFunctions",
+            "GET",
+            "/2015-03-31/functions/?FunctionVersion=ALL&MaxItems=50",
+            None,
+        ),
+        query(
+            "autoscaling",
+            "ResumeProcesses",
+            scaling,
+            &[("AutoScalingGroupName", "g"), ("ScalingProcesses.member.1", "Launch")],
+        ),
+        query(
+            "elasticloadbalancing",
+            "DescribeTags",
+            newer,
+            &[("ResourceArns.member.1", "a")],
+        ),
+        query(
+            "elasticloadbalancing",
+            "DescribeTags",
+            classic,
+            &[("LoadBalancerNames.member.1", "a")],
+        ),
+    ];
+    assert_eq!(problems(&right).await, Vec::<String>::new());
 }

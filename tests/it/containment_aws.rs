@@ -42,7 +42,7 @@ struct World {
     role: String,
     /// The daemon's own.
     guard: String,
-    /// Tags of the machines.
+    /// Tags of the machines, by ARN.
     tags: BTreeMap<String, BTreeMap<String, String>>,
     user: String,
     key: Keys,
@@ -212,6 +212,7 @@ impl World {
             roles: [self.role.as_str(), &self.guard].map(named).into(),
             users: [self.user.as_str()].map(named).into(),
             tags: self.tags.clone(),
+            ..Facts::default()
         };
         let policy = |scope: &Scope| Policy::parse(&Document::Guard.text(scope));
         let wide = Scope {
@@ -221,7 +222,7 @@ impl World {
         assert_eq!(facts.refused(&policy(&wide), asked), Vec::new());
         for (action, resource) in facts.refused(&policy(&Scope::default()), asked) {
             let id = resource.rsplit('/').next().unwrap_or_default();
-            let is_untagged = self.all_owned().contains(id) && !self.tags[id].contains_key(TAG);
+            let is_untagged = self.all_owned().contains(id) && !self.tags[&resource].contains_key(TAG);
             assert!(is_untagged && action.starts_with("ec2:"), "{action} on {resource}");
         }
     }

@@ -12,6 +12,7 @@ mod aws_places;
 mod aws_requests;
 mod aws_revocation;
 mod bad_input;
+mod big;
 mod cli;
 mod containment_aws;
 mod containment_crash;

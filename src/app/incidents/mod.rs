@@ -35,7 +35,7 @@ const BEGINS: i64 = 1_795_053_600;
 
 /// How long Backstop has been watching when the agent begins. It is no multiple of a poll, so that the
 /// incident begins somewhere between two.
-const BEFORE: Duration = Duration::from_secs(127);
+const BEFORE: Duration = Duration::from_secs(152);
 
 /// How long after it is contained anything new is expected: CloudTrail tells within a quarter of an hour.
 const LATEST: Duration = Duration::from_mins(20);

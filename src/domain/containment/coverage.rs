@@ -168,14 +168,23 @@ fn coverage(plan: &Plan, observed_at: Option<Timestamp>, before: &Coverage) -> C
     }
 }
 
-/// What each thing costs. What was ended is not seen any more: it cost what it did when it was.
+/// What each thing costs. What was ended is not seen any more: it cost what it did when it was. And a look that
+/// failed forgets nothing, so what is not seen now keeps the price that it had.
 fn hourly(plan: &Plan, before: &Coverage) -> BTreeMap<String, Hourly> {
     let regions = plan.regions.iter();
     let ended = regions.clone().flat_map(|region| &region.ended);
     let ended = ended.filter_map(|id| Some((id.clone(), *before.hourly.get(id)?)));
     let costs = regions.flat_map(|region| &region.costs);
-    let costs = costs.map(|(id, cost)| (id.clone(), cost.hourly));
-    ended.chain(costs).take(MAX_LISTED).collect()
+    let mut hourly: BTreeMap<String, Hourly> = ended
+        .chain(costs.map(|(id, cost)| (id.clone(), cost.hourly)))
+        .take(MAX_LISTED)
+        .collect();
+    for (id, price) in &before.hourly {
+        if hourly.len() < MAX_LISTED {
+            hourly.entry(id.clone()).or_insert(*price);
+        }
+    }
+    hourly
 }
 
 /// `None` where no region was looked at: that says nothing of what runs there. What it was before is the most
@@ -222,4 +231,51 @@ fn burnt(containment: &Containment, now_burns: Option<FleetBurn>, now: Timestamp
         usd: earlier.map_or(Usd::ZERO, |burnt| burnt.usd).saturating_add(more),
         until: now.max(since),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::plan::AssetCost;
+    use super::super::target::Region;
+    use super::*;
+
+    #[test]
+    fn what_was_ended_keeps_its_price_through_a_look_that_failed() {
+        let price = Hourly {
+            usd: Usd::from_dollars(2),
+            basis: PriceBasis::Listed,
+        };
+        let task = "ecs-task:eu-west-1/c/t".to_owned();
+        let sweep = |ended: &[String], runs: bool, before: &Coverage| {
+            let mut region = RegionPlan::empty(Region("eu-west-1".to_owned()));
+            region.ended = ended.to_vec();
+            if runs {
+                let what = "1 fargate/x86/vcpu".to_owned();
+                region.costs.insert(
+                    task.clone(),
+                    AssetCost {
+                        what,
+                        hourly: price,
+                        runs,
+                    },
+                );
+            }
+            let plan = Plan {
+                regions: vec![region],
+                ..Plan::default()
+            };
+            coverage(&plan, None, before)
+        };
+        let running = sweep(&[], true, &Coverage::default());
+        let ended = sweep(std::slice::from_ref(&task), false, &running);
+        assert_eq!(ended.hourly.get(&task), Some(&price));
+        // Nothing of it is seen, neither that it runs nor that it has ended.
+        let blind = sweep(&[], false, &ended);
+        assert_eq!(blind.ended, Vec::<String>::new());
+        let seen_again = sweep(std::slice::from_ref(&task), false, &blind);
+        assert_eq!(
+            (seen_again.ended, seen_again.hourly.get(&task)),
+            (vec![task.clone()], Some(&price))
+        );
+    }
 }

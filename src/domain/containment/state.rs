@@ -126,7 +126,7 @@ pub struct Coverage {
     #[serde(default)]
     pub ended: Vec<String>,
     pub still_burning: Vec<StillBurning>,
-    /// What each thing named above costs an hour, or cost before it was halted.
+    /// What each thing named above costs an hour, or cost before it was halted; also of some that are gone since.
     #[serde(default)]
     pub hourly: BTreeMap<String, Hourly>,
     /// Creator events may still be on their way until then.

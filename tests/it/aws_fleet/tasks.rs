@@ -18,18 +18,7 @@ fn client(bench: &Bench) -> aws_sdk_ecs::Client {
 }
 
 pub(super) async fn definition(bench: &Bench) -> String {
-    // The emulator moves a task on whenever it is described, until it has ended; here it stays.
-    let url = format!("{}/moto-api/state-manager/set-transition", bench.moto.endpoint());
-    let body = json!({"model_name": "ecs::task", "transition": {"progression": "manual", "times": 1_000}});
-    let http = reqwest::Client::builder().no_proxy().build().expect("a client");
-    let set = http
-        .post(url)
-        .header("content-type", "application/json")
-        .body(body.to_string())
-        .send()
-        .await;
-    assert!(set.expect("the emulator answers").status().is_success());
-
+    bench.moto.hold_tasks().await;
     let container = ContainerDefinition::builder()
         .name("c")
         .image("busybox")

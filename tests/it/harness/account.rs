@@ -9,7 +9,8 @@ use aws_sdk_ec2::types::{
 use aws_sdk_iam::types::StatusType;
 use backstop::cloud::aws::AwsSettings;
 
-use super::moto::{Keys, Moto};
+use super::moto::{ACCOUNT, Keys, Moto};
+use super::permitted::arn_of;
 
 const ANYBODY: &str =
     r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"*"},"Action":"sts:AssumeRole"}]}"#;
@@ -184,7 +185,7 @@ impl<'a> Account<'a> {
             .expect("ModifyInstanceAttribute");
     }
 
-    /// The tags of every instance of the region, by id.
+    /// The tags of every instance of the region, by its ARN.
     pub async fn tags(&self, region: &str) -> BTreeMap<String, BTreeMap<String, String>> {
         let mut pages = self.ec2(region).describe_instances().into_paginator().send();
         let mut all = BTreeMap::new();
@@ -193,7 +194,8 @@ impl<'a> Account<'a> {
             for instance in page.reservations().iter().flat_map(|one| one.instances()) {
                 let text = |part: Option<&str>| part.unwrap_or_default().to_owned();
                 let tags = instance.tags().iter().map(|tag| (text(tag.key()), text(tag.value())));
-                all.insert(text(instance.instance_id()), tags.collect());
+                let stable_id = format!("instance:{region}/{}", text(instance.instance_id()));
+                all.insert(arn_of(ACCOUNT, &stable_id), tags.collect());
             }
         }
         all

@@ -15,9 +15,11 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::{Request, Response};
 use percent_encoding::percent_decode_str;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use super::serve::serve;
+use super::weather::{Gust, Weather};
 
 /// What becomes of a request.
 #[derive(Debug, Clone)]
@@ -202,6 +204,26 @@ impl Asked {
         }
     }
 
+    /// The values of a list in JSON, such as `tasks.0`, `tasks.1`.
+    pub fn numbered(&self, name: &str) -> Vec<String> {
+        (0..)
+            .map_while(|n: usize| self.params.get(&format!("{name}.{n}")).cloned())
+            .collect()
+    }
+
+    /// The function that the path of a request to Lambda names.
+    ///
+    /// # Panics
+    /// When it names none.
+    pub fn function(&self) -> String {
+        let path = self.rest.as_ref().map_or("", |(_, path)| path.as_str());
+        let name = path.split('?').next().and_then(|path| path.split("/functions/").nth(1));
+        let name = name
+            .and_then(|rest| rest.split('/').next())
+            .filter(|name| !name.is_empty());
+        decode(name.unwrap_or_else(|| panic!("{path} names no function")))
+    }
+
     /// The values of a list parameter, such as `InstanceId.1`, `InstanceId.2`.
     pub fn list(&self, name: &str) -> Vec<&str> {
         (1..)
@@ -264,7 +286,42 @@ fn decode(text: &str) -> String {
 #[derive(Debug, Default)]
 struct State {
     rules: Vec<Rule>,
+    weather: Option<Weather>,
+    trap: Option<Trap>,
     asked: Vec<Asked>,
+}
+
+impl State {
+    /// What becomes of a request, and how late it is answered. What a rule answers in AWS's place meets the weather
+    /// too; any other rule goes before it.
+    fn judge(&mut self, asked: &Asked) -> (Option<Fault>, Duration) {
+        let mut rules = self.rules.iter_mut();
+        let ruled = rules.find_map(|rule| rule.takes(asked).then(|| rule.fault.clone()));
+        let answers = matches!(ruled, None | Some(Fault::Answer(_) | Fault::Json(_)));
+        let weather = self.weather.as_mut().filter(|_| answers);
+        match weather.and_then(|weather| weather.gust(asked)) {
+            Some(Gust::Fault(fault)) => (Some(fault), Duration::ZERO),
+            Some(Gust::Late(time)) => (ruled, time),
+            None => (ruled, Duration::ZERO),
+        }
+    }
+
+    /// Whether the trap closes on this request, and whether it is carried out before.
+    fn trapped(&mut self) -> Option<bool> {
+        let trap = self.trap.as_mut()?;
+        trap.left = trap.left.saturating_sub(1);
+        if trap.left > 0 {
+            return None;
+        }
+        self.trap.take().map(|trap| trap.is_carried_out)
+    }
+}
+
+/// A request that is never answered, so that whoever asked can die in the middle of it.
+#[derive(Debug)]
+struct Trap {
+    left: usize,
+    is_carried_out: bool,
 }
 
 #[derive(Debug)]
@@ -272,6 +329,7 @@ struct Shared {
     upstream: String,
     http: reqwest::Client,
     state: Mutex<State>,
+    sprung: Notify,
 }
 
 impl Shared {
@@ -305,6 +363,7 @@ impl FaultProxy {
             upstream: upstream.to_owned(),
             http,
             state: Mutex::default(),
+            sprung: Notify::new(),
         });
         let serving = Arc::clone(&shared);
         let (address, tasks) = serve(move |request| answer(Arc::clone(&serving), request)).await;
@@ -330,9 +389,40 @@ impl FaultProxy {
         self.shared.state().rules.clear();
     }
 
+    /// From here so many of a hundred calls fail, in all the ways in which AWS fails; `None` ends it. What the weather
+    /// was before.
+    pub fn weather(&self, weather: Option<Weather>) -> Option<Weather> {
+        std::mem::replace(&mut self.shared.state().weather, weather)
+    }
+
+    /// Sets a trap: the request of that number from now on, counted from 1, is never answered. Whether it is carried
+    /// out is up to the caller. [`Self::sprung`] tells when it came.
+    pub fn set_trap(&self, number: usize, is_carried_out: bool) {
+        self.shared.state().trap = Some(Trap {
+            left: number,
+            is_carried_out,
+        });
+    }
+
+    /// Until the trap has closed.
+    pub async fn sprung(&self) {
+        self.shared.sprung.notified().await;
+    }
+
+    /// Takes a trap away that has not closed.
+    pub fn disarm(&self) {
+        self.shared.state().trap = None;
+    }
+
     /// Everything that was asked since the last time, in the order of arrival.
     pub fn take_asked(&self) -> Vec<Asked> {
         std::mem::take(&mut self.shared.state().asked)
+    }
+
+    /// How many requests of an action there were since then.
+    pub fn count(&self, action: &str) -> usize {
+        let state = self.shared.state();
+        state.asked.iter().filter(|one| one.action == action).count()
     }
 
     /// The same, of one action only.
@@ -350,12 +440,14 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respo
     let service = asked.service.clone();
 
     let mut reckoned = None;
-    let fault = {
+    let (fault, late, trapped) = {
         let mut state = shared.state();
-        let fault = state
-            .rules
-            .iter_mut()
-            .find_map(|rule| rule.takes(&asked).then(|| rule.fault.clone()));
+        let trapped = state.trapped();
+        let (fault, late) = match trapped {
+            Some(true) => (None, Duration::ZERO),
+            Some(false) => (Some(Fault::Silence), Duration::ZERO),
+            None => state.judge(&asked),
+        };
         asked.carried_out = matches!(fault, None | Some(Fault::LoseReply));
         // What is made of it is made before it is filed.
         let fault = match fault {
@@ -367,8 +459,12 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respo
         };
         asked.carried_out &= reckoned.is_none();
         state.asked.push(asked);
-        fault
+        (fault, late, trapped)
     };
+    if trapped == Some(false) {
+        shared.sprung.notify_one();
+    }
+    tokio::time::sleep(late).await;
     if let Some(body) = reckoned {
         return Ok(page_of(200, "text/xml", body));
     }
@@ -399,6 +495,11 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respo
         }
     }
     let bytes = reply.bytes().await.map_err(|_| Dropped)?;
+    if trapped.is_some() {
+        shared.sprung.notify_one();
+        let never: Infallible = std::future::pending().await;
+        match never {}
+    }
     if matches!(fault, Some(Fault::LoseReply)) {
         return Err(Dropped);
     }

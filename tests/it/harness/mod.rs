@@ -20,3 +20,4 @@ pub mod strace;
 pub mod switch;
 pub mod venv;
 pub mod wait;
+pub mod weather;

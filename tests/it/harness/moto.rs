@@ -12,6 +12,7 @@ use std::time::Duration;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_iam::config::{Credentials, SharedCredentialsProvider};
 use base64::Engine as _;
+use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 use tempfile::TempDir;
 
@@ -29,11 +30,20 @@ pub const ACCOUNT: &str = "123456789012";
 /// A running emulator; dropping it stops the server.
 #[derive(Debug)]
 pub struct Moto {
-    process: Process,
+    life: Life,
     endpoint: String,
     http: reqwest::Client,
-    /// Its working directory, which goes after the process has gone.
-    _dir: TempDir,
+}
+
+#[derive(Debug)]
+enum Life {
+    Original {
+        process: Process,
+        /// Its working directory, which goes after the process has gone.
+        _dir: TempDir,
+    },
+    /// In the process group of its original.
+    Copy(Pid),
 }
 
 /// An access key, as a test hands it to an SDK client or to the daemon's environment.
@@ -51,6 +61,15 @@ impl Keys {
             id: "AKIAIOSFODNN7EXAMPLE".to_owned(),
             secret: "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY".to_owned(),
             token: None,
+        }
+    }
+}
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        if let Self::Copy(pid) = self {
+            // An error means that it has gone with its original.
+            let _ = kill_process(*pid, Signal::KILL);
         }
     }
 }
@@ -86,11 +105,47 @@ impl Moto {
             .build()
             .expect("a client without settings can be built");
         Self {
-            process,
+            life: Life::Original { process, _dir: dir },
             endpoint: format!("http://127.0.0.1:{port}"),
             http,
-            _dir: dir,
         }
+    }
+
+    /// Another emulator with all that is in this one now. It must not outlive its original.
+    pub async fn copy(&self) -> Self {
+        let text = self.harness("copy").await;
+        let (pid, port) = text.split_once(' ').expect("a process and a port");
+        let pid = pid.parse().ok().and_then(Pid::from_raw).expect("the id of a process");
+        Self {
+            life: Life::Copy(pid),
+            endpoint: format!("http://127.0.0.1:{port}"),
+            http: self.http.clone(),
+        }
+    }
+
+    /// From here, and in its copies, an answer to a question that changes nothing is kept until something changes:
+    /// telling of hundreds of machines takes the emulator as many milliseconds. Nothing may change by itself then:
+    /// see [`Self::hold_tasks`].
+    pub async fn keep_answers(&self) {
+        self.harness("keep").await;
+    }
+
+    async fn harness(&self, what: &str) -> String {
+        let request = self.http.post(format!("{}/harness/{what}", self.endpoint));
+        let answer = request.send().await.expect("the emulator answers");
+        answer.text().await.expect("it answers with a text")
+    }
+
+    /// From here tasks of ECS stay as they are. The emulator moves one on whenever it is described, until it has
+    /// ended.
+    pub async fn hold_tasks(&self) {
+        let body = serde_json::json!({
+            "model_name": "ecs::task", "transition": {"progression": "manual", "times": 1_000_000}
+        });
+        let url = format!("{}/moto-api/state-manager/set-transition", self.endpoint);
+        let request = self.http.post(url).header("content-type", "application/json");
+        let answer = request.body(body.to_string()).send().await;
+        assert!(answer.expect("the emulator answers").status().is_success());
     }
 
     /// Where an SDK client sends its requests.
@@ -98,9 +153,12 @@ impl Moto {
         &self.endpoint
     }
 
-    /// What the server has written, for a failure's message.
+    /// What the server has written, for a failure's message; a copy writes into its original's.
     pub fn log(&self) -> String {
-        self.process.output()
+        match &self.life {
+            Life::Original { process, .. } => process.output(),
+            Life::Copy(_) => String::new(),
+        }
     }
 
     /// Forgets every resource; the enforcement of IAM stays as it is.
@@ -388,6 +446,40 @@ mod tests {
         assert_eq!((count(&one).await, count(&other).await), (3, 0));
         one.reset().await;
         assert_eq!(count(&one).await, 0);
+    }
+
+    #[tokio::test]
+    async fn a_copy_has_what_was_there_and_goes_its_own_way() {
+        let moto = Moto::start().await;
+        let admin = moto.enforce_iam().await;
+        let users = async |moto: &Moto| {
+            let iam = aws_sdk_iam::Client::new(&moto.sdk(&admin, "us-east-1"));
+            iam.list_users().send().await.map(|answer| answer.users().len()).ok()
+        };
+        let copy = moto.copy().await;
+        assert_ne!(copy.endpoint(), moto.endpoint());
+        assert_eq!((users(&moto).await, users(&copy).await), (Some(1), Some(1)));
+        let iam = aws_sdk_iam::Client::new(&copy.sdk(&admin, "us-east-1"));
+        iam.create_user().user_name("another").send().await.expect("CreateUser");
+        assert_eq!((users(&moto).await, users(&copy).await), (Some(1), Some(2)));
+        // The same where answers are kept: what has changed is told.
+        copy.keep_answers().await;
+        assert_eq!((users(&copy).await, users(&copy).await), (Some(2), Some(2)));
+        iam.create_user().user_name("a-third").send().await.expect("CreateUser");
+        assert_eq!(users(&copy).await, Some(3));
+        let stranger = aws_sdk_iam::Client::new(&copy.sdk(&Keys::any(), "us-east-1"));
+        stranger
+            .list_users()
+            .send()
+            .await
+            .expect_err("an unknown key is told nothing");
+        let endpoint = copy.endpoint().to_owned();
+        drop(copy);
+        let gone = wait::try_until(START_LIMIT, async || {
+            moto.http.get(&endpoint).send().await.is_err().then_some(())
+        });
+        assert!(gone.await.is_some(), "it ends with its handle");
+        assert_eq!(users(&moto).await, Some(1));
     }
 
     #[tokio::test]

@@ -8,6 +8,13 @@ use std::collections::BTreeMap;
 use super::fault_proxy::Asked;
 use super::policy::{Policy, Request, Verdict};
 
+/// The ARN of a principal or profile that a parameter names.
+fn named(asked: &Asked, parameter: &str, known: &BTreeMap<String, String>) -> Option<String> {
+    let name = asked.params.get(parameter)?;
+    let arn = known.get(name);
+    Some(arn.unwrap_or_else(|| panic!("nobody said who {name} is")).clone())
+}
+
 /// What the account has, as AWS would look it up.
 #[derive(Debug, Default)]
 pub struct Facts {
@@ -15,8 +22,31 @@ pub struct Facts {
     /// ARNs by name.
     pub roles: BTreeMap<String, String>,
     pub users: BTreeMap<String, String>,
-    /// Tags by a resource's id or name.
+    pub profiles: BTreeMap<String, String>,
+    /// Tags by ARN. Of a group the ARN is without the id that AWS gives it, as [`group_arn`] makes it.
     pub tags: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+/// The ARN of what a stable id names, such as `ecs-service:eu-west-1/cluster/name`.
+///
+/// # Panics
+/// For a kind that no call changes.
+pub fn arn_of(account: &str, stable_id: &str) -> String {
+    let (kind, rest) = stable_id.split_once(':').expect("a kind");
+    let (region, id) = rest.split_once('/').expect("a region");
+    let (service, resource) = match kind {
+        "instance" => ("ec2", format!("instance/{id}")),
+        "group" => return group_arn(account, region, id),
+        "ecs-service" => ("ecs", format!("service/{id}")),
+        "ecs-task" => ("ecs", format!("task/{id}")),
+        "function" => ("lambda", format!("function:{id}")),
+        other => panic!("what the ARN of a {other} is is not known here"),
+    };
+    format!("arn:aws:{service}:{region}:{account}:{resource}")
+}
+
+fn group_arn(account: &str, region: &str, name: &str) -> String {
+    format!("arn:aws:autoscaling:{region}:{account}:autoScalingGroup:uuid:autoScalingGroupName/{name}")
 }
 
 impl Facts {
@@ -25,60 +55,53 @@ impl Facts {
         let action = format!("{}:{}", asked.service, asked.action);
         let on = |resource: String| vec![Request::new(&action, &resource, &[])];
         let everything = || on("*".to_owned());
+        let here = |kind: &str, id: &str| arn_of(&self.account, &format!("{kind}:{}/{id}", asked.region));
         match (asked.service.as_str(), asked.action.as_str()) {
             ("sts", "GetCallerIdentity") => Vec::new(),
-            ("ec2", "StopInstances" | "StartInstances" | "TerminateInstances") => asked
-                .list("InstanceId")
-                .into_iter()
-                .map(|id| {
-                    self.tagged(
-                        &action,
-                        format!("arn:aws:ec2:{}:{}:instance/{id}", asked.region, self.account),
-                        id,
-                    )
-                })
-                .collect(),
+            ("ec2", "StopInstances" | "StartInstances" | "TerminateInstances") => {
+                let ids = asked.list("InstanceId").into_iter();
+                ids.map(|id| self.tagged(&action, here("instance", id))).collect()
+            }
             ("autoscaling", "SuspendProcesses" | "ResumeProcesses") => {
-                let name = &asked.params["AutoScalingGroupName"];
-                let arn = format!(
-                    "arn:aws:autoscaling:{}:{}:autoScalingGroup:uuid:autoScalingGroupName/{name}",
-                    asked.region, self.account
-                );
-                vec![self.tagged(&action, arn, name)]
+                vec![self.tagged(&action, here("group", &asked.params["AutoScalingGroupName"]))]
             }
             ("ec2" | "autoscaling" | "elasticloadbalancing", name) if name.starts_with("Describe") => everything(),
-            ("ecs", "ListClusters" | "DescribeTaskDefinition")
-            | ("lambda", "ListFunctions")
-            | ("cloudtrail", "LookupEvents")
-            | ("pricing", "GetProducts") => everything(),
-            ("ecs", "DescribeClusters") => {
-                let clusters = asked.params.iter().filter(|(name, _)| name.starts_with("clusters."));
-                clusters.map(|(_, arn)| Request::new(&action, arn, &[])).collect()
+            ("ecs", "UpdateService") => {
+                let id = format!("{}/{}", asked.params["cluster"], asked.params["service"]);
+                vec![self.tagged(&action, here("ecs-service", &id))]
             }
-            ("ecs", _) => self.of_a_cluster(&action, asked),
-            ("lambda", _) => {
-                let (_, path) = asked.rest.as_ref().expect("Lambda is asked by paths");
-                let name = function(path).unwrap_or_else(|| panic!("which function {path} is about is not known here"));
-                let arn = format!("arn:aws:lambda:{}:{}:function:{name}", asked.region, self.account);
-                vec![self.tagged(&action, arn, &name)]
+            ("ecs", "StopTask") => {
+                let id = format!("{}/{}", asked.params["cluster"], asked.params["task"]);
+                vec![self.tagged(&action, here("ecs-task", &id))]
             }
+            // Services and tasks are asked for by ARN, those of a cluster by the cluster's.
+            ("ecs", "DescribeClusters") => asked.numbered("clusters").into_iter().flat_map(on).collect(),
+            ("ecs", "DescribeServices") => asked.numbered("services").into_iter().flat_map(on).collect(),
+            ("ecs", "DescribeTasks") => asked.numbered("tasks").into_iter().flat_map(on).collect(),
+            ("ecs", "ListClusters" | "ListServices" | "ListTasks" | "DescribeTaskDefinition") => everything(),
+            ("lambda", "ListFunctions") => everything(),
+            ("lambda", "GetFunction") => {
+                let function = here("function", &asked.function());
+                // It leaves the tags out for who may not list them.
+                ["lambda:GetFunction", "lambda:ListTags"]
+                    .map(|action| self.tagged(action, function.clone()))
+                    .into()
+            }
+            (
+                "lambda",
+                "PutFunctionConcurrency" | "DeleteFunctionConcurrency" | "ListProvisionedConcurrencyConfigs",
+            ) => vec![self.tagged(&action, here("function", &asked.function()))],
+            ("cloudtrail", "LookupEvents") | ("pricing", "GetProducts") => everything(),
             ("iam", "ListRoles") => everything(),
+            ("iam", "GetInstanceProfile") => on(named(asked, "InstanceProfileName", &self.profiles)
+                .unwrap_or_else(|| panic!("{action} names no profile: {asked:?}"))),
             ("iam", "SimulatePrincipalPolicy") => on(asked.params["PolicySourceArn"].clone()),
             ("iam", "CreatePolicy") => {
                 let (path, name) = (&asked.params["Path"], &asked.params["PolicyName"]);
                 on(format!("arn:aws:iam::{}:policy{path}{name}", self.account))
             }
             ("iam", _) => {
-                let named = |key: &str, known: &BTreeMap<String, String>| {
-                    let name = asked.params.get(key)?;
-                    Some(
-                        known
-                            .get(name)
-                            .unwrap_or_else(|| panic!("nobody said who {name} is"))
-                            .clone(),
-                    )
-                };
-                let principal = named("RoleName", &self.roles).or_else(|| named("UserName", &self.users));
+                let principal = named(asked, "RoleName", &self.roles).or_else(|| named(asked, "UserName", &self.users));
                 let policy = asked.params.get("PolicyArn");
                 match (principal, policy) {
                     (Some(principal), Some(policy)) => {
@@ -93,35 +116,8 @@ impl Facts {
         }
     }
 
-    /// What a call to ECS is about: its services or tasks, or else its cluster.
-    fn of_a_cluster(&self, action: &str, asked: &Asked) -> Vec<Request> {
-        let last = |text: &str| text.rsplit('/').next().unwrap_or_default().to_owned();
-        let cluster = last(asked.params.get("cluster").map_or("default", String::as_str));
-        let below = |kind: &str, name: &str| {
-            let place = format!("arn:aws:ecs:{}:{}:{kind}/{cluster}", asked.region, self.account);
-            self.tagged(action, format!("{place}/{}", last(name)), &last(name))
-        };
-        let listed = |kind: &str, one: &str, many: &str| -> Vec<Request> {
-            let many = format!("{many}.");
-            let names = asked
-                .params
-                .iter()
-                .filter(|(key, _)| *key == one || key.starts_with(&many));
-            names.map(|(_, name)| below(kind, name)).collect()
-        };
-        match asked.action.as_str() {
-            "DescribeServices" | "UpdateService" => listed("service", "service", "services"),
-            "DescribeTasks" | "StopTask" => listed("task", "task", "tasks"),
-            "ListServices" | "ListTasks" => {
-                let arn = format!("arn:aws:ecs:{}:{}:cluster/{cluster}", asked.region, self.account);
-                vec![Request::new(action, &arn, &[])]
-            }
-            _ => panic!("what {action} is about is not known here: {asked:?}"),
-        }
-    }
-
-    fn tagged(&self, action: &str, arn: String, name: &str) -> Request {
-        let tags = self.tags.get(name).into_iter().flatten();
+    fn tagged(&self, action: &str, arn: String) -> Request {
+        let tags = self.tags.get(&arn).into_iter().flatten();
         let keys: Vec<(String, &str)> = tags
             .map(|(key, value)| (format!("aws:ResourceTag/{key}"), value.as_str()))
             .collect();
@@ -140,14 +136,102 @@ impl Facts {
     }
 }
 
-/// The function in a path of Lambda's: `/2015-03-31/functions/NAME/…`, or `/2017-03-31/tags/ARN`.
-fn function(path: &str) -> Option<String> {
-    let path = path.split('?').next().unwrap_or_default();
-    let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
-    let [_, what, named, ..] = parts.as_slice() else {
-        return None;
-    };
-    let named = percent_encoding::percent_decode_str(named).decode_utf8_lossy();
-    let known = matches!(*what, "functions" | "tags") && !named.is_empty();
-    known.then(|| named.rsplit(':').next().unwrap_or_default().to_owned())
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// Every change that the daemon makes is allowed where the ownership tag is, and refused where it is not,
+    /// by the policy as it is shipped; what it must never ask is refused anywhere.
+    #[test]
+    fn what_a_call_needs_is_judged_by_what_it_names() {
+        let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/iam/guard.json"));
+        let policy = Policy::parse(&text.expect("it is shipped"));
+        let asked = |service: &str, action: &str, params: &[(&str, &str)], path: Option<&str>| Asked {
+            service: service.to_owned(),
+            region: "eu-west-1".to_owned(),
+            action: action.to_owned(),
+            params: params
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+            json: None,
+            rest: path.map(|path| ("PUT".to_owned(), path.to_owned())),
+            carried_out: true,
+        };
+        let changes = |name: &'static str| {
+            let path = format!("/2017-10-31/functions/{name}/concurrency");
+            [
+                asked("ec2", "StopInstances", &[("InstanceId.1", name)], None),
+                asked("ec2", "StartInstances", &[("InstanceId.1", name)], None),
+                asked(
+                    "autoscaling",
+                    "SuspendProcesses",
+                    &[("AutoScalingGroupName", name)],
+                    None,
+                ),
+                asked(
+                    "autoscaling",
+                    "ResumeProcesses",
+                    &[("AutoScalingGroupName", name)],
+                    None,
+                ),
+                asked("ecs", "UpdateService", &[("cluster", "c"), ("service", name)], None),
+                asked("ecs", "StopTask", &[("cluster", "c"), ("task", name)], None),
+                asked("lambda", "PutFunctionConcurrency", &[], Some(&path)),
+                asked("lambda", "DeleteFunctionConcurrency", &[], Some(&path)),
+            ]
+        };
+        let tag = BTreeMap::from([("backstop:agent".to_owned(), "a".to_owned())]);
+        let tagged = [
+            "instance:eu-west-1/ours",
+            "group:eu-west-1/ours",
+            "ecs-service:eu-west-1/c/ours",
+            "ecs-task:eu-west-1/c/ours",
+            "function:eu-west-1/ours",
+            // Of the same name elsewhere, or of another kind.
+            "instance:us-east-1/theirs",
+            "ecs-service:eu-west-1/d/theirs",
+        ];
+        let facts = Facts {
+            account: "123456789012".to_owned(),
+            tags: tagged.map(|id| (arn_of("123456789012", id), tag.clone())).into(),
+            ..Facts::default()
+        };
+        assert_eq!(facts.refused(&policy, &changes("ours")), Vec::new());
+        assert_eq!(facts.refused(&policy, &changes("theirs")).len(), 8, "each of them");
+        let reads = [
+            asked(
+                "ecs",
+                "DescribeServices",
+                &[("services.0", "arn:aws:ecs:eu-west-1:1:service/c/s")],
+                None,
+            ),
+            asked("lambda", "GetFunction", &[], Some("/2015-03-31/functions/theirs")),
+            asked("cloudtrail", "LookupEvents", &[], None),
+            asked("pricing", "GetProducts", &[], None),
+        ];
+        assert_eq!(facts.refused(&policy, &reads), Vec::new());
+        assert_eq!(facts.requests(&reads[1]).len(), 2, "the function, and its tags");
+        let nothing = Policy::parse(r#"{"Version":"2012-10-17","Statement":[]}"#);
+        assert_eq!(facts.refused(&nothing, &reads).len(), 5);
+        let worse = asked("ec2", "TerminateInstances", &[("InstanceId.1", "ours")], None);
+        assert_eq!(facts.refused(&policy, &[worse]).len(), 1);
+    }
+
+    #[test]
+    #[should_panic(expected = "is not known here")]
+    fn a_call_that_nobody_thought_of_is_no_permitted_one() {
+        let asked = Asked {
+            service: "ecs".to_owned(),
+            region: "eu-west-1".to_owned(),
+            action: "DeleteService".to_owned(),
+            params: BTreeMap::new(),
+            json: Some(json!({})),
+            rest: None,
+            carried_out: true,
+        };
+        Facts::default().requests(&asked);
+    }
 }

@@ -138,7 +138,9 @@ class Document:
         if kind == "map":
             if not isinstance(value, dict):
                 return self.problem(where, "is not a map")
+            self.bounds(where, shape, len(value), "a map of")
             for key, one in value.items():
+                self.check(f"{where} (key)", shape.key, key)
                 self.check(f"{where}.{key}", shape.value, one)
             return None
         if kind == "boolean":
