@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::place::{AGENT, Place, REGIONS, TAG, changes, found, shipped};
 use super::simulator::keys;
 use crate::harness::moto::ACCOUNT;
-use crate::harness::permitted::Facts;
+use crate::harness::permitted::{Facts, arn_of};
 use crate::harness::policy::Policy;
 use crate::harness::site::SOON;
 use crate::harness::wait;
@@ -130,9 +130,10 @@ async fn a_sound_account_passes_is_asked_precisely_and_is_left_as_it_was() {
         ]),
         users: BTreeMap::from([("legacy-bot".to_owned(), place.user.clone())]),
         tags: BTreeMap::from([(
-            place.machine.clone(),
+            arn_of(ACCOUNT, &format!("instance:{}/{}", REGIONS[0], place.machine)),
             BTreeMap::from([(TAG.to_owned(), AGENT.to_owned())]),
         )]),
+        ..Facts::default()
     };
     let refused = facts.refused(&Policy::parse(&shipped("guard")), &asked);
     assert!(refused.is_empty(), "the shipped policy would refuse {refused:?}");
