@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, join};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::sync::Notify;
@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::agenda::{Agenda, Next, Passed};
 use super::creators::Creators;
 use super::evidence::Evidence;
+use super::late::Looks;
 use super::learn::{Learnt, Who};
 use super::pass::{Pass, PassError, fenced};
 use super::settings::KillSettings;
@@ -65,6 +66,7 @@ pub struct KillSwitch {
     profiles: Mutex<HashMap<AgentId, BTreeSet<String>>>,
     trusting: Mutex<HashMap<AgentId, Trusting>>,
     evidence: Evidence,
+    looks: Arc<Looks>,
     /// What people were told to be burning, so that each thing is told once.
     told: Mutex<HashMap<ContainmentId, BTreeSet<String>>>,
     /// The leases of passes that are under way.
@@ -81,7 +83,9 @@ impl KillSwitch {
         notifier: Arc<dyn Notifier>,
     ) -> Self {
         let holder = entropy.id(clock.now()).to_string();
+        let looks = Looks::new(cloud.clone(), clock.clone(), entropy.clone());
         Self {
+            looks: Arc::new(looks),
             store,
             cloud,
             clock,
@@ -138,7 +142,7 @@ impl KillSwitch {
     pub async fn run(&self, shutdown: CancellationToken) {
         let mut passes: FuturesUnordered<BoxFuture<'_, (ContainmentId, Passed)>> = FuturesUnordered::new();
         let mut agenda = Agenda::default();
-        let mut learning = pin!(self.keep_learning());
+        let mut background = pin!(self.keep_on());
         'run: while !shutdown.is_cancelled() {
             let settings = self.settings();
             let mut read = self.store.live_containments();
@@ -151,12 +155,13 @@ impl KillSwitch {
                     Some((id, passed)) = passes.next(), if !passes.is_empty() => {
                         agenda.ended(id, passed, &settings, self.clock.monotonic());
                     }
-                    never = &mut learning => match never {},
+                    () = &mut background => {}
                 }
             };
             match live {
                 Ok(live) => {
                     self.told().retain(|id, _| live.iter().any(|one| one.id == *id));
+                    self.looks.forget(|id| live.iter().any(|one| one.id == *id));
                     self.evidence.forget(|agent| live.iter().any(|one| one.agent == *agent));
                     let room = settings.concurrent.saturating_sub(passes.len());
                     for id in agenda.next(&live, self.clock.monotonic()).into_iter().take(room) {
@@ -172,13 +177,18 @@ impl KillSwitch {
                 Some((id, passed)) = passes.next(), if !passes.is_empty() => {
                     agenda.ended(id, passed, &settings, self.clock.monotonic());
                 }
-                never = &mut learning => match never {},
+                () = &mut background => {}
                 () = self.poke.notified() => agenda.hurry(self.clock.monotonic()),
                 () = self.clock.sleep(settings.poll_every) => {}
             }
         }
         drop(passes);
         self.give_back().await;
+    }
+
+    /// What goes on beside the passes, without end.
+    async fn keep_on(&self) {
+        join(self.keep_learning(), self.looks.keep_looking()).await;
     }
 
     async fn pass_and_log(&self, id: ContainmentId) -> Passed {
@@ -399,6 +409,7 @@ impl KillSwitch {
             trusting: self.trusting_of(&containment.agent),
             simulated: self.evidence.fresh(&containment.agent, self.clock.monotonic()),
             regions,
+            looks: self.looks.clone(),
             created: self.creators.of(&containment.agent),
             others: others(settings, &containment.agent),
             prices: self.prices.load_full(),

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::StreamExt as _;
-use futures_util::future::join;
+use futures_util::future::{join, join_all};
 use futures_util::stream;
 
 use super::call::Caller;
@@ -22,18 +22,16 @@ use crate::ports::{Cloud, InstanceFilter};
 /// Values of one filter in one call: EC2 takes 200.
 const FILTER_VALUES: usize = 200;
 
-/// Listings of one region at once: each kind has a service, and a rate limit, of its own.
-const CONCURRENT_KINDS: usize = 5;
-
 /// What a restore has to see of a region.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Wanted {
     pub instances: BTreeSet<String>,
+    /// Groups, all of whose members are looked at.
+    pub groups: BTreeSet<String>,
     pub kinds: BTreeSet<Kind>,
 }
 
-/// A whole region, whoever's it is: a machine without tag and profile may be the agent's by its group or by
-/// who made it, and unfiltered pages are the cheapest that there are. Each kind is listed on its own.
+/// A whole region, whoever's it is, once all of it has answered.
 pub(super) async fn region(cloud: &dyn Cloud, caller: Caller<'_>, region: &Region) -> RegionView {
     let observed_at = caller.clock.now();
     let instances = caller.reach(move || cloud.instances(region, &InstanceFilter::All));
@@ -83,14 +81,12 @@ async fn kinds(
     region: &Region,
     kinds: Vec<Kind>,
 ) -> BTreeMap<Kind, Seen<Vec<Asset>>> {
-    let lists: Vec<_> = kinds
-        .into_iter()
-        .map(|kind| async move {
-            let seen = caller.reach(|| cloud.assets(region, &kind)).await;
-            (kind, seen.map_err(|failure| failure.why))
-        })
-        .collect();
-    stream::iter(lists).buffer_unordered(CONCURRENT_KINDS).collect().await
+    // All at once: each kind has a service, and a rate limit, of its own.
+    let lists = kinds.into_iter().map(|kind| async move {
+        let seen = caller.reach(|| cloud.assets(region, &kind)).await;
+        (kind, seen.map_err(|failure| failure.why))
+    });
+    join_all(lists).await.into_iter().collect()
 }
 
 /// Each principal on its own.

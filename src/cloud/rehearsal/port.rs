@@ -53,6 +53,8 @@ struct Request {
     region: Option<Region>,
     subjects: Vec<String>,
     changes: bool,
+    /// The kind that it lists.
+    listed: Option<Kind>,
 }
 
 impl Request {
@@ -62,6 +64,7 @@ impl Request {
             region: region.cloned(),
             subjects,
             changes: false,
+            listed: None,
         }
     }
 
@@ -110,7 +113,7 @@ impl Rehearsal {
                 changes: request.changes,
             };
             state.note(call);
-            state.faults.draw(request.region.as_ref())
+            state.faults.draw(request.region.as_ref(), request.listed.as_ref())
         };
         if fate.hangs {
             // Nobody answers; the caller's own time limit ends it.
@@ -400,7 +403,10 @@ impl Cloud for Rehearsal {
     }
 
     async fn assets(&self, region: &Region, kind: &Kind) -> Result<Vec<Asset>, CloudError> {
-        let request = Request::read(listing_of(kind), Some(region), Vec::new());
+        let request = Request {
+            listed: Some(kind.clone()),
+            ..Request::read(listing_of(kind), Some(region), Vec::new())
+        };
         self.call(request, |world, fate, now| {
             Ok(world.assets(region, kind, fate.stale, now))
         })

@@ -377,6 +377,8 @@ pub struct Plan {
     /// Beyond both: roles we do not control, regions that could not be listed.
     pub burning: Vec<StillBurning>,
     pub unseen: Vec<StillBurning>,
+    /// Something unseen is still being looked at: the next sweeps will know more.
+    pub late: bool,
 }
 
 impl Plan {
@@ -388,6 +390,11 @@ impl Plan {
     /// Whether something runs or may act that was to be down: found, not merely unseen.
     pub fn found_something(&self) -> bool {
         self.principals.changes_something() || self.regions.iter().any(RegionPlan::found_something)
+    }
+
+    /// Whether it says nothing either way: nothing was found, and an answer is still to come.
+    pub fn is_undecided(&self) -> bool {
+        self.late && !self.is_quiet() && !self.found_something()
     }
 
     /// Stable ids of guards that matched as targets.

@@ -13,6 +13,7 @@ mod faults;
 mod fleet;
 mod held;
 mod judgement;
+mod late;
 mod relaunch;
 mod resets;
 mod revocation;
