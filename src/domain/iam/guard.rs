@@ -5,7 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use super::policy::{Actions, Effect, Policy, Statement, When};
+use super::boundary::IAM_WRITES;
+use super::policy::{Condition, Effect, Policy, Statement, When};
 use super::{Choice, permissions};
 use permissions::On;
 
@@ -16,9 +17,11 @@ const DELETES: &[&str] = &[
     "autoscaling:Terminate*",
     "autoscaling:UpdateAutoScalingGroup",
     "backup:Delete*",
+    "cloudformation:Delete*",
     "cloudtrail:Delete*",
     "cloudtrail:StopLogging",
     "dynamodb:Delete*",
+    "dynamodb:PartiQLDelete",
     "ec2:Delete*",
     "ec2:DeregisterImage",
     "ec2:DetachVolume",
@@ -36,10 +39,13 @@ const DELETES: &[&str] = &[
     "fsx:Delete*",
     "glacier:Delete*",
     "kinesis:Delete*",
+    "kms:DeleteImportedKeyMaterial",
     "kms:Disable*",
     "kms:ScheduleKeyDeletion",
     "lambda:DeleteFunction",
     "logs:Delete*",
+    "organizations:CloseAccount",
+    "organizations:LeaveOrganization",
     "rds:Delete*",
     "redshift:Delete*",
     "s3:Delete*",
@@ -66,6 +72,7 @@ const RIGHTS: &[&str] = &[
     "iam:ResetServiceSpecificCredential",
     "iam:UpdateAssumeRolePolicy",
     "iam:UpdateLoginProfile",
+    "sts:AssumeRole",
 ];
 
 pub fn policy() -> Policy {
@@ -92,6 +99,18 @@ pub fn policy() -> Policy {
     statements.push(
         Statement::new("OwnedOrUntagged", Effect::Allow, &owned, &resources).when(When::Chosen(Choice::StopUntagged)),
     );
+    let mut members = Statement::new(
+        "MembersOfGroups",
+        Effect::Allow,
+        &["ec2:StartInstances", "ec2:StopInstances"],
+        On::Instances.resources(),
+    );
+    members.conditions = vec![Condition::new(
+        "StringLike",
+        "aws:ResourceTag/aws:autoscaling:groupName",
+        &["?*"],
+    )];
+    statements.push(members.when(When::Chosen(Choice::StopMembers)));
     let mut terminate = Statement::new(
         "Unstoppable",
         Effect::Allow,
@@ -106,11 +125,15 @@ pub fn policy() -> Policy {
     );
     statements.push(Statement::new("NeverDelete", Effect::Deny, DELETES, &["*"]));
     statements.push(Statement::new("NeverMakeRights", Effect::Deny, RIGHTS, &["*"]));
-    let reads = ["iam:Get*", "iam:List*", "iam:SimulatePrincipalPolicy"].map(str::to_owned);
-    statements.push(Statement {
-        actions: Actions::AllBut(reads.to_vec()),
-        ..Statement::new("NeverItself", Effect::Deny, &[], On::GuardRole.resources())
-    });
+    // So neither its own role, nor its own policy, a new version of which would take every deny of this away.
+    let theirs: Vec<&str> = [On::Agents, On::DenyPolicy]
+        .iter()
+        .flat_map(|on| on.resources())
+        .copied()
+        .collect();
+    statements.push(Statement::new("NeverElsewhere", Effect::Deny, IAM_WRITES, &theirs).elsewhere());
+    let binds = ["iam:*PermissionsBoundary"];
+    statements.push(Statement::new("NeverUnbind", Effect::Deny, &binds, &["*"]));
     Policy { statements }
 }
 
