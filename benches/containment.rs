@@ -11,13 +11,16 @@ use std::hint::black_box;
 use backstop::domain::containment::image::{Before, BeforeImage};
 use backstop::domain::containment::observed::{Instance, InstanceState, PrincipalState};
 use backstop::domain::containment::plan::{Frame, Images, Plan, PlanInput, PlanRules, RegionView, plan};
+use backstop::domain::containment::restore::{RestoreInput, plan_restore};
 use backstop::domain::containment::state::{Action, Containment, Mode};
 use backstop::domain::containment::steps::Steps;
 use backstop::domain::containment::target::{CloudTargets, Guard, Principal, Region, Resource};
+use backstop::domain::fleet::asset::{Asset, AssetRef, Brake, Settings};
+use backstop::domain::fleet::instance::GROUP;
 use backstop::domain::fleet::price::FleetPrices;
 use backstop::domain::id::{AgentId, ContainmentId};
 use criterion::{Criterion, criterion_group, criterion_main};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 const ACCOUNT: &str = "123456789012";
@@ -161,5 +164,97 @@ fn containment_of_500(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, containment_of_500);
+/// A restore of machines in groups of a hundred, none of which can be started any more: each is looked up, and
+/// so are its group and all its members. Ten times as many take ten times as long, and not a hundred.
+fn restore_of_many(c: &mut Criterion) {
+    for count in [1_000, 10_000] {
+        let region = Region("eu-west-1".to_owned());
+        let group = |number: usize| AssetRef {
+            kind: GROUP,
+            region: region.clone(),
+            id: format!("g-{}", number / 100),
+        };
+        let settings = |value: &str| Settings::from([("Launch".to_owned(), value.to_owned())]);
+        let (mut images, mut groups) = (Images::new(), BTreeMap::new());
+        let mut machines = Vec::with_capacity(count);
+        let containment = Containment {
+            restoring_at: Some(now()),
+            ..containment()
+        };
+        let mut note = |resource: Resource, before: Before| {
+            let image = BeforeImage {
+                agent: containment.agent.clone(),
+                resource: resource.clone(),
+                before,
+                containment: containment.id,
+                account: Some(ACCOUNT.to_owned()),
+                recorded_at: now(),
+                changed_at: Some(now()),
+                restored_at: None,
+                outcome: None,
+            };
+            images.insert(resource, image);
+        };
+        for number in 0..count {
+            let seen = Instance {
+                region: region.clone(),
+                group: Some(group(number).id),
+                ..instance(number, InstanceState::Stopping)
+            };
+            let before = Before::Instance {
+                state: InstanceState::Running,
+            };
+            note(
+                Resource::Instance {
+                    region: region.clone(),
+                    id: seen.id.clone(),
+                },
+                before,
+            );
+            machines.push(seen);
+            let what = group(number);
+            let (were, capped) = (settings("active"), settings("suspended"));
+            note(
+                Resource::Asset { asset: what.clone() },
+                Before::Settings { were, capped },
+            );
+            groups.entry(what.clone()).or_insert_with(|| Asset {
+                what,
+                service: "AmazonEC2".into(),
+                tags: BTreeMap::new(),
+                acts_as: Vec::new(),
+                parent: None,
+                created_at: None,
+                meters: Vec::new(),
+                brake: Brake::Cap {
+                    now: settings("suspended"),
+                    capped: settings("suspended"),
+                },
+            });
+        }
+        let input = RestoreInput {
+            now: now() + SignedDuration::from_hours(1),
+            containment: &containment,
+            account: Some(ACCOUNT),
+            images: &images,
+            steps: &Steps::default(),
+            principals: BTreeMap::new(),
+            instances: BTreeMap::from([(region.clone(), Ok(machines))]),
+            assets: BTreeMap::from([(
+                region.clone(),
+                BTreeMap::from([(GROUP, Ok(groups.into_values().collect()))]),
+            )]),
+            passing: BTreeMap::new(),
+            batch: 50,
+            patience: SignedDuration::from_mins(10),
+            health_patience: SignedDuration::from_mins(5),
+        };
+        assert_eq!(plan_restore(&input).owed.len(), count + count / 100);
+        c.bench_function(&format!("restore/{count}_owed"), |b| {
+            b.iter(|| plan_restore(black_box(&input)));
+        });
+    }
+}
+
+criterion_group!(benches, containment_of_500, restore_of_many);
 criterion_main!(benches);

@@ -320,6 +320,9 @@ impl KillSwitch {
             }
             return Err(error);
         }
+        if !told.once.is_empty() {
+            self.told().entry(pass.containment.id).or_default().extend(told.once);
+        }
         for notice in told.notices {
             self.notifier.notify(notice);
         }

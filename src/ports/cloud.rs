@@ -120,4 +120,6 @@ pub enum InstanceFilter {
     /// Any of these instance profiles, by ARN.
     Profiles(Vec<String>),
     Ids(Vec<String>),
+    /// The members of any of these groups, by name.
+    Groups(Vec<String>),
 }

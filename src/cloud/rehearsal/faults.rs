@@ -73,7 +73,11 @@ impl Faults {
         };
         let hangs = region.is_some_and(|region| self.hangs.contains(region));
         Fate {
-            delay: delay + listed.and_then(|kind| self.slow_kind.get(kind)).copied().unwrap_or_default(),
+            delay: delay
+                + listed
+                    .and_then(|kind| self.slow_kind.get(kind))
+                    .copied()
+                    .unwrap_or_default(),
             hangs: hangs || listed.is_some_and(|kind| self.hangs_kind.contains(kind)),
             is_down,
             throttled: self.random.hits(self.throttle),

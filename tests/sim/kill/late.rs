@@ -57,11 +57,15 @@ fn a_listing_that_always_takes_longer_than_a_sweep_is_seen_and_proves_all_the_sa
     // Two looks at the tasks came after the last of them was gone.
     let calls = scene.cloud.calls();
     let last_end = calls.iter().rposition(|call| call.operation == "ecs:StopTask").unwrap();
-    let looks = calls[last_end..].iter().filter(|call| call.operation == "ecs:DescribeTasks");
+    let looks = calls[last_end..]
+        .iter()
+        .filter(|call| call.operation == "ecs:DescribeTasks");
     assert!(looks.count() >= 2);
     // It is held as often as ever.
     let held = scene.last_now();
-    scene.cloud.run_task(TaskSpec::fargate("us-east-1", "main", 250, 500).tag(TAG, "agent"));
+    scene
+        .cloud
+        .run_task(TaskSpec::fargate("us-east-1", "main", 250, 500).tag(TAG, "agent"));
     scene.drive(|last| last.phase == Phase::Containing);
     scene.drive(is_contained);
     let last = scene.last_now();

@@ -14,6 +14,7 @@ mod fleet;
 mod held;
 mod judgement;
 mod late;
+mod members;
 mod relaunch;
 mod resets;
 mod revocation;

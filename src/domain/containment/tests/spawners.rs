@@ -6,8 +6,7 @@ use super::model::{
 use crate::domain::containment::coverage::Progress;
 use crate::domain::containment::image::Before;
 use crate::domain::containment::observed::{Instance, InstanceState};
-use crate::domain::containment::plan::Plan;
-use crate::domain::containment::restore::unknown_selections;
+use crate::domain::containment::plan::{Marks, Plan};
 use crate::domain::containment::state::Phase;
 use crate::domain::containment::target::Resource;
 use crate::domain::fleet::asset::{Asset, AssetRef, Brake};
@@ -19,17 +18,17 @@ fn why(world: &World, id: &str) -> String {
     line.map(|line| line.why.clone()).unwrap_or_default()
 }
 
-fn state(world: &World, id: &str) -> InstanceState {
+pub fn state(world: &World, id: &str) -> InstanceState {
     world.instances[id].state
 }
 
-fn member(region_name: &str, id: &str, group: &str) -> Instance {
+pub fn member(region_name: &str, id: &str, group: &str) -> Instance {
     let mut made = instance(region_name, id, "a");
     made.group = Some(group.to_owned());
     made
 }
 
-fn capped(world: &World, asset: &Asset) -> bool {
+pub fn capped(world: &World, asset: &Asset) -> bool {
     world.assets[&asset.what].is_capped() == Some(true)
 }
 
@@ -40,7 +39,7 @@ fn stops(plan: &Plan) -> Vec<&String> {
         .collect()
 }
 
-fn outcome(world: &World, id: &str) -> String {
+pub fn outcome(world: &World, id: &str) -> String {
     let image = world
         .restored
         .iter()
@@ -385,52 +384,6 @@ fn what_was_set_while_the_agent_was_free_is_what_comes_back() {
     let now = world.now_of(&workers.what);
     assert_eq!(now, settings(&[("Launch", "by hand"), ("Terminate", "active")]));
     assert!(world.images.is_empty());
-}
-
-#[test]
-fn a_group_whose_members_stay_down_stays_capped() {
-    let workers = owned(group("eu-west-1", "workers"), "a");
-    let members = vec![
-        member("eu-west-1", "i-1", "workers"),
-        member("eu-west-1", "i-2", "workers"),
-    ];
-    let mut world = World::new(members).with([workers.clone()]);
-    let first = (world.snapshot(), world.standing());
-    world.contain();
-    world.reset(&["i-1", "workers"]);
-    assert_eq!(state(&world, "i-1"), InstanceState::Running);
-    assert_eq!(state(&world, "i-2"), InstanceState::Stopped, "and not destroyed");
-    assert!(capped(&world, &workers));
-    assert_eq!(world.images.len(), 2, "both are owed");
-    let names = ["workers", "group:eu-west-1/workers", "ecs-task:eu-west-1/none"].map(str::to_owned);
-    assert_eq!(unknown_selections(&world.images, &names), ["ecs-task:eu-west-1/none"]);
-    world.next_generation();
-    world.contain();
-    world.reset(&[]);
-    assert_eq!((world.snapshot(), world.standing()), first);
-}
-
-#[test]
-fn a_group_waits_for_its_members_health_and_not_for_ever() {
-    let workers = owned(group("eu-west-1", "workers"), "a");
-    let other = owned(service("eu-west-1", "main/web", 1), "a");
-    let mut world = World::new(vec![member("eu-west-1", "i-1", "workers")]).with([workers.clone(), other.clone()]);
-    world.contain();
-    world.unwell.insert("i-1".to_owned());
-    world.begin_restore(&[]);
-    let mut passes = 0;
-    let mut sick = 0;
-    while world.restore(Fuel::ENDLESS) != Some(true) {
-        passes += 1;
-        sick += world.plan_restore().sick.len();
-        if passes == 10 {
-            assert!(capped(&world, &workers), "it does not pass its checks");
-            assert!(!capped(&world, &other), "others do not wait for it");
-        }
-    }
-    assert!((30..40).contains(&passes), "{passes} passes of ten seconds");
-    assert!(sick > 0);
-    assert!(!capped(&world, &workers));
 }
 
 #[test]
