@@ -1,5 +1,6 @@
-//! Auto Scaling groups: each keeps as many members as it is to have, and destroys a member that is down, for
-//! as long as its processes are not suspended.
+//! Auto Scaling groups: each keeps as many members as it is to have, and destroys a member that is down, or
+//! that runs and does not pass its checks, for as long as its processes are not suspended. A group that goes by
+//! its balancer gives those that it launches their time, and none to one that somebody else started again.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use jiff::Timestamp;
 
 use super::dial::{Dial, all};
 use super::fleet::MachineSpec;
-use super::world::World;
+use super::world::{Machine, World, after};
 use crate::domain::containment::observed::InstanceState;
 use crate::domain::containment::target::Region;
 use crate::domain::fleet::asset::{Asset, AssetRef, Brake, Kind};
@@ -37,6 +38,8 @@ pub struct GroupSpec {
     pub member: MachineSpec,
     /// Processes that somebody suspended before.
     pub suspended: Vec<String>,
+    /// It goes by its balancer, which finds a member healthy so long after its start.
+    pub balanced: Option<Duration>,
 }
 
 impl GroupSpec {
@@ -47,12 +50,19 @@ impl GroupSpec {
             tags: BTreeMap::new(),
             member,
             suspended: Vec::new(),
+            balanced: None,
         }
     }
 
     #[must_use]
     pub fn tag(mut self, key: &str, value: &str) -> Self {
         self.tags.insert(key.to_owned(), value.to_owned());
+        self
+    }
+
+    #[must_use]
+    pub fn balanced(mut self, healthy_after: Duration) -> Self {
+        self.balanced = Some(healthy_after);
         self
     }
 
@@ -67,6 +77,7 @@ pub(super) struct Group {
     pub dial: Dial,
     desired: usize,
     pub tags: BTreeMap<String, String>,
+    pub balanced: Option<Duration>,
     member: MachineSpec,
 }
 
@@ -89,6 +100,7 @@ impl Group {
             dial: Dial::new(processes),
             desired: spec.desired,
             tags: spec.tags,
+            balanced: spec.balanced,
             member,
         };
         (what, group)
@@ -125,10 +137,14 @@ impl World {
             let launches = group.works(&["Launch"]);
             let (desired, member) = (group.desired, group.member.clone());
             if replaces {
-                for id in self.members(&what.region, &what.id, |state| {
+                let down = self.members(&what.region, &what.id, |state| {
                     matches!(state, InstanceState::Stopping | InstanceState::Stopped)
-                }) {
-                    self.destroy(&id, now);
+                });
+                let running = self.members(&what.region, &what.id, |state| state == InstanceState::Running);
+                let sick = running.into_iter().filter(|id| self.is_unfit(id, now));
+                let sick: Vec<String> = sick.collect();
+                for id in down.iter().chain(&sick) {
+                    self.destroy(id, now);
                 }
             }
             if launches {
@@ -138,6 +154,26 @@ impl World {
                 }
             }
         }
+    }
+
+    /// Whether its group would take a running machine for a sick one.
+    fn is_unfit(&self, id: &str, now: Timestamp) -> bool {
+        let machine = self.machines.get(id);
+        machine.is_some_and(|machine| machine.is_sick || !self.balancer_finds_well(machine, now))
+    }
+
+    /// Whether the balancer of its group finds a machine healthy, if the group goes by one.
+    pub fn balancer_finds_well(&self, machine: &Machine, now: Timestamp) -> bool {
+        let group = machine.seen.group.as_ref().and_then(|name| {
+            self.groups.get(&AssetRef {
+                kind: GROUP,
+                region: machine.seen.region.clone(),
+                id: name.clone(),
+            })
+        });
+        let takes = group.and_then(|group| group.balanced).filter(|_| machine.is_restarted);
+        let well_at = takes.and_then(|takes| Some(after(machine.bill.since()?, takes)));
+        well_at.is_none_or(|at| at <= now)
     }
 
     fn members(&self, region: &Region, group: &str, wanted: impl Fn(InstanceState) -> bool) -> Vec<String> {

@@ -124,6 +124,12 @@ pub const ALL: &[Permission] = &[
         "groups and their suspended processes",
     ),
     may(
+        "autoscaling:DescribeAutoScalingInstances",
+        Mode::Observe,
+        On::Everything,
+        "whether a group has marked a started member as unhealthy",
+    ),
+    may(
         "autoscaling:DescribeLaunchConfigurations",
         Mode::Observe,
         On::Everything,
@@ -197,6 +203,12 @@ pub const ALL: &[Permission] = &[
     ),
     may("ecs:ListTasks", Mode::Observe, On::Everything, "tasks of a cluster"),
     may(
+        "elasticloadbalancing:DescribeInstanceHealth",
+        Mode::Observe,
+        On::Everything,
+        "whether a classic balancer finds started members healthy",
+    ),
+    may(
         "elasticloadbalancing:DescribeLoadBalancers",
         Mode::Observe,
         On::Everything,
@@ -207,6 +219,12 @@ pub const ALL: &[Permission] = &[
         Mode::Observe,
         On::Everything,
         "whose they are",
+    ),
+    may(
+        "elasticloadbalancing:DescribeTargetHealth",
+        Mode::Observe,
+        On::Everything,
+        "whether a balancer finds started members healthy",
     ),
     may(
         "iam:GetInstanceProfile",

@@ -34,7 +34,7 @@ use super::ec2::Ec2;
 use super::error::Call;
 use crate::domain::containment::target::Region;
 use crate::domain::fleet::asset::{Asset, AssetRef, Kind, Settings};
-use crate::ports::CloudError;
+use crate::ports::{CloudError, Health};
 
 /// The services, one a line.
 const REGISTRY: &[Entry] = &[
@@ -64,6 +64,11 @@ pub(super) trait Service: fmt::Debug + Send + Sync {
             asset,
             "has no settings that halt it",
         ))
+    }
+
+    /// What it thinks of these machines. Of one that it does not mention it has no opinion.
+    async fn health(&self, _machines: &[String]) -> Result<BTreeMap<String, Health>, CloudError> {
+        Ok(BTreeMap::new())
     }
 
     /// Ends it for good.
