@@ -25,7 +25,7 @@ use super::settings::KillSettings;
 use super::sweep::{Known, Swept, next_in, sweep};
 use super::{restoring, sweep as sweeping, tell};
 use crate::domain::containment::image::BeforeImage;
-use crate::domain::containment::plan::Others;
+use crate::domain::containment::plan::{Marks, Others};
 use crate::domain::containment::state::{Containment, Phase};
 use crate::domain::containment::target::{CloudTargets, Principal};
 use crate::domain::fleet::price::FleetPrices;
@@ -424,11 +424,18 @@ impl KillSwitch {
     }
 }
 
-/// The ownership tags of the other agents: what carries one of them is theirs.
+/// What the other agents are known by: what carries a tag of theirs is theirs.
 fn others(settings: &KillSettings, agent: &AgentId) -> Others {
     let others = settings.targets.iter().filter(|(name, _)| *name != agent);
     others
-        .map(|(name, targets)| (name.clone(), targets.tags.clone()))
+        .map(|(name, targets)| {
+            let arns = targets.principals.iter().map(|principal| principal.arn().to_owned());
+            let marks = Marks {
+                tags: targets.tags.clone(),
+                principals: arns.collect(),
+            };
+            (name.clone(), marks)
+        })
         .collect()
 }
 

@@ -84,15 +84,23 @@ pub struct Frame<'a> {
     pub foreign: &'a BTreeMap<String, bool>,
     /// What the cloud's own record says that the agent's principals made.
     pub created: &'a BTreeSet<AssetRef>,
-    /// The ownership tags of every other declared agent.
+    /// What every other declared agent is known by.
     pub others: &'a Others,
     /// For telling what things cost.
     pub prices: &'a FleetPrices,
     pub rules: &'a PlanRules,
 }
 
-/// Ownership tags by agent.
-pub type Others = BTreeMap<AgentId, BTreeMap<String, String>>;
+/// What another agent is known by.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// Its ownership tags.
+    pub tags: BTreeMap<String, String>,
+    /// ARNs of its roles and users.
+    pub principals: BTreeSet<String>,
+}
+
+pub type Others = BTreeMap<AgentId, Marks>;
 
 impl Frame<'_> {
     /// Whether a region is one that the agent declares; none declared means every one.

@@ -12,6 +12,9 @@ use crate::domain::containment::target::Resource;
 use crate::domain::fleet::asset::{Asset, AssetRef, Brake};
 use crate::domain::id::AgentId;
 
+/// A role of the agent `b`.
+const THEIRS: &str = "arn:aws:iam::123456789012:role/agents/b";
+
 fn why(world: &World, id: &str) -> String {
     let lines = &world.containment.coverage.still_burning;
     let line = lines.iter().find(|line| line.resource.ends_with(id));
@@ -239,6 +242,39 @@ fn whose_it_is() {
         ),
         (with("other-made", &|asset| asset.tags = tag("b")), false),
         (
+            with("both-tags", &|asset| {
+                (asset.tags, asset.acts_as) = (tag("a"), vec![role().arn().to_owned()]);
+                asset.tags.insert("their:agent".to_owned(), "b".to_owned());
+            }),
+            false,
+        ),
+        (
+            with("their-hands", &|asset| {
+                (asset.tags, asset.acts_as) = (tag("a"), vec![THEIRS.to_owned()]);
+            }),
+            false,
+        ),
+        (
+            with("their-profile", &|asset| {
+                asset.tags = tag("a");
+                asset.acts_as = vec!["arn:aws:iam::123456789012:instance-profile/b".to_owned()];
+            }),
+            false,
+        ),
+        (
+            with("both-hands", &|asset| {
+                (asset.tags, asset.acts_as) = (tag("a"), vec![THEIRS.to_owned(), role().arn().to_owned()]);
+            }),
+            true,
+        ),
+        (
+            with("strangers-hands", &|asset| {
+                asset.tags = tag("a");
+                asset.acts_as = vec!["arn:aws:iam::123456789012:role/undeclared".to_owned()];
+            }),
+            true,
+        ),
+        (
             with("undeclared-role", &|asset| {
                 (asset.tags, asset.acts_as) = (tag("nobody-declares-it"), vec![role().arn().to_owned()]);
             }),
@@ -253,7 +289,12 @@ fn whose_it_is() {
         ),
     ];
     let mut world = World::new(Vec::new()).with(rows.iter().map(|(asset, _)| asset.clone()));
-    world.others.insert(AgentId::new("b").unwrap(), tag("b"));
+    let mut marks = Marks {
+        tags: tag("b"),
+        principals: [THEIRS.to_owned()].into(),
+    };
+    marks.tags.insert("their:agent".to_owned(), "b".to_owned());
+    world.others.insert(AgentId::new("b").unwrap(), marks);
     for name in ["made", "other-made"] {
         world.created.insert(service("eu-west-1", name, 1).what);
     }
@@ -261,10 +302,28 @@ fn whose_it_is() {
     for (asset, ours) in &rows {
         assert_eq!(capped(&world, asset), *ours, "{}", asset.what);
     }
+    for name in ["both-tags", "their-hands", "their-profile"] {
+        assert!(why(&world, name).contains("seems to be b's"), "{}", why(&world, name));
+    }
     assert!(why(&world, "other-role").contains("tagged as b's"));
     assert!(why(&world, "other-made").contains("who made it"));
     assert_eq!(why(&world, "/undeclared"), "");
     assert!(why(&world, "/guard").contains("the guard's own"), "C5");
+    // A person is asked about those, and decides.
+    let asked: Vec<String> = world
+        .plan()
+        .regions
+        .iter()
+        .flat_map(|part| &part.ask)
+        .map(|ask| ask.resource.clone())
+        .collect();
+    let id = |name: &str| format!("ecs-service:eu-west-1/{name}");
+    assert_eq!(asked, [id("both-tags"), id("their-hands"), id("their-profile")]);
+    world.foreign = [(id("both-tags"), true), (id("their-hands"), false)].into();
+    world.contain();
+    let is_capped = |name: &str| capped(&world, &service("eu-west-1", name, 1));
+    assert!(is_capped("both-tags") && !is_capped("their-hands"));
+    assert!(why(&world, "/their-hands").contains("a person decided"));
 }
 
 #[test]
@@ -281,8 +340,11 @@ fn machines_are_the_agents_by_their_group_and_by_who_made_them() {
         region: region("eu-west-1"),
         id: "i-made".to_owned(),
     });
-    let tags = std::collections::BTreeMap::from([("backstop:agent".to_owned(), "b".to_owned())]);
-    world.others.insert(AgentId::new("b").unwrap(), tags);
+    let marks = Marks {
+        tags: std::collections::BTreeMap::from([("backstop:agent".to_owned(), "b".to_owned())]),
+        ..Marks::default()
+    };
+    world.others.insert(AgentId::new("b").unwrap(), marks);
     world.contain();
     assert_eq!(state(&world, "i-member"), InstanceState::Stopped);
     assert_eq!(state(&world, "i-made"), InstanceState::Stopped);
