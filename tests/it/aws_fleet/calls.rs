@@ -54,7 +54,7 @@ async fn a_sweep_and_a_containment_take_few_calls() {
         ("address", 2),
         ("balancer", 1),
         ("classic-balancer", 1),
-        ("ecs-service", 1 + 3 + 3),
+        ("ecs-service", 1 + 1 + 3 + 3),
         ("ecs-task", 1 + 3),
         ("function", 1 + 40),
         ("group", 1 + 1),

@@ -47,10 +47,27 @@ impl Facts {
                 vec![self.tagged(&action, arn, name)]
             }
             ("ec2" | "autoscaling" | "elasticloadbalancing", name) if name.starts_with("Describe") => everything(),
-            ("ecs", "ListClusters" | "DescribeTaskDefinition")
+            ("application-autoscaling", "DescribeScalableTargets")
+            | ("ecs", "ListClusters" | "DescribeTaskDefinition")
             | ("lambda", "ListFunctions")
             | ("cloudtrail", "LookupEvents")
             | ("pricing", "GetProducts") => everything(),
+            ("application-autoscaling", "RegisterScalableTarget") => {
+                let arn = format!(
+                    "arn:aws:application-autoscaling:{}:{}:scalable-target/0ec5",
+                    asked.region, self.account
+                );
+                let keys = [
+                    ("service-namespace", "ServiceNamespace"),
+                    ("scalable-dimension", "ScalableDimension"),
+                ];
+                let keys = keys.map(|(key, of)| {
+                    let key = format!("application-autoscaling:{key}");
+                    (key, asked.params[of].as_str())
+                });
+                let keys = keys.each_ref().map(|(key, value)| (key.as_str(), *value));
+                vec![Request::new(&action, &arn, &keys)]
+            }
             ("ecs", _) => self.of_a_cluster(&action, asked),
             ("lambda", _) => {
                 let (_, path) = asked.rest.as_ref().expect("Lambda is asked by paths");

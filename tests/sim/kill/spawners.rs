@@ -7,7 +7,7 @@ use std::time::Duration;
 use backstop::cloud::rehearsal::Call;
 use backstop::cloud::rehearsal::faults::Faults;
 use backstop::cloud::rehearsal::fleet::MachineSpec;
-use backstop::cloud::rehearsal::services::TaskSpec;
+use backstop::cloud::rehearsal::services::{ServiceSpec, TaskSpec};
 use backstop::domain::agent::AgentStatus;
 use backstop::domain::containment::observed::{InstanceState, Refused};
 use backstop::domain::containment::state::{Containment, Mode, Phase, StepClass};
@@ -19,7 +19,7 @@ use backstop::ports::Cloud as _;
 
 use super::crash::{CrashPoint, When};
 use super::fleet::{base, owned, spawning};
-use super::scene::{Scene, TAG, agent, is_closed, is_contained, targets, why};
+use super::scene::{Scene, TAG, agent, is_closed, is_contained, role, targets, why};
 
 const BOTH: &[&str] = &["eu-west-1", "us-east-1"];
 
