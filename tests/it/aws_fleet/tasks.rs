@@ -315,7 +315,9 @@ async fn tasks_are_listed_with_their_size_and_service_and_ended() {
             .count(count);
         let overrides = role.map(|role| TaskOverride::builder().task_role_arn(role).build());
         let request = request.launch_type(LaunchType::Fargate).set_overrides(overrides);
-        request.set_group(group.map(str::to_owned)).send()
+        // The emulator's services start no tasks, so these are marked as if one had.
+        let by = group.map(|_| "ecs-svc/1234567890123456789".to_owned());
+        request.set_group(group.map(str::to_owned)).set_started_by(by).send()
     };
     run(3, Some("service:web"), None).await.expect("RunTask");
     run(1, None, Some("arn:aws:iam::123456789012:role/other"))
