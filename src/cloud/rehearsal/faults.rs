@@ -34,6 +34,10 @@ pub struct Faults {
     pub sts_down: bool,
     /// The regions cannot be listed.
     pub unlisted: bool,
+    /// What things act with cannot be read.
+    pub unread: bool,
+    /// IAM's policy simulation answers nothing but errors.
+    pub simulation_down: bool,
     random: Random,
 }
 
@@ -59,6 +63,8 @@ impl Faults {
             iam_down: false,
             sts_down: false,
             unlisted: false,
+            unread: false,
+            simulation_down: false,
             random: Random(seed),
         }
     }

@@ -89,6 +89,7 @@ impl Function {
             service: "AWSLambda".into(),
             tags: self.spec.tags.clone(),
             acts_as: self.spec.acts_as.clone(),
+            unread: None,
             parent: None,
             created_at: None,
             meters: self.spec.provisioned.clone(),

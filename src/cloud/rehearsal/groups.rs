@@ -116,6 +116,7 @@ impl Group {
             service: "AmazonEC2".into(),
             tags: self.tags.clone(),
             acts_as: self.member.profile_arn.iter().cloned().collect(),
+            unread: None,
             parent: None,
             created_at: None,
             meters: Vec::new(),
@@ -128,42 +129,16 @@ impl Group {
 }
 
 impl World {
-    /// Lets every group do what it does.
-    pub fn react_groups(&mut self, now: Timestamp) {
-        let names: Vec<AssetRef> = self.groups.keys().cloned().collect();
-        for what in names {
-            let Some(group) = self.groups.get(&what) else { continue };
-            let replaces = group.works(&["HealthCheck", "ReplaceUnhealthy", "Terminate"]);
-            let launches = group.works(&["Launch"]);
-            let (desired, member) = (group.desired, group.member.clone());
-            if replaces {
-                let down = self.members(&what.region, &what.id, |state| {
-                    matches!(state, InstanceState::Stopping | InstanceState::Stopped)
-                });
-                let running = self.members(&what.region, &what.id, |state| state == InstanceState::Running);
-                let sick = running.into_iter().filter(|id| self.is_unfit(id, now));
-                let sick: Vec<String> = sick.collect();
-                for id in down.iter().chain(&sick) {
-                    self.destroy(id, now);
-                }
-            }
-            if launches {
-                let running = self.members(&what.region, &what.id, InstanceState::is_chargeable).len();
-                for _ in running..desired {
-                    self.add(member.clone(), now);
-                }
-            }
-        }
-    }
-
     /// Whether its group would take a running machine for a sick one.
-    fn is_unfit(&self, id: &str, now: Timestamp) -> bool {
-        let machine = self.machines.get(id);
-        machine.is_some_and(|machine| machine.is_sick || !self.balancer_finds_well(machine, now))
+    fn is_unfit(&self, machine: &Machine, now: Timestamp) -> bool {
+        machine.is_sick || !self.balancer_finds_well(machine, now)
     }
 
     /// Whether the balancer of its group finds a machine healthy, if the group goes by one.
     pub fn balancer_finds_well(&self, machine: &Machine, now: Timestamp) -> bool {
+        if !machine.is_restarted {
+            return true;
+        }
         let group = machine.seen.group.as_ref().and_then(|name| {
             self.groups.get(&AssetRef {
                 kind: GROUP,
@@ -171,16 +146,62 @@ impl World {
                 id: name.clone(),
             })
         });
-        let takes = group.and_then(|group| group.balanced).filter(|_| machine.is_restarted);
+        let takes = group.and_then(|group| group.balanced);
         let well_at = takes.and_then(|takes| Some(after(machine.bill.since()?, takes)));
         well_at.is_none_or(|at| at <= now)
     }
 
-    fn members(&self, region: &Region, group: &str, wanted: impl Fn(InstanceState) -> bool) -> Vec<String> {
-        let machines = self.machines.values().filter(|machine| {
-            let seen = &machine.seen;
-            seen.region == *region && seen.group.as_deref() == Some(group) && wanted(seen.state)
-        });
-        machines.map(|machine| machine.seen.id.clone()).collect()
+    /// Adds a group; its members come with the next settling.
+    pub fn add_group(&mut self, spec: GroupSpec) -> AssetRef {
+        let (what, group) = Group::new(spec);
+        self.groups.insert(what.clone(), group);
+        what
     }
+
+    /// Lets every group do what it does.
+    pub fn react_groups(&mut self, now: Timestamp) {
+        if self.groups.is_empty() {
+            return;
+        }
+        // By one look at all machines, since a fleet may have as many groups as a group has members.
+        let mut members: BTreeMap<(&Region, &str), Members> = BTreeMap::new();
+        for machine in self.machines.values() {
+            let seen = &machine.seen;
+            let Some(group) = &seen.group else { continue };
+            let members = members.entry((&seen.region, group)).or_default();
+            match seen.state {
+                InstanceState::Stopping | InstanceState::Stopped => members.down.push(seen.id.clone()),
+                InstanceState::Running if self.is_unfit(machine, now) => members.sick.push(seen.id.clone()),
+                state if state.is_chargeable() => members.running += 1,
+                _ => {}
+            }
+        }
+        let (mut destroyed, mut added) = (Vec::new(), Vec::new());
+        for (what, group) in &self.groups {
+            let members = members.remove(&(&what.region, what.id.as_str())).unwrap_or_default();
+            let mut running = members.running;
+            if group.works(&["HealthCheck", "ReplaceUnhealthy", "Terminate"]) {
+                destroyed.extend(members.down.into_iter().chain(members.sick));
+            } else {
+                running += members.sick.len();
+            }
+            if group.works(&["Launch"]) {
+                added.extend((running..group.desired).map(|_| group.member.clone()));
+            }
+        }
+        for id in destroyed {
+            self.destroy(&id, now);
+        }
+        for member in added {
+            self.add(member, now);
+        }
+    }
+}
+
+/// The members of one group.
+#[derive(Default)]
+struct Members {
+    down: Vec<String>,
+    sick: Vec<String>,
+    running: usize,
 }

@@ -12,14 +12,13 @@ use crate::domain::containment::deny;
 use crate::domain::containment::observed::{
     BatchResult, Identity, Instance, InstanceState, PrincipalState, Refused, Simulated,
 };
-use crate::domain::containment::target::{Principal, Region};
+use crate::domain::containment::state::Action;
+use crate::domain::containment::target::{Principal, Region, Resource};
 use crate::domain::fleet::asset::{Asset, AssetRef, Kind, Settings};
-use crate::domain::fleet::creation::Creation;
 use crate::domain::fleet::rate::RateKey;
 use crate::domain::money::Usd;
 use crate::ports::Health;
-use crate::ports::{Cloud, CloudError, InstanceFilter, Retry};
-use jiff::Timestamp;
+use crate::ports::{Asking, Cloud, CloudError, InstanceFilter, LookUp, Permission, Recorded, Retry};
 use std::collections::BTreeMap;
 
 /// How AWS names the listing of a kind.
@@ -32,6 +31,7 @@ fn listing_of(kind: &Kind) -> &'static str {
         "volume" => "ec2:DescribeVolumes",
         "nat" => "ec2:DescribeNatGateways",
         "address" => "ec2:DescribeAddresses",
+        "balancer" => "elasticloadbalancing:DescribeLoadBalancers",
         _ => "the listing of assets",
     }
 }
@@ -44,6 +44,31 @@ fn change_of(kind: &Kind) -> &'static str {
         "function" => "lambda:PutFunctionConcurrency",
         _ => "the change of settings",
     }
+}
+
+/// How AWS names the permission that a change needs.
+fn permission_of(asking: &Asking<'_>) -> String {
+    let kind = match asking.resource {
+        Resource::Asset { asset } => change_of(&asset.kind),
+        _ => "",
+    };
+    match asking.action {
+        Action::StopInstance => "ec2:StopInstances",
+        Action::StartInstance => "ec2:StartInstances",
+        Action::TerminateInstance => "ec2:TerminateInstances",
+        Action::Cap => kind,
+        Action::End => "ecs:StopTask",
+        Action::Uncap if kind == "autoscaling:SuspendProcesses" => "autoscaling:ResumeProcesses",
+        Action::Uncap if kind == "lambda:PutFunctionConcurrency" => "lambda:DeleteFunctionConcurrency",
+        Action::Uncap => kind,
+        Action::PutDeny => "iam:PutRolePolicy",
+        Action::LiftDeny => "iam:DeleteRolePolicy",
+        Action::AttachDeny => "iam:AttachRolePolicy",
+        Action::DetachDeny => "iam:DetachRolePolicy",
+        Action::DeactivateKey | Action::ActivateKey => "iam:UpdateAccessKey",
+        Action::DeactivateCredential | Action::ActivateCredential => "iam:UpdateServiceSpecificCredential",
+    }
+    .to_owned()
 }
 
 /// A call as it is made: what it is named, where it goes, what it is about.
@@ -381,9 +406,31 @@ impl Cloud for Rehearsal {
     async fn simulate(&self, principal: &Principal, actions: &[String]) -> Result<Vec<Simulated>, CloudError> {
         let request = Request::read("iam:SimulatePrincipalPolicy", None, vec![principal.arn().to_owned()]);
         let refused = refuser(&request);
+        let down = request.error("ServiceUnavailable", "the endpoint is down", Retry::Transient);
+        let is_down = self.lock().faults.simulation_down;
         self.call(request, |world, _, _| {
+            if is_down {
+                return Err(down);
+            }
             let said = world.people.simulate(principal, actions);
             said.ok_or_else(|| refused(Refusal::Nobody))
+        })
+        .await
+    }
+
+    fn permission(&self, _us: &str, asking: &Asking<'_>) -> Option<Permission> {
+        Some(Permission {
+            action: permission_of(asking),
+            resource: asking.resource.to_string(),
+            context: asking.tags.clone(),
+        })
+    }
+
+    async fn simulate_each(&self, us: &str, asked: &[Permission]) -> Result<Vec<Option<bool>>, CloudError> {
+        let request = Request::read("iam:SimulatePrincipalPolicy", None, vec![us.to_owned()]);
+        self.call(request, |world, _, _| {
+            let allowed = |one: &Permission| Some(!world.lacking.contains(&one.action));
+            Ok(asked.iter().map(allowed).collect())
         })
         .await
     }
@@ -408,8 +455,14 @@ impl Cloud for Rehearsal {
             listed: Some(kind.clone()),
             ..Request::read(listing_of(kind), Some(region), Vec::new())
         };
+        let unread = self.lock().faults.unread;
         self.call(request, |world, fate, now| {
-            Ok(world.assets(region, kind, fate.stale, now))
+            let mut assets = world.assets(region, kind, fate.stale, now);
+            for asset in assets.iter_mut().filter(|asset| unread && !asset.acts_as.is_empty()) {
+                asset.acts_as.clear();
+                asset.unread = Some("what it acts with cannot be read".to_owned());
+            }
+            Ok(assets)
         })
         .await
     }
@@ -430,13 +483,17 @@ impl Cloud for Rehearsal {
             .await
     }
 
-    async fn creations(&self, region: &Region, since: Timestamp) -> Result<Vec<Creation>, CloudError> {
+    async fn creations(&self, region: &Region, wanted: &LookUp<'_>) -> Result<Recorded, CloudError> {
         let request = Request::read("cloudtrail:LookupEvents", Some(region), Vec::new());
-        self.call(request, |world, _, now| Ok(world.recorded(region, since, now)))
+        self.call(request, |world, _, now| Ok(world.recorded(region, wanted, now)))
             .await
     }
 
-    async fn list_prices(&self, region: &Region, rates: &[RateKey]) -> Result<BTreeMap<RateKey, Usd>, CloudError> {
+    async fn list_prices(
+        &self,
+        region: &Region,
+        rates: &[RateKey],
+    ) -> Result<BTreeMap<RateKey, Option<Usd>>, CloudError> {
         let request = Request::read("pricing:GetProducts", Some(region), Vec::new());
         self.call(request, |world, _, _| Ok(world.list(rates))).await
     }

@@ -5,6 +5,7 @@
 //! doing the same thing (C6), and what appears during a containment is stopped by the next sweep.
 
 mod assets;
+pub mod canary;
 pub mod coverage;
 pub mod deny;
 pub mod guard;
@@ -28,7 +29,7 @@ mod worth;
 
 pub use revoke::{contradicted, plan_principals};
 pub use spawners::{SpawnerPlan, plan_spawners};
-pub use stop::plan_region;
+pub use stop::{plan_region, resource};
 
 #[cfg(test)]
 mod tests;

@@ -14,11 +14,14 @@
 //! ([`fleet::owner`](crate::domain::fleet::owner)): evidence that names two agents charges neither, but what
 //! acts with the hands of an agent that is being contained is halted.
 //!
+//! A canary drill knows one rule alone, which [`canary`](super::canary) gives.
+//!
 //! All of this counts within the declared account and regions. A match outside asks a person and is not
 //! touched before.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::canary::is_marked;
 use super::observed::Instance;
 use super::plan::{Frame, RegionView};
 use super::state::{Action, Step};
@@ -137,7 +140,7 @@ impl<'a> Owners<'a> {
     }
 
     pub fn instance(&self, instance: &Instance) -> Owner {
-        let (what, parent) = (instance.as_asset(), instance.parent());
+        let (what, parent) = (instance.as_asset(), instance.started_by());
         let traits = Traits {
             what: &what,
             tags: &instance.tags,
@@ -148,11 +151,21 @@ impl<'a> Owners<'a> {
     }
 
     fn owner(&self, thing: Traits<'_>, depth: u8) -> Owner {
+        let tagged =
+            |tags: &BTreeMap<String, String>| tags.iter().any(|(key, value)| thing.tags.get(key) == Some(value));
+        if let Some(canary) = &self.frame.containment.canary {
+            // Both tags as they are now, and nothing else.
+            let is_one = canary.assets.contains(thing.what) && is_marked(thing.tags);
+            let is_ours = is_one && tagged(&self.frame.targets.tags);
+            return if is_ours {
+                Owner::Agent(Match::Tag)
+            } else {
+                Owner::Nobody
+            };
+        }
         if self.is_touched(thing.what) {
             return Owner::Agent(Match::Touched);
         }
-        let tagged =
-            |tags: &BTreeMap<String, String>| tags.iter().any(|(key, value)| thing.tags.get(key) == Some(value));
         let other = self.frame.others.iter().find(|(_, marks)| tagged(&marks.tags));
         let other = other.map(|(agent, _)| agent);
         let has_our_hands = thing.acts_as.iter().any(|arn| self.hands.contains(&hand(arn)));
@@ -194,10 +207,17 @@ impl<'a> Owners<'a> {
         }
     }
 
+    /// Whether it carries the tag of another declared agent.
+    pub fn is_anothers(&self, asset: &Asset) -> bool {
+        let mut tags = self.frame.others.values().flat_map(|marks| &marks.tags);
+        tags.any(|(key, value)| asset.tags.get(key) == Some(value))
+    }
+
     fn is_started_by_ours(&self, parent: Option<&AssetRef>, depth: u8) -> bool {
-        let parent = parent.and_then(|parent| self.assets.get(parent));
-        parent.is_some_and(|parent| {
-            depth < MAX_PARENTS && matches!(self.owner(traits(parent), depth + 1), Owner::Agent(_))
+        parent.is_some_and(|what| match self.assets.get(what) {
+            Some(parent) => depth < MAX_PARENTS && matches!(self.owner(traits(parent), depth + 1), Owner::Agent(_)),
+            // A fleet or a spot request is listed nowhere, and a group may be gone: who made it is on record.
+            None => self.frame.created.contains(what),
         })
     }
 

@@ -5,7 +5,7 @@ use super::observed::Instance;
 use super::plan::AssetCost;
 use crate::domain::fleet::asset::Asset;
 use crate::domain::fleet::price::FleetPrices;
-use crate::domain::fleet::rate::{Meter, RateKey};
+use crate::domain::fleet::rate::Meter;
 
 /// The cost of an asset as it stands; `None` if it is not charged for.
 pub(super) fn asset(prices: &FleetPrices, asset: &Asset) -> Option<AssetCost> {
@@ -18,8 +18,7 @@ pub(super) fn asset(prices: &FleetPrices, asset: &Asset) -> Option<AssetCost> {
 
 /// What a machine costs while it runs.
 pub(super) fn machine(prices: &FleetPrices, instance: &Instance) -> Hourly {
-    let rate = RateKey(format!("ec2/{}", instance.instance_type));
-    prices.unit(&instance.region, &rate)
+    prices.unit(&instance.region, &instance.on_demand())
 }
 
 /// Meters as a person reads them: `0.25 fargate/x86/vcpu, 8 ebs/gp3`.

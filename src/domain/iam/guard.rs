@@ -75,6 +75,12 @@ const RIGHTS: &[&str] = &[
     "sts:AssumeRole",
 ];
 
+/// The name of the statement for what is owned.
+pub(crate) const OWNED: &str = "OwnedByTag";
+
+/// The same of what is terminated by choice.
+pub(crate) const UNSTOPPABLE: &str = "Unstoppable";
+
 pub fn policy() -> Policy {
     let mut by_resource: BTreeMap<On, Vec<&str>> = BTreeMap::new();
     for permission in permissions::ALL.iter().filter(|one| one.on != On::Nothing) {
@@ -93,7 +99,7 @@ pub fn policy() -> Policy {
         statements.push(statement);
     }
     // One statement for all that is owned: an action meets only resources of its own service.
-    let mut tagged = Statement::new("OwnedByTag", Effect::Allow, &owned, &resources);
+    let mut tagged = Statement::new(OWNED, Effect::Allow, &owned, &resources);
     tagged.conditions = On::Instances.conditions();
     statements.push(tagged.when(When::NotChosen(Choice::StopUntagged)));
     statements.push(
@@ -112,7 +118,7 @@ pub fn policy() -> Policy {
     )];
     statements.push(members.when(When::Chosen(Choice::StopMembers)));
     let mut terminate = Statement::new(
-        "Unstoppable",
+        UNSTOPPABLE,
         Effect::Allow,
         &["ec2:TerminateInstances"],
         On::Instances.resources(),
@@ -137,7 +143,8 @@ pub fn policy() -> Policy {
     Policy { statements }
 }
 
-fn sid(on: On) -> &'static str {
+/// The name of the statement that allows what is done on it.
+pub(crate) fn sid(on: On) -> &'static str {
     match on {
         On::Everything => "Observe",
         On::AgentRoles => "AgentRoles",

@@ -25,6 +25,7 @@ pub mod guard;
 pub mod permissions;
 pub mod policy;
 pub mod scp;
+pub mod simulation;
 
 use policy::Policy;
 

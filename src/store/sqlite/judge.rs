@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use super::SqliteStore;
 use super::audit::append_in;
 use super::codec::{self, body, from_json};
-use super::lease;
 use super::statement::Db;
+use super::{drills, lease};
 use crate::domain::agent::AgentState;
 use crate::domain::audit::AuditEntry;
 use crate::domain::containment::state::{Containment, Phase};
@@ -70,6 +70,9 @@ fn write(db: &Db<'_>, judgement: Judgement) -> Result<Vec<AuditEntry>, StoreErro
     }
     for (id, decision) in judgement.decide {
         decide(db, id, decision)?;
+    }
+    for drill in &judgement.drills {
+        drills::keep(db, drill)?;
     }
     append_in(db, judgement.audit)
 }

@@ -10,13 +10,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_trait::async_trait;
 use backstop::domain::containment::observed::{BatchResult, Identity, Instance, PrincipalState, Simulated};
 use backstop::domain::containment::target::{Principal, Region};
+use backstop::domain::drill::predict::Limits;
 use backstop::domain::fleet::asset::{Asset, AssetRef, Kind, Settings};
-use backstop::domain::fleet::creation::Creation;
 use backstop::domain::fleet::rate::RateKey;
 use backstop::domain::money::Usd;
 use backstop::ports::Health;
-use backstop::ports::{Cloud, CloudError, InstanceFilter};
-use jiff::Timestamp;
+use backstop::ports::{Asking, Cloud, CloudError, InstanceFilter, LookUp, Permission, Recorded};
 use std::collections::BTreeMap;
 use tokio::sync::Notify;
 
@@ -135,6 +134,18 @@ impl Cloud for Fuse {
         self.cloud.simulate(principal, actions).await
     }
 
+    fn limits(&self) -> Limits {
+        self.cloud.limits()
+    }
+
+    fn permission(&self, us: &str, asking: &Asking<'_>) -> Option<Permission> {
+        self.cloud.permission(us, asking)
+    }
+
+    async fn simulate_each(&self, us: &str, asked: &[Permission]) -> Result<Vec<Option<bool>>, CloudError> {
+        self.cloud.simulate_each(us, asked).await
+    }
+
     async fn health(&self, region: &Region, ids: &[String]) -> Result<BTreeMap<String, Health>, CloudError> {
         self.cloud.health(region, ids).await
     }
@@ -155,11 +166,15 @@ impl Cloud for Fuse {
         self.change(self.cloud.end(asset)).await
     }
 
-    async fn creations(&self, region: &Region, since: Timestamp) -> Result<Vec<Creation>, CloudError> {
-        self.cloud.creations(region, since).await
+    async fn creations(&self, region: &Region, wanted: &LookUp<'_>) -> Result<Recorded, CloudError> {
+        self.cloud.creations(region, wanted).await
     }
 
-    async fn list_prices(&self, region: &Region, rates: &[RateKey]) -> Result<BTreeMap<RateKey, Usd>, CloudError> {
+    async fn list_prices(
+        &self,
+        region: &Region,
+        rates: &[RateKey],
+    ) -> Result<BTreeMap<RateKey, Option<Usd>>, CloudError> {
         self.cloud.list_prices(region, rates).await
     }
 }

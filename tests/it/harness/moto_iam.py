@@ -75,9 +75,16 @@ def simulate_principal_policy(self):
     versions = [one for policy in principal.managed_policies.values() for one in policy.versions]
     documents += [version.document for version in versions if version.is_default]
     denied = any(denies_everything(document) for document in documents)
+    # Asked about resources, IAM answers for each of them.
+    resources = self._get_param("ResourceArns", []) or ["*"]
     results = [
-        {"EvalActionName": action, "EvalDecision": "explicitDeny" if denied else "allowed"}
+        {
+            "EvalActionName": action,
+            "EvalResourceName": resource,
+            "EvalDecision": "explicitDeny" if denied else "allowed",
+        }
         for action in self._get_param("ActionNames", [])
+        for resource in resources
     ]
     return ActionResult({"EvaluationResults": results, "IsTruncated": False})
 

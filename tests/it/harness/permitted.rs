@@ -68,6 +68,10 @@ impl Facts {
                 let keys = keys.each_ref().map(|(key, value)| (key.as_str(), *value));
                 vec![Request::new(&action, &arn, &keys)]
             }
+            ("ecs", "DescribeClusters") => {
+                let clusters = asked.params.iter().filter(|(name, _)| name.starts_with("clusters."));
+                clusters.map(|(_, arn)| Request::new(&action, arn, &[])).collect()
+            }
             ("ecs", _) => self.of_a_cluster(&action, asked),
             ("lambda", _) => {
                 let (_, path) = asked.rest.as_ref().expect("Lambda is asked by paths");

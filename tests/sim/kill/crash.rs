@@ -6,7 +6,7 @@
 use std::future::{Future, pending};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -17,12 +17,14 @@ use backstop::domain::containment::memory::Note;
 use backstop::domain::containment::observed::{BatchResult, Identity, Instance, PrincipalState, Simulated};
 use backstop::domain::containment::state::{Containment, Step};
 use backstop::domain::containment::target::{Principal, Region};
+use backstop::domain::drill::predict::Limits;
+use backstop::domain::drill::{Drill, DrillHead};
 use backstop::domain::fleet::asset::{Asset, AssetRef, Kind, Settings};
 use backstop::domain::fleet::creation::Creation;
 use backstop::domain::fleet::price::ListedRate;
 use backstop::domain::fleet::rate::RateKey;
-use backstop::domain::id::{AgentId, ContainmentId, EpochId, HoldId, KeyId, ReviewId};
-use backstop::domain::ledger::batch::{Batch, LedgerRules, Outcome};
+use backstop::domain::id::{AgentId, ContainmentId, DrillId, EpochId, HoldId, KeyId, ReviewId};
+use backstop::domain::ledger::batch::{Batch, LedgerRules, Op, Outcome};
 use backstop::domain::ledger::hold::Hold;
 use backstop::domain::ledger::line::{Line, LineKey};
 use backstop::domain::ledger::posting::Posting;
@@ -31,8 +33,8 @@ use backstop::domain::review::Review;
 use backstop::ports::Clock as _;
 use backstop::ports::Health;
 use backstop::ports::{
-    AgentKey, AuditView, Cloud, CloudError, DeadEpochs, FleetBook, InstanceFilter, Judgement, Lease, LineQuery,
-    PostingQuery, SpendQuery, SpendRow, Store, StoreError, StoreStats, Trigger,
+    AgentKey, Asking, AuditView, Cloud, CloudError, DeadEpochs, FleetBook, InstanceFilter, Judgement, Lease, LineQuery,
+    LookUp, Permission, PostingQuery, Recorded, SpendQuery, SpendRow, Store, StoreError, StoreStats, Trigger,
 };
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -56,6 +58,9 @@ pub struct CrashPoint {
     lanes: Option<(Arc<VirtualClock>, Duration, Semaphore)>,
     /// The store acknowledges before-images and keeps only the first of each call.
     forgets_images: bool,
+    /// The store answers every other commit of reports this much after it was written.
+    stalls: Option<(Arc<VirtualClock>, Duration)>,
+    stalled: AtomicBool,
 }
 
 impl CrashPoint {
@@ -67,6 +72,8 @@ impl CrashPoint {
             crashed: Notify::new(),
             lanes: None,
             forgets_images: false,
+            stalls: None,
+            stalled: AtomicBool::new(false),
         })
     }
 
@@ -79,6 +86,22 @@ impl CrashPoint {
             crashed: Notify::new(),
             lanes: Some((clock, each, Semaphore::new(1))),
             forgets_images: false,
+            stalls: None,
+            stalled: AtomicBool::new(false),
+        })
+    }
+
+    /// Never crashes, but its store answers every other commit of reports so late.
+    pub fn stalling(clock: Arc<VirtualClock>, each: Duration) -> Arc<Self> {
+        Arc::new(Self {
+            at: usize::MAX,
+            when: When::BeforeCall,
+            made: AtomicUsize::new(0),
+            crashed: Notify::new(),
+            lanes: None,
+            forgets_images: false,
+            stalls: Some((clock, each)),
+            stalled: AtomicBool::new(false),
         })
     }
 
@@ -91,6 +114,8 @@ impl CrashPoint {
             crashed: Notify::new(),
             lanes: None,
             forgets_images: true,
+            stalls: None,
+            stalled: AtomicBool::new(false),
         })
     }
 
@@ -202,6 +227,18 @@ impl Cloud for CrashCloud {
         self.1.pass(self.0.simulate(principal, actions)).await
     }
 
+    fn limits(&self) -> Limits {
+        self.0.limits()
+    }
+
+    fn permission(&self, us: &str, asking: &Asking<'_>) -> Option<Permission> {
+        self.0.permission(us, asking)
+    }
+
+    async fn simulate_each(&self, us: &str, asked: &[Permission]) -> Result<Vec<Option<bool>>, CloudError> {
+        self.1.pass(self.0.simulate_each(us, asked)).await
+    }
+
     async fn health(&self, region: &Region, ids: &[String]) -> Result<BTreeMap<String, Health>, CloudError> {
         self.1.pass(self.0.health(region, ids)).await
     }
@@ -222,11 +259,15 @@ impl Cloud for CrashCloud {
         self.1.pass(self.0.end(asset)).await
     }
 
-    async fn creations(&self, region: &Region, since: Timestamp) -> Result<Vec<Creation>, CloudError> {
-        self.1.pass(self.0.creations(region, since)).await
+    async fn creations(&self, region: &Region, wanted: &LookUp<'_>) -> Result<Recorded, CloudError> {
+        self.1.pass(self.0.creations(region, wanted)).await
     }
 
-    async fn list_prices(&self, region: &Region, rates: &[RateKey]) -> Result<BTreeMap<RateKey, Usd>, CloudError> {
+    async fn list_prices(
+        &self,
+        region: &Region,
+        rates: &[RateKey],
+    ) -> Result<BTreeMap<RateKey, Option<Usd>>, CloudError> {
         self.1.pass(self.0.list_prices(region, rates)).await
     }
 }
@@ -245,7 +286,15 @@ impl Store for CrashStore {
         self.1.pass(self.0.bury_dead_epochs(now, rules)).await
     }
     async fn commit(&self, batch: &Batch, rules: &LedgerRules) -> Answer<Vec<Outcome>> {
-        self.1.pass(self.0.commit(batch, rules)).await
+        let answer = self.1.pass(self.0.commit(batch, rules)).await;
+        let posts = batch.ops.iter().any(|op| matches!(op, Op::Report(_)));
+        if let Some((clock, each)) = &self.1.stalls
+            && posts
+            && !self.1.stalled.fetch_xor(true, Ordering::SeqCst)
+        {
+            clock.sleep(*each).await;
+        }
+        answer
     }
     async fn lines(&self, query: &LineQuery) -> Answer<Vec<Line>> {
         self.1.pass(self.0.lines(query)).await
@@ -329,6 +378,18 @@ impl Store for CrashStore {
     }
     async fn judge_fenced(&self, lease: &Lease, judgement: &Judgement) -> Answer<Vec<AuditEntry>> {
         self.1.pass(self.0.judge_fenced(lease, judgement)).await
+    }
+    async fn restored_images(&self, agent: &AgentId, since: Timestamp) -> Answer<Vec<BeforeImage>> {
+        self.1.pass(self.0.restored_images(agent, since)).await
+    }
+    async fn drills(&self, agent: &AgentId, limit: u32) -> Answer<Vec<DrillHead>> {
+        self.1.pass(self.0.drills(agent, limit)).await
+    }
+    async fn drill(&self, id: DrillId) -> Answer<Option<Drill>> {
+        self.1.pass(self.0.drill(id)).await
+    }
+    async fn last_drills(&self) -> Answer<Vec<DrillHead>> {
+        self.1.pass(self.0.last_drills()).await
     }
     async fn remember(&self, notes: &[Note]) -> Answer<()> {
         self.1.pass(self.0.remember(notes)).await

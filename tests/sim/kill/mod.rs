@@ -5,10 +5,13 @@
     reason = "a failed unwrap is the failed test, in its helpers too"
 )]
 
+mod calls;
+mod canary;
 mod crash;
 mod crashes;
 mod crowd;
 mod cycle;
+mod drill;
 mod faults;
 mod fleet;
 mod held;
@@ -21,6 +24,7 @@ mod revocation;
 mod scene;
 mod spawners;
 mod time;
+mod unread;
 
 pub use crash::{CrashCloud, CrashPoint, CrashStore, When};
 pub use time::{Counting, VirtualClock, run};

@@ -7,12 +7,15 @@
 //! AWS allows a hundred GetFunction calls a second, and fifteen of the others together ("Lambda quotas",
 //! read 2026-11-20). So the others are paced, and asked for provisioned concurrency are only
 //! functions that have published a version: no other can have any. The list of all versions says which do.
+//! A look asks about those that it never asked about, and of the others about a few, the longest ago first: no cap
+//! waits for the prices of hundreds. What cannot be learnt costs what it cost, or a bound (L7).
 //!
 //! What the answers hold beside that (environment variables, the address of the code) is dropped where it
 //! is read: nothing of it is kept, logged or shown.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -27,6 +30,8 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use super::{Offered, Place, Service, pages, thousandths};
 use crate::cloud::aws::once;
 use crate::cloud::aws::pace::Pace;
+use crate::cloud::aws::permission::Home;
+use crate::domain::containment::state::Action;
 use crate::domain::fleet::asset::{Asset, AssetRef, Brake, Kind, Settings};
 use crate::domain::fleet::rate::Meter;
 use crate::ports::CloudError;
@@ -37,7 +42,14 @@ const RESERVED: &str = "reserved";
 const NONE: &str = "none";
 
 /// Between calls that share the quota of fifteen a second, of which others want some too.
-const GAP: Duration = Duration::from_millis(100);
+pub(super) const GAP: Duration = Duration::from_millis(100);
+
+/// Functions whose provisioned concurrency is asked for anew in one look: three seconds at that pace.
+const ASKED_ANEW: usize = 30;
+
+/// The most that can be provisioned of a function without a reservation: what AWS gives an account at first, less
+/// the hundred that have to stay unreserved ("Lambda quotas", read 2026-11-20).
+const MOST_PROVISIONED: u64 = 900;
 
 /// The version that is no publication.
 const LATEST: &str = "$LATEST";
@@ -48,6 +60,46 @@ pub(super) struct Lambda {
     looks: Client,
     changes: Client,
     pace: Pace,
+    provisioned: Mutex<Asked>,
+}
+
+/// What was learnt of provisioned concurrency, by function.
+#[derive(Debug, Default)]
+struct Asked {
+    /// Counts the looks.
+    turn: u64,
+    known: BTreeMap<String, Learnt>,
+}
+
+#[derive(Debug, Clone)]
+struct Learnt {
+    /// In which look.
+    turn: u64,
+    /// `None`: it was asked for and could not be had.
+    meters: Option<Vec<Meter>>,
+}
+
+impl Asked {
+    /// Begins a look: which of these functions it is to ask about.
+    fn begin<'a>(&mut self, published: impl Iterator<Item = &'a str>) -> BTreeSet<String> {
+        self.turn += 1;
+        let published: BTreeSet<&str> = published.collect();
+        self.known.retain(|name, _| published.contains(name.as_str()));
+        let (old, mut asked): (Vec<&str>, Vec<&str>) =
+            published.into_iter().partition(|name| self.known.contains_key(*name));
+        let mut old: Vec<(u64, &str)> = old.iter().map(|name| (self.known[*name].turn, *name)).collect();
+        old.sort_unstable();
+        asked.extend(old.into_iter().take(ASKED_ANEW).map(|(_, name)| name));
+        asked.into_iter().map(str::to_owned).collect()
+    }
+
+    /// Keeps an answer. A failure does not make what was known unknown.
+    fn note(&mut self, name: &str, meters: Option<Vec<Meter>>) {
+        let before = self.known.remove(name).and_then(|learnt| learnt.meters);
+        let meters = meters.or(before);
+        let turn = self.turn;
+        self.known.insert(name.to_owned(), Learnt { turn, meters });
+    }
 }
 
 impl Offered for Lambda {
@@ -60,8 +112,23 @@ impl Offered for Lambda {
             changes: Client::from_conf(config.clone().retry_config(once()).build()),
             looks: Client::from_conf(config.build()),
             pace: Pace::new(GAP),
+            provisioned: Mutex::default(),
             place,
         }
+    }
+
+    fn permission(action: Action, home: Home<'_>, asset: &AssetRef) -> Option<(&'static str, String)> {
+        let named = match action {
+            Action::Cap => "lambda:PutFunctionConcurrency",
+            // What had a limit of its own gets it by the call that caps.
+            Action::Uncap => "lambda:DeleteFunctionConcurrency",
+            _ => return None,
+        };
+        let (Home { partition, account }, AssetRef { region, id, .. }) = (home, asset);
+        Some((
+            named,
+            format!("arn:{partition}:lambda:{region}:{account}:function:{id}"),
+        ))
     }
 }
 
@@ -69,7 +136,13 @@ impl Offered for Lambda {
 impl Service for Lambda {
     async fn list(&self, _kind: &Kind) -> Result<Vec<Asset>, CloudError> {
         let functions = Listed::from_versions(self.versions().await?);
-        let assets: Vec<_> = functions.into_values().map(|listed| self.asset(listed)).collect();
+        let published = functions.values().filter(|listed| listed.is_published);
+        let asked = self.asked().begin(published.map(|listed| listed.name.as_str()));
+        let assets = functions.into_values().map(|listed| {
+            let asks = asked.contains(&listed.name);
+            self.asset(listed, asks)
+        });
+        let assets: Vec<_> = assets.collect();
         let assets: Vec<Option<Asset>> = stream::iter(assets).buffered(self.place.parallel).try_collect().await?;
         Ok(assets.into_iter().flatten().collect())
     }
@@ -111,8 +184,12 @@ impl Lambda {
         versions.await
     }
 
+    fn asked(&self) -> MutexGuard<'_, Asked> {
+        self.provisioned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// `None` for one that went meanwhile.
-    async fn asset(&self, listed: Listed) -> Result<Option<Asset>, CloudError> {
+    async fn asset(&self, listed: Listed, asks: bool) -> Result<Option<Asset>, CloudError> {
         let call = self.place.read("lambda:GetFunction");
         let answer = {
             let _permit = self.place.look().await;
@@ -122,8 +199,13 @@ impl Lambda {
             Err(error) if error.code.as_deref() == Some("ResourceNotFoundException") => return Ok(None),
             answer => answer?,
         };
+        let mut unread = None;
         if let Some(error) = answer.tags_error() {
             // Without them it may be taken for nobody's, which must be seen.
+            let code = error.error_code();
+            unread = Some(format!(
+                "the tags of functions are not told ({code}); allow lambda:ListTags"
+            ));
             tracing::warn!(
                 region = %self.place.region, function = listed.name, code = error.error_code(),
                 "the tags of a function are not told; allow lambda:ListTags"
@@ -132,6 +214,9 @@ impl Lambda {
         let reserved = answer
             .concurrency()
             .and_then(|one| one.reserved_concurrent_executions());
+        let bound = reserved
+            .and_then(|count| u64::try_from(count).ok())
+            .filter(|count| *count > 0);
         let reserved = reserved.map_or_else(|| NONE.to_owned(), |count| count.to_string());
         let setting = |value: String| Settings::from([(RESERVED.to_owned(), value)]);
         let role = answer
@@ -141,7 +226,15 @@ impl Lambda {
         let acts_as = role.map(str::to_owned).into_iter().collect();
         let tags = answer.tags.unwrap_or_default().into_iter().collect();
         let meters = if listed.is_published {
-            self.provisioned(&listed).await
+            if asks {
+                self.ask_provisioned(&listed).await;
+            }
+            let learnt = self
+                .asked()
+                .known
+                .get(&listed.name)
+                .and_then(|learnt| learnt.meters.clone());
+            learnt.unwrap_or_else(|| listed.bound(bound.unwrap_or(MOST_PROVISIONED)))
         } else {
             Vec::new()
         };
@@ -150,6 +243,7 @@ impl Lambda {
             service: Cow::Borrowed("AWSLambda"),
             tags,
             acts_as,
+            unread,
             parent: None,
             // Lambda tells when it was last changed, and not when it was made.
             created_at: None,
@@ -161,8 +255,8 @@ impl Lambda {
         }))
     }
 
-    /// If it cannot be learnt that is said and nothing is charged: the function can be capped without it.
-    async fn provisioned(&self, listed: &Listed) -> Vec<Meter> {
+    /// If it cannot be learnt that is said: the function can be capped without it.
+    async fn ask_provisioned(&self, listed: &Listed) {
         let call = self.place.read("lambda:ListProvisionedConcurrencyConfigs");
         let size = self.place.page(50);
         let configs = pages(&call, |marker| async {
@@ -177,16 +271,17 @@ impl Lambda {
                 page.next_marker,
             ))
         });
-        match configs.await {
-            Ok(configs) => listed.meters(&configs),
+        let meters = match configs.await {
+            Ok(configs) => Some(listed.meters(&configs)),
             Err(error) => {
                 tracing::warn!(
                     region = %self.place.region, function = listed.name, %error,
-                    "what a function's provisioned concurrency costs is unknown"
+                    "what a function's provisioned concurrency costs is unknown; it costs what it cost, or a bound"
                 );
-                Vec::new()
+                None
             }
-        }
+        };
+        self.asked().note(&listed.name, meters);
     }
 
     async fn reserve(&self, function: &str, count: i32) -> Result<(), CloudError> {
@@ -259,7 +354,16 @@ impl Listed {
                 .unwrap_or(0)
                 .saturating_mul(memory.copied().unwrap_or(128))
         });
-        let mib: u64 = mib.fold(0, u64::saturating_add);
+        self.charged(mib.fold(0, u64::saturating_add))
+    }
+
+    /// What it is charged for at the most.
+    fn bound(&self, count: u64) -> Vec<Meter> {
+        let memory = self.memory.values().max().copied().unwrap_or(128);
+        self.charged(memory.saturating_mul(count))
+    }
+
+    fn charged(&self, mib: u64) -> Vec<Meter> {
         let kind = if self.is_arm { "arm" } else { "x86" };
         let meter = Meter::of(format!("lambda-provisioned/{kind}"), thousandths(mib, 1_024));
         if mib > 0 { vec![meter] } else { Vec::new() }
@@ -309,5 +413,37 @@ mod tests {
             [Meter::of("lambda-provisioned/arm", 7_000)]
         );
         assert_eq!(f.meters(&[]), []);
+    }
+
+    #[test]
+    fn a_look_asks_about_what_is_new_and_about_a_few_of_the_others() {
+        let mut asked = Asked::default();
+        let names: Vec<String> = (0..100).map(|n| format!("f-{n:03}")).collect();
+        let all = || names.iter().map(String::as_str);
+        assert_eq!(asked.begin(all()).len(), 100, "of these nothing is known");
+        let meter = |mib| vec![Meter::of("lambda-provisioned/x86", mib)];
+        for name in &names {
+            asked.note(name, Some(meter(1)));
+        }
+        let mut seen = BTreeSet::new();
+        for _ in 0..4 {
+            let some = asked.begin(all());
+            assert_eq!(some.len(), ASKED_ANEW);
+            for name in some {
+                // A failure takes its turn as well, and forgets nothing.
+                asked.note(&name, None);
+                seen.insert(name);
+            }
+        }
+        assert_eq!(seen.len(), 100, "each comes in its turn");
+        assert!(asked.known.values().all(|learnt| learnt.meters == Some(meter(1))));
+        asked.begin(["f-000"].into_iter());
+        assert_eq!(asked.known.len(), 1, "what is gone is forgotten");
+    }
+
+    #[test]
+    fn what_nobody_tells_costs_a_bound() {
+        let functions = Listed::from_versions(vec![version("f", "1", 2_048, Architecture::X8664)]);
+        assert_eq!(functions["f"].bound(50), [Meter::of("lambda-provisioned/x86", 100_000)]);
     }
 }

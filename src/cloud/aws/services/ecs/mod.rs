@@ -8,11 +8,12 @@
 //! Whose hands a task has says its definition, or the override it was started with. A definition by its ARN
 //! never changes, so it is asked for once and remembered.
 
+mod clusters;
 mod scaling;
 mod tasks;
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -25,6 +26,8 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::{Offered, Place, Service, pages, tags, timestamp, unsuited};
 use crate::cloud::aws::once;
+use crate::cloud::aws::permission::Home;
+use crate::domain::containment::state::Action;
 use crate::domain::fleet::asset::{Asset, AssetRef, Brake, Kind, Settings};
 use crate::ports::CloudError;
 use scaling::Scaling;
@@ -58,6 +61,8 @@ pub(super) struct Ecs {
     changes: Client,
     scaling: Scaling,
     definitions: Mutex<BTreeMap<String, Arc<TaskDefinition>>>,
+    /// Clusters in which the last whole look at a kind found something.
+    in_use: Mutex<BTreeMap<Kind, BTreeSet<String>>>,
 }
 
 impl Offered for Ecs {
@@ -71,25 +76,38 @@ impl Offered for Ecs {
             looks: Client::from_conf(config.build()),
             scaling: Scaling::new(&place),
             definitions: Mutex::default(),
+            in_use: Mutex::default(),
             place,
         }
+    }
+
+    fn permission(action: Action, home: Home<'_>, asset: &AssetRef) -> Option<(&'static str, String)> {
+        let (named, what) = match action {
+            Action::Cap | Action::Uncap if asset.kind == SERVICE => ("ecs:UpdateService", "service"),
+            Action::End if asset.kind == TASK => ("ecs:StopTask", "task"),
+            _ => return None,
+        };
+        let (Home { partition, account }, AssetRef { region, id, .. }) = (home, asset);
+        Some((named, format!("arn:{partition}:ecs:{region}:{account}:{what}/{id}")))
     }
 }
 
 #[async_trait]
 impl Service for Ecs {
     async fn list(&self, kind: &Kind) -> Result<Vec<Asset>, CloudError> {
-        let (clusters, scaled) = try_join(self.clusters(), self.scaled(kind)).await?;
+        let (clusters, scaled) = try_join(self.clusters_to_look_at(kind), self.scaled(kind)).await?;
         let scaled = &scaled;
         let each = clusters.into_iter().map(|cluster| async move {
-            if *kind == TASK {
-                self.tasks(&cluster).await
+            let found = if *kind == TASK {
+                self.tasks(&cluster).await?
             } else {
-                self.services(&cluster, scaled).await
-            }
+                self.services(&cluster, scaled).await?
+            };
+            Ok((cluster, found))
         });
-        let lists: Vec<Vec<Asset>> = self.some_at_once(each).await?;
-        Ok(lists.into_iter().flatten().collect())
+        let lists: Vec<(String, Vec<Asset>)> = self.some_at_once(each).await?;
+        self.note_in_use(kind, &lists);
+        Ok(lists.into_iter().flat_map(|(_, found)| found).collect())
     }
 
     async fn put_settings(&self, asset: &AssetRef, settings: &Settings) -> Result<(), CloudError> {
@@ -150,20 +168,6 @@ impl Ecs {
         stream::iter(all).buffered(self.place.parallel).try_collect().await
     }
 
-    /// The clusters' ARNs.
-    async fn clusters(&self) -> Result<Vec<String>, CloudError> {
-        let call = self.place.read("ecs:ListClusters");
-        let size = self.place.page(100);
-        let clusters = pages(&call, |token| async {
-            let _permit = self.place.look().await;
-            let request = self.looks.list_clusters().max_results(size);
-            let page = request.set_next_token(token).send().await;
-            let page = page.map_err(|e| call.failed(e))?;
-            Ok((page.cluster_arns.unwrap_or_default(), page.next_token))
-        });
-        clusters.await
-    }
-
     /// Which services somebody else sets the count of, and how, if it is asked for services.
     async fn scaled(&self, kind: &Kind) -> Result<BTreeMap<String, String>, CloudError> {
         if *kind == SERVICE {
@@ -212,7 +216,10 @@ impl Ecs {
             return Ok(None);
         }
         let definition = self.definition(service.task_definition()).await;
-        let role = definition.as_deref().and_then(TaskDefinition::task_role_arn);
+        let role = definition
+            .as_ref()
+            .ok()
+            .and_then(|definition| definition.as_deref()?.task_role_arn());
         let brake = if service.scheduling_strategy == Some(SchedulingStrategy::Daemon) {
             Brake::Blocked { why: DAEMON.to_owned() }
         } else {
@@ -236,6 +243,7 @@ impl Ecs {
             service: Cow::Borrowed(BILLED),
             tags: tagged(service.tags),
             acts_as: role.map(str::to_owned).into_iter().collect(),
+            unread: definition.as_ref().err().cloned(),
             parent: None,
             created_at: timestamp(service.created_at),
             // Its tasks are charged for, and the service itself is not.
@@ -244,25 +252,28 @@ impl Ecs {
         }))
     }
 
-    /// A task's or service's definition. If it cannot be had, its owner is known by other marks, and what
-    /// it is charged for by a bound; the listing does not fail for it.
-    async fn definition(&self, arn: Option<&str>) -> Option<Arc<TaskDefinition>> {
-        let arn = arn?;
+    /// A task's or service's definition, or why it cannot be had: then its owner may be known by other marks,
+    /// and what it is charged for by a bound. The listing does not fail for it.
+    async fn definition(&self, arn: Option<&str>) -> Result<Option<Arc<TaskDefinition>>, String> {
+        let Some(arn) = arn else { return Ok(None) };
         if let Some(known) = self.definitions.lock().unwrap_or_else(PoisonError::into_inner).get(arn) {
-            return Some(Arc::clone(known));
+            return Ok(Some(Arc::clone(known)));
         }
         let call = self.place.read("ecs:DescribeTaskDefinition");
         let answer = {
             let _permit = self.place.look().await;
             self.looks.describe_task_definition().task_definition(arn).send().await
         };
+        let answer = answer.map_err(|e| call.failed(e)).and_then(|answer| {
+            let definition = answer.task_definition;
+            definition.ok_or_else(|| call.nonsense("the answer has no task definition in it"))
+        });
         let definition = match answer {
-            Ok(answer) => Arc::new(answer.task_definition?),
+            Ok(definition) => Arc::new(definition),
             Err(error) => {
-                let error = call.failed(error);
                 let region = &self.place.region;
                 tracing::warn!(%region, definition = arn, %error, "whose hands a task has is unknown");
-                return None;
+                return Err(error.to_string());
             }
         };
         let mut known = self.definitions.lock().unwrap_or_else(PoisonError::into_inner);
@@ -270,7 +281,7 @@ impl Ecs {
             known.clear();
         }
         known.insert(arn.to_owned(), Arc::clone(&definition));
-        Some(definition)
+        Ok(Some(definition))
     }
 }
 
