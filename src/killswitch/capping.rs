@@ -2,6 +2,8 @@
 //!
 //! As in `executor`, nothing is decided here, and a failure is left to the next sweep.
 
+use std::collections::BTreeMap;
+
 use futures_util::{StreamExt as _, stream};
 
 use super::call::{Caller, Failure};
@@ -10,7 +12,7 @@ use super::tell;
 use crate::domain::containment::image::BeforeImage;
 use crate::domain::containment::plan::RegionPlan;
 use crate::domain::containment::restore::RestorePlan;
-use crate::domain::containment::state::Action;
+use crate::domain::containment::state::{Action, Step};
 use crate::domain::containment::target::Resource;
 use crate::domain::fleet::asset::AssetRef;
 
@@ -36,7 +38,8 @@ pub(super) async fn cap(pass: &Pass<'_>, caller: Caller<'_>, plan: &RegionPlan) 
     many(pass, Action::Cap, &plan.images, calls.collect()).await
 }
 
-/// Steps of one kind that are written together before the first call and one by one after theirs.
+/// Steps of one kind that are written together before the first call, and after their calls as they come in:
+/// those that have come in while the last ones were being written are written together.
 async fn many(
     pass: &Pass<'_>,
     action: Action,
@@ -45,25 +48,30 @@ async fn many(
 ) -> Result<(), PassError> {
     let (resources, calls): (Vec<Resource>, Vec<_>) = calls.into_iter().unzip();
     let steps = pass.start_steps(action, &resources).await?;
-    let each = steps
-        .into_iter()
-        .zip(resources)
-        .zip(calls)
-        .map(|((step, resource), call)| async move {
-            let result = match call.await {
-                Ok(()) => StepResult::Done,
-                Err(failure) => failure.as_result(),
-            };
-            pass.end_steps(vec![step], |_| result.clone()).await?;
-            if result == StepResult::Done && action != Action::Uncap {
-                pass.note_changed(&[resource], planned).await?;
-            }
-            Ok::<(), PassError>(())
-        });
+    let each = steps.into_iter().zip(calls).map(|(step, call)| async move {
+        let result = match call.await {
+            Ok(()) => StepResult::Done,
+            Err(failure) => failure.as_result(),
+        };
+        (step, result)
+    });
     let each: Vec<_> = each.collect();
-    let mut each = stream::iter(each).buffer_unordered(CONCURRENT_CAPS);
-    while let Some(result) = each.next().await {
-        result?;
+    let each = stream::iter(each).buffer_unordered(CONCURRENT_CAPS);
+    let mut each = each.ready_chunks(CONCURRENT_CAPS);
+    while let Some(some) = each.next().await {
+        let results: BTreeMap<String, StepResult> = some
+            .iter()
+            .map(|(step, result)| (step.id.clone(), result.clone()))
+            .collect();
+        let done = some.iter().filter(|(_, result)| *result == StepResult::Done);
+        let done: Vec<Resource> = done.map(|(step, _)| step.resource.clone()).collect();
+        let unknown = StepResult::Unknown("its call was not made".to_owned());
+        let of = |step: &Step| results.get(&step.id).unwrap_or(&unknown).clone();
+        pass.end_steps(some.into_iter().map(|(step, _)| step).collect(), of)
+            .await?;
+        if action != Action::Uncap {
+            pass.note_changed(&done, planned).await?;
+        }
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, join};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::sync::Notify;
@@ -19,6 +19,7 @@ use super::agenda::{Agenda, Next, Passed};
 use super::creators::Creators;
 use super::drill::Stages;
 use super::evidence::Evidence;
+use super::late::Looks;
 use super::learn::{Learnt, Who};
 use super::pass::{Pass, PassError, fenced};
 use super::settings::KillSettings;
@@ -26,7 +27,7 @@ use super::sweep::{Known, Swept, next_in, sweep};
 use super::{restoring, sweep as sweeping, tell};
 use crate::domain::containment::canary;
 use crate::domain::containment::image::BeforeImage;
-use crate::domain::containment::plan::Others;
+use crate::domain::containment::plan::{Marks, Others};
 use crate::domain::containment::state::{Containment, Phase};
 use crate::domain::containment::target::{CloudTargets, Principal};
 use crate::domain::fleet::price::FleetPrices;
@@ -67,6 +68,7 @@ pub struct KillSwitch {
     profiles: Mutex<HashMap<AgentId, BTreeSet<String>>>,
     trusting: Mutex<HashMap<AgentId, Trusting>>,
     evidence: Evidence,
+    looks: Arc<Looks>,
     /// What people were told to be burning, so that each thing is told once.
     told: Mutex<HashMap<ContainmentId, BTreeSet<String>>>,
     pub(super) stages: Stages,
@@ -84,7 +86,9 @@ impl KillSwitch {
         notifier: Arc<dyn Notifier>,
     ) -> Self {
         let holder = entropy.id(clock.now()).to_string();
+        let looks = Looks::new(cloud.clone(), clock.clone(), entropy.clone());
         Self {
+            looks: Arc::new(looks),
             store,
             cloud,
             clock,
@@ -142,7 +146,7 @@ impl KillSwitch {
     pub async fn run(&self, shutdown: CancellationToken) {
         let mut passes: FuturesUnordered<BoxFuture<'_, (ContainmentId, Passed)>> = FuturesUnordered::new();
         let mut agenda = Agenda::default();
-        let mut learning = pin!(self.keep_learning());
+        let mut background = pin!(self.keep_on());
         'run: while !shutdown.is_cancelled() {
             let settings = self.settings();
             let mut read = self.store.live_containments();
@@ -155,12 +159,13 @@ impl KillSwitch {
                     Some((id, passed)) = passes.next(), if !passes.is_empty() => {
                         agenda.ended(id, passed, &settings, self.clock.monotonic());
                     }
-                    never = &mut learning => match never {},
+                    () = &mut background => {}
                 }
             };
             match live {
                 Ok(live) => {
                     self.told().retain(|id, _| live.iter().any(|one| one.id == *id));
+                    self.looks.forget(|id| live.iter().any(|one| one.id == *id));
                     self.evidence.forget(|agent| live.iter().any(|one| one.agent == *agent));
                     let room = settings.concurrent.saturating_sub(passes.len());
                     for id in agenda.next(&live, self.clock.monotonic()).into_iter().take(room) {
@@ -176,13 +181,18 @@ impl KillSwitch {
                 Some((id, passed)) = passes.next(), if !passes.is_empty() => {
                     agenda.ended(id, passed, &settings, self.clock.monotonic());
                 }
-                never = &mut learning => match never {},
+                () = &mut background => {}
                 () = self.poke.notified() => agenda.hurry(self.clock.monotonic()),
                 () = self.clock.sleep(settings.poll_every) => {}
             }
         }
         drop(passes);
         self.give_back().await;
+    }
+
+    /// What goes on beside the passes, without end.
+    async fn keep_on(&self) {
+        join(self.keep_learning(), self.looks.keep_looking()).await;
     }
 
     async fn pass_and_log(&self, id: ContainmentId) -> Passed {
@@ -331,6 +341,9 @@ impl KillSwitch {
             }
             return Err(error);
         }
+        if !told.once.is_empty() {
+            self.told().entry(pass.containment.id).or_default().extend(told.once);
+        }
         for notice in told.notices {
             self.notifier.notify(notice);
         }
@@ -430,6 +443,7 @@ impl KillSwitch {
             trusting: self.trusting_of(&containment.agent),
             simulated: self.evidence.fresh(&containment.agent, self.clock.monotonic()),
             regions,
+            looks: self.looks.clone(),
             created: self.creators.of(&containment.agent),
             others: others(settings, &containment.agent),
             prices: self.prices.load_full(),
@@ -448,11 +462,18 @@ pub(super) fn for_drill(settings: &KillSettings) -> Arc<KillSettings> {
     Arc::new(settings)
 }
 
-/// The ownership tags of the other agents: what carries one of them is theirs.
+/// What the other agents are known by: what carries a tag of theirs is theirs.
 fn others(settings: &KillSettings, agent: &AgentId) -> Others {
     let others = settings.targets.iter().filter(|(name, _)| *name != agent);
     others
-        .map(|(name, targets)| (name.clone(), targets.tags.clone()))
+        .map(|(name, targets)| {
+            let arns = targets.principals.iter().map(|principal| principal.arn().to_owned());
+            let marks = Marks {
+                tags: targets.tags.clone(),
+                principals: arns.collect(),
+            };
+            (name.clone(), marks)
+        })
         .collect()
 }
 

@@ -8,7 +8,7 @@
 //! - [`driver`] finds live containments and drives each under a lease; `agenda` says whose turn it is.
 //! - [`Creators`] is where whoever reads the cloud's record of calls leaves who made what.
 //! - `learn` knows who we are and which regions there are, before anybody needs it.
-//! - `sweep` and `restoring` are one pass; `observe` looks, `revoking` and `executor` act, `pass` records;
+//! - `sweep` and `restoring` are one pass; `observe` looks, `late` goes on looking; `revoking` and `executor` act, `pass` records;
 //!   `evidence` asks IAM's simulation what it thinks of the denies.
 //! - [`report`] answers what a containment or a reset would do, and changes nothing; [`drill`] rehearses one with
 //!   a `gauge` for a cloud, which can be looked at and not changed.
@@ -22,6 +22,7 @@ pub mod driver;
 mod evidence;
 mod executor;
 mod gauge;
+mod late;
 mod learn;
 mod observe;
 pub mod pass;

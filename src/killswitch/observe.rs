@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::StreamExt as _;
-use futures_util::future::join;
+use futures_util::future::{join, join_all};
 use futures_util::stream;
 
 use super::call::Caller;
@@ -13,27 +13,25 @@ use crate::domain::containment::image::Before;
 use crate::domain::containment::observed::{Instance, PrincipalState};
 use crate::domain::containment::plan::{Images, RegionView, Seen};
 use crate::domain::containment::restore::is_selected;
-use crate::domain::containment::state::{Action, Containment};
-use crate::domain::containment::steps::Steps;
+use crate::domain::containment::state::Containment;
 use crate::domain::containment::target::{CloudTargets, Principal, Region, Resource};
 use crate::domain::fleet::asset::{Asset, Kind};
+use crate::domain::fleet::instance::GROUP;
 use crate::ports::{Cloud, InstanceFilter};
 
 /// Values of one filter in one call: EC2 takes 200.
 const FILTER_VALUES: usize = 200;
 
-/// Listings of one region at once: each kind has a service, and a rate limit, of its own.
-const CONCURRENT_KINDS: usize = 5;
-
 /// What a restore has to see of a region.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Wanted {
     pub instances: BTreeSet<String>,
+    /// Groups, all of whose members are looked at.
+    pub groups: BTreeSet<String>,
     pub kinds: BTreeSet<Kind>,
 }
 
-/// A whole region, whoever's it is: a machine without tag and profile may be the agent's by its group or by
-/// who made it, and unfiltered pages are the cheapest that there are. Each kind is listed on its own.
+/// A whole region, whoever's it is, once all of it has answered.
 pub(super) async fn region(cloud: &dyn Cloud, caller: Caller<'_>, region: &Region) -> RegionView {
     let observed_at = caller.clock.now();
     let instances = caller.reach(move || cloud.instances(region, &InstanceFilter::All));
@@ -50,10 +48,12 @@ pub(super) async fn region(cloud: &dyn Cloud, caller: Caller<'_>, region: &Regio
 pub(super) async fn wanted(cloud: &dyn Cloud, caller: Caller<'_>, region: &Region, wanted: &Wanted) -> RegionView {
     let observed_at = caller.clock.now();
     let ids: Vec<String> = wanted.instances.iter().cloned().collect();
-    let filters: Vec<InstanceFilter> = ids
+    let groups: Vec<String> = wanted.groups.iter().cloned().collect();
+    let ids = ids.chunks(FILTER_VALUES).map(|part| InstanceFilter::Ids(part.to_vec()));
+    let groups = groups
         .chunks(FILTER_VALUES)
-        .map(|part| InstanceFilter::Ids(part.to_vec()))
-        .collect();
+        .map(|part| InstanceFilter::Groups(part.to_vec()));
+    let filters: Vec<InstanceFilter> = ids.chain(groups).collect();
     let calls: Vec<_> = filters
         .iter()
         .map(|filter| caller.reach(move || cloud.instances(region, filter)))
@@ -83,14 +83,12 @@ async fn kinds(
     region: &Region,
     kinds: Vec<Kind>,
 ) -> BTreeMap<Kind, Seen<Vec<Asset>>> {
-    let lists: Vec<_> = kinds
-        .into_iter()
-        .map(|kind| async move {
-            let seen = caller.reach(|| cloud.assets(region, &kind)).await;
-            (kind, seen.map_err(|failure| failure.why))
-        })
-        .collect();
-    stream::iter(lists).buffer_unordered(CONCURRENT_KINDS).collect().await
+    // All at once: each kind has a service, and a rate limit, of its own.
+    let lists = kinds.into_iter().map(|kind| async move {
+        let seen = caller.reach(|| cloud.assets(region, &kind)).await;
+        (kind, seen.map_err(|failure| failure.why))
+    });
+    join_all(lists).await.into_iter().collect()
 }
 
 /// Each principal on its own.
@@ -182,13 +180,9 @@ pub(super) fn principals_of(images: &Images, targets: &CloudTargets, account: Op
     wanted
 }
 
-/// What a restore of this containment looks at, region by region: what it puts back, and the members of
-/// groups that it uncaps, those that it started and those that stay down.
-pub(super) fn wanted_for_restore(
-    images: &Images,
-    steps: &Steps,
-    containment: &Containment,
-) -> BTreeMap<Region, Wanted> {
+/// What a restore of this containment looks at, region by region: what it puts back, and every member of the
+/// groups that it uncaps, whoever stopped or started it.
+pub(super) fn wanted_for_restore(images: &Images, containment: &Containment) -> BTreeMap<Region, Wanted> {
     let is_selected = |resource: &Resource| is_selected(resource, containment.restore.as_ref());
     let mut wanted: BTreeMap<Region, Wanted> = BTreeMap::new();
     for (resource, image) in images.iter().filter(|(resource, _)| is_selected(resource)) {
@@ -199,24 +193,14 @@ pub(super) fn wanted_for_restore(
             Resource::Asset { asset } if matches!(image.before, Before::Settings { .. }) => {
                 let here = wanted.entry(asset.region.clone()).or_default();
                 here.kinds.insert(asset.kind.clone());
+                if asset.kind == GROUP {
+                    here.groups.insert(asset.id.clone());
+                }
             }
             Resource::Asset { .. }
             | Resource::Principal { .. }
             | Resource::AccessKey { .. }
             | Resource::ServiceCredential { .. } => {}
-        }
-    }
-    let since = containment.restoring_at;
-    let started = steps.iter().filter(|step| {
-        let is_start = step.action == Action::StartInstance && step.may_have_happened();
-        is_start && since.is_some_and(|since| step.last_at >= since)
-    });
-    let members = started.map(|step| &step.resource).chain(images.keys());
-    for resource in members {
-        if let Resource::Instance { region, id } = resource
-            && let Some(here) = wanted.get_mut(region).filter(|here| !here.kinds.is_empty())
-        {
-            here.instances.insert(id.clone());
         }
     }
     wanted

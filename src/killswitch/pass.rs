@@ -4,7 +4,7 @@
 //! record stands before every call that changes the cloud, so a driver that lost its lease is stopped
 //! by the store before it can act. The lease is renewed before a call that it might not outlive.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -70,6 +70,8 @@ pub(super) struct Told {
     pub audit: Vec<NewAudit>,
     pub notices: Vec<Notice>,
     pub reviews: Vec<Review>,
+    /// What is not to be said again while this daemon lives.
+    pub once: BTreeSet<String>,
 }
 
 impl<'a> Pass<'a> {
@@ -171,12 +173,16 @@ impl<'a> Pass<'a> {
 
     /// Writes that these were changed by us.
     pub async fn note_changed(&self, resources: &[Resource], planned: &[BeforeImage]) -> Result<(), PassError> {
+        if resources.is_empty() {
+            return Ok(());
+        }
         let now = self.clock.now();
+        let planned: BTreeMap<&Resource, &BeforeImage> = planned.iter().map(|image| (&image.resource, image)).collect();
         let changed: Vec<BeforeImage> = resources
             .iter()
             .filter_map(|resource| {
                 // What is recorded in this pass is newer than what was there at its beginning.
-                let planned = planned.iter().find(|image| image.resource == *resource);
+                let planned = planned.get(resource).copied();
                 planned.or(self.images.get(resource)).cloned()
             })
             .map(|image| BeforeImage {
@@ -312,6 +318,15 @@ impl<'a> Pass<'a> {
             .unwrap_or_else(PoisonError::into_inner)
             .notices
             .push(notice);
+    }
+
+    /// Marks something as said, once this pass is written.
+    pub fn say_once(&self, what: String) {
+        self.told
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .once
+            .insert(what);
     }
 
     pub fn ask(&self, review: Review) {

@@ -42,7 +42,7 @@ impl Sight {
         let people = observe::principals_of(&pass.images, &known.targets, known.account.as_deref());
         let principals = observe::principals(pass.cloud, caller, people, pass.settings.concurrent_regions);
         let steps = pass.steps();
-        let wanted = observe::wanted_for_restore(&pass.images, &steps, &pass.containment);
+        let wanted = observe::wanted_for_restore(&pass.images, &pass.containment);
         let views = join_all(
             wanted
                 .iter()
@@ -62,6 +62,25 @@ impl Sight {
             instances,
             assets,
             passing,
+        }
+    }
+
+    /// As it will be once the machines of this plan are up and well.
+    fn bring_up(&mut self, plan: &RestorePlan) {
+        let waiting: BTreeSet<&str> = plan.waiting.iter().map(|line| line.resource.as_str()).collect();
+        for (region, seen) in &mut self.instances {
+            let starts = plan.starts.get(region).into_iter().flatten().flatten();
+            let starts: BTreeSet<&String> = starts.collect();
+            for instance in seen.iter_mut().flatten() {
+                let id = format!("instance:{region}/{}", instance.id);
+                if starts.contains(&instance.id) || waiting.contains(id.as_str()) {
+                    instance.state = InstanceState::Running;
+                }
+                if instance.state == InstanceState::Running {
+                    let here = self.passing.entry(region.clone()).or_default();
+                    here.insert(instance.id.clone());
+                }
+            }
         }
     }
 
@@ -88,7 +107,7 @@ impl Sight {
 /// plan itself has to wait for.
 pub(super) async fn look_ahead(pass: &Pass<'_>, known: &Known) -> (RestorePlan, Vec<Uncap>) {
     let sight = Sight::of(pass, known).await;
-    let later = Sight {
+    let mut later = Sight {
         steps: sight.steps.clone(),
         account: sight.account.clone(),
         instances: sight.instances.clone(),
@@ -105,7 +124,9 @@ pub(super) async fn look_ahead(pass: &Pass<'_>, known: &Known) -> (RestorePlan, 
     let images: Images = images
         .map(|(resource, image)| (resource.clone(), image.clone()))
         .collect();
-    (sight.plan(pass, &pass.images), later.plan(pass, &images).uncaps)
+    let now = sight.plan(pass, &pass.images);
+    later.bring_up(&now);
+    (now, later.plan(pass, &images).uncaps)
 }
 
 /// Which members of groups pass their checks, where a group is to be uncapped. What cannot be asked passes
@@ -146,7 +167,7 @@ pub(super) async fn restore(pass: &Pass<'_>, known: &Known) -> Result<Option<Jud
         return Ok(None);
     }
     let plan = Sight::of(pass, known).await.plan(pass, &pass.images);
-    settle(pass, &plan).await?;
+    settle(pass, known, &plan).await?;
 
     // Machines first, while their principal is still denied; but not without end.
     let starts = pin!(executor::start(pass, pass.caller(pass.settings.step_patience), &plan));
@@ -170,9 +191,15 @@ pub(super) async fn restore(pass: &Pass<'_>, known: &Known) -> Result<Option<Jud
 }
 
 /// Writes what was put back, or given up for a reason; and what is owed, and why.
-async fn settle(pass: &Pass<'_>, plan: &RestorePlan) -> Result<(), PassError> {
+async fn settle(pass: &Pass<'_>, known: &Known, plan: &RestorePlan) -> Result<(), PassError> {
     pass.settle(&plan.settled).await?;
     for sick in &plan.sick {
+        // Once a member: it is uncapped in pass after pass until that is done.
+        let said = format!("unhealthy/{}", sick.resource);
+        if known.told.as_ref().is_some_and(|told| told.contains(&said)) {
+            continue;
+        }
+        pass.say_once(said);
         pass.audit(
             "unhealthy",
             format!("{}: {}", sick.resource, sick.why),
@@ -180,21 +207,21 @@ async fn settle(pass: &Pass<'_>, plan: &RestorePlan) -> Result<(), PassError> {
         );
         pass.notice(NoticeKind::Restoring, format!("{}: {}", sick.resource, sick.why));
     }
-    let mut images: Vec<BeforeImage> = Vec::new();
-    for owed in &plan.owed {
-        let image = pass
-            .images
-            .values()
-            .find(|image| image.resource.to_string() == owed.resource);
-        let outcome = Some(format!("owed: {}", owed.why));
-        if let Some(image) = image.filter(|image| image.outcome != outcome) {
-            images.push(BeforeImage {
-                outcome,
-                ..image.clone()
-            });
-        }
-    }
-    pass.update_images(&images).await
+    let owed: BTreeMap<&str, &str> = plan
+        .owed
+        .iter()
+        .map(|line| (line.resource.as_str(), line.why.as_str()))
+        .collect();
+    let images = pass.images.values().filter(|_| !owed.is_empty());
+    let images = images.filter_map(|image| {
+        let why = owed.get(image.resource.to_string().as_str())?;
+        let outcome = Some(format!("owed: {why}"));
+        (image.outcome != outcome).then(|| BeforeImage {
+            outcome,
+            ..image.clone()
+        })
+    });
+    pass.update_images(&images.collect::<Vec<_>>()).await
 }
 
 /// The end of a canary drill: its containment closes and its evidence is kept, in one write. The agent was not

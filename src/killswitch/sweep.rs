@@ -2,7 +2,8 @@
 //!
 //! The principals come first. The regions begin when the principals are done, or after `step_patience`
 //! in any case; each is looked at, planned and stopped on its own, so that a region that is down, slow
-//! or crowded holds back no other. In each, what starts others is capped first; machines are stopped when
+//! or crowded holds back no other, and what does not answer in time is looked at on and on by itself
+//! (`late`), while the next sweeps go ahead. In each, what starts others is capped first; machines are stopped when
 //! that is done, or after `step_patience` in any case: then only members of what is not capped yet wait.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,6 +15,7 @@ use futures_util::future::{Either, join, join_all, select};
 use futures_util::{StreamExt as _, stream};
 use jiff::SignedDuration;
 
+use super::late::{Look, Looks};
 use super::observe;
 use super::pass::{Pass, PassError};
 use super::{capping, evidence, executor, revoking, tell};
@@ -51,9 +53,11 @@ pub(super) struct Known {
     pub simulated: evidence::Answers,
     /// The enabled regions, as last listed for anybody.
     pub regions: BTreeSet<Region>,
+    /// Where sweeps look.
+    pub looks: Arc<Looks>,
     /// What the cloud's own record says that the agent's principals made.
     pub created: Arc<BTreeSet<AssetRef>>,
-    /// The ownership tags of the other agents.
+    /// What the other agents are known by.
     pub others: Others,
     pub prices: Arc<FleetPrices>,
     /// What people decided on foreign matches of this containment.
@@ -156,9 +160,10 @@ pub(super) async fn sweep(pass: &Pass<'_>, known: &Known) -> Result<Swept, PassE
     let trusting = trusting.ok().filter(|_| asked);
     let trusting = trusting.map(|roles| (known.frame(pass, &steps).principals(), roles));
     let mut listed = None;
-    if let Some((regions, names)) = regions {
-        plan.regions = regions;
-        match names {
+    if let Some(regions) = regions {
+        plan.regions = regions.plans;
+        plan.late = regions.late;
+        match regions.listed {
             Ok(names) => listed = Some(names),
             // With declared regions the rest is a blind spot; without, nothing is known of any for sure.
             Err(why) if known.targets.regions.is_empty() => plan.unseen.push(unlisted(known, &why)),
@@ -232,37 +237,54 @@ async fn trusting(pass: &Pass<'_>, known: &Known, steps: &Steps) -> Seen<Vec<Str
     answer.map_err(|failure| failure.why)
 }
 
-/// Every region at once; also the list of the enabled ones, or why it may be short.
+/// What became of the regions.
+struct Regions {
+    plans: Vec<RegionPlan>,
+    /// Something is still being looked at.
+    late: bool,
+    /// The enabled ones, or why the list may be short.
+    listed: Seen<BTreeSet<Region>>,
+}
+
+/// Every region at once.
 async fn regions(
     pass: &Pass<'_>,
     known: &Known,
     steps: &Steps,
     profiles: &BTreeSet<String>,
-) -> Result<(Vec<RegionPlan>, Seen<BTreeSet<Region>>), PassError> {
+) -> Result<Regions, PassError> {
     // Those that are known already do not wait for the list, which comes from a single region.
     let named = observe::named_regions(&known.targets, &pass.images);
-    let caller = pass.caller(pass.settings.step_patience);
     if pass.containment.canary.is_some() {
         // A drill has no business anywhere else.
-        let plans = each(pass, known, steps, profiles, &named).await?;
-        return Ok((plans, Ok(known.regions.clone())));
+        let (plans, late) = each(pass, known, steps, profiles, &named).await?;
+        return Ok(Regions {
+            plans,
+            late,
+            listed: Ok(known.regions.clone()),
+        });
     }
     let first: BTreeSet<Region> = named.union(&known.regions).cloned().collect();
     let rest = async {
-        let listed = observe::list_regions(pass.cloud, caller).await;
+        let Look { seen, late } = known.looks.regions(pass).await;
+        let listed: Seen<BTreeSet<Region>> = seen.map(|enabled| enabled.into_iter().collect());
         let rest = listed.iter().flatten().filter(|name| !first.contains(*name));
         let rest: BTreeSet<Region> = rest.cloned().collect();
-        (each(pass, known, steps, profiles, &rest).await, listed)
+        (each(pass, known, steps, profiles, &rest).await, listed, late)
     };
-    let (plans, (rest, listed)) = join(each(pass, known, steps, profiles, &first), rest).await;
-    let mut plans = plans?;
+    let (plans, (rest, listed, unlisted)) = join(each(pass, known, steps, profiles, &first), rest).await;
+    let ((mut plans, late), (rest, late_too)) = (plans?, rest?);
     if let Ok(enabled) = &listed {
         // What is not enabled any more was looked at in vain, and proves nothing open.
         plans.retain(|plan| named.contains(&plan.region) || enabled.contains(&plan.region));
     }
-    plans.extend(rest?);
+    plans.extend(rest);
     plans.sort_by(|a, b| a.region.cmp(&b.region));
-    Ok((plans, listed))
+    Ok(Regions {
+        plans,
+        late: late || late_too || unlisted,
+        listed,
+    })
 }
 
 async fn each(
@@ -271,17 +293,19 @@ async fn each(
     steps: &Steps,
     profiles: &BTreeSet<String>,
     names: &BTreeSet<Region>,
-) -> Result<Vec<RegionPlan>, PassError> {
+) -> Result<(Vec<RegionPlan>, bool), PassError> {
     let parts: Vec<_> = names
         .iter()
         .map(|name| region(pass, known, steps, profiles, name))
         .collect();
     let mut parts = stream::iter(parts).buffer_unordered(pass.settings.concurrent_regions.max(1));
-    let mut plans = Vec::with_capacity(names.len());
+    let (mut plans, mut late) = (Vec::with_capacity(names.len()), false);
     while let Some(part) = parts.next().await {
-        plans.push(part?);
+        let part = part?;
+        plans.push(part.seen);
+        late |= part.late;
     }
-    Ok(plans)
+    Ok((plans, late))
 }
 
 async fn region(
@@ -290,9 +314,8 @@ async fn region(
     steps: &Steps,
     profiles: &BTreeSet<String>,
     name: &Region,
-) -> Result<RegionPlan, PassError> {
-    let caller = pass.caller(pass.settings.step_patience);
-    let view = observe::region(pass.cloud, caller, name).await;
+) -> Result<Look<RegionPlan>, PassError> {
+    let Look { seen: view, late } = known.looks.region(pass, name).await;
     let spawners = plan_spawners(&known.frame(pass, steps), &view, profiles);
     let machines = || async {
         // By what has become of the caps so far.
@@ -319,7 +342,10 @@ async fn region(
             }
         }
     };
-    Ok(plan.with(spawners.part))
+    Ok(Look {
+        seen: plan.with(spawners.part),
+        late,
+    })
 }
 
 /// What a person is told or asked: guards that matched, machines outside the declared places.
@@ -364,7 +390,12 @@ fn report(pass: &Pass<'_>, known: &Known, plan: &Plan) {
 pub(super) fn next_in(pass: &Pass<'_>, swept: &Swept) -> Duration {
     use crate::domain::containment::state::Phase;
     if swept.containment.phase == Phase::Contained {
-        pass.settings.hold_sweep_every
+        if swept.plan.late {
+            // For the answer, before it says nothing of now.
+            pass.settings.sweep_spacing.min(pass.settings.hold_sweep_every)
+        } else {
+            pass.settings.hold_sweep_every
+        }
     } else if swept.plan.is_quiet() {
         pass.settings.sweep_spacing
     } else {

@@ -98,7 +98,8 @@ pub trait Cloud: Send + Sync + 'static {
     /// Whether stopping would be allowed, without doing it (EC2 DryRun).
     async fn may_stop(&self, region: &Region, ids: &[String]) -> Result<BatchResult, CloudError>;
     async fn terminate(&self, region: &Region, ids: &[String]) -> Result<BatchResult, CloudError>;
-    /// Whether running instances pass their checks; one that is not mentioned is not known.
+    /// Whether running instances pass the checks by which they are judged: the cloud's own and, for members of
+    /// a group that goes by its balancers, those as well. One that is not mentioned is not known.
     async fn health(&self, region: &Region, ids: &[String]) -> Result<BTreeMap<String, Health>, CloudError>;
 
     // --- everything but instances -----------------------------------------------------------------
@@ -213,8 +214,8 @@ pub struct Permission {
     pub context: BTreeMap<String, String>,
 }
 
-/// Whether a machine passes the cloud's own checks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// Whether a machine passes its checks; the worst last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Health {
     Passing,
@@ -233,4 +234,6 @@ pub enum InstanceFilter {
     /// Any of these instance profiles, by ARN.
     Profiles(Vec<String>),
     Ids(Vec<String>),
+    /// The members of any of these groups, by name.
+    Groups(Vec<String>),
 }

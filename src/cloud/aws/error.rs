@@ -49,6 +49,7 @@ const THROTTLED: &[&str] = &[
 /// Refused because of how an instance, an entity or a service is now; not done, and time alone can change it.
 const REFUSED_FOR_NOW: &[&str] = &[
     "ConcurrentModification",
+    "ConcurrentUpdateException",
     "ConflictException",
     "EntityTemporarilyUnmodifiable",
     "IncorrectInstanceState",

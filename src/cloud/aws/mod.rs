@@ -37,6 +37,7 @@ use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_sdk_sts::config::ProvideCredentials as _;
+use futures_util::future::join;
 
 use self::cloudtrail::CloudTrail;
 use self::ec2::{Ec2, batch};
@@ -49,6 +50,7 @@ use crate::domain::containment::observed::{BatchResult, Identity, Instance, Prin
 use crate::domain::containment::target::{Principal, Region};
 use crate::domain::drill::predict::Limits;
 use crate::domain::fleet::asset::{Asset, AssetRef, Kind, Settings};
+use crate::domain::fleet::instance::GROUP;
 use crate::domain::fleet::rate::RateKey;
 use crate::domain::iam::simulation::{Question, Ruling};
 use crate::domain::money::Usd;
@@ -407,7 +409,16 @@ impl Cloud for Aws {
     }
 
     async fn health(&self, region: &Region, ids: &[String]) -> Result<BTreeMap<String, Health>, CloudError> {
-        self.ec2(region).health(ids).await
+        let ec2 = self.ec2(region);
+        let group = self.service(region, &GROUP)?;
+        let (own, theirs) = join(ec2.health(ids), group.health(ids)).await;
+        let (mut health, theirs) = (own?, theirs?);
+        for (id, judged) in theirs {
+            if let Some(known) = health.get_mut(&id) {
+                *known = judged.max(*known);
+            }
+        }
+        Ok(health)
     }
 
     fn kinds(&self) -> Vec<Kind> {

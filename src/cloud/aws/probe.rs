@@ -9,6 +9,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use aws_sdk_applicationautoscaling::types::ServiceNamespace;
 use aws_sdk_ec2::config::http::HttpResponse;
 use aws_sdk_ec2::config::interceptors::BeforeDeserializationInterceptorContextRef;
 use aws_sdk_ec2::config::{ConfigBag, Intercept, RuntimeComponents};
@@ -35,6 +36,7 @@ pub(super) const PROBES: &[Probe] = &[
     each("ec2:DescribeNetworkInterfaces"),
     each("ec2:DescribeSpotInstanceRequests"),
     each("ec2:DescribeVolumes"),
+    each("application-autoscaling:DescribeScalableTargets"),
     each("autoscaling:DescribeAutoScalingGroups"),
     each("autoscaling:DescribeLaunchConfigurations"),
     each("ecs:ListClusters"),
@@ -160,6 +162,11 @@ impl Aws {
             "ec2:DescribeNetworkInterfaces" => tried!(call, ec2.describe_network_interfaces().dry_run(true)),
             "ec2:DescribeSpotInstanceRequests" => tried!(call, ec2.describe_spot_instance_requests().dry_run(true)),
             "ec2:DescribeVolumes" => tried!(call, ec2.describe_volumes().dry_run(true)),
+            "application-autoscaling:DescribeScalableTargets" => {
+                let client = aws_sdk_applicationautoscaling::Client::new(&here());
+                let request = client.describe_scalable_targets().max_results(1);
+                tried!(call, request.service_namespace(ServiceNamespace::Ecs))
+            }
             "autoscaling:DescribeAutoScalingGroups" => {
                 let client = aws_sdk_autoscaling::Client::new(&here());
                 tried!(call, client.describe_auto_scaling_groups().max_records(1))

@@ -1,10 +1,12 @@
 //! What others do to the fleet, beside the port: the agent that launches, people who interfere.
 
+use std::time::Duration;
+
 use super::Rehearsal;
 use super::fleet::MachineSpec;
 use super::functions::FunctionSpec;
 use super::groups::GroupSpec;
-use super::services::{ServiceSpec, TaskSpec};
+use super::services::{ScalerSpec, ServiceSpec, TaskSpec};
 use super::standing::StandingSpec;
 use super::world::{Machine, Verb};
 use crate::domain::containment::observed::{Instance, InstanceState, Refused};
@@ -146,6 +148,14 @@ impl Rehearsal {
             dial.put(&Settings::from([(name.to_owned(), value.to_owned())]), now);
         }
         state.world.settle(now);
+    }
+
+    /// Somebody has a service's count raised to a minimum, every so often.
+    pub fn scale(&self, what: &AssetRef, minimum: usize, every: Duration) {
+        let now = self.clock.now();
+        if let Some(service) = self.lock().world.services.get_mut(what) {
+            service.scale_by(ScalerSpec { minimum, every }, now);
+        }
     }
 
     /// Refuses changes of an asset from now on; `None` lets them work again.

@@ -1,5 +1,6 @@
-//! Auto Scaling groups: each keeps as many members as it is to have, and destroys a member that is down, for
-//! as long as its processes are not suspended.
+//! Auto Scaling groups: each keeps as many members as it is to have, and destroys a member that is down, or
+//! that runs and does not pass its checks, for as long as its processes are not suspended. A group that goes by
+//! its balancer gives those that it launches their time, and none to one that somebody else started again.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -8,7 +9,7 @@ use jiff::Timestamp;
 
 use super::dial::{Dial, all};
 use super::fleet::MachineSpec;
-use super::world::World;
+use super::world::{Machine, World, after};
 use crate::domain::containment::observed::InstanceState;
 use crate::domain::containment::target::Region;
 use crate::domain::fleet::asset::{Asset, AssetRef, Brake, Kind};
@@ -37,6 +38,8 @@ pub struct GroupSpec {
     pub member: MachineSpec,
     /// Processes that somebody suspended before.
     pub suspended: Vec<String>,
+    /// It goes by its balancer, which finds a member healthy so long after its start.
+    pub balanced: Option<Duration>,
 }
 
 impl GroupSpec {
@@ -47,12 +50,19 @@ impl GroupSpec {
             tags: BTreeMap::new(),
             member,
             suspended: Vec::new(),
+            balanced: None,
         }
     }
 
     #[must_use]
     pub fn tag(mut self, key: &str, value: &str) -> Self {
         self.tags.insert(key.to_owned(), value.to_owned());
+        self
+    }
+
+    #[must_use]
+    pub fn balanced(mut self, healthy_after: Duration) -> Self {
+        self.balanced = Some(healthy_after);
         self
     }
 
@@ -67,6 +77,7 @@ pub(super) struct Group {
     pub dial: Dial,
     desired: usize,
     pub tags: BTreeMap<String, String>,
+    pub balanced: Option<Duration>,
     member: MachineSpec,
 }
 
@@ -89,6 +100,7 @@ impl Group {
             dial: Dial::new(processes),
             desired: spec.desired,
             tags: spec.tags,
+            balanced: spec.balanced,
             member,
         };
         (what, group)
@@ -117,6 +129,28 @@ impl Group {
 }
 
 impl World {
+    /// Whether its group would take a running machine for a sick one.
+    fn is_unfit(&self, machine: &Machine, now: Timestamp) -> bool {
+        machine.is_sick || !self.balancer_finds_well(machine, now)
+    }
+
+    /// Whether the balancer of its group finds a machine healthy, if the group goes by one.
+    pub fn balancer_finds_well(&self, machine: &Machine, now: Timestamp) -> bool {
+        if !machine.is_restarted {
+            return true;
+        }
+        let group = machine.seen.group.as_ref().and_then(|name| {
+            self.groups.get(&AssetRef {
+                kind: GROUP,
+                region: machine.seen.region.clone(),
+                id: name.clone(),
+            })
+        });
+        let takes = group.and_then(|group| group.balanced);
+        let well_at = takes.and_then(|takes| Some(after(machine.bill.since()?, takes)));
+        well_at.is_none_or(|at| at <= now)
+    }
+
     /// Adds a group; its members come with the next settling.
     pub fn add_group(&mut self, spec: GroupSpec) -> AssetRef {
         let (what, group) = Group::new(spec);
@@ -137,6 +171,7 @@ impl World {
             let members = members.entry((&seen.region, group)).or_default();
             match seen.state {
                 InstanceState::Stopping | InstanceState::Stopped => members.down.push(seen.id.clone()),
+                InstanceState::Running if self.is_unfit(machine, now) => members.sick.push(seen.id.clone()),
                 state if state.is_chargeable() => members.running += 1,
                 _ => {}
             }
@@ -144,11 +179,14 @@ impl World {
         let (mut destroyed, mut added) = (Vec::new(), Vec::new());
         for (what, group) in &self.groups {
             let members = members.remove(&(&what.region, what.id.as_str())).unwrap_or_default();
+            let mut running = members.running;
             if group.works(&["HealthCheck", "ReplaceUnhealthy", "Terminate"]) {
-                destroyed.extend(members.down);
+                destroyed.extend(members.down.into_iter().chain(members.sick));
+            } else {
+                running += members.sick.len();
             }
             if group.works(&["Launch"]) {
-                added.extend((members.running..group.desired).map(|_| group.member.clone()));
+                added.extend((running..group.desired).map(|_| group.member.clone()));
             }
         }
         for id in destroyed {
@@ -164,5 +202,6 @@ impl World {
 #[derive(Default)]
 struct Members {
     down: Vec<String>,
+    sick: Vec<String>,
     running: usize,
 }

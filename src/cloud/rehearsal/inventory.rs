@@ -81,7 +81,7 @@ impl World {
         Ok(())
     }
 
-    /// Whether a machine passes its checks, which take a while after its start.
+    /// Whether a machine passes its checks, which take a while after its start, and its balancer's.
     pub fn health(&self, region: &Region, id: &str, now: Timestamp) -> Option<Health> {
         let machine = self.machines.get(id).filter(|machine| machine.seen.region == *region)?;
         if machine.seen.state != InstanceState::Running {
@@ -93,6 +93,7 @@ impl World {
             .map(|since| super::world::after(since, self.timing.checks));
         Some(match checked {
             _ if machine.is_sick => Health::Failing,
+            _ if !self.balancer_finds_well(machine, now) => Health::Failing,
             Some(at) if at <= now => Health::Passing,
             _ => Health::Pending,
         })

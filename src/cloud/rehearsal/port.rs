@@ -229,6 +229,7 @@ fn matches(instance: &Instance, filter: &InstanceFilter) -> bool {
         InstanceFilter::Tags(tags) => tags.iter().any(|(key, value)| instance.tags.get(key) == Some(value)),
         InstanceFilter::Profiles(arns) => instance.profile_arn.as_ref().is_some_and(|arn| arns.contains(arn)),
         InstanceFilter::Ids(ids) => ids.contains(&instance.id),
+        InstanceFilter::Groups(names) => instance.group.as_ref().is_some_and(|group| names.contains(group)),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Container services and their tasks: a service keeps as many tasks as it is to have; a task alone runs
-//! until somebody ends it.
+//! until somebody ends it. A scaler brings the count of its service up to a minimum, again and again, until it
+//! is suspended.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,10 +8,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::bill::Bill;
-use super::dial::{Dial, all};
+use super::dial::Dial;
 use super::world::{World, after};
 use crate::domain::containment::target::Region;
-use crate::domain::fleet::asset::{Asset, AssetRef, Brake, Kind};
+use crate::domain::fleet::asset::{Asset, AssetRef, Brake, Kind, Settings};
 use crate::domain::fleet::rate::Meter;
 
 pub(super) const SERVICE: Kind = Kind::named("ecs-service");
@@ -59,6 +60,14 @@ pub struct ServiceSpec {
     pub desired: usize,
     pub tags: BTreeMap<String, String>,
     pub task: TaskSpec,
+    pub scaler: Option<ScalerSpec>,
+}
+
+/// What raises a service's count to a minimum, every so often.
+#[derive(Debug, Clone, Copy)]
+pub struct ScalerSpec {
+    pub minimum: usize,
+    pub every: Duration,
 }
 
 impl ServiceSpec {
@@ -68,7 +77,14 @@ impl ServiceSpec {
             desired,
             tags: BTreeMap::new(),
             task,
+            scaler: None,
         }
+    }
+
+    #[must_use]
+    pub fn scaled(mut self, minimum: usize, every: Duration) -> Self {
+        self.scaler = Some(ScalerSpec { minimum, every });
+        self
     }
 
     #[must_use]
@@ -82,6 +98,8 @@ pub(super) struct Service {
     pub dial: Dial,
     pub tags: BTreeMap<String, String>,
     task: TaskSpec,
+    scaler: Option<ScalerSpec>,
+    scaled_at: Option<Timestamp>,
 }
 
 impl Service {
@@ -92,9 +110,11 @@ impl Service {
             id: format!("{}/{}", spec.task.cluster, spec.name),
         };
         let service = Self {
-            dial: Dial::new(all(&["desired"], &spec.desired.to_string())),
+            dial: Dial::new(settings(&spec.desired.to_string(), spec.scaler.map(|_| "active"))),
             tags: spec.tags,
             task: spec.task,
+            scaler: spec.scaler,
+            scaled_at: None,
         };
         (what, service)
     }
@@ -102,6 +122,27 @@ impl Service {
     fn desired(&self) -> usize {
         let desired = self.dial.now.get("desired").and_then(|desired| desired.parse().ok());
         desired.unwrap_or(0)
+    }
+
+    /// It has a scaler from now on.
+    pub fn scale_by(&mut self, scaler: ScalerSpec, now: Timestamp) {
+        self.scaler = Some(scaler);
+        self.dial
+            .put(&Settings::from([("scaling".to_owned(), "active".to_owned())]), now);
+    }
+
+    /// Its scaler acts, if it is time.
+    fn scale(&mut self, now: Timestamp) {
+        let Some(ScalerSpec { minimum, every }) = self.scaler else {
+            return;
+        };
+        let due = self.scaled_at.is_none_or(|last| after(last, every) <= now);
+        if due && self.dial.is("scaling", "active") {
+            self.scaled_at = Some(now);
+            if self.desired() < minimum {
+                self.dial.put(&settings(&minimum.to_string(), None), now);
+            }
+        }
     }
 
     pub fn asset(&self, what: &AssetRef, stale: Option<Duration>, now: Timestamp) -> Asset {
@@ -116,10 +157,17 @@ impl Service {
             meters: Vec::new(),
             brake: Brake::Cap {
                 now: self.dial.seen(stale, now),
-                capped: all(&["desired"], "0"),
+                capped: settings("0", self.scaler.map(|_| "suspended")),
             },
         }
     }
+}
+
+fn settings(desired: &str, scaling: Option<&str>) -> Settings {
+    let scaling = scaling.map(|value| ("scaling".to_owned(), value.to_owned()));
+    std::iter::once(("desired".to_owned(), desired.to_owned()))
+        .chain(scaling)
+        .collect()
 }
 
 pub(super) struct Task {
@@ -202,6 +250,13 @@ impl World {
         for (what, at) in over {
             if let Some(task) = self.tasks.remove(&what) {
                 self.past = self.past.saturating_add(task.bill.total(at));
+            }
+        }
+        for (what, service) in &mut self.services {
+            let before = service.desired();
+            service.scale(now);
+            if service.desired() != before {
+                self.restless.insert(what.clone());
             }
         }
         // Only those that something has happened to: a fleet may have hundreds, and is settled at every call.

@@ -67,6 +67,8 @@ pub(super) struct Machine {
     pub bill: Bill,
     /// It does not pass its checks.
     pub is_sick: bool,
+    /// It was stopped and started again.
+    pub is_restarted: bool,
 }
 
 impl World {
@@ -157,6 +159,7 @@ impl World {
             before: Some((now, None)),
             bill,
             is_sick: false,
+            is_restarted: false,
         };
         self.machines.insert(id.clone(), machine);
         id
@@ -227,6 +230,7 @@ impl World {
             (Verb::Start, InstanceState::Stopped) => {
                 machine.become_now(InstanceState::Pending, now);
                 machine.next = Some((after(now, timing.starting), InstanceState::Running));
+                machine.is_restarted = true;
             }
             (Verb::Terminate, state) if !state.is_gone() => self.destroy(id, now),
             _ => {}

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::image::Before;
-use super::ownership::{Match, Owner, Owners, Scope, others};
+use super::ownership::{Dispute, Match, Owner, Owners, Scope, others};
 use super::plan::{ForeignMatch, Frame, RegionPlan, RegionView};
 use super::spawners::{SpawnerPlan, Standing};
 use super::state::{Action, Step, StepState, StillBurning};
@@ -42,6 +42,13 @@ pub(super) fn admit(owners: &Owners<'_>, plan: &mut RegionPlan, asset: &Asset) -
             let why = others(&agent, by);
             if !idle {
                 plan.burning.push(line(&id, &why));
+            }
+            return Admitted::Left(why);
+        }
+        Owner::Disputed(dispute) => {
+            let why = dispute.why.clone();
+            if !idle && halts(&asset.brake) {
+                disputed(plan, dispute, &id);
             }
             return Admitted::Left(why);
         }
@@ -233,6 +240,26 @@ pub(super) fn claim(plan: &mut RegionPlan, owner: Owner, id: &str, costs: bool) 
             }
             None
         }
+        Owner::Disputed(dispute) => {
+            if costs {
+                disputed(plan, dispute, id);
+            }
+            None
+        }
+    }
+}
+
+/// Says that something is left alone for its doubtful owner, and has a person asked.
+fn disputed(plan: &mut RegionPlan, dispute: Dispute, id: &str) {
+    let Dispute { why, is_asked } = dispute;
+    let said = if is_asked { "; a person is asked" } else { "" };
+    plan.burning.push(line(id, &format!("{why}{said}")));
+    if is_asked {
+        plan.ask.push(ForeignMatch {
+            region: plan.region.clone(),
+            resource: id.to_owned(),
+            why,
+        });
     }
 }
 

@@ -44,13 +44,16 @@ pub fn after_sweep(
     let mut next = containment.clone();
     next.version += 1;
     next.sweeps += 1;
-    let too_soon = containment.quiet > 0
-        && containment.quiet < QUIET_SWEEPS
+    let proving = containment.quiet > 0 && containment.quiet < QUIET_SWEEPS;
+    let too_soon = proving
         && containment
             .coverage
             .observed_at
             .is_some_and(|last| now.duration_since(last) < spacing);
-    let observed_at = if plan.is_quiet() && too_soon {
+    // A sweep that still waits for an answer neither proves nor disproves: the two that prove have each seen
+    // everything, and none between them found anything.
+    let is_undecided = plan.is_undecided();
+    let observed_at = if (plan.is_quiet() && too_soon) || (is_undecided && proving) {
         containment.coverage.observed_at
     } else {
         Some(now)
@@ -65,6 +68,7 @@ pub fn after_sweep(
         }
     }
     next.quiet = match (plan.is_quiet(), too_soon) {
+        (false, _) if is_undecided => containment.quiet,
         (false, _) => 0,
         (true, true) => containment.quiet,
         (true, false) => containment.quiet.saturating_add(1),

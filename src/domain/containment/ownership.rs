@@ -7,7 +7,8 @@
 //!
 //! A thing with the ownership tag of another declared agent is that agent's, whoever made it and whatever it
 //! acts with: two agents may share a role, and halting one must not halt the other. That it looks like this
-//! agent's is said.
+//! agent's is said. One with the tags of two agents, or with this agent's tag and only another's hands, is
+//! disputed: whoever may tag it could have another agent's machine halted so. A person is asked.
 //!
 //! What an hour's burn is charged to is decided elsewhere and more narrowly
 //! ([`fleet::owner`](crate::domain::fleet::owner)): evidence that names two agents charges neither, but what
@@ -65,6 +66,15 @@ pub(super) enum Owner {
         agent: AgentId,
         by: Match,
     },
+    /// It is tagged as this agent's, but something says that it is another's.
+    Disputed(Dispute),
+}
+
+/// Why a tag alone does not decide, and what a person did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Dispute {
+    pub why: String,
+    pub is_asked: bool,
 }
 
 /// What may be done about something that is the agent's, by where it is.
@@ -91,6 +101,8 @@ pub(super) struct Owners<'a> {
     pub frame: &'a Frame<'a>,
     /// ARNs of the agent's roles and of their instance profiles.
     hands: BTreeSet<String>,
+    /// Roles of other agents.
+    theirs: BTreeMap<String, &'a AgentId>,
     assets: BTreeMap<&'a AssetRef, &'a Asset>,
     /// What the guard itself runs in.
     guards_home: BTreeSet<AssetRef>,
@@ -106,6 +118,11 @@ impl<'a> Owners<'a> {
         let guards = instances.filter(|instance| frame.guard.covers_instance(&instance.id));
         Self {
             frame,
+            theirs: frame
+                .others
+                .iter()
+                .flat_map(|(agent, marks)| marks.principals.iter().map(move |arn| (hand(arn), agent)))
+                .collect(),
             hands: roles.chain(profiles.iter().cloned()).map(|arn| hand(&arn)).collect(),
             assets: view
                 .assets
@@ -149,10 +166,18 @@ impl<'a> Owners<'a> {
         if self.is_touched(thing.what) {
             return Owner::Agent(Match::Touched);
         }
+        let other = self.frame.others.iter().find(|(_, marks)| tagged(&marks.tags));
+        let other = other.map(|(agent, _)| agent);
+        let has_our_hands = thing.acts_as.iter().any(|arn| self.hands.contains(&hand(arn)));
         if tagged(&self.frame.targets.tags) {
-            return Owner::Agent(Match::Tag);
+            let theirs = || thing.acts_as.iter().find_map(|arn| self.theirs.get(&role_of(arn)));
+            return match (other, theirs()) {
+                (Some(agent), _) => self.disputed(thing.what, agent, "it is tagged as that one's as well"),
+                (None, Some(agent)) if !has_our_hands => self.disputed(thing.what, agent, "it acts with its role"),
+                (None, _) => Owner::Agent(Match::Tag),
+            };
         }
-        let by = if thing.acts_as.iter().any(|arn| self.hands.contains(&hand(arn))) {
+        let by = if has_our_hands {
             Match::ActsAs
         } else if self.frame.created.contains(thing.what) {
             Match::Creator
@@ -161,8 +186,8 @@ impl<'a> Owners<'a> {
         } else {
             return Owner::Nobody;
         };
-        match self.frame.others.iter().find(|(_, tags)| tagged(tags)) {
-            Some((agent, _)) => Owner::Other {
+        match other {
+            Some(agent) => Owner::Other {
                 agent: agent.clone(),
                 by,
             },
@@ -170,9 +195,21 @@ impl<'a> Owners<'a> {
         }
     }
 
+    fn disputed(&self, what: &AssetRef, agent: &AgentId, because: &str) -> Owner {
+        let why = format!("it is tagged as this agent's, but seems to be {agent}'s: {because}");
+        match self.frame.foreign.get(&what.to_string()) {
+            Some(true) => Owner::Agent(Match::Tag),
+            Some(false) => Owner::Disputed(Dispute {
+                why: "a person decided to leave it running".to_owned(),
+                is_asked: false,
+            }),
+            None => Owner::Disputed(Dispute { why, is_asked: true }),
+        }
+    }
+
     /// Whether it carries the tag of another declared agent.
     pub fn is_anothers(&self, asset: &Asset) -> bool {
-        let mut tags = self.frame.others.values().flatten();
+        let mut tags = self.frame.others.values().flat_map(|marks| &marks.tags);
         tags.any(|(key, value)| asset.tags.get(key) == Some(value))
     }
 
@@ -239,6 +276,13 @@ fn traits(asset: &Asset) -> Traits<'_> {
         acts_as: &asset.acts_as,
         parent: asset.parent.as_ref(),
     }
+}
+
+/// The role that an ARN stands for: an instance profile is taken for that of the role of its name, which it is
+/// unless somebody made it otherwise. Only for doubts: what is taken so is asked about.
+fn role_of(arn: &str) -> String {
+    let role = arn.split_once(":instance-profile/");
+    role.map_or_else(|| hand(arn), |(account, path)| hand(&format!("{account}:role/{path}")))
 }
 
 /// Why something that looks like the agent's is left to another one.

@@ -84,15 +84,23 @@ pub struct Frame<'a> {
     pub foreign: &'a BTreeMap<String, bool>,
     /// What the cloud's own record says that the agent's principals made.
     pub created: &'a BTreeSet<AssetRef>,
-    /// The ownership tags of every other declared agent.
+    /// What every other declared agent is known by.
     pub others: &'a Others,
     /// For telling what things cost.
     pub prices: &'a FleetPrices,
     pub rules: &'a PlanRules,
 }
 
-/// Ownership tags by agent.
-pub type Others = BTreeMap<AgentId, BTreeMap<String, String>>;
+/// What another agent is known by.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// Its ownership tags.
+    pub tags: BTreeMap<String, String>,
+    /// ARNs of its roles and users.
+    pub principals: BTreeSet<String>,
+}
+
+pub type Others = BTreeMap<AgentId, Marks>;
 
 impl Frame<'_> {
     /// Whether a region is one that the agent declares; none declared means every one.
@@ -377,6 +385,8 @@ pub struct Plan {
     /// Beyond both: roles we do not control, regions that could not be listed.
     pub burning: Vec<StillBurning>,
     pub unseen: Vec<StillBurning>,
+    /// Something unseen is still being looked at: the next sweeps will know more.
+    pub late: bool,
 }
 
 impl Plan {
@@ -388,6 +398,11 @@ impl Plan {
     /// Whether something runs or may act that was to be down: found, not merely unseen.
     pub fn found_something(&self) -> bool {
         self.principals.changes_something() || self.regions.iter().any(RegionPlan::found_something)
+    }
+
+    /// Whether it says nothing either way: nothing was found, and an answer is still to come.
+    pub fn is_undecided(&self) -> bool {
+        self.late && !self.is_quiet() && !self.found_something()
     }
 
     /// Stable ids of guards that matched as targets.

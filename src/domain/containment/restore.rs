@@ -137,14 +137,18 @@ fn is_named(resource: &Resource, wanted: &str) -> bool {
     }
 }
 
+fn names(only: &[String], id: &str, resource: &Resource) -> bool {
+    let stable = resource.to_string();
+    only.iter().any(|wanted| wanted == id || *wanted == stable)
+}
+
 /// Whether a reset puts this resource back. Principals always are.
 pub fn is_selected(resource: &Resource, request: Option<&RestoreRequest>) -> bool {
     let only = request.map(|request| request.only.as_slice()).unwrap_or_default();
     match resource {
         Resource::Principal { .. } | Resource::AccessKey { .. } | Resource::ServiceCredential { .. } => true,
-        Resource::Instance { .. } | Resource::Asset { .. } => {
-            only.is_empty() || only.iter().any(|wanted| is_named(resource, wanted))
-        }
+        Resource::Instance { id, .. } => only.is_empty() || names(only, id, resource),
+        Resource::Asset { asset } => only.is_empty() || names(only, &asset.id, resource),
     }
 }
 
@@ -152,6 +156,7 @@ pub fn is_selected(resource: &Resource, request: Option<&RestoreRequest>) -> boo
 pub fn plan_restore(input: &RestoreInput<'_>) -> RestorePlan {
     let mut plan = RestorePlan::default();
     let mut starts: BTreeMap<Region, Vec<String>> = BTreeMap::new();
+    let machines = machines(input);
     for (resource, image) in input.images {
         if is_selected(resource, input.containment.restore.as_ref())
             && let Some(why) = elsewhere(input, resource, image)
@@ -176,7 +181,7 @@ pub fn plan_restore(input: &RestoreInput<'_>) -> RestorePlan {
             (Resource::Instance { region, id }, Before::Instance { state }) => {
                 if !is_selected(resource, input.containment.restore.as_ref()) {
                     plan.kept.push(resource.to_string());
-                } else if plan_start(input, &mut plan, resource, image, *state) {
+                } else if plan_start(input, &machines, &mut plan, (resource, image, *state)) {
                     starts.entry(region.clone()).or_default().push(id.clone());
                 }
             }
@@ -217,13 +222,23 @@ pub(super) fn elsewhere(input: &RestoreInput<'_>, resource: &Resource, image: &B
     (theirs != ours).then(|| format!("our credentials are of account {ours}, but it was changed in account {theirs}"))
 }
 
+type Machines<'a> = BTreeMap<&'a Region, BTreeMap<&'a str, &'a Instance>>;
+
+fn machines<'a>(input: &'a RestoreInput<'_>) -> Machines<'a> {
+    let seen = input.instances.iter();
+    seen.map(|(region, seen)| {
+        let here = seen.iter().flatten();
+        (region, here.map(|instance| (instance.id.as_str(), instance)).collect())
+    })
+    .collect()
+}
+
 /// Whether the machine is to be started now.
 fn plan_start(
     input: &RestoreInput<'_>,
+    machines: &Machines<'_>,
     plan: &mut RestorePlan,
-    resource: &Resource,
-    image: &BeforeImage,
-    before: InstanceState,
+    (resource, image, before): (&Resource, &BeforeImage, InstanceState),
 ) -> bool {
     let Resource::Instance { region, id } = resource else {
         return false;
@@ -247,7 +262,7 @@ fn plan_start(
         false
     };
     let found = match input.instances.get(region) {
-        Some(Ok(instances)) => instances.iter().find(|instance| instance.id == *id),
+        Some(Ok(_)) => machines.get(region).and_then(|here| here.get(id.as_str()).copied()),
         Some(Err(why)) => return pending(plan, format!("its region could not be looked at: {why}")),
         None => return pending(plan, "its region was not looked at".to_owned()),
     };

@@ -176,11 +176,13 @@ fn remember(frame: &Frame<'_>, plan: &mut RegionPlan, resource: &Resource, now: 
     };
     let held = image.containment == frame.containment.id || frame.steps.get(Action::Cap, resource).is_some();
     let theirs = |name: &String, value: &String| left.get(name) != Some(value) && were.get(name) != Some(value);
-    if held || !now.iter().any(|(name, value)| theirs(name, value)) {
+    // One that it did not have when it was recorded is nobody's change, and has to come back as it is now.
+    let has_more = now.keys().any(|name| !were.contains_key(name));
+    if !has_more && (held || !now.iter().any(|(name, value)| theirs(name, value))) {
         return;
     }
     let merged = now.iter().map(|(name, value)| match were.get(name) {
-        Some(first) if !theirs(name, value) => (name.clone(), first.clone()),
+        Some(first) if held || !theirs(name, value) => (name.clone(), first.clone()),
         _ => (name.clone(), value.clone()),
     });
     plan.superseded.push(Settled {

@@ -4,19 +4,26 @@
 //!
 //! What starts others is uncapped last, because it may destroy. A group that works again takes a member that
 //! is down for a sick one. So it waits until the deny is lifted, until its members that we stopped have
-//! started, and until they pass their checks (bounded: then it goes on, and that is said). A group with
-//! members that stay down, because nobody selected them or they could not be started, stays capped and owed.
+//! started, and until all that run pass their checks (bounded: then it goes on, and that is said). A group
+//! with members that stay down stays capped and owed, whoever stopped them: because nobody selected them,
+//! because they could not be started, or because somebody else stopped one that was never ours to start.
+//!
+//! What is owed was tried for `patience`, and that begins when nothing else was in its way any more.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
 
 use super::image::{Before, BeforeImage};
+use super::observed::{Instance, InstanceState};
 use super::restore::{
     PUT_BACK, RestoreInput, RestorePlan, Uncap, changed, elsewhere, is_selected, settle, step_of_this_restore, wait,
 };
 
 use super::state::{Action, Step, StepState, StillBurning};
-use super::target::Resource;
+use super::target::{Region, Resource};
 use crate::domain::fleet::asset::{Asset, AssetRef, Brake, Settings};
+use crate::domain::fleet::instance::GROUP;
 
 /// Plans the capped assets, when all else is planned.
 pub(super) fn plan_uncaps(input: &RestoreInput<'_>, plan: &mut RestorePlan) {
@@ -40,19 +47,26 @@ pub(super) fn plan_uncaps(input: &RestoreInput<'_>, plan: &mut RestorePlan) {
     }
 }
 
-/// How the rest of the restore stands.
-struct Rest {
+/// How the rest of the restore stands, and what was seen, ready to be looked up.
+struct Rest<'a> {
     /// Denies and credentials that are not put back yet.
     is_denied: bool,
+    /// When this restore last put something back that comes before what starts others: anywhere, and
+    /// machines by their region.
+    lifted_at: Option<Timestamp>,
+    started_at: BTreeMap<&'a Region, Timestamp>,
     /// Stable ids of machines that are on their way.
     underway: BTreeSet<String>,
-    /// Stable ids of machines that stay down.
+    /// Stable ids of machines that stay down, and where there are any.
     down: BTreeSet<String>,
+    down_in: BTreeSet<&'a Region>,
+    assets: BTreeMap<&'a AssetRef, &'a Asset>,
+    members: BTreeMap<AssetRef, Vec<&'a Instance>>,
 }
 
-impl Rest {
+impl<'a> Rest<'a> {
     /// `None` if nothing was capped.
-    fn of(input: &RestoreInput<'_>, plan: &RestorePlan) -> Option<Self> {
+    fn of(input: &'a RestoreInput<'_>, plan: &RestorePlan) -> Option<Self> {
         let is_capped = |image: &BeforeImage| matches!(image.before, Before::Settings { .. });
         if !input.images.values().any(is_capped) {
             return None;
@@ -70,11 +84,60 @@ impl Rest {
         });
         let waiting = plan.waiting.iter().map(|line| line.resource.clone());
         let owed = plan.owed.iter().map(|line| line.resource.clone());
-        Some(Self {
+        let down: BTreeSet<String> = owed.chain(plan.kept.iter().cloned()).collect();
+        let down_in = input.images.keys().filter_map(|resource| match resource {
+            Resource::Instance { region, .. } if down.contains(&resource.to_string()) => Some(region),
+            _ => None,
+        });
+        let mut members: BTreeMap<AssetRef, Vec<&Instance>> = BTreeMap::new();
+        for instance in input.instances.values().flatten().flatten() {
+            if let Some(parent) = instance.parent() {
+                members.entry(parent).or_default().push(instance);
+            }
+        }
+        let mut rest = Self {
             is_denied,
+            lifted_at: None,
+            started_at: BTreeMap::new(),
             underway: starts.chain(waiting).collect(),
-            down: owed.chain(plan.kept.iter().cloned()).collect(),
-        })
+            down_in: down_in.collect(),
+            down,
+            assets: input
+                .assets
+                .values()
+                .flat_map(BTreeMap::values)
+                .flatten()
+                .flatten()
+                .map(|asset| (&asset.what, asset))
+                .collect(),
+            members,
+        };
+        rest.note_times(input);
+        Some(rest)
+    }
+
+    fn note_times(&mut self, input: &RestoreInput<'a>) {
+        let Some(begun) = input.containment.restoring_at else {
+            return;
+        };
+        for step in input.steps.iter().filter(|step| step.last_at >= begun) {
+            match (step.action, &step.resource) {
+                (Action::StartInstance, Resource::Instance { region, .. }) => {
+                    let at = self.started_at.entry(region).or_insert(step.last_at);
+                    *at = step.last_at.max(*at);
+                }
+                (Action::LiftDeny | Action::DetachDeny | Action::ActivateKey | Action::ActivateCredential, _) => {
+                    self.lifted_at = self.lifted_at.max(Some(step.last_at))
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Since when nothing else has been in its way, as far as is recorded.
+    fn ready_at(&self, begun: Timestamp, region: &Region) -> Timestamp {
+        let others = [self.lifted_at, self.started_at.get(region).copied()];
+        others.into_iter().flatten().fold(begun, Timestamp::max)
     }
 }
 
@@ -82,16 +145,17 @@ impl Rest {
 fn plan_one(
     input: &RestoreInput<'_>,
     plan: &mut RestorePlan,
-    rest: &Rest,
+    rest: &Rest<'_>,
     resource: &Resource,
     image: &BeforeImage,
     (asset, were, capped): (&AssetRef, &Settings, &Settings),
 ) -> Option<Settings> {
     let tried = step_of_this_restore(input, Action::Uncap, resource);
     let begun = input.containment.restoring_at.unwrap_or(input.now);
-    let since = tried.map_or(begun, |step| begun.max(step.first_at));
-    let is_overdue = input.now.duration_since(since) >= input.patience;
-    let now = match look(input, asset) {
+    let ready = rest.ready_at(begun, &asset.region);
+    let since = tried.map_or(ready, |step| ready.max(step.first_at));
+    let is_overdue = !rest.is_denied && input.now.duration_since(since) >= input.patience;
+    let now = match look(input, rest, asset) {
         Looked::There(now) => now,
         Looked::Gone => {
             settle(plan, resource, "it is gone; nothing to put back");
@@ -132,7 +196,7 @@ fn plan_one(
         wait(plan, resource, "what it starts comes after the deny is lifted");
         return None;
     }
-    members_let(input, plan, rest, resource, asset).then_some(back)
+    members_let(input, plan, rest, resource, (asset, is_overdue)).then_some(back)
 }
 
 enum Looked<'a> {
@@ -141,15 +205,14 @@ enum Looked<'a> {
     NotNow(String),
 }
 
-fn look<'a>(input: &'a RestoreInput<'_>, what: &AssetRef) -> Looked<'a> {
+fn look<'a>(input: &RestoreInput<'_>, rest: &Rest<'a>, what: &AssetRef) -> Looked<'a> {
     let seen = input.assets.get(&what.region).and_then(|kinds| kinds.get(&what.kind));
-    let assets = match seen {
-        Some(Ok(assets)) => assets,
+    match seen {
+        Some(Ok(_)) => {}
         Some(Err(why)) => return Looked::NotNow(format!("it could not be looked at: {why}")),
         None => return Looked::NotNow("it was not looked at".to_owned()),
-    };
-    let found: Option<&Asset> = assets.iter().find(|asset| asset.what == *what);
-    match found.map(|asset| &asset.brake) {
+    }
+    match rest.assets.get(what).map(|asset| &asset.brake) {
         None => Looked::Gone,
         Some(Brake::Cap { now, .. }) => Looked::There(now),
         Some(Brake::Blocked { why }) => Looked::NotNow(format!("its settings cannot be put back now: {why}")),
@@ -170,56 +233,47 @@ fn outcome(were: &Settings, now: &Settings, by_us: bool) -> String {
     }
 }
 
-/// Whether what it started and we stopped is ready for it. What is to be said otherwise is said.
+/// Whether what it started is ready for it. What is to be said otherwise is said.
 fn members_let(
     input: &RestoreInput<'_>,
     plan: &mut RestorePlan,
-    rest: &Rest,
+    rest: &Rest<'_>,
     resource: &Resource,
-    asset: &AssetRef,
+    (asset, is_overdue): (&AssetRef, bool),
 ) -> bool {
-    let here = |other: &Resource| matches!(other, Resource::Instance { region, .. } if *region == asset.region);
-    let instances = match input.instances.get(&asset.region) {
-        Some(Ok(instances)) => instances.as_slice(),
-        Some(Err(why)) if input.images.keys().any(here) => {
-            // Its own members may be among those that stay down.
-            let why = format!("machines that may be its members could not be looked at: {why}");
-            let known_down = rest
-                .down
-                .iter()
-                .any(|id| id.starts_with(&format!("instance:{}/", asset.region)));
-            let line = line(resource, why);
-            if known_down {
-                plan.owed.push(line)
-            } else {
-                plan.waiting.push(line)
-            }
-            return false;
+    if asset.kind != GROUP {
+        return true;
+    }
+    if let Err(why) = seen(input, &asset.region) {
+        let why = format!("machines that may be its members could not be looked at: {why}");
+        let line = line(resource, why);
+        // Its own members may be among those that stay down.
+        if is_overdue || rest.down_in.contains(&asset.region) {
+            plan.owed.push(line)
+        } else {
+            plan.waiting.push(line)
         }
-        Some(Err(_)) | None => &[],
-    };
-    let members = instances
-        .iter()
-        .filter(|instance| instance.parent().as_ref() == Some(asset));
+        return false;
+    }
+    let passing = input.passing.get(&asset.region);
     let (mut down, mut underway, mut unwell) = (Vec::new(), Vec::new(), Vec::new());
-    for member in members {
+    for member in rest.members.get(asset).into_iter().flatten() {
         let own = super::stop::resource(member);
         let id = own.to_string();
-        let started =
-            step_of_this_restore(input, Action::StartInstance, &own).filter(|step| Step::may_have_happened(step));
-        let passes = || {
-            input
-                .passing
-                .get(&asset.region)
-                .is_some_and(|ids| ids.contains(&member.id))
-        };
-        if rest.down.contains(&id) {
-            down.push(member.id.as_str());
-        } else if rest.underway.contains(&id) {
+        let is_down = matches!(member.state, InstanceState::Stopping | InstanceState::Stopped);
+        if rest.underway.contains(&id) {
             underway.push(member.id.as_str());
-        } else if let Some(step) = started.filter(|_| !passes()) {
-            let late = input.now.duration_since(step.last_at) >= input.health_patience;
-            unwell.push((id, member.id.as_str(), late));
+        } else if is_down || (rest.down.contains(&id) && member.state == InstanceState::Pending) {
+            down.push(member.id.as_str());
+        } else if !member.state.is_gone() && !passing.is_some_and(|ids| ids.contains(&member.id)) {
+            let started =
+                step_of_this_restore(input, Action::StartInstance, &own).filter(|step| Step::may_have_happened(step));
+            // One that somebody else started has its time as well; one that has long been sick is not our doing.
+            let since = started.map(|step| step.last_at).or(member.launched_at);
+            let late = since.is_none_or(|since| input.now.duration_since(since) >= input.health_patience);
+            if started.is_some() || !late {
+                unwell.push((id, member.id.as_str(), late));
+            }
         }
     }
     if !down.is_empty() {
@@ -247,6 +301,14 @@ fn members_let(
     });
     plan.sick.extend(late);
     true
+}
+
+fn seen<'a>(input: &'a RestoreInput<'_>, region: &Region) -> Result<(), &'a str> {
+    match input.instances.get(region) {
+        Some(Ok(_)) => Ok(()),
+        Some(Err(why)) => Err(why),
+        None => Err("they were not looked at"),
+    }
 }
 
 fn line(resource: &Resource, why: String) -> StillBurning {

@@ -148,6 +148,14 @@ impl Basis {
                 ];
                 vec![ask(self.thing(on), keys, None, all())]
             }
+            On::ServiceScaling => {
+                let keys = vec![
+                    Key::text("application-autoscaling:service-namespace", "ecs"),
+                    Key::text("application-autoscaling:scalable-dimension", "ecs:service:DesiredCount"),
+                    self.region_key(),
+                ];
+                vec![ask(self.thing(on), keys, None, all())]
+            }
             On::Instances | On::Groups | On::Services | On::Tasks | On::Functions => (self.tags().into_iter())
                 .map(|(tag, value)| {
                     let keys = self.tag_keys(on, &tag, &value);
@@ -224,6 +232,7 @@ impl Basis {
             On::Tasks => format!("task/{NOBODY}/00000000000000000000000000000000"),
             On::Functions => format!("function:{NOBODY}"),
             On::VolumeKeys => "key/00000000-0000-0000-0000-000000000000".to_owned(),
+            On::ServiceScaling => "scalable-target/00000000000000000000000000000000".to_owned(),
             _ => return self.fill(on),
         };
         // The pattern of the table says whose it is, down to the kind: `arn:P:ec2:*:A:instance/*`.

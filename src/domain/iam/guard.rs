@@ -154,6 +154,7 @@ pub(crate) fn sid(on: On) -> &'static str {
         On::DenyPolicy => "TheDeny",
         On::GuardRole => "KnowItself",
         On::VolumeKeys => "StartEncrypted",
+        On::ServiceScaling => "ServiceScaling",
         On::Nothing | On::Instances | On::Groups | On::Services | On::Tasks | On::Functions => "Owned",
     }
 }

@@ -39,6 +39,8 @@ pub enum On {
     Instances,
     Groups,
     Services,
+    /// What Application Auto Scaling scales of services.
+    ServiceScaling,
     Tasks,
     Functions,
     /// Keys of volumes, as grants that EC2 uses.
@@ -62,6 +64,7 @@ impl On {
             Self::Instances => &["arn:${partition}:ec2:*:${account}:instance/*"],
             Self::Groups => &["arn:${partition}:autoscaling:*:${account}:autoScalingGroup:*"],
             Self::Services => &["arn:${partition}:ecs:*:${account}:service/*"],
+            Self::ServiceScaling => &["arn:${partition}:application-autoscaling:*:${account}:scalable-target/*"],
             Self::Tasks => &["arn:${partition}:ecs:*:${account}:task/*"],
             Self::Functions => &["arn:${partition}:lambda:*:${account}:function:*"],
             Self::VolumeKeys => &["arn:${partition}:kms:*:${account}:key/*"],
@@ -104,6 +107,15 @@ impl On {
     pub fn conditions_by(self, tag: &str) -> Vec<Condition> {
         match self {
             Self::AgentsAndDeny => vec![Condition::new("ArnLike", "iam:PolicyARN", Self::DenyPolicy.resources())],
+            // It has tags of its own, which nobody sets: whose it is says the service that it scales.
+            Self::ServiceScaling => vec![
+                Condition::new("StringEquals", "application-autoscaling:service-namespace", &["ecs"]),
+                Condition::new(
+                    "StringEquals",
+                    "application-autoscaling:scalable-dimension",
+                    &["ecs:service:DesiredCount"],
+                ),
+            ],
             // EC2 makes the grant for itself, when it attaches the volumes of a machine that we start.
             Self::VolumeKeys => vec![
                 Condition::new("Bool", "kms:GrantIsForAWSResource", &["true"]),
@@ -139,10 +151,22 @@ pub const ALL: &[Permission] = &[
         "the path of its own role, which a session has lost (C5)",
     ),
     may(
+        "application-autoscaling:DescribeScalableTargets",
+        Mode::Observe,
+        On::Everything,
+        "who else sets the count of a service",
+    ),
+    may(
         "autoscaling:DescribeAutoScalingGroups",
         Mode::Observe,
         On::Everything,
         "groups and their suspended processes",
+    ),
+    may(
+        "autoscaling:DescribeAutoScalingInstances",
+        Mode::Observe,
+        On::Everything,
+        "whether a group has marked a started member as unhealthy",
     ),
     may(
         "autoscaling:DescribeLaunchConfigurations",
@@ -224,6 +248,12 @@ pub const ALL: &[Permission] = &[
     ),
     may("ecs:ListTasks", Mode::Observe, On::Everything, "tasks of a cluster"),
     may(
+        "elasticloadbalancing:DescribeInstanceHealth",
+        Mode::Observe,
+        On::Everything,
+        "whether a classic balancer finds started members healthy",
+    ),
+    may(
         "elasticloadbalancing:DescribeLoadBalancers",
         Mode::Observe,
         On::Everything,
@@ -234,6 +264,12 @@ pub const ALL: &[Permission] = &[
         Mode::Observe,
         On::Everything,
         "whose they are",
+    ),
+    may(
+        "elasticloadbalancing:DescribeTargetHealth",
+        Mode::Observe,
+        On::Everything,
+        "whether a balancer finds started members healthy",
     ),
     may(
         "iam:GetInstanceProfile",
@@ -405,6 +441,12 @@ pub const ALL: &[Permission] = &[
         Mode::Contain,
         On::Services,
         "caps a service, and puts its count back",
+    ),
+    may(
+        "application-autoscaling:RegisterScalableTarget",
+        Mode::Contain,
+        On::ServiceScaling,
+        "suspends what would raise a capped count, and lets it go on",
     ),
     may("ecs:StopTask", Mode::Contain, On::Tasks, "ends a task"),
     may(

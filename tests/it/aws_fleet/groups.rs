@@ -4,8 +4,9 @@ use aws_sdk_autoscaling::types::{LaunchTemplateSpecification, Tag};
 use aws_sdk_ec2::types::{
     InstanceType, LaunchTemplateIamInstanceProfileSpecificationRequest, RequestLaunchTemplateData,
 };
+use aws_sdk_elasticloadbalancingv2::types::{ProtocolEnum, TargetDescription};
 use backstop::domain::fleet::asset::Brake;
-use backstop::ports::{Cloud as _, InstanceFilter, Retry};
+use backstop::ports::{Cloud as _, Health, InstanceFilter, Retry};
 
 use super::*;
 use crate::harness::fault_proxy::{Fault, Rule};
@@ -201,6 +202,93 @@ async fn a_group_is_capped_by_its_processes_and_put_back_one_by_one() {
         .remove("group:eu-central-1/workers")
         .expect("it is listed");
     assert_eq!(after.brake, before.brake);
+}
+
+#[tokio::test]
+async fn a_group_that_goes_by_its_balancer_has_that_asked_about_its_members() {
+    let bench = Bench::start().await;
+    let template = template(&bench, "t", "arn:aws:iam::123456789012:instance-profile/a").await;
+    for name in ["plain", "balanced"] {
+        group(&bench, name, &template, "$Default", 2).await;
+    }
+    let vpcs = bench
+        .account()
+        .ec2(REGION)
+        .describe_vpcs()
+        .send()
+        .await
+        .expect("DescribeVpcs");
+    let elb = aws_sdk_elasticloadbalancingv2::Client::new(&bench.sdk());
+    let made = elb
+        .create_target_group()
+        .name("targets")
+        .protocol(ProtocolEnum::Http)
+        .port(80)
+        .vpc_id(vpcs.vpcs()[0].vpc_id().expect("an id"))
+        .send()
+        .await
+        .expect("CreateTargetGroup");
+    let targets = made.target_groups()[0].target_group_arn().expect("an ARN").to_owned();
+    for name in ["plain", "balanced"] {
+        let attach = client(&bench).attach_load_balancer_target_groups();
+        let attach = attach.auto_scaling_group_name(name).target_group_arns(&targets);
+        attach.send().await.expect("AttachLoadBalancerTargetGroups");
+    }
+    let update = client(&bench)
+        .update_auto_scaling_group()
+        .auto_scaling_group_name("balanced");
+    let update = update.health_check_type("ELB").health_check_grace_period(60);
+    update.send().await.expect("UpdateAutoScalingGroup");
+    let machines = bench.cloud.instances(&region(), &InstanceFilter::All).await;
+    let machines = machines.expect("they are listed");
+    let of = |name: &str| {
+        let named = machines.iter().filter(|one| one.group.as_deref() == Some(name));
+        named.map(|one| one.id.clone()).collect::<Vec<String>>()
+    };
+    let (plain, balanced) = (of("plain"), of("balanced"));
+    assert_eq!((plain.len(), balanced.len()), (2, 2));
+    let members = bench
+        .cloud
+        .instances(&region(), &InstanceFilter::Groups(vec!["balanced".to_owned()]))
+        .await
+        .expect("they are listed");
+    assert_eq!(members.into_iter().map(|one| one.id).collect::<Vec<_>>(), balanced);
+    // One of each is not there yet, as after a start.
+    for id in [&plain[0], &balanced[0]] {
+        let gone = TargetDescription::builder().id(id).build();
+        let gone = elb.deregister_targets().target_group_arn(&targets).targets(gone);
+        gone.send().await.expect("DeregisterTargets");
+    }
+    bench.asked().await;
+
+    let ids: Vec<String> = plain.iter().chain(&balanced).cloned().collect();
+    let health = bench.cloud.health(&region(), &ids).await.expect("it is told");
+    let pending: Vec<&String> = health
+        .iter()
+        .filter(|(_, one)| **one == Health::Pending)
+        .map(|(id, _)| id)
+        .collect();
+    assert_eq!(pending, [&balanced[0]], "{health:?}");
+    assert_eq!(health.values().filter(|one| **one == Health::Passing).count(), 3);
+    let asked = bench.asked().await;
+    let mut asked = actions(&asked);
+    asked.sort_unstable();
+    let expected = [
+        "DescribeAutoScalingGroups",
+        "DescribeAutoScalingInstances",
+        "DescribeInstanceStatus",
+        "DescribeTargetHealth",
+    ];
+    assert_eq!(asked, expected);
+    // What cannot be asked is not taken for well.
+    let refuse = Fault::Refuse {
+        status: 403,
+        code: "AccessDenied",
+        message: "no",
+    };
+    bench.proxy.inject(Rule::on("DescribeTargetHealth", refuse));
+    let error = bench.cloud.health(&region(), &ids).await.expect_err("it is not known");
+    assert_eq!(error.retry, Retry::Never);
 }
 
 #[tokio::test]

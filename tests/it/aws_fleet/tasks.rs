@@ -1,5 +1,6 @@
 //! ECS services and tasks.
 
+use aws_sdk_applicationautoscaling::types::{ScalableDimension, ServiceNamespace, SuspendedState};
 use aws_sdk_ecs::types::{
     Compatibility, ContainerDefinition, CpuArchitecture, LaunchType, RuntimePlatform, SchedulingStrategy, Tag,
     TaskOverride,
@@ -184,6 +185,113 @@ async fn services_of_every_cluster_are_listed_capped_and_put_back() {
 }
 
 #[tokio::test]
+async fn what_scales_a_service_is_suspended_before_its_count_is_set_and_goes_on_after() {
+    let bench = Bench::start().await;
+    let definition = definition(&bench).await;
+    cluster(&bench, "main").await;
+    for name in ["web", "partly", "alone"] {
+        service(&bench, "main", name, &definition, SchedulingStrategy::Replica).await;
+    }
+    let scaling = aws_sdk_applicationautoscaling::Client::new(&bench.sdk());
+    for (name, is_scheduled) in [("web", false), ("partly", true)] {
+        let state = SuspendedState::builder().scheduled_scaling_suspended(is_scheduled);
+        let request = scaling
+            .register_scalable_target()
+            .resource_id(format!("service/main/{name}"));
+        request
+            .service_namespace(ServiceNamespace::Ecs)
+            .scalable_dimension(ScalableDimension::EcsServiceDesiredCount)
+            .min_capacity(1)
+            .max_capacity(9)
+            .suspended_state(state.build())
+            .send()
+            .await
+            .expect("RegisterScalableTarget");
+    }
+    let services = bench.assets("ecs-service").await;
+    let of = |name: &str| &services[&format!("ecs-service:eu-central-1/main/{name}")];
+    let brake = |scaling: &str| Brake::Cap {
+        now: settings(&[("desired", "3"), ("scaling", scaling)]),
+        capped: settings(&[("desired", "0"), ("scaling", "suspended")]),
+    };
+    assert_eq!(of("web").brake, brake("active"));
+    assert_eq!(of("partly").brake, brake("suspended:scheduled"));
+    let alone = Brake::Cap {
+        now: settings(&[("desired", "3")]),
+        capped: settings(&[("desired", "0")]),
+    };
+    assert_eq!(of("alone").brake, alone);
+    bench.asked().await;
+
+    for asset in [of("web"), of("partly")] {
+        let Brake::Cap { now, capped } = &asset.brake else {
+            panic!("{asset:?}")
+        };
+        bench
+            .cloud
+            .put_settings(&asset.what, capped)
+            .await
+            .expect("it is capped");
+        let asked = bench.asked().await;
+        let order = ["DescribeScalableTargets", "RegisterScalableTarget", "UpdateService"];
+        assert_eq!(actions(&asked), order);
+        let id = format!("service/{}", asset.what.id);
+        assert_eq!(
+            asked[1].json,
+            Some(json!({
+                "ServiceNamespace": "ecs", "ResourceId": id, "ScalableDimension": "ecs:service:DesiredCount",
+                "SuspendedState": {
+                    "DynamicScalingInSuspended": true, "DynamicScalingOutSuspended": true,
+                    "ScheduledScalingSuspended": true
+                }
+            })),
+            "its bounds are not touched"
+        );
+        let held = bench.assets("ecs-service").await;
+        assert_eq!(held[&asset.what.to_string()].is_capped(), Some(true));
+        bench.asked().await;
+        bench
+            .cloud
+            .put_settings(&asset.what, now)
+            .await
+            .expect("it is put back");
+        let order = ["UpdateService", "DescribeScalableTargets", "RegisterScalableTarget"];
+        assert_eq!(actions(&bench.asked().await), order);
+        let back = bench.assets("ecs-service").await;
+        assert_eq!(back[&asset.what.to_string()].brake, asset.brake);
+        bench.asked().await;
+    }
+
+    // What is not scaled is never made to be.
+    let suspended = settings(&[("scaling", "suspended")]);
+    bench
+        .cloud
+        .put_settings(&of("alone").what, &suspended)
+        .await
+        .expect("there is nothing to suspend");
+    assert_eq!(actions(&bench.asked().await), ["DescribeScalableTargets"]);
+    // Where we may not ask, the counts are still seen; where it is not answered, nothing looks whole.
+    let refuse = |status, code| Fault::Refuse {
+        status,
+        code,
+        message: "no",
+    };
+    bench.proxy.inject(Rule::on(
+        "DescribeScalableTargets",
+        refuse(400, "AccessDeniedException"),
+    ));
+    let blind = bench.assets("ecs-service").await;
+    assert_eq!(blind["ecs-service:eu-central-1/main/web"].brake, alone);
+    bench.proxy.heal();
+    bench.proxy.inject(Rule::on(
+        "DescribeScalableTargets",
+        refuse(500, "InternalServiceException"),
+    ));
+    let listed = bench.cloud.assets(&region(), &Kind::named("ecs-service")).await;
+    assert_eq!(listed.expect_err("not now").retry, Retry::Transient);
+}
+
+#[tokio::test]
 async fn tasks_are_listed_with_their_size_and_service_and_ended() {
     let bench = Bench::start().await;
     let definition = definition(&bench).await;
@@ -196,7 +304,9 @@ async fn tasks_are_listed_with_their_size_and_service_and_ended() {
             .count(count);
         let overrides = role.map(|role| TaskOverride::builder().task_role_arn(role).build());
         let request = request.launch_type(LaunchType::Fargate).set_overrides(overrides);
-        request.set_group(group.map(str::to_owned)).send()
+        // The emulator's services start no tasks, so these are marked as if one had.
+        let by = group.map(|_| "ecs-svc/1234567890123456789".to_owned());
+        request.set_group(group.map(str::to_owned)).set_started_by(by).send()
     };
     run(3, Some("service:web"), None).await.expect("RunTask");
     run(1, None, Some("arn:aws:iam::123456789012:role/other"))

@@ -508,7 +508,10 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respo
 
 /// An error as the service writes it.
 fn refusal(service: &str, status: u16, code: &str, message: &str) -> Response<Full<Bytes>> {
-    if matches!(service, "ecs" | "cloudtrail" | "pricing" | "lambda") {
+    if matches!(
+        service,
+        "ecs" | "application-autoscaling" | "cloudtrail" | "pricing" | "lambda"
+    ) {
         let body = serde_json::json!({"__type": code, "message": message});
         return page_of(status, "application/x-amz-json-1.1", body.to_string());
     }

@@ -66,6 +66,23 @@ impl Facts {
                 vec![self.tagged(&action, here("group", &asked.params["AutoScalingGroupName"]))]
             }
             ("ec2" | "autoscaling" | "elasticloadbalancing", name) if name.starts_with("Describe") => everything(),
+            ("application-autoscaling", "DescribeScalableTargets") => everything(),
+            ("application-autoscaling", "RegisterScalableTarget") => {
+                let arn = format!(
+                    "arn:aws:application-autoscaling:{}:{}:scalable-target/0ec5",
+                    asked.region, self.account
+                );
+                let keys = [
+                    ("service-namespace", "ServiceNamespace"),
+                    ("scalable-dimension", "ScalableDimension"),
+                ];
+                let keys = keys.map(|(key, of)| {
+                    let key = format!("application-autoscaling:{key}");
+                    (key, asked.params[of].as_str())
+                });
+                let keys = keys.each_ref().map(|(key, value)| (key.as_str(), *value));
+                vec![Request::new(&action, &arn, &keys)]
+            }
             ("ecs", "UpdateService") => {
                 let id = format!("{}/{}", asked.params["cluster"], asked.params["service"]);
                 vec![self.tagged(&action, here("ecs-service", &id))]

@@ -16,6 +16,8 @@ mod faults;
 mod fleet;
 mod held;
 mod judgement;
+mod late;
+mod members;
 mod relaunch;
 mod resets;
 mod revocation;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use backstop::cloud::rehearsal::Call;
 use backstop::cloud::rehearsal::faults::Faults;
 use backstop::cloud::rehearsal::fleet::MachineSpec;
-use backstop::cloud::rehearsal::services::TaskSpec;
+use backstop::cloud::rehearsal::services::{ServiceSpec, TaskSpec};
 use backstop::domain::agent::AgentStatus;
 use backstop::domain::containment::observed::{InstanceState, Refused};
 use backstop::domain::containment::state::{Containment, Mode, Phase, StepClass};
@@ -19,7 +19,7 @@ use backstop::ports::Cloud as _;
 
 use super::crash::{CrashPoint, When};
 use super::fleet::{base, owned, spawning};
-use super::scene::{Scene, TAG, agent, is_closed, is_contained, targets, why};
+use super::scene::{Scene, TAG, agent, is_closed, is_contained, role, targets, why};
 
 const BOTH: &[&str] = &["eu-west-1", "us-east-1"];
 
@@ -354,7 +354,54 @@ fn a_member_that_does_not_get_well_holds_its_group_for_a_bounded_time() {
         .unwrap();
     assert!((300..400).contains(&uncap.at.duration_since(begun).as_secs()));
     assert!(scene.actions().contains(&"unhealthy".to_owned()));
+    // Then the group does with them as it always does with sick ones; the other agent's did so at once.
+    let after = scene.cloud.snapshot();
+    assert_eq!((&after.settings, after.tasks), (&first.settings, first.tasks));
+    assert_eq!(after.machines.len(), first.machines.len() + 3);
+    let sick = after.machines.values().filter(|state| state.is_gone());
+    assert_eq!(sick.count(), 3);
+}
+
+#[test]
+fn what_scales_a_service_does_not_undo_its_cap_and_goes_on_after() {
+    let task = TaskSpec::fargate("us-east-1", "main", 500, 1_000).acts_as(role().arn());
+    let scaled = ServiceSpec::new("scaled", 2, task.clone()).scaled(1, Duration::from_secs(7));
+    let still = ServiceSpec::new("still", 2, task).scaled(1, Duration::from_secs(7));
+    let scene = Scene::new(base(BOTH).service(scaled).service(still), targets(BOTH));
+    let (scaled, still) = (
+        what("ecs-service", "us-east-1", "main/scaled"),
+        what("ecs-service", "us-east-1", "main/still"),
+    );
+    // Somebody has it suspended in part before.
+    scene.cloud.set_setting(&still, "scaling", "suspended:in");
+    let first = scene.cloud.snapshot();
+    scene.contain_and_wait();
+    let held = scene.cloud.snapshot();
+    assert_eq!(held.tasks.len(), 0, "{held:?}");
+    assert_eq!(held.settings[&scaled.to_string()]["scaling"], "suspended");
+    let actions = scene.actions();
+    assert!(!actions.contains(&"put_back".to_owned()), "{actions:?}");
+    scene.run(backstop::ports::Clock::sleep(&*scene.clock, Duration::from_secs(600)));
+    assert_eq!(scene.cloud.snapshot(), held, "no task runs after");
+    scene.reset_and_wait(&[]);
     assert_eq!(scene.cloud.snapshot(), first);
+    assert_eq!(scene.images().len(), 0);
+}
+
+#[test]
+fn what_begins_to_scale_a_capped_service_is_suspended_too_and_goes_on_after() {
+    let task = TaskSpec::fargate("us-east-1", "main", 500, 1_000).acts_as(role().arn());
+    let scene = Scene::new(base(BOTH).service(ServiceSpec::new("web", 2, task)), targets(BOTH));
+    scene.contain_and_wait();
+    let web = what("ecs-service", "us-east-1", "main/web");
+    scene.cloud.scale(&web, 1, Duration::from_secs(7));
+    scene.drive(|last| last.phase == Phase::Containing);
+    scene.drive(is_contained);
+    assert_eq!(scene.cloud.snapshot().tasks.len(), 0);
+    scene.reset_and_wait(&[]);
+    let after = scene.cloud.snapshot();
+    assert_eq!(after.settings[&web.to_string()]["scaling"], "active");
+    assert_eq!(after.settings[&web.to_string()]["desired"], "2");
 }
 
 #[test]

@@ -163,6 +163,10 @@ fn queries(filter: &InstanceFilter) -> Vec<Filter> {
             let ids = ids.iter().map(|id| loose(id)).collect();
             alternatives.insert("instance-id".to_owned(), ids);
         }
+        InstanceFilter::Groups(names) => {
+            let names = names.iter().map(|name| loose(name)).collect();
+            alternatives.insert(format!("tag:{GROUP_TAG}"), names);
+        }
     }
     alternatives
         .into_iter()
@@ -197,6 +201,7 @@ fn matches(filter: &InstanceFilter, instance: &Instance) -> bool {
         InstanceFilter::Tags(tags) => tags.iter().any(|(key, value)| instance.tags.get(key) == Some(value)),
         InstanceFilter::Profiles(arns) => instance.profile_arn.as_ref().is_some_and(|arn| arns.contains(arn)),
         InstanceFilter::Ids(ids) => ids.contains(&instance.id),
+        InstanceFilter::Groups(names) => instance.group.as_ref().is_some_and(|group| names.contains(group)),
     }
 }
 
@@ -349,6 +354,12 @@ mod tests {
         ));
         let ids = InstanceFilter::Ids(vec!["i-2".to_owned()]);
         assert!(!matches(&ids, &seen("i-1", running(), &[])));
+        let group = InstanceFilter::Groups(vec!["fleet".to_owned()]);
+        assert!(matches(&group, &seen("i-1", running(), &[(GROUP_TAG, "fleet")])));
+        assert!(!matches(&group, &seen("i-1", running(), &[(GROUP_TAG, "fleets")])));
+        assert!(!matches(&group, &seen("i-1", running(), &[])));
+        let sent = queries(&group);
+        assert_eq!(sent[0].name(), Some("tag:aws:autoscaling:groupName"));
     }
 
     #[test]

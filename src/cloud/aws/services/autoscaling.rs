@@ -14,7 +14,7 @@
 //! tags and its maker it may be somebody's, and it must not be taken for nobody's.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use aws_sdk_autoscaling::Client;
@@ -28,11 +28,13 @@ use crate::cloud::aws::permission::Home;
 use crate::domain::containment::state::Action;
 use crate::domain::fleet::asset::{Asset, AssetRef, Brake, Kind, Settings};
 use crate::domain::fleet::instance::GROUP;
-use crate::ports::CloudError;
+use crate::ports::{CloudError, Health};
 
+mod fitness;
 mod names;
 mod profile;
 
+use fitness::Fitness;
 use profile::{Known, Profiles, Source};
 
 /// What a cap suspends.
@@ -56,6 +58,7 @@ pub(super) struct AutoScaling {
     looks: Client,
     changes: Client,
     profiles: Profiles,
+    fitness: Fitness,
 }
 
 impl Offered for AutoScaling {
@@ -68,6 +71,7 @@ impl Offered for AutoScaling {
             changes: Client::from_conf(config.clone().retry_config(once()).build()),
             looks: Client::from_conf(config.build()),
             profiles: Profiles::new(&place),
+            fitness: Fitness::new(&place),
             place,
         }
     }
@@ -105,7 +109,7 @@ impl Service for AutoScaling {
                 return Err(call.refusal("UnknownSetting", format!("{asset} has no setting {name}={value}")));
             }
         }
-        let Some(group) = self.groups(Some(&asset.id)).await?.pop() else {
+        let Some(group) = self.groups(Some(std::slice::from_ref(&asset.id))).await?.pop() else {
             return Ok(());
         };
         let now = processes(&group);
@@ -131,25 +135,33 @@ impl Service for AutoScaling {
         }
         Ok(())
     }
+
+    async fn health(&self, ids: &[String]) -> Result<BTreeMap<String, Health>, CloudError> {
+        self.fitness(ids).await
+    }
 }
 
 impl AutoScaling {
-    /// Every group, or the one of that name.
-    async fn groups(&self, name: Option<&str>) -> Result<Vec<AutoScalingGroup>, CloudError> {
+    /// Every group, or those of these names.
+    async fn groups(&self, names: Option<&[String]>) -> Result<Vec<AutoScalingGroup>, CloudError> {
         let call = self.place.read("autoscaling:DescribeAutoScalingGroups");
         let size = self.place.page(100);
-        let names = name.map(|name| vec![name.to_owned()]);
         let groups = pages(&call, |token| async {
             let _permit = self.place.look().await;
             let request = self.looks.describe_auto_scaling_groups().max_records(size);
-            let request = request.set_auto_scaling_group_names(names.clone());
+            let request = request.set_auto_scaling_group_names(names.map(<[String]>::to_vec));
             let page = request.set_next_token(token).send().await;
             let page = page.map_err(|e| call.failed(e))?;
             Ok((page.auto_scaling_groups.unwrap_or_default(), page.next_token))
         });
         let mut groups = groups.await?;
-        if let Some(name) = name {
-            groups.retain(|group| group.auto_scaling_group_name.as_deref() == Some(name));
+        if let Some(names) = names {
+            groups.retain(|group| {
+                group
+                    .auto_scaling_group_name
+                    .as_ref()
+                    .is_some_and(|name| names.contains(name))
+            });
         }
         Ok(groups)
     }

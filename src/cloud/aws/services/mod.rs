@@ -37,7 +37,7 @@ use super::permission::Home;
 use crate::domain::containment::state::Action;
 use crate::domain::containment::target::Region;
 use crate::domain::fleet::asset::{Asset, AssetRef, Kind, Settings};
-use crate::ports::CloudError;
+use crate::ports::{CloudError, Health};
 
 /// The services, one a line.
 const REGISTRY: &[Entry] = &[
@@ -70,6 +70,11 @@ pub(super) trait Service: fmt::Debug + Send + Sync {
             asset,
             "has no settings that halt it",
         ))
+    }
+
+    /// What it thinks of these machines. Of one that it does not mention it has no opinion.
+    async fn health(&self, _machines: &[String]) -> Result<BTreeMap<String, Health>, CloudError> {
+        Ok(BTreeMap::new())
     }
 
     /// Ends it for good.

@@ -5,3 +5,4 @@ mod properties;
 mod revocation;
 mod spawners;
 mod tables;
+mod uncap;

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::model::{Fuel, PROFILE, World, group, instance, owned, service, task, volume};
 use crate::domain::containment::coverage::Progress;
 use crate::domain::containment::observed::{Instance, InstanceState, SpotKind};
+use crate::domain::containment::plan::Marks;
 use crate::domain::fleet::asset::{Asset, Brake};
 use crate::domain::id::AgentId;
 
@@ -87,7 +88,10 @@ fn world(instances: &[Instance], assets: &[(Asset, bool)]) -> World {
     let mut world = World::new(instances.to_vec()).with(assets.iter().map(|(asset, _)| asset.clone()));
     let refused = assets.iter().filter(|(_, refused)| *refused);
     world.refuse = refused.map(|(asset, _)| asset.what.id.clone()).collect();
-    let theirs = std::collections::BTreeMap::from([("backstop:agent".to_owned(), "b".to_owned())]);
+    let theirs = Marks {
+        tags: std::collections::BTreeMap::from([("backstop:agent".to_owned(), "b".to_owned())]),
+        ..Marks::default()
+    };
     world.others.insert(AgentId::new("b").unwrap(), theirs);
     world.react();
     world

@@ -6,12 +6,14 @@ use super::model::{
 use crate::domain::containment::coverage::Progress;
 use crate::domain::containment::image::Before;
 use crate::domain::containment::observed::{Instance, InstanceState};
-use crate::domain::containment::plan::Plan;
-use crate::domain::containment::restore::unknown_selections;
+use crate::domain::containment::plan::{Marks, Plan};
 use crate::domain::containment::state::Phase;
 use crate::domain::containment::target::Resource;
 use crate::domain::fleet::asset::{Asset, AssetRef, Brake};
 use crate::domain::id::AgentId;
+
+/// A role of the agent `b`.
+const THEIRS: &str = "arn:aws:iam::123456789012:role/agents/b";
 
 fn why(world: &World, id: &str) -> String {
     let lines = &world.containment.coverage.still_burning;
@@ -19,17 +21,17 @@ fn why(world: &World, id: &str) -> String {
     line.map(|line| line.why.clone()).unwrap_or_default()
 }
 
-fn state(world: &World, id: &str) -> InstanceState {
+pub fn state(world: &World, id: &str) -> InstanceState {
     world.instances[id].state
 }
 
-fn member(region_name: &str, id: &str, group: &str) -> Instance {
+pub fn member(region_name: &str, id: &str, group: &str) -> Instance {
     let mut made = instance(region_name, id, "a");
     made.group = Some(group.to_owned());
     made
 }
 
-fn capped(world: &World, asset: &Asset) -> bool {
+pub fn capped(world: &World, asset: &Asset) -> bool {
     world.assets[&asset.what].is_capped() == Some(true)
 }
 
@@ -40,7 +42,7 @@ fn stops(plan: &Plan) -> Vec<&String> {
         .collect()
 }
 
-fn outcome(world: &World, id: &str) -> String {
+pub fn outcome(world: &World, id: &str) -> String {
     let image = world
         .restored
         .iter()
@@ -240,6 +242,39 @@ fn whose_it_is() {
         ),
         (with("other-made", &|asset| asset.tags = tag("b")), false),
         (
+            with("both-tags", &|asset| {
+                (asset.tags, asset.acts_as) = (tag("a"), vec![role().arn().to_owned()]);
+                asset.tags.insert("their:agent".to_owned(), "b".to_owned());
+            }),
+            false,
+        ),
+        (
+            with("their-hands", &|asset| {
+                (asset.tags, asset.acts_as) = (tag("a"), vec![THEIRS.to_owned()]);
+            }),
+            false,
+        ),
+        (
+            with("their-profile", &|asset| {
+                asset.tags = tag("a");
+                asset.acts_as = vec!["arn:aws:iam::123456789012:instance-profile/b".to_owned()];
+            }),
+            false,
+        ),
+        (
+            with("both-hands", &|asset| {
+                (asset.tags, asset.acts_as) = (tag("a"), vec![THEIRS.to_owned(), role().arn().to_owned()]);
+            }),
+            true,
+        ),
+        (
+            with("strangers-hands", &|asset| {
+                asset.tags = tag("a");
+                asset.acts_as = vec!["arn:aws:iam::123456789012:role/undeclared".to_owned()];
+            }),
+            true,
+        ),
+        (
             with("undeclared-role", &|asset| {
                 (asset.tags, asset.acts_as) = (tag("nobody-declares-it"), vec![role().arn().to_owned()]);
             }),
@@ -254,7 +289,12 @@ fn whose_it_is() {
         ),
     ];
     let mut world = World::new(Vec::new()).with(rows.iter().map(|(asset, _)| asset.clone()));
-    world.others.insert(AgentId::new("b").unwrap(), tag("b"));
+    let mut marks = Marks {
+        tags: tag("b"),
+        principals: [THEIRS.to_owned()].into(),
+    };
+    marks.tags.insert("their:agent".to_owned(), "b".to_owned());
+    world.others.insert(AgentId::new("b").unwrap(), marks);
     for name in ["made", "other-made"] {
         world.created.insert(service("eu-west-1", name, 1).what);
     }
@@ -262,10 +302,28 @@ fn whose_it_is() {
     for (asset, ours) in &rows {
         assert_eq!(capped(&world, asset), *ours, "{}", asset.what);
     }
+    for name in ["both-tags", "their-hands", "their-profile"] {
+        assert!(why(&world, name).contains("seems to be b's"), "{}", why(&world, name));
+    }
     assert!(why(&world, "other-role").contains("tagged as b's"));
     assert!(why(&world, "other-made").contains("who made it"));
     assert_eq!(why(&world, "/undeclared"), "");
     assert!(why(&world, "/guard").contains("the guard's own"), "C5");
+    // A person is asked about those, and decides.
+    let asked: Vec<String> = world
+        .plan()
+        .regions
+        .iter()
+        .flat_map(|part| &part.ask)
+        .map(|ask| ask.resource.clone())
+        .collect();
+    let id = |name: &str| format!("ecs-service:eu-west-1/{name}");
+    assert_eq!(asked, [id("both-tags"), id("their-hands"), id("their-profile")]);
+    world.foreign = [(id("both-tags"), true), (id("their-hands"), false)].into();
+    world.contain();
+    let is_capped = |name: &str| capped(&world, &service("eu-west-1", name, 1));
+    assert!(is_capped("both-tags") && !is_capped("their-hands"));
+    assert!(why(&world, "/their-hands").contains("a person decided"));
 }
 
 /// C3: what nothing names, while something that could was not read, keeps the containment open.
@@ -288,7 +346,11 @@ fn what_was_not_read_is_not_nobodys() {
     ];
     for (asset, open) in rows {
         let mut world = World::new(Vec::new()).with([asset.clone()]);
-        world.others.insert(AgentId::new("b").unwrap(), tag("b"));
+        let marks = Marks {
+            tags: tag("b"),
+            ..Marks::default()
+        };
+        world.others.insert(AgentId::new("b").unwrap(), marks);
         let mut progress = Progress::Disturbed;
         for _ in 0..6 {
             progress = world.sweep(Fuel::ENDLESS).unwrap().1;
@@ -336,8 +398,11 @@ fn machines_are_the_agents_by_their_group_and_by_who_made_them() {
         region: region("eu-west-1"),
         id: "i-made".to_owned(),
     });
-    let tags = std::collections::BTreeMap::from([("backstop:agent".to_owned(), "b".to_owned())]);
-    world.others.insert(AgentId::new("b").unwrap(), tags);
+    let marks = Marks {
+        tags: std::collections::BTreeMap::from([("backstop:agent".to_owned(), "b".to_owned())]),
+        ..Marks::default()
+    };
+    world.others.insert(AgentId::new("b").unwrap(), marks);
     world.contain();
     assert_eq!(state(&world, "i-member"), InstanceState::Stopped);
     assert_eq!(state(&world, "i-made"), InstanceState::Stopped);
@@ -439,52 +504,6 @@ fn what_was_set_while_the_agent_was_free_is_what_comes_back() {
     let now = world.now_of(&workers.what);
     assert_eq!(now, settings(&[("Launch", "by hand"), ("Terminate", "active")]));
     assert!(world.images.is_empty());
-}
-
-#[test]
-fn a_group_whose_members_stay_down_stays_capped() {
-    let workers = owned(group("eu-west-1", "workers"), "a");
-    let members = vec![
-        member("eu-west-1", "i-1", "workers"),
-        member("eu-west-1", "i-2", "workers"),
-    ];
-    let mut world = World::new(members).with([workers.clone()]);
-    let first = (world.snapshot(), world.standing());
-    world.contain();
-    world.reset(&["i-1", "workers"]);
-    assert_eq!(state(&world, "i-1"), InstanceState::Running);
-    assert_eq!(state(&world, "i-2"), InstanceState::Stopped, "and not destroyed");
-    assert!(capped(&world, &workers));
-    assert_eq!(world.images.len(), 2, "both are owed");
-    let names = ["workers", "group:eu-west-1/workers", "ecs-task:eu-west-1/none"].map(str::to_owned);
-    assert_eq!(unknown_selections(&world.images, &names), ["ecs-task:eu-west-1/none"]);
-    world.next_generation();
-    world.contain();
-    world.reset(&[]);
-    assert_eq!((world.snapshot(), world.standing()), first);
-}
-
-#[test]
-fn a_group_waits_for_its_members_health_and_not_for_ever() {
-    let workers = owned(group("eu-west-1", "workers"), "a");
-    let other = owned(service("eu-west-1", "main/web", 1), "a");
-    let mut world = World::new(vec![member("eu-west-1", "i-1", "workers")]).with([workers.clone(), other.clone()]);
-    world.contain();
-    world.unwell.insert("i-1".to_owned());
-    world.begin_restore(&[]);
-    let mut passes = 0;
-    let mut sick = 0;
-    while world.restore(Fuel::ENDLESS) != Some(true) {
-        passes += 1;
-        sick += world.plan_restore().sick.len();
-        if passes == 10 {
-            assert!(capped(&world, &workers), "it does not pass its checks");
-            assert!(!capped(&world, &other), "others do not wait for it");
-        }
-    }
-    assert!((30..40).contains(&passes), "{passes} passes of ten seconds");
-    assert!(sick > 0);
-    assert!(!capped(&world, &workers));
 }
 
 #[test]

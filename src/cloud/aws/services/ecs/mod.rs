@@ -1,13 +1,15 @@
 //! ECS: services, which start tasks and replace those that end, and the tasks themselves.
 //!
 //! A service is capped by a desired count of zero; then ECS ends its tasks itself. One that runs a task on
-//! every machine (`DAEMON`) has no count to set, and its tasks are ended one by one. A task is ended by
+//! every machine (`DAEMON`) has no count to set, and its tasks are ended one by one. Where Application Auto
+//! Scaling sets the count as well, that is [suspended](scaling) first, and goes on last. A task is ended by
 //! `StopTask`, for good: what its service or a person starts anew is another task.
 //!
 //! Whose hands a task has says its definition, or the override it was started with. A definition by its ARN
 //! never changes, so it is asked for once and remembered.
 
 mod clusters;
+mod scaling;
 mod tasks;
 
 use std::borrow::Cow;
@@ -19,6 +21,7 @@ use aws_sdk_ecs::Client;
 use aws_sdk_ecs::config::Builder;
 use aws_sdk_ecs::config::retry::RetryPartition;
 use aws_sdk_ecs::types::{SchedulingStrategy, Service as Seen, ServiceField, Tag, TaskDefinition};
+use futures_util::future::try_join;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::{Offered, Place, Service, pages, tags, timestamp, unsuited};
@@ -27,6 +30,7 @@ use crate::cloud::aws::permission::Home;
 use crate::domain::containment::state::Action;
 use crate::domain::fleet::asset::{Asset, AssetRef, Brake, Kind, Settings};
 use crate::ports::CloudError;
+use scaling::Scaling;
 
 const SERVICE: Kind = Kind::named("ecs-service");
 const TASK: Kind = Kind::named("ecs-task");
@@ -35,6 +39,7 @@ const TASK: Kind = Kind::named("ecs-task");
 const BILLED: &str = "AmazonECS";
 
 const DESIRED: &str = "desired";
+const SCALING: &str = "scaling";
 
 /// ECS describes so many services in one call, and so many tasks.
 const SERVICES: usize = 10;
@@ -54,6 +59,7 @@ pub(super) struct Ecs {
     place: Place,
     looks: Client,
     changes: Client,
+    scaling: Scaling,
     definitions: Mutex<BTreeMap<String, Arc<TaskDefinition>>>,
     /// Clusters in which the last whole look at a kind found something.
     in_use: Mutex<BTreeMap<Kind, BTreeSet<String>>>,
@@ -68,6 +74,7 @@ impl Offered for Ecs {
         Self {
             changes: Client::from_conf(config.clone().retry_config(once()).build()),
             looks: Client::from_conf(config.build()),
+            scaling: Scaling::new(&place),
             definitions: Mutex::default(),
             in_use: Mutex::default(),
             place,
@@ -88,12 +95,13 @@ impl Offered for Ecs {
 #[async_trait]
 impl Service for Ecs {
     async fn list(&self, kind: &Kind) -> Result<Vec<Asset>, CloudError> {
-        let clusters = self.clusters_to_look_at(kind).await?;
+        let (clusters, scaled) = try_join(self.clusters_to_look_at(kind), self.scaled(kind)).await?;
+        let scaled = &scaled;
         let each = clusters.into_iter().map(|cluster| async move {
             let found = if *kind == TASK {
                 self.tasks(&cluster).await?
             } else {
-                self.services(&cluster).await?
+                self.services(&cluster, scaled).await?
             };
             Ok((cluster, found))
         });
@@ -108,18 +116,25 @@ impl Service for Ecs {
         let Some((cluster, service)) = named else {
             return Err(unsuited("ecs:UpdateService", asset, "is no service in a cluster"));
         };
-        let mut desired = None;
+        let (mut desired, mut scaling) = (None, None);
         for (name, value) in settings {
             match (name.as_str(), value.parse::<i32>()) {
                 (DESIRED, Ok(count)) if count >= 0 => desired = Some(count),
+                (SCALING, _) if scaling::is_known(value) => scaling = Some(value),
                 _ => return Err(call.refusal("UnknownSetting", format!("{asset} has no setting {name}={value}"))),
             }
         }
-        let Some(desired) = desired else { return Ok(()) };
-        let _permit = self.place.turn().await;
-        let request = self.changes.update_service().cluster(cluster).service(service);
-        let answer = request.desired_count(desired).send().await;
-        gone_is_fine(answer.map(drop).map_err(|e| call.failed(e)))
+        let suspends = scaling.is_some_and(|value| value == scaling::SUSPENDED);
+        if let Some(value) = scaling.filter(|_| suspends) {
+            self.scaling.put(&self.place, &asset.id, value).await?;
+        }
+        if let Some(desired) = desired {
+            self.set_count(cluster, service, desired).await?;
+        }
+        if let Some(value) = scaling.filter(|_| !suspends) {
+            self.scaling.put(&self.place, &asset.id, value).await?;
+        }
+        Ok(())
     }
 
     async fn end(&self, asset: &AssetRef) -> Result<(), CloudError> {
@@ -136,6 +151,14 @@ impl Service for Ecs {
 }
 
 impl Ecs {
+    async fn set_count(&self, cluster: &str, service: &str, desired: i32) -> Result<(), CloudError> {
+        let call = self.place.change("ecs:UpdateService");
+        let _permit = self.place.turn().await;
+        let request = self.changes.update_service().cluster(cluster).service(service);
+        let answer = request.desired_count(desired).send().await;
+        gone_is_fine(answer.map(drop).map_err(|e| call.failed(e)))
+    }
+
     /// Runs as many at once as there are places for, and fails with the first that fails.
     async fn some_at_once<T, F>(&self, all: impl Iterator<Item = F>) -> Result<Vec<T>, CloudError>
     where
@@ -145,7 +168,16 @@ impl Ecs {
         stream::iter(all).buffered(self.place.parallel).try_collect().await
     }
 
-    async fn services(&self, cluster: &str) -> Result<Vec<Asset>, CloudError> {
+    /// Which services somebody else sets the count of, and how, if it is asked for services.
+    async fn scaled(&self, kind: &Kind) -> Result<BTreeMap<String, String>, CloudError> {
+        if *kind == SERVICE {
+            self.scaling.of_services(&self.place).await
+        } else {
+            Ok(BTreeMap::new())
+        }
+    }
+
+    async fn services(&self, cluster: &str, scaled: &BTreeMap<String, String>) -> Result<Vec<Asset>, CloudError> {
         let call = self.place.read("ecs:ListServices");
         let size = self.place.page(100);
         let arns = pages(&call, |token| async {
@@ -158,7 +190,7 @@ impl Ecs {
         let arns = gone_is_nothing(arns.await)?;
         let chunks = arns.chunks(SERVICES).map(|some| self.described(cluster, some.to_vec()));
         let services = self.some_at_once(chunks).await?.into_iter().flatten();
-        let assets = services.map(|service| self.service(cluster, service));
+        let assets = services.map(|service| self.service(cluster, service, scaled));
         let assets: Vec<Option<Asset>> = self.some_at_once(assets).await?;
         Ok(assets.into_iter().flatten().collect())
     }
@@ -174,7 +206,12 @@ impl Ecs {
     }
 
     /// `None` for one that is gone, which ECS goes on listing for a while.
-    async fn service(&self, cluster: &str, service: Seen) -> Result<Option<Asset>, CloudError> {
+    async fn service(
+        &self,
+        cluster: &str,
+        service: Seen,
+        scaled: &BTreeMap<String, String>,
+    ) -> Result<Option<Asset>, CloudError> {
         if service.status() == Some("INACTIVE") {
             return Ok(None);
         }
@@ -186,10 +223,16 @@ impl Ecs {
         let brake = if service.scheduling_strategy == Some(SchedulingStrategy::Daemon) {
             Brake::Blocked { why: DAEMON.to_owned() }
         } else {
-            let count = |desired: i32| Settings::from([(DESIRED.to_owned(), desired.to_string())]);
+            let name = service.service_name().unwrap_or_default();
+            let scaling = scaled.get(&format!("{}/{name}", short(cluster)));
+            let both = |desired: i32, scaling: Option<&str>| {
+                let count = (DESIRED.to_owned(), desired.to_string());
+                let scaling = scaling.map(|value| (SCALING.to_owned(), value.to_owned()));
+                std::iter::once(count).chain(scaling).collect::<Settings>()
+            };
             Brake::Cap {
-                now: count(service.desired_count),
-                capped: count(0),
+                now: both(service.desired_count, scaling.map(String::as_str)),
+                capped: both(0, scaling.map(|_| scaling::SUSPENDED)),
             }
         };
         let Some(name) = service.service_name else {

@@ -19,6 +19,9 @@ use crate::ports::CloudError;
 const MOST_CPU: u64 = 16 * 1_024;
 const MOST_MEMORY: u64 = 120 * 1_024;
 
+/// How ECS writes which deployment of a service started a task.
+const STARTED_BY_A_SERVICE: &str = "ecs-svc/";
+
 /// Storage that comes with a task.
 const FREE_STORAGE: u64 = 20;
 
@@ -82,7 +85,7 @@ fn asset(place: &Place, task: Task, definition: Result<Option<&TaskDefinition>, 
     let cluster = cluster.or_else(|| arn.split('/').rev().nth(1)).unwrap_or("default");
     let overridden = task.overrides().and_then(|overrides| overrides.task_role_arn());
     let role = overridden.or_else(|| definition?.task_role_arn());
-    let service = task.group().and_then(|group| group.strip_prefix("service:"));
+    let service = service(&task);
     Some(Asset {
         what: place.asset(&TASK, format!("{cluster}/{}", short(arn))),
         service: Cow::Borrowed(BILLED),
@@ -94,6 +97,14 @@ fn asset(place: &Place, task: Task, definition: Result<Option<&TaskDefinition>, 
         brake: Brake::End,
         tags: tagged(task.tags),
     })
+}
+
+/// The service that started a task. Whoever runs a task may name its group as they like, so ECS's own mark of
+/// who started it has to say so too.
+fn service(task: &Task) -> Option<&str> {
+    let started_by_one = task.started_by().is_some_and(|by| by.starts_with(STARTED_BY_A_SERVICE));
+    let group = task.group().filter(|_| started_by_one);
+    group.and_then(|group| group.strip_prefix("service:"))
 }
 
 fn meters(task: &Task, definition: Option<&TaskDefinition>) -> Vec<Meter> {
@@ -211,6 +222,20 @@ mod tests {
             told(&task().overrides(larger).build(), None),
             "fargate/x86/vcpu 2000, fargate/x86/gib 4000"
         );
+    }
+
+    #[test]
+    fn a_task_is_a_services_when_ecs_says_that_one_started_it() {
+        let of = |group: &str, by: Option<&str>| {
+            let task = Task::builder().group(group).set_started_by(by.map(str::to_owned));
+            service(&task.build()).map(str::to_owned)
+        };
+        assert_eq!(of("service:web", Some("ecs-svc/1234")).as_deref(), Some("web"));
+        // As RunTask writes them, whatever group it was given.
+        for by in [None, Some("an-agent"), Some("events-rule/ecs-svc/1")] {
+            assert_eq!(of("service:web", by), None, "{by:?}");
+        }
+        assert_eq!(of("family:web", Some("ecs-svc/1234")), None);
     }
 
     #[test]
