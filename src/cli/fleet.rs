@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::context::Context;
 use super::failure::Failure;
-use super::output::{rows, table, text};
+use super::output::{field, rows, table, text};
 use crate::domain::id::AgentId;
 
 /// What runs in the cloud, whose it is, and what it costs an hour; the dearest first
@@ -72,10 +72,16 @@ fn none(value: &Value) -> String {
 pub(super) fn trouble(regions: &[Value]) -> Vec<String> {
     let failing = regions.iter().flat_map(|region| {
         let name = text(region, "region");
-        rows(region, "failing").iter().map(move |kind| {
+        let record = field(region, "creations_failing").filter(|record| record.is_object());
+        let record = record.map(|record| {
+            let (since, why) = (text(record, "since"), text(record, "why"));
+            format!("{name}: who made what cannot be read since {since}: {why}")
+        });
+        let kinds = rows(region, "failing").iter().map(move |kind| {
             let (kind, since, why) = (text(kind, "kind"), text(kind, "since"), text(kind, "why"));
             format!("{name}: {kind} not seen since {since}, and charged for as it was: {why}")
-        })
+        });
+        kinds.chain(record)
     });
     failing.collect()
 }
@@ -93,7 +99,7 @@ mod tests {
             "assets": [{"id": "instance:eu-west-1/i-1", "agent": "a", "evidence": "tag", "usd_per_hour": "2.00"}],
             "regions": [{"region": "eu-west-1", "failing": [
                 {"kind": "group", "since": "2026-11-20T02:00:00Z", "why": "throttled"}
-            ]}],
+            ], "creations_failing": {"since": "2026-11-20T02:05:00Z", "why": "AccessDenied"}}],
         });
         let shown = shown(&value);
         assert!(shown.contains("instance:eu-west-1/i-1"), "{shown}");
@@ -102,6 +108,7 @@ mod tests {
             "{shown}"
         );
         assert!(shown.contains("eu-west-1: group not seen since"), "{shown}");
+        assert!(shown.contains("eu-west-1: who made what cannot be read since"), "{shown}");
         let off = super::shown(&json!({ "watching": "off", "assets": [] }));
         assert!(off.contains("aws.watch"), "{off}");
     }

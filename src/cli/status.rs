@@ -194,7 +194,13 @@ pub(super) fn containment_text(containment: &Value) -> String {
     }
     let pending = field(coverage, "attribution_pending_until").filter(|_| text(containment, "phase") != "closed");
     if let Some(until) = pending {
-        text_.push_str(&format!("\n\nattribution pending until {}", super::output::show(until)));
+        text_.push_str(&format!(
+            "\n\nATTRIBUTION PENDING: who made what is not read up to {} yet, so more of the agent's may turn up",
+            super::output::show(until)
+        ));
+        for item in rows(coverage, "attribution_pending") {
+            text_.push_str(&format!("\n  {}: {}", text(item, "resource"), text(item, "why")));
+        }
     }
     let burning = rows(coverage, "still_burning");
     if !burning.is_empty() {

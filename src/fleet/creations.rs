@@ -2,6 +2,9 @@
 //!
 //! The record is minutes behind, and an event may come after a later one, so each reading begins a quarter
 //! of an hour before the last one ended; an event that is known stays as it is.
+//!
+//! How far it was read is told to the kill switch with what was found (C3), and saved with the book: a
+//! restarted daemon reads on from there, and one that does not watch goes by what the watching one saved.
 
 use std::convert::Infallible;
 
@@ -10,7 +13,7 @@ use tokio::sync::Notify;
 
 use super::Fleet;
 use super::learn::text_of;
-use crate::domain::containment::target::Region;
+use crate::domain::containment::target::{CloudTargets, Region};
 use crate::domain::fleet::creation::{Creation, Makers};
 
 /// Creations in one write.
@@ -22,18 +25,16 @@ impl Fleet {
             let asked_at = self.clock.now();
             match self.read_creations(region, asked_at).await {
                 Ok(news) => {
-                    let mut state = self.state();
-                    state.note_trouble("creations", None, asked_at);
-                    state.read.insert(region.clone(), asked_at);
-                    drop(state);
+                    self.state().note_reading(region, Ok(()), asked_at);
+                    self.tell_creators(news);
                     if news {
                         look_now.notify_one();
                     }
                 }
                 Err(why) => {
                     tracing::debug!(%region, why, "who made what could not be read");
-                    let why = format!("{region}: {why}");
-                    self.state().note_trouble("creations", Some(why), asked_at);
+                    self.state().note_reading(region, Err(why), asked_at);
+                    self.tell_creators(false);
                 }
             }
             self.clock.sleep(self.settings().creations_every).await;
@@ -60,30 +61,42 @@ impl Fleet {
         for creation in &new {
             state.makers.note(creation);
         }
-        drop(state);
-        if !new.is_empty() {
-            self.tell_creators();
-        }
         Ok(!new.is_empty())
     }
 
-    /// Tells the kill switch what each agent's principals made.
-    pub(super) fn tell_creators(&self) {
+    /// Tells the kill switch how far the record was read, and, if there is news, what each agent's principals
+    /// made.
+    pub(super) fn tell_creators(&self, news: bool) {
         let settings = self.settings();
         let state = self.state();
-        let created = settings.targets.iter();
-        let created = created.map(|(agent, targets)| (agent.clone(), state.makers.created_by(&targets.principals)));
-        let created = created.collect();
+        let created = || {
+            let own = |targets: &CloudTargets| state.makers.created_by(&targets.principals);
+            let agents = settings.targets.iter();
+            agents.map(|(agent, targets)| (agent.clone(), own(targets))).collect()
+        };
+        let made = news.then(created);
+        let readings = state.read.clone();
         drop(state);
-        (self.creators)(created);
+        (self.creators)(made, readings);
     }
 
     /// The same while another daemon watches, by what it noted: a containment may be driven here.
     pub(super) async fn follow_creators(&self, account: &str) {
+        // How far it was read first: what it says is in the store by then.
+        let read = match self.saved(account).await {
+            Ok(saved) => saved.map(|(saved, _)| saved.readings()).unwrap_or_default(),
+            Err(why) => {
+                tracing::warn!(why, "how far the record of calls was read cannot be told");
+                return;
+            }
+        };
         match self.store.creations(account, Timestamp::MIN).await {
             Ok(creations) => {
-                self.state().makers = Makers::of(&creations);
-                self.tell_creators();
+                let mut state = self.state();
+                state.makers = Makers::of(&creations);
+                state.read = read;
+                drop(state);
+                self.tell_creators(true);
             }
             Err(error) => self.store_trouble(&error),
         }
@@ -97,7 +110,7 @@ impl Fleet {
         };
         let state = self.state();
         let newest = || state.makers.newest_in(region);
-        let last = state.read.get(region).copied().or_else(newest);
+        let last = state.read.get(region).and_then(|reading| reading.until).or_else(newest);
         match last {
             Some(last) => back(last.min(now), settings.creations_overlap).max(back(now, settings.creations_most)),
             None => back(now, settings.creations_first),

@@ -1,26 +1,43 @@
 //! From the book into the ledger: taken out, saved, posted, in this order.
 
+use jiff::Timestamp;
+
 use super::learn::text_of;
-use super::state::{Standing, State};
+use super::outbox::Owed;
+use super::state::{SavedBook, SavedBookRef, Standing, State};
 use super::{Fleet, Lost};
+use crate::domain::fleet::creation::Makers;
 use crate::ports::{FleetBook, Retry, StoreError};
 
 impl Fleet {
     /// Reads what was saved. A book that cannot be read is never written over: it holds what is not posted.
     pub(super) async fn load(&self, account: &str) -> Result<(), String> {
-        let saved = self.store.fleet_book(account).await.map_err(|error| text_of(&error))?;
+        let saved = self.saved(account).await?;
+        // What the record of calls said up to where it was read: both are told as one.
+        let creations = self.store.creations(account, Timestamp::MIN).await;
+        let creations = creations.map_err(|error| text_of(&error))?;
         let mut state = State {
             account: Some(account.to_owned()),
             standing: Standing::Watching,
             ..State::default()
         };
-        if let Some(saved) = saved {
-            state.book = serde_json::from_str(&saved.book).map_err(|error| format!("the fleet's book: {error}"))?;
-            state.outbox = serde_json::from_str(&saved.outbox).map_err(|error| format!("the outbox: {error}"))?;
+        state.makers = Makers::of(&creations);
+        if let Some((saved, outbox)) = saved {
+            state.read = saved.readings();
+            (state.book, state.outbox) = (saved.book, outbox);
         }
         state.told = state.book.orphans().into_iter().map(|(what, _)| what.clone()).collect();
         *self.state() = state;
+        self.tell_creators(true);
         Ok(())
+    }
+
+    pub(super) async fn saved(&self, account: &str) -> Result<Option<(SavedBook, Vec<Owed>)>, String> {
+        let saved = self.store.fleet_book(account).await.map_err(|error| text_of(&error))?;
+        let Some(saved) = saved else { return Ok(None) };
+        let book = serde_json::from_str(&saved.book).map_err(|error| format!("the fleet's book: {error}"))?;
+        let outbox = serde_json::from_str(&saved.outbox).map_err(|error| format!("the outbox: {error}"))?;
+        Ok(Some((book, outbox)))
     }
 
     pub(super) async fn keep_posting(&self, account: &str) -> Lost {
@@ -78,7 +95,7 @@ impl Fleet {
                 })
             };
             FleetBook {
-                book: text(serde_json::to_string(&state.book))?,
+                book: text(serde_json::to_string(&SavedBookRef::of(&state)))?,
                 outbox: text(serde_json::to_string(&state.outbox))?,
             }
         };

@@ -37,6 +37,8 @@ pub struct RegionReport {
     pub failing: Vec<(Kind, Timestamp, String)>,
     /// Until when it was read who made what.
     pub creations_read_at: Option<Timestamp>,
+    /// Since when that cannot be read, and why.
+    pub creations_failing: Option<(Timestamp, String)>,
 }
 
 /// One asset with its owner and price.
@@ -99,7 +101,8 @@ impl Fleet {
                     Some((kind.clone(), trouble.since, trouble.why.clone()))
                 })
                 .collect(),
-            creations_read_at: state.read.get(region).copied(),
+            creations_read_at: state.read.get(region).and_then(|reading| reading.until),
+            creations_failing: state.read.get(region).and_then(|reading| reading.failing.clone()),
         });
         let burn = state.book.burn();
         let mut agents: Vec<&AgentId> = burn.iter().filter_map(|row| row.agent.as_ref()).collect();

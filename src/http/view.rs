@@ -223,6 +223,7 @@ fn coverage(containment: &Containment) -> Value {
         "stopped": coverage.stopped,
         "still_burning": burning.collect::<Vec<_>>(),
         "attribution_pending_until": coverage.attribution_pending_until,
+        "attribution_pending": coverage.attribution_pending,
         "burn": burn,
         "burnt_usd": coverage.burnt.map(|burnt| burnt.usd.to_string()),
         "prices": prices.collect::<serde_json::Map<_, _>>(),

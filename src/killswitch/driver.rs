@@ -386,6 +386,7 @@ impl KillSwitch {
             ends && review.agent == containment.agent && review.decision.is_none()
         });
         let open = open.map(|review| review.id).collect();
+        let (created, readings) = self.creators.of(&containment.agent);
         let profiles = self.profiles.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(Known {
             targets,
@@ -399,7 +400,8 @@ impl KillSwitch {
             trusting: self.trusting_of(&containment.agent),
             simulated: self.evidence.fresh(&containment.agent, self.clock.monotonic()),
             regions,
-            created: self.creators.of(&containment.agent),
+            created,
+            readings,
             others: others(settings, &containment.agent),
             prices: self.prices.load_full(),
             foreign,

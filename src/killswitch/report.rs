@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::driver::{KillSwitch, look_without_touching};
 use super::pass::{Pass, PassError};
 use super::restoring;
+use crate::domain::containment::attribution::attribution;
 use crate::domain::containment::coverage::after_sweep;
 use crate::domain::containment::hourly::{Hourly, PriceBasis};
 use crate::domain::containment::plan::Plan;
@@ -74,13 +75,9 @@ impl KillSwitch {
         let known = self.known(&pass.settings, &pass.containment).await?;
         let plan = look_without_touching(&pass, &known).await;
         let would_refuse = refusals(&pass, &plan).await;
-        let (after, _) = after_sweep(
-            &pass.containment,
-            &plan,
-            pass.now(),
-            SignedDuration::ZERO,
-            pass.settings.rules.attribution_lag,
-        );
+        let (containment, rules, now) = (&pass.containment, &pass.settings.rules, pass.now());
+        let attribution = attribution(containment, &plan, &known.readings, rules, now);
+        let (after, _) = after_sweep(containment, &plan, now, SignedDuration::ZERO, &attribution);
         Ok(PlanReport {
             agent: agent.clone(),
             mode: pass.containment.mode,

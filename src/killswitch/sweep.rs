@@ -17,6 +17,7 @@ use jiff::SignedDuration;
 use super::observe;
 use super::pass::{Pass, PassError};
 use super::{capping, evidence, executor, revoking, tell};
+use crate::domain::containment::attribution::{Readings, attribution};
 use crate::domain::containment::coverage::after_sweep;
 use crate::domain::containment::memory::{Recalled, unlisted_regions};
 use crate::domain::containment::plan::{
@@ -51,6 +52,8 @@ pub(super) struct Known {
     pub regions: BTreeSet<Region>,
     /// What the cloud's own record says that the agent's principals made.
     pub created: Arc<BTreeSet<AssetRef>>,
+    /// How far that record was read.
+    pub readings: Arc<Readings>,
     /// The ownership tags of the other agents.
     pub others: Others,
     pub prices: Arc<FleetPrices>,
@@ -169,14 +172,21 @@ pub(super) async fn sweep(pass: &Pass<'_>, known: &Known) -> Result<Swept, PassE
     report(pass, known, &plan);
 
     let spacing = SignedDuration::try_from(pass.settings.sweep_spacing).unwrap_or(SignedDuration::MAX);
-    let lag = pass.settings.rules.attribution_lag;
-    let (mut containment, progress) = after_sweep(&pass.containment, &plan, pass.now(), spacing, lag);
+    let attribution = attribution(
+        &pass.containment,
+        &plan,
+        &known.readings,
+        &pass.settings.rules,
+        pass.now(),
+    );
+    let (mut containment, progress) = after_sweep(&pass.containment, &plan, pass.now(), spacing, &attribution);
     containment.note_times(&pass.steps(), plan.is_quiet(), pass.now());
     if !known.targets.account.is_empty() {
         containment.targets = Some(known.targets.clone());
     }
     tell::progress(pass, &containment, progress);
-    let told = tell::burns(pass, &plan, progress, known.told.as_ref());
+    tell::attributed(pass, &containment);
+    let told = tell::burns(pass, &plan, &attribution.lost, progress, known.told.as_ref());
     Ok(Swept {
         plan,
         containment,

@@ -29,6 +29,8 @@ pub struct Faults {
     pub sts_down: bool,
     /// The regions cannot be listed.
     pub unlisted: bool,
+    /// The record of calls answers nothing but errors.
+    pub record_down: bool,
     random: Random,
 }
 
@@ -52,6 +54,7 @@ impl Faults {
             iam_down: false,
             sts_down: false,
             unlisted: false,
+            record_down: false,
             random: Random(seed),
         }
     }

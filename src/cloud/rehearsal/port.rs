@@ -425,6 +425,10 @@ impl Cloud for Rehearsal {
 
     async fn creations(&self, region: &Region, since: Timestamp) -> Result<Vec<Creation>, CloudError> {
         let request = Request::read("cloudtrail:LookupEvents", Some(region), Vec::new());
+        let denied = request.error("AccessDeniedException", "not authorized to perform this", Retry::Never);
+        if self.lock().faults.record_down {
+            return Err(denied);
+        }
         self.call(request, |world, _, now| Ok(world.recorded(region, since, now)))
             .await
     }

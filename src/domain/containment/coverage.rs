@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::attribution::Attribution;
 use super::hourly::{Hourly, PriceBasis};
 use super::plan::{Plan, RegionPlan};
-use super::state::{Burnt, Containment, Coverage, FleetBurn, Mode, Phase, StillBurning};
+use super::state::{Burnt, Containment, Coverage, FleetBurn, Phase, StillBurning};
 use crate::domain::money::Usd;
 
 /// Lines of each list in a coverage at most; what is left out is counted.
@@ -33,13 +34,14 @@ pub enum Progress {
     Disturbed,
 }
 
-/// Writes a sweep into its containment: the coverage, the count of quiet sweeps, the phase.
+/// Writes a sweep into its containment: the coverage, the count of quiet sweeps, the phase. What is not known
+/// of who made what neither proves nor disturbs it: the report says that it is pending, or lost.
 pub fn after_sweep(
     containment: &Containment,
     plan: &Plan,
     now: Timestamp,
     spacing: SignedDuration,
-    attribution_lag: Option<SignedDuration>,
+    attribution: &Attribution,
 ) -> (Containment, Progress) {
     let mut next = containment.clone();
     next.version += 1;
@@ -57,13 +59,9 @@ pub fn after_sweep(
     };
     next.coverage = coverage(plan, observed_at, &containment.coverage);
     next.coverage.burnt = burnt(containment, next.coverage.burn, now);
-    // Where machines were looked for, some are found by their creator alone.
-    if containment.mode == Mode::Contain && !plan.regions.is_empty() {
-        match attribution_lag {
-            Some(lag) => next.coverage.attribution_pending_until = containment.opened_at.checked_add(lag).ok(),
-            None => next.coverage.still_burning.push(no_creators()),
-        }
-    }
+    next.coverage.attribution_pending_until = attribution.pending_until;
+    next.coverage.attribution_pending.clone_from(&attribution.pending);
+    next.coverage.still_burning.extend(attribution.lost.iter().cloned());
     next.quiet = match (plan.is_quiet(), too_soon) {
         (false, _) => 0,
         (true, true) => containment.quiet,
@@ -82,16 +80,6 @@ pub fn after_sweep(
         _ => Progress::Same,
     };
     (next, progress)
-}
-
-/// The gap that a report must not hide (C3). It is no sign of unrest: nothing that is known burns there.
-fn no_creators() -> StillBurning {
-    StillBurning {
-        resource: CREATORS.to_owned(),
-        why: "who created a machine is not known here: one that the agent started without the ownership tag and \
-              without its instance profile is not looked for"
-            .to_owned(),
-    }
 }
 
 fn coverage(plan: &Plan, observed_at: Option<Timestamp>, before: &Coverage) -> Coverage {
@@ -162,6 +150,7 @@ fn coverage(plan: &Plan, observed_at: Option<Timestamp>, before: &Coverage) -> C
         still_burning: burning,
         hourly: hourly(plan, before),
         attribution_pending_until: None,
+        attribution_pending: Vec::new(),
         burn: burn(plan, before.burn),
         burnt: before.burnt,
         times: before.times.clone(),

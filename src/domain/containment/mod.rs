@@ -5,6 +5,7 @@
 //! doing the same thing (C6), and what appears during a containment is stopped by the next sweep.
 
 mod assets;
+pub mod attribution;
 pub mod coverage;
 pub mod deny;
 pub mod guard;

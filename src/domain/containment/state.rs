@@ -124,8 +124,12 @@ pub struct Coverage {
     /// What each thing named above costs an hour, or cost before it was halted.
     #[serde(default)]
     pub hourly: BTreeMap<String, Hourly>,
-    /// Creator events may still be on their way until then.
+    /// While the record of calls is not read up to then, the agent's creations may still be on their way, and
+    /// *contained* is not the last word.
     pub attribution_pending_until: Option<Timestamp>,
+    /// The regions whose record is not read that far, and why.
+    #[serde(default)]
+    pub attribution_pending: Vec<StillBurning>,
     /// What the agent's things cost, where they were looked at.
     #[serde(default)]
     pub burn: Option<FleetBurn>,

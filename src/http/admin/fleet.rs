@@ -137,6 +137,8 @@ fn regions(report: &FleetReport, now: Timestamp) -> Vec<Value> {
             "age_s": region.looked_at.map(|at| now.duration_since(at).as_secs().max(0)),
             "failing": failing.collect::<Vec<_>>(),
             "creations_read_at": region.creations_read_at,
+            "creations_failing": region.creations_failing.as_ref()
+                .map(|(since, why)| json!({ "since": since, "why": why })),
         })
     };
     report.regions.iter().map(view).collect()

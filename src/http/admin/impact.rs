@@ -194,6 +194,7 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
+    use crate::domain::containment::attribution::Attribution;
     use crate::domain::containment::coverage::after_sweep;
     use crate::domain::containment::hourly::hourly;
     use crate::domain::containment::plan::{AssetCost, Plan, RegionPlan};
@@ -235,8 +236,9 @@ mod tests {
             regions: vec![in_region],
             ..Plan::default()
         };
-        let lag = jiff::SignedDuration::ZERO;
-        let (after, _) = after_sweep(&containment(), &plan, Timestamp::UNIX_EPOCH, lag, None);
+        let spacing = jiff::SignedDuration::ZERO;
+        let known = Attribution::default();
+        let (after, _) = after_sweep(&containment(), &plan, Timestamp::UNIX_EPOCH, spacing, &known);
         let view = plan_view(&PlanReport {
             agent: AgentId::new("a").unwrap(),
             mode: Mode::Contain,

@@ -422,7 +422,7 @@ fn what_the_agents_principals_made_is_the_agents() {
     let scene = Scene::new(fleet, targets(&["eu-west-1"]));
     let creators = Arc::new(Creators::default());
     let made = BTreeSet::from([what("instance", "eu-west-1", "i-made")]);
-    creators.set(BTreeMap::from([(agent(), made)]));
+    creators.set(Some(BTreeMap::from([(agent(), made)])), BTreeMap::new());
     scene.contain(Mode::Contain);
     let id = scene.last_now().id;
     let switch = scene.switch().with_creators(creators);
