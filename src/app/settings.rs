@@ -202,6 +202,7 @@ fn targets(settings: &Settings) -> BTreeMap<AgentId, CloudTargets> {
 pub(super) fn aws(settings: &Settings) -> AwsSettings {
     AwsSettings {
         regions: settings.aws.regions.clone(),
+        kinds: settings.aws.kinds.clone(),
         endpoint_url: settings.aws.endpoint_url.clone(),
         ..AwsSettings::default()
     }

@@ -52,7 +52,7 @@ fn shown(value: &Value) -> String {
             rendered.push_str(&format!("; more with --offset {next}"));
         }
     }
-    for line in trouble(rows(value, "regions")) {
+    for line in not_looked_at(value).into_iter().chain(trouble(rows(value, "regions"))) {
         rendered.push_str(&format!("\n{line}"));
     }
     rendered
@@ -66,6 +66,12 @@ fn none(value: &Value) -> String {
         "unknown" => "the fleet is not watched: AWS does not say who the daemon is there".to_owned(),
         _ => "the fleet is not watched: aws.enabled and aws.watch are not both true".to_owned(),
     }
+}
+
+/// What nobody looks for, by the config.
+pub(super) fn not_looked_at(value: &Value) -> Option<String> {
+    let kinds: Vec<&str> = rows(value, "not_looked_at").iter().filter_map(Value::as_str).collect();
+    (!kinds.is_empty()).then(|| format!("not looked at, by aws.kinds: {}", kinds.join(", ")))
 }
 
 /// What cannot be seen, region by region: what is shown of it may be old.
@@ -109,6 +115,9 @@ mod tests {
         );
         assert!(shown.contains("eu-west-1: group not seen since"), "{shown}");
         assert!(shown.contains("eu-west-1: who made what cannot be read since"), "{shown}");
+        let value = json!({ "watching": "watching", "assets": [], "not_looked_at": ["nat", "volume"] });
+        let less = super::shown(&value);
+        assert!(less.contains("not looked at, by aws.kinds: nat, volume"), "{less}");
         let off = super::shown(&json!({ "watching": "off", "assets": [] }));
         assert!(off.contains("aws.watch"), "{off}");
     }

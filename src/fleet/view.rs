@@ -20,6 +20,8 @@ pub struct FleetReport {
     pub account: Option<String>,
     pub burn: Vec<BurnRow>,
     pub regions: Vec<RegionReport>,
+    /// Kinds of assets that are switched off.
+    pub not_looked_at: Vec<Kind>,
     /// What is wrong besides the looks: about what, since when, why.
     pub troubles: Vec<(String, Timestamp, String)>,
     /// What agents have spent that is not posted yet.
@@ -114,6 +116,7 @@ impl Fleet {
             standing: state.standing,
             account: state.account.clone(),
             regions: regions.collect(),
+            not_looked_at: self.cloud.kinds_off(),
             troubles: state
                 .troubles
                 .iter()

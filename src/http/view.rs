@@ -220,6 +220,7 @@ fn coverage(containment: &Containment) -> Value {
         "denied": coverage.denied,
         "capped": coverage.capped,
         "ended": coverage.ended,
+        "ended_before": coverage.ended_before,
         "stopped": coverage.stopped,
         "still_burning": burning.collect::<Vec<_>>(),
         "attribution_pending_until": coverage.attribution_pending_until,

@@ -277,6 +277,7 @@ impl KillSwitch {
         self.remember(&pass, &swept);
         let judgement = Judgement {
             update: vec![swept.containment.clone()],
+            fold: swept.folded.clone(),
             ..Judgement::default()
         };
         self.write(&pass, judgement).await?;

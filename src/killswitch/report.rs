@@ -13,6 +13,7 @@ use crate::domain::containment::plan::Plan;
 use crate::domain::containment::restore::{RestorePlan, Uncap};
 use crate::domain::containment::state::{Containment, Coverage, Mode, Phase, RestoreRequest, StillBurning};
 use crate::domain::containment::target::{Region, Resource};
+use crate::domain::containment::worth;
 use crate::domain::fleet::price::FleetPrices;
 use crate::domain::fleet::rate::RateKey;
 use crate::domain::id::{AgentId, ContainmentId};
@@ -43,11 +44,19 @@ pub struct ResetImpact {
     pub plan: RestorePlan,
     pub starts: Vec<StartImpact>,
     /// What is uncapped once the machines are up: it starts others by itself.
-    pub uncaps: Vec<Uncap>,
+    pub uncaps: Vec<UncapImpact>,
     /// Dollars an hour that it starts again, at list prices.
     pub usd_per_hour: Usd,
     /// Machines whose price is not known: a ceiling stands for it (L7).
     pub unpriced: usize,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct UncapImpact {
+    #[serde(flatten)]
+    pub uncap: Uncap,
+    /// What it costs again, with what it starts besides machines; `None` where that was never seen.
+    pub hourly: Option<Hourly>,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -108,12 +117,20 @@ impl KillSwitch {
         let known = self.known(&pass.settings, &pass.containment).await?;
         let (plan, uncaps) = restoring::look_ahead(&pass, &known).await;
         let starts = starts(&pass, &plan, &known.prices).await;
+        let cost = &pass.containment.coverage.hourly;
+        let uncaps: Vec<UncapImpact> = uncaps
+            .into_iter()
+            .map(|uncap| UncapImpact {
+                hourly: worth::uncapped(&uncap, &pass.images, cost),
+                uncap,
+            })
+            .collect();
+        let again = starts.iter().map(|start| start.hourly);
+        let again = again.chain(uncaps.iter().filter_map(|uncap| uncap.hourly));
         Ok(ResetImpact {
             agent: agent.clone(),
             containment: pass.containment.id,
-            usd_per_hour: starts
-                .iter()
-                .fold(Usd::ZERO, |sum, start| sum.saturating_add(start.hourly.usd)),
+            usd_per_hour: again.fold(Usd::ZERO, |sum, hourly| sum.saturating_add(hourly.usd)),
             unpriced: starts
                 .iter()
                 .filter(|start| start.hourly.basis == PriceBasis::Ceiling)

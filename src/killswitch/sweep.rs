@@ -19,6 +19,7 @@ use super::pass::{Pass, PassError};
 use super::{capping, evidence, executor, revoking, tell};
 use crate::domain::containment::attribution::{Readings, attribution};
 use crate::domain::containment::coverage::after_sweep;
+use crate::domain::containment::folding::{self, Folded};
 use crate::domain::containment::memory::{Recalled, unlisted_regions};
 use crate::domain::containment::plan::{
     Frame, Others, Plan, PrincipalPlan, RegionPlan, RegionView, Seen, trust_chains,
@@ -102,6 +103,8 @@ impl Known {
 pub(super) struct Swept {
     pub plan: Plan,
     pub containment: Containment,
+    /// What was ended and is gone, and is only counted from now on.
+    pub folded: Vec<Folded>,
     /// The agent's principals and the roles that trust them, if that was asked now and answered.
     pub trusting: Option<(BTreeSet<Principal>, Vec<String>)>,
     /// What IAM's simulation said, if it was asked now.
@@ -159,6 +162,8 @@ pub(super) async fn sweep(pass: &Pass<'_>, known: &Known) -> Result<Swept, PassE
     let mut listed = None;
     if let Some((regions, names)) = regions {
         plan.regions = regions;
+        plan.burning
+            .extend(pass.cloud.kinds_off().iter().map(StillBurning::not_looked_at));
         match names {
             Ok(names) => listed = Some(names),
             // With declared regions the rest is a blind spot; without, nothing is known of any for sure.
@@ -181,6 +186,8 @@ pub(super) async fn sweep(pass: &Pass<'_>, known: &Known) -> Result<Swept, PassE
     );
     let (mut containment, progress) = after_sweep(&pass.containment, &plan, pass.now(), spacing, &attribution);
     containment.note_times(&pass.steps(), plan.is_quiet(), pass.now());
+    let folded = folding::fold(&containment, &plan, &pass.images, &pass.steps());
+    folding::count(&mut containment, &folded);
     if !known.targets.account.is_empty() {
         containment.targets = Some(known.targets.clone());
     }
@@ -190,6 +197,7 @@ pub(super) async fn sweep(pass: &Pass<'_>, known: &Known) -> Result<Swept, PassE
     Ok(Swept {
         plan,
         containment,
+        folded,
         trusting,
         simulated,
         listed,

@@ -27,6 +27,7 @@ pub(super) fn progress(pass: &Pass<'_>, containment: &Containment, progress: Pro
         "denied": bounded(&coverage.denied),
         "capped": bounded(&coverage.capped),
         "ended": bounded(&coverage.ended),
+        "ended_before": coverage.ended_before,
         "stopped": bounded(&coverage.stopped),
         "still_burning": bounded(&coverage.still_burning),
         "attribution_pending_until": coverage.attribution_pending_until,
@@ -52,7 +53,7 @@ pub(super) fn progress(pass: &Pass<'_>, containment: &Containment, progress: Pro
                 "contained: {} denied, {} capped, {} ended, {} stopped, {} still burning{burn}{pending}",
                 coverage.denied.len(),
                 coverage.capped.len(),
-                coverage.ended.len(),
+                u64::try_from(coverage.ended.len()).unwrap_or(u64::MAX).saturating_add(coverage.ended_before),
                 coverage.stopped.len(),
                 coverage.still_burning.len()
             );

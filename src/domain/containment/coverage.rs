@@ -147,6 +147,7 @@ fn coverage(plan: &Plan, observed_at: Option<Timestamp>, before: &Coverage) -> C
         stopped: all(|region| &region.stopped),
         capped: all(|region| &region.capped),
         ended: all(|region| &region.ended),
+        ended_before: before.ended_before,
         still_burning: burning,
         hourly: hourly(plan, before),
         attribution_pending_until: None,
@@ -157,14 +158,17 @@ fn coverage(plan: &Plan, observed_at: Option<Timestamp>, before: &Coverage) -> C
     }
 }
 
-/// What each thing costs. What was ended is not seen any more: it cost what it did when it was.
+/// What each thing costs. What was ended is not seen any more, and what is capped is not charged for: both
+/// cost what they did when they were.
 fn hourly(plan: &Plan, before: &Coverage) -> BTreeMap<String, Hourly> {
     let regions = plan.regions.iter();
-    let ended = regions.clone().flat_map(|region| &region.ended);
-    let ended = ended.filter_map(|id| Some((id.clone(), *before.hourly.get(id)?)));
+    let halted = regions
+        .clone()
+        .flat_map(|region| region.ended.iter().chain(&region.capped));
+    let halted = halted.filter_map(|id| Some((id.clone(), *before.hourly.get(id)?)));
     let costs = regions.flat_map(|region| &region.costs);
     let costs = costs.map(|(id, cost)| (id.clone(), cost.hourly));
-    ended.chain(costs).take(MAX_LISTED).collect()
+    halted.chain(costs).take(MAX_LISTED).collect()
 }
 
 /// `None` where no region was looked at: that says nothing of what runs there. What it was before is the most

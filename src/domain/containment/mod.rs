@@ -8,6 +8,7 @@ mod assets;
 pub mod attribution;
 pub mod coverage;
 pub mod deny;
+pub mod folding;
 pub mod guard;
 pub mod hourly;
 pub mod image;
@@ -25,7 +26,7 @@ mod stop;
 pub mod target;
 pub mod timeline;
 mod uncap;
-mod worth;
+pub mod worth;
 
 pub use revoke::{contradicted, plan_principals};
 pub use spawners::{SpawnerPlan, plan_spawners};

@@ -120,7 +120,7 @@ impl<'a> Owners<'a> {
     }
 
     pub fn instance(&self, instance: &Instance) -> Owner {
-        let (what, parent) = (instance.as_asset(), instance.parent());
+        let (what, parent) = (instance.asset_ref(), instance.parent());
         let traits = Traits {
             what: &what,
             tags: &instance.tags,

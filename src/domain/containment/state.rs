@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::hourly::{Hourly, PriceBasis};
 use super::target::{CloudTargets, Resource};
+use crate::domain::fleet::asset::Kind;
 use crate::domain::id::{AgentId, ContainmentId};
 use crate::domain::money::Usd;
 
@@ -120,6 +121,9 @@ pub struct Coverage {
     /// What was ended for good.
     #[serde(default)]
     pub ended: Vec<String>,
+    /// So many more were ended earlier and are gone; they are not named any more.
+    #[serde(default)]
+    pub ended_before: u64,
     pub still_burning: Vec<StillBurning>,
     /// What each thing named above costs an hour, or cost before it was halted.
     #[serde(default)]
@@ -185,6 +189,17 @@ pub struct StillBurning {
     pub resource: String,
     /// Why it could not be stopped, for a person.
     pub why: String,
+}
+
+impl StillBurning {
+    /// A kind of assets that is switched off in the config: whatever runs of it is not seen (C3).
+    pub fn not_looked_at(kind: &Kind) -> Self {
+        Self {
+            resource: format!("kind:{kind}"),
+            why: "not looked at: aws.kinds leaves it out, so what the agent has of it is neither seen nor halted"
+                .to_owned(),
+        }
+    }
 }
 
 /// One action of a containment or restore; its id is stable, so that a repetition is the same step.

@@ -32,11 +32,6 @@ impl Instance {
     /// One that starts or runs is charged for, at the price of its kind of request; one that is stopping,
     /// stopped or gone is not (EC2 User Guide, "Instance lifecycle", read 2026-11-20), while its volumes are.
     pub fn to_asset(&self) -> Asset {
-        let parent = self.group.as_ref().map(|group| AssetRef {
-            kind: GROUP,
-            region: self.region.clone(),
-            id: group.clone(),
-        });
         let rate = if self.spot.is_some() { "ec2-spot" } else { "ec2" };
         let meters = if self.state.is_chargeable() {
             vec![Meter::one(format!("{rate}/{}", self.instance_type))]
@@ -48,7 +43,7 @@ impl Instance {
             service: Cow::Borrowed(SERVICE),
             tags: self.tags.clone(),
             acts_as: self.profile_arn.iter().cloned().collect(),
-            parent,
+            parent: self.parent(),
             created_at: self.launched_at,
             meters,
             brake: Brake::Stop,

@@ -56,6 +56,7 @@ pub(super) async fn list(
         "usd_per_hour": page.usd_per_hour.to_string(),
         "next_offset": (next < page.total && !page.rows.is_empty()).then_some(next),
         "regions": regions(&report, api.clock.now()),
+        "not_looked_at": report.not_looked_at,
     })))
 }
 
@@ -98,6 +99,7 @@ pub(super) fn summary(report: &FleetReport, now: Timestamp) -> Value {
         "unposted_usd": report.unposted.to_string(),
         "burn": burn(&report.burn),
         "regions": regions(report, now),
+        "not_looked_at": report.not_looked_at,
         "troubles": troubles.collect::<Vec<_>>(),
         "saved_at": report.saved_at,
     })

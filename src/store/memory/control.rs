@@ -130,6 +130,7 @@ impl Disk {
         let mut control = self.control.clone();
         control.write(judgement)?;
         self.control = control;
+        self.fold(&judgement.fold);
         self.triggers.retain(|id, _| !settled.contains(id));
         Ok(self.append_audit(&judgement.audit))
     }

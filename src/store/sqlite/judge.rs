@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use super::SqliteStore;
 use super::audit::append_in;
 use super::codec::{self, body, from_json};
+use super::images;
 use super::lease;
 use super::statement::Db;
 use crate::domain::agent::AgentState;
@@ -71,6 +72,7 @@ fn write(db: &Db<'_>, judgement: Judgement) -> Result<Vec<AuditEntry>, StoreErro
     for (id, decision) in judgement.decide {
         decide(db, id, decision)?;
     }
+    images::fold(db, &judgement.fold)?;
     append_in(db, judgement.audit)
 }
 
