@@ -114,7 +114,10 @@ mod tests {
             "{shown}"
         );
         assert!(shown.contains("eu-west-1: group not seen since"), "{shown}");
-        assert!(shown.contains("eu-west-1: who made what cannot be read since"), "{shown}");
+        assert!(
+            shown.contains("eu-west-1: who made what cannot be read since"),
+            "{shown}"
+        );
         let value = json!({ "watching": "watching", "assets": [], "not_looked_at": ["nat", "volume"] });
         let less = super::shown(&value);
         assert!(less.contains("not looked at, by aws.kinds: nat, volume"), "{less}");

@@ -165,8 +165,14 @@ pub(super) fn containment_text(containment: &Value) -> String {
     for what in ["denied", "capped", "ended", "stopped"] {
         let list = rows(coverage, what);
         if !list.is_empty() {
-            let before = field(coverage, &format!("{what}_before")).and_then(Value::as_u64).unwrap_or(0);
-            let before = if before > 0 { format!(", and {before} before") } else { String::new() };
+            let before = field(coverage, &format!("{what}_before"))
+                .and_then(Value::as_u64)
+                .unwrap_or(0);
+            let before = if before > 0 {
+                format!(", and {before} before")
+            } else {
+                String::new()
+            };
             text_.push_str(&format!("\n\n{what} ({}{before}):", list.len()));
             for item in list {
                 let id = super::output::show(item);

@@ -275,7 +275,10 @@ impl Owners {
         let (first, of) = self.account.get_or_insert_with(|| (found.clone(), agent.to_owned()));
         if *first != found {
             let message = format!("is {found}, but agent {of} is in account {first}");
-            item.error(&message, "one daemon works in one account: run another one for this account's agents");
+            item.error(
+                &message,
+                "one daemon works in one account: run another one for this account's agents",
+            );
             return None;
         }
         Some(found)

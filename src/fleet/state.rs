@@ -95,7 +95,9 @@ impl<'a> SavedBookRef<'a> {
         let read = state.read.iter();
         Self {
             book: &state.book,
-            read: read.filter_map(|(region, reading)| Some((region, reading.until?))).collect(),
+            read: read
+                .filter_map(|(region, reading)| Some((region, reading.until?)))
+                .collect(),
         }
     }
 }

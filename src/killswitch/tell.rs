@@ -53,7 +53,9 @@ pub(super) fn progress(pass: &Pass<'_>, containment: &Containment, progress: Pro
                 "contained: {} denied, {} capped, {} ended, {} stopped, {} still burning{burn}{pending}",
                 coverage.denied.len(),
                 coverage.capped.len(),
-                u64::try_from(coverage.ended.len()).unwrap_or(u64::MAX).saturating_add(coverage.ended_before),
+                u64::try_from(coverage.ended.len())
+                    .unwrap_or(u64::MAX)
+                    .saturating_add(coverage.ended_before),
                 coverage.stopped.len(),
                 coverage.still_burning.len()
             );
@@ -76,10 +78,7 @@ pub(super) fn attributed(pass: &Pass<'_>, containment: &Containment) {
     let (before, now) = (&pass.containment.coverage, &containment.coverage);
     let is_settled = before.attribution_pending_until.is_some() && now.attribution_pending_until.is_none();
     // Some of it may have been given up: that is told as still burning, and the rest as known.
-    let is_lost = now
-        .still_burning
-        .iter()
-        .any(|line| line.resource.starts_with(CREATORS));
+    let is_lost = now.still_burning.iter().any(|line| line.resource.starts_with(CREATORS));
     if is_settled && !is_lost {
         let text = "the record of who made what is read: nothing more of the agent's is on its way".to_owned();
         let evidence = serde_json::json!({ "containment": containment.id, "phase": containment.phase });

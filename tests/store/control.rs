@@ -424,7 +424,10 @@ async fn an_image_gives_way_to_another_in_one_write(f: Fixture) {
         ..first[0].clone()
     };
     let ended = std::slice::from_ref(&ended);
-    let second = [image(1, two, InstanceState::Stopped), image(2, two, InstanceState::Running)];
+    let second = [
+        image(1, two, InstanceState::Stopped),
+        image(2, two, InstanceState::Running),
+    ];
     let old = Lease {
         token: lease.token - 1,
         ..lease.clone()
@@ -442,7 +445,10 @@ async fn an_image_gives_way_to_another_in_one_write(f: Fixture) {
     let read = f.store.supersede_images(&lease, ended, &second).await.unwrap();
     assert_eq!(read, second);
     assert_eq!(f.another().await.images(&agent("a")).await.unwrap(), second);
-    assert!(f.store.supersede_images(&lease, &[], &second).await.unwrap() == second, "twice is once");
+    assert!(
+        f.store.supersede_images(&lease, &[], &second).await.unwrap() == second,
+        "twice is once"
+    );
 }
 
 /// What was ended and is gone leaves its image and its step, in the write that counts it.

@@ -67,7 +67,10 @@ pub fn attribution(
     let is_late = now.duration_since(due) >= rules.attribution_patience;
     for region in plan.regions.iter().map(|plan| &plan.region) {
         let reading = readings.get(region);
-        if reading.and_then(|reading| reading.until).is_some_and(|until| until >= due) {
+        if reading
+            .and_then(|reading| reading.until)
+            .is_some_and(|until| until >= due)
+        {
             continue;
         }
         let line = behind(region, reading, is_late);
@@ -182,7 +185,11 @@ mod tests {
         let judged = |readings: &Readings, now| attribution(&containment, &plan, readings, &rules(), at(now));
         let behind = Readings::from([read("a", Some(20)), read("b", Some(16))]);
         let found = judged(&behind, 30);
-        assert_eq!(found.pending_until, Some(at(17)), "two minutes until the deny, and the lag");
+        assert_eq!(
+            found.pending_until,
+            Some(at(17)),
+            "two minutes until the deny, and the lag"
+        );
         assert_eq!(found.pending.len(), 1);
         assert_eq!(found.pending[0].resource, "creators:b");
         assert!(found.lost.is_empty());
@@ -223,7 +230,10 @@ mod tests {
         let found = attribution(&containment, &plan, &readings, &rules(), at(90));
         assert_eq!(found.pending_until, Some(at(105)));
         plan.principals.denies.clear();
-        assert_eq!(attribution(&containment, &plan, &readings, &rules(), at(90)), Attribution::default());
+        assert_eq!(
+            attribution(&containment, &plan, &readings, &rules(), at(90)),
+            Attribution::default()
+        );
         // Where another containment denied them, nothing was made since this one was opened.
         containment.coverage.times.clear();
         let early = Readings::from([read("a", Some(14))]);
@@ -236,9 +246,15 @@ mod tests {
         let mut containment = denied();
         containment.mode = Mode::Revoke;
         let none = Readings::new();
-        assert_eq!(attribution(&containment, &looked_at(&["a"]), &none, &rules(), at(60)), Attribution::default());
+        assert_eq!(
+            attribution(&containment, &looked_at(&["a"]), &none, &rules(), at(60)),
+            Attribution::default()
+        );
         containment.mode = Mode::Contain;
-        assert_eq!(attribution(&containment, &looked_at(&[]), &none, &rules(), at(60)), Attribution::default());
+        assert_eq!(
+            attribution(&containment, &looked_at(&[]), &none, &rules(), at(60)),
+            Attribution::default()
+        );
         let unread = PlanRules::default();
         let found = attribution(&containment, &looked_at(&["a"]), &none, &unread, at(1));
         assert_eq!(found.lost[0].resource, CREATORS);

@@ -141,7 +141,10 @@ mod tests {
         assert_eq!(ids, oldest.iter().collect::<Vec<_>>());
         assert_eq!(folded[0].step_id(), "end/ecs-task:eu-west-1/main/0000");
         count(&mut containment, &folded);
-        assert_eq!((containment.coverage.ended.len(), containment.coverage.ended_before), (KEPT, 35));
+        assert_eq!(
+            (containment.coverage.ended.len(), containment.coverage.ended_before),
+            (KEPT, 35)
+        );
         assert_eq!(containment.coverage.ended[0], task(30).to_string());
     }
 

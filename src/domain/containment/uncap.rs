@@ -109,7 +109,8 @@ fn plan_one(
     // What does not show cannot be told from what somebody changed.
     if let Some(hidden) = were.keys().find(|name| !now.contains_key(*name)) {
         if is_overdue {
-            plan.owed.push(line(resource, format!("its setting {hidden} could not be seen")));
+            plan.owed
+                .push(line(resource, format!("its setting {hidden} could not be seen")));
         } else {
             wait(plan, resource, &format!("its setting {hidden} cannot be seen now"));
         }

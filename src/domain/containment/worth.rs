@@ -42,7 +42,9 @@ pub fn uncapped(uncap: &Uncap, images: &Images, hourly: &BTreeMap<String, Hourly
     let started = dearest.map(|dearest| {
         let numbers = uncap.settings.values().filter_map(|value| value.parse::<i64>().ok());
         // Of settings that are no numbers, those that ran are all that is known.
-        let count = numbers.max().unwrap_or_else(|| i64::try_from(children.len()).unwrap_or(i64::MAX));
+        let count = numbers
+            .max()
+            .unwrap_or_else(|| i64::try_from(children.len()).unwrap_or(i64::MAX));
         Hourly {
             usd: Usd::from_nanos(dearest.usd.nanos().saturating_mul(count.max(0))),
             ..dearest

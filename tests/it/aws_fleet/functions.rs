@@ -58,7 +58,11 @@ async fn functions_are_listed_capped_and_put_back_to_a_number_or_to_none() {
     let asked = bench.asked().await;
     let count = |action: &str| asked.iter().filter(|one| one.action == action).count();
     assert_eq!(
-        (count("ListFunctions"), count("GetFunctionConcurrency"), count("ListTags")),
+        (
+            count("ListFunctions"),
+            count("GetFunctionConcurrency"),
+            count("ListTags")
+        ),
         (1, 7, 7)
     );
     assert_eq!(count("GetFunction"), 0, "it would hand out the code");

@@ -226,7 +226,10 @@ fn c3_how_far_the_record_was_read_is_what_was_read() {
             assert_eq!(told(&lab), None);
             lab.wait(200).await;
             let read = told(&lab).unwrap().until.unwrap();
-            assert!(lab.clock.now().duration_since(read).as_secs() <= 61, "read every minute");
+            assert!(
+                lab.clock.now().duration_since(read).as_secs() <= 61,
+                "read every minute"
+            );
             lab.cloud.with_faults(|faults| faults.record_down = true);
             lab.wait(600).await;
             let failing = told(&lab).unwrap();
@@ -255,7 +258,10 @@ fn c3_how_far_the_record_was_read_is_what_was_read() {
                 other.wait(200).await;
                 let theirs = told(&other).unwrap().until.unwrap();
                 let ours = told(&lab).unwrap().until.unwrap();
-                assert!(theirs <= ours && ours.duration_since(theirs).as_secs() <= 130, "{theirs} {ours}");
+                assert!(
+                    theirs <= ours && ours.duration_since(theirs).as_secs() <= 130,
+                    "{theirs} {ours}"
+                );
             };
             other.live(play).await
         };

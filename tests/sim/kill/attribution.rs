@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use backstop::cloud::rehearsal::fleet::MachineSpec;
 use backstop::domain::containment::attribution::{Reading, Readings};
 use backstop::domain::containment::observed::InstanceState;
 use backstop::domain::containment::state::{Containment, Mode, Phase};
 use backstop::domain::containment::target::Region;
 use backstop::domain::fleet::asset::{AssetRef, Kind};
-use backstop::cloud::rehearsal::fleet::MachineSpec;
 use backstop::killswitch::{Creators, KillSettings, KillSwitch};
 use backstop::ports::{Clock as _, NoticeKind};
 use jiff::{SignedDuration, Timestamp};
@@ -56,7 +56,8 @@ impl Told {
             until,
             failing: failing.map(|why| (self.now(), why.to_owned())),
         };
-        self.creators.set(None, Readings::from([(Region(HERE.to_owned()), reading)]));
+        self.creators
+            .set(None, Readings::from([(Region(HERE.to_owned()), reading)]));
     }
 
     fn sweep_for(&self, minutes: u64) -> Containment {
@@ -81,7 +82,10 @@ fn c3_contained_is_not_the_last_word_until_the_record_was_read() {
     assert_eq!(contained.phase, Phase::Contained);
     let due = contained.coverage.attribution_pending_until.unwrap();
     let notices = told.scene.notices();
-    let proved = notices.iter().find(|notice| notice.kind == NoticeKind::Contained).unwrap();
+    let proved = notices
+        .iter()
+        .find(|notice| notice.kind == NoticeKind::Contained)
+        .unwrap();
     assert!(proved.text.contains("attribution pending"), "{}", proved.text);
     // The time that it takes passes. That proves nothing: nobody has read what the record says by now.
     let later = told.sweep_for(20);
@@ -102,7 +106,10 @@ fn c3_contained_is_not_the_last_word_until_the_record_was_read() {
     assert_eq!(known.phase, Phase::Contained);
     assert_eq!(known.coverage.attribution_pending_until, None);
     assert_eq!(known.coverage.attribution_pending, []);
-    assert_eq!(told.scene.cloud.snapshot().machines["eu-west-1/i-made"], InstanceState::Stopped);
+    assert_eq!(
+        told.scene.cloud.snapshot().machines["eu-west-1/i-made"],
+        InstanceState::Stopped
+    );
     assert_eq!((told.said("attributed"), told.said("disturbed")), (1, 1));
 }
 
@@ -121,7 +128,9 @@ fn c3_a_record_that_cannot_be_read_is_said_and_not_waited_for_without_end() {
     assert!(line.contains("AccessDenied") && line.contains("is not found"), "{line}");
     let notices = told.scene.notices();
     let is_told = |text: &str| text.contains("creators:eu-west-1");
-    let heard = notices.iter().filter(|notice| notice.kind == NoticeKind::StillBurning && is_told(&notice.text));
+    let heard = notices
+        .iter()
+        .filter(|notice| notice.kind == NoticeKind::StillBurning && is_told(&notice.text));
     assert_eq!(heard.count(), 1, "{notices:#?}");
     assert_eq!(told.said("attributed"), 0);
     // It answers again, and the gap is closed.

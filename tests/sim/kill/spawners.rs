@@ -256,7 +256,9 @@ fn c1_a_crash_at_every_call_while_a_before_image_is_superseded() {
 #[test]
 fn provisioned_concurrency_is_brought_down_with_its_function_and_put_back() {
     let rate = "lambda-provisioned/x86";
-    let warm = FunctionSpec::new("us-east-1", "warm", usd(1)).tag(TAG, "agent").reserved(40);
+    let warm = FunctionSpec::new("us-east-1", "warm", usd(1))
+        .tag(TAG, "agent")
+        .reserved(40);
     let mut fleet = spawning().function(warm.provisioned("live", 10, Meter::of(rate, 10_000)));
     fleet.prices.insert(rate.to_owned(), Usd::from_nanos(15_000_120));
     let scene = Scene::new(fleet, targets(BOTH));
@@ -265,13 +267,20 @@ fn provisioned_concurrency_is_brought_down_with_its_function_and_put_back() {
     assert_eq!(first.settings[id]["provisioned"], "live=10");
     scene.contain_and_wait();
     let capped = &scene.cloud.snapshot().settings[id];
-    assert_eq!((capped["reserved"].as_str(), capped["provisioned"].as_str()), ("0", "none"));
+    assert_eq!(
+        (capped["reserved"].as_str(), capped["provisioned"].as_str()),
+        ("0", "none")
+    );
     let coverage = scene.last_now().coverage;
     assert!(coverage.capped.contains(&id.to_owned()));
     assert_eq!(why(&coverage, id), "", "nothing of it burns any more");
     // What is put back is priced as it was before.
     let impact = scene.run(scene.switch().impact(&agent(), &[])).unwrap();
-    let uncap = impact.uncaps.iter().find(|one| one.uncap.asset.to_string() == id).unwrap();
+    let uncap = impact
+        .uncaps
+        .iter()
+        .find(|one| one.uncap.asset.to_string() == id)
+        .unwrap();
     assert_eq!(uncap.hourly.unwrap().usd, Usd::from_nanos(150_001_200));
     scene.reset_and_wait(&[]);
     assert_eq!(scene.cloud.snapshot(), first);
@@ -469,7 +478,11 @@ fn a_dry_run_and_an_impact_name_caps_and_change_nothing() {
     let limited = what("function", "us-east-1", "limited");
     let uncap = impact.uncaps.iter().find(|one| one.uncap.asset == limited).unwrap();
     assert_eq!(uncap.uncap.settings["reserved"], "7");
-    let web = impact.uncaps.iter().find(|one| one.uncap.asset.id == "main/web").unwrap();
+    let web = impact
+        .uncaps
+        .iter()
+        .find(|one| one.uncap.asset.id == "main/web")
+        .unwrap();
     assert_eq!(web.uncap.settings["desired"], "2");
     // Two tasks, as they cost before; and the machines.
     let tasks = web.hourly.unwrap().usd;

@@ -113,7 +113,11 @@ fn l7_every_meter_that_anything_here_can_name_has_a_price() {
     for file in files {
         let text = std::fs::read_to_string(&file).expect("it can be read");
         let own = text.split("#[cfg(test)]").next().unwrap_or_default();
-        assert!(!own.contains("RateKey("), "{}: meters are made by Meter::of", file.display());
+        assert!(
+            !own.contains("RateKey("),
+            "{}: meters are made by Meter::of",
+            file.display()
+        );
         found.extend(written(own));
     }
     let known: BTreeSet<String> = MADE.iter().map(|(written, _)| (*written).to_owned()).collect();
@@ -130,9 +134,17 @@ fn l7_every_meter_that_anything_here_can_name_has_a_price() {
         }
     }
     // What AWS offers tomorrow has none, and is never free.
-    for rate in ["ebs/gp9", "balancer/unknown", "lambda-provisioned/riscv", "ec2/z99.large"] {
+    for rate in [
+        "ebs/gp9",
+        "balancer/unknown",
+        "lambda-provisioned/riscv",
+        "ec2/z99.large",
+    ] {
         let price = prices.unit(&home, &RateKey(rate.to_owned()));
-        assert!(price.usd > Usd::ZERO && price.basis == PriceBasis::Ceiling, "{rate}: {price:?}");
+        assert!(
+            price.usd > Usd::ZERO && price.basis == PriceBasis::Ceiling,
+            "{rate}: {price:?}"
+        );
     }
 }
 

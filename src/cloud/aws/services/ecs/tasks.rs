@@ -102,7 +102,11 @@ fn meters(task: &Task, definition: Option<&TaskDefinition>) -> Vec<Meter> {
     let vcpus = thousandths(cpu, 1_024);
     let kind = kind(task, definition);
     // There is no spot for Windows.
-    let fargate = if is_spot && kind != "windows" { "fargate-spot" } else { "fargate" };
+    let fargate = if is_spot && kind != "windows" {
+        "fargate-spot"
+    } else {
+        "fargate"
+    };
     let mut meters = vec![
         Meter::of(format!("{fargate}/{kind}/vcpu"), vcpus),
         Meter::of(format!("{fargate}/{kind}/gib"), thousandths(memory, 1_024)),

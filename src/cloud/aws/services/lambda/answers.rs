@@ -100,12 +100,19 @@ impl Answers {
 }
 
 /// Those without an answer, and of the others so many that the oldest answers are renewed.
-fn due(functions: &BTreeMap<String, Function>, answered: impl Fn(&Function) -> Option<u64>, most: usize) -> Vec<String> {
+fn due(
+    functions: &BTreeMap<String, Function>,
+    answered: impl Fn(&Function) -> Option<u64>,
+    most: usize,
+) -> Vec<String> {
     let mut ages: Vec<(Option<u64>, &String)> = functions.iter().map(|(name, one)| (answered(one), name)).collect();
     // No answer comes before any.
     ages.sort_unstable();
     let unknown = ages.iter().take_while(|(look, _)| look.is_none()).count();
-    ages.into_iter().take(unknown.max(most)).map(|(_, name)| name.clone()).collect()
+    ages.into_iter()
+        .take(unknown.max(most))
+        .map(|(_, name)| name.clone())
+        .collect()
 }
 
 #[cfg(test)]

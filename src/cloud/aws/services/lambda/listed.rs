@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use aws_sdk_lambda::types::{
-    Architecture, FunctionConfiguration, ProvisionedConcurrencyConfigListItem as Provisioned,
-};
+use aws_sdk_lambda::types::{Architecture, FunctionConfiguration, ProvisionedConcurrencyConfigListItem as Provisioned};
 
 use super::settings::qualifier;
 use crate::cloud::aws::services::thousandths;
@@ -77,7 +75,9 @@ mod tests {
     fn version(name: &str, version: &str, memory: i32, architecture: Architecture) -> FunctionConfiguration {
         let one = FunctionConfiguration::builder().function_name(name).version(version);
         let one = one.memory_size(memory).architectures(architecture);
-        let one = one.function_arn(format!("arn:aws:lambda:eu-west-1:123456789012:function:{name}:{version}"));
+        let one = one.function_arn(format!(
+            "arn:aws:lambda:eu-west-1:123456789012:function:{name}:{version}"
+        ));
         one.role(format!("arn:aws:iam::123456789012:role/{version}")).build()
     }
 
