@@ -14,5 +14,6 @@ fn main() -> ExitCode {
     cli::main(Entry {
         serve: app::serve,
         demo: app::demo,
+        examine: app::examine,
     })
 }

@@ -16,9 +16,12 @@ use crate::domain::containment::folding::Folded;
 use crate::domain::containment::image::BeforeImage;
 use crate::domain::containment::memory::Note;
 use crate::domain::containment::state::{Containment, Step};
+use crate::domain::drill::{Drill, DrillHead};
 use crate::domain::fleet::creation::Creation;
 use crate::domain::fleet::price::ListedRate;
-use crate::domain::id::{AgentId, BudgetId, ContainmentId, EpochId, HoldId, KeyId, PostingId, ReviewId, TaskId};
+use crate::domain::id::{
+    AgentId, BudgetId, ContainmentId, DrillId, EpochId, HoldId, KeyId, PostingId, ReviewId, TaskId,
+};
 use crate::domain::ledger::auditor::AuditParts;
 use crate::domain::ledger::batch::{Batch, LedgerRules, NewTrigger, Outcome};
 use crate::domain::ledger::hold::Hold;
@@ -27,7 +30,7 @@ use crate::domain::ledger::posting::{Entry, Posting};
 use crate::domain::money::Usd;
 use crate::domain::review::{Decision, Review};
 
-pub use cloud::{Cloud, CloudError, Health, InstanceFilter};
+pub use cloud::{Answered, Asking, Cloud, CloudError, Health, InstanceFilter, Permission, Probe};
 
 /// Whether an operation may be tried again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,6 +142,8 @@ pub struct Judgement {
     /// Before-images of what was ended for good and is gone, and the steps that ended it: nothing is left to
     /// put back, and they go. Those that are not there are no matter.
     pub fold: Vec<Folded>,
+    /// Drills that are over; of an agent's the newest [`KEPT`](crate::domain::drill::KEPT) stay.
+    pub drills: Vec<Drill>,
     pub audit: Vec<NewAudit>,
 }
 
@@ -152,6 +157,7 @@ impl Judgement {
             && self.reviews.is_empty()
             && self.decide.is_empty()
             && self.fold.is_empty()
+            && self.drills.is_empty()
             && self.audit.is_empty()
     }
 }
@@ -401,6 +407,8 @@ pub trait Store: Send + Sync + 'static {
     ) -> Result<Vec<BeforeImage>, StoreError>;
     /// Those of the agent that were not restored, of every generation.
     async fn images(&self, agent: &AgentId) -> Result<Vec<BeforeImage>, StoreError>;
+    /// Those of the agent that were settled at that time or later, oldest first: what a restore came to.
+    async fn restored_images(&self, agent: &AgentId, since: Timestamp) -> Result<Vec<BeforeImage>, StoreError>;
     /// Sets `changed_at`, `restored_at` and `outcome` of existing unrestored images.
     async fn update_images(&self, lease: &Lease, images: &[BeforeImage]) -> Result<(), StoreError>;
     /// Inserts or replaces steps by (containment, id).
@@ -408,6 +416,13 @@ pub trait Store: Send + Sync + 'static {
     async fn steps(&self, containment: ContainmentId) -> Result<Vec<Step>, StoreError>;
     /// `judge`, fenced by a lease.
     async fn judge_fenced(&self, lease: &Lease, judgement: &Judgement) -> Result<Vec<AuditEntry>, StoreError>;
+
+    // --- drills ---------------------------------------------------------------------------------
+    /// What is kept of an agent's drills, newest first.
+    async fn drills(&self, agent: &AgentId, limit: u32) -> Result<Vec<DrillHead>, StoreError>;
+    async fn drill(&self, id: DrillId) -> Result<Option<Drill>, StoreError>;
+    /// The newest of each agent and kind.
+    async fn last_drills(&self) -> Result<Vec<DrillHead>, StoreError>;
 
     // --- what was learnt of the cloud -----------------------------------------------------------
     /// Keeps notes, a later one in place of an earlier one of the same key; of more than

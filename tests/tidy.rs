@@ -58,6 +58,11 @@ const ALLOWANCES: &[(&str, &str, &str)] = &[
         "audit",
         "an operator asks for the log to be verified, and how its task is",
     ),
+    (
+        "http",
+        "doctor",
+        "an operator asks the daemon to examine itself and its cloud",
+    ),
     ("http", "fleet", "an operator asks what burns, and whose it is"),
     (
         "http",
@@ -153,7 +158,7 @@ const OWNED_CRATES: &[(&str, &[&str])] = &[
     ("multer", &["gateway"]),
     ("multer", &["gateway"]),
     ("rusqlite", &["store"]),
-    ("toml", &["config"]),
+    ("toml", &["cloud", "config"]),
     ("toml_edit", &["config"]),
 ];
 

@@ -18,6 +18,7 @@ use super::{catalogue, retention, settings};
 use crate::audit::{self, AuditHealth, AuditTask, Cadence, Refusals, Signer};
 use crate::config::LiveSettings;
 use crate::config::settings::Settings;
+use crate::doctor::Doctor;
 use crate::domain::audit::NewAudit;
 use crate::fleet::{Fleet, FleetDeps};
 use crate::gateway::{Gateway, GatewayDeps};
@@ -136,6 +137,7 @@ impl Daemon {
             watched.run(stop).await;
             Ok(())
         });
+        let doctor = Arc::new(Doctor::new(Arc::clone(&cloud), Arc::clone(&clock)));
         let killswitch = KillSwitch::new(
             Arc::clone(&store),
             cloud,
@@ -263,6 +265,7 @@ impl Daemon {
             allowed_hosts: allowed_hosts.clone(),
         };
         let (reloaded, reload_clock) = (Arc::clone(&live), Arc::clone(&clock));
+        let examined = Arc::clone(&live);
         let admin_api = AdminApi {
             ledger: ledger.clone(),
             intake,
@@ -276,6 +279,8 @@ impl Daemon {
             watch,
             killswitch,
             fleet,
+            doctor,
+            case: Arc::new(move || settings::case(&examined.settings.current(), examined.own_instance.as_ref())),
             audit: audit.place,
             reload: Arc::new(move || Box::pin(Arc::clone(&reloaded).reload(reload_clock.now()))),
             metrics: Arc::new(move || metrics.render()),

@@ -9,6 +9,7 @@ use jiff::SignedDuration;
 use crate::cloud::aws::AwsSettings;
 use crate::config::Secret;
 use crate::config::settings::{Agent, Settings, Upstream};
+use crate::doctor::Case;
 use crate::domain::budget::Budget;
 use crate::domain::call::CallRules;
 use crate::domain::containment::plan::PlanRules;
@@ -197,6 +198,19 @@ fn targets(settings: &Settings) -> BTreeMap<AgentId, CloudTargets> {
         .iter()
         .filter_map(|agent| Some((agent.id.clone(), with_regions(agent.cloud.clone()?))))
         .collect()
+}
+
+/// What the doctor examines. `own_instance` as for the kill switch.
+pub(super) fn case(settings: &Settings, own_instance: Option<&String>) -> Case {
+    let without = settings.agents.iter().filter(|agent| agent.cloud.is_none());
+    Case {
+        enabled: settings.aws.enabled,
+        targets: targets(settings),
+        without: without.map(|agent| agent.id.clone()).collect(),
+        guard: kill(settings, own_instance).guard,
+        terminate_unstoppable: settings.aws.terminate_unstoppable,
+        about: None,
+    }
 }
 
 pub(super) fn aws(settings: &Settings) -> AwsSettings {

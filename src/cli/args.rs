@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
 use super::{
-    agent, audit, aws, budget, check, contain, demo, fleet, ledger, lifecycle, manifest, prices, reset, review, serve,
-    spend, status, usage,
+    agent, audit, aws, budget, check, contain, demo, doctor, drill, fleet, ledger, lifecycle, manifest, prices, reset,
+    review, serve, spend, status, usage,
 };
 
 /// A hard cost cap and a cloud kill switch for autonomous AI agents.
@@ -30,11 +30,13 @@ const EXAMPLES: &str = "\
 Examples:
   backstop demo                                 watch a runaway agent being stopped
   backstop check                                every mistake in the config at once
+  backstop doctor                               whether a containment would have what it needs
   backstop serve                                run the daemon
   backstop agent add support-bot                add an agent to the config
   backstop agent key support-bot                make its key, shown once
   backstop status                               what runs, what is spent, what waits for a person
   backstop contain support-bot --dry-run        what the kill switch would do
+  backstop drill support-bot                    whether the kill switch would work, and how fast
   backstop reset support-bot --raise 25 --yes   put everything back, with 25 dollars more
 
 Exit status: 0 done, 1 refused or failed, 2 wrong usage, 3 the daemon cannot be reached.
@@ -70,6 +72,7 @@ pub enum Command {
     Serve(serve::Serve),
     Demo(demo::Demo),
     Check(check::Check),
+    Doctor(doctor::Doctor),
     /// List, add and show agents, and make their keys
     #[command(subcommand)]
     Agent(agent::Agent),
@@ -87,6 +90,7 @@ pub enum Command {
     Resume(lifecycle::Resume),
     Contain(contain::Contain),
     Reset(reset::Reset),
+    Drill(drill::Drill),
     /// What waits for a person
     #[command(subcommand)]
     Review(review::Review),
@@ -123,15 +127,15 @@ mod tests {
     fn the_help_lists_every_command() {
         let help = Args::command().render_help().to_string();
         for command in [
-            "serve", "demo", "check", "agent", "status", "fleet", "spend", "budget", "usage", "pause", "resume",
-            "contain", "reset", "review", "manifest", "prices", "ledger", "audit", "aws",
+            "serve", "demo", "check", "doctor", "agent", "status", "fleet", "spend", "budget", "usage", "pause",
+            "resume", "contain", "reset", "drill", "review", "manifest", "prices", "ledger", "audit", "aws",
         ] {
             assert!(
                 help.lines().any(|line| line.trim_start().starts_with(command)),
                 "{command} is not in\n{help}"
             );
         }
-        for later in ["doctor", "drill", "policy", "replay"] {
+        for later in ["drill", "policy", "replay"] {
             assert!(
                 !help.lines().any(|line| line.trim_start().starts_with(later)),
                 "{later} is not built yet"
@@ -161,7 +165,7 @@ mod tests {
     #[test]
     fn what_needs_more_than_a_line_has_it() {
         let command = Args::command();
-        for name in ["serve", "demo", "check", "spend", "pause", "contain", "reset"] {
+        for name in ["serve", "demo", "check", "doctor", "spend", "pause", "contain", "reset"] {
             let found = command.find_subcommand(name).expect(name);
             assert!(found.get_long_about().is_some(), "{name}");
         }
@@ -173,6 +177,8 @@ mod tests {
             "serve",
             "demo transcription-loop",
             "check --json",
+            "doctor --strict --json --unit my.service",
+            "doctor --local --role arn:aws:iam::123456789012:role/backstop/guard",
             "agent list",
             "agent add a --manifest m.json",
             "agent key a",
@@ -192,6 +198,10 @@ mod tests {
             "contain a --revoke --yes",
             "reset a --raise 12.50 --yes",
             "reset a --until 2h --only instance:eu-west-1/i-0123456789abcdef0 i-1",
+            "drill a",
+            "drill a --canary --yes",
+            "drill a --last --json",
+            "drill a --show 0192f0c1-0000-7000-8000-000000000000",
             "review list --all",
             "review show 0192f0c1-0000-7000-8000-000000000000",
             "review approve 0192f0c1-0000-7000-8000-000000000000 --note fine",
@@ -218,8 +228,11 @@ mod tests {
             "contain",
             "spend --by colour",
             "reset a --raise -5",
+            "drill a --yes",
+            "drill a --last --list",
             "status a b",
             "fleet --agent a --orphans",
+            "doctor --role arn:aws:iam::123456789012:role/x",
         ] {
             assert!(
                 Args::try_parse_from(std::iter::once("backstop").chain(line.split(' '))).is_err(),

@@ -25,10 +25,12 @@ pub enum Policy {
                             backstop aws policy guard --format cloudformation > guard.template.json"
     )]
     Guard(Guard),
-    /// The agents' permission boundary: no launch without the ownership tag, no IAM writes, no commitments
+    /// The agents' permission boundary: no launch without the ownership tag or by others' roles, no IAM writes
     Boundary(Form),
-    /// The same as a service control policy of an organisation, which protects the guard as well
+    /// The same as a service control policy of an organisation
     Scp(Form),
+    /// The service control policy that keeps the guard, and agents within the boundary
+    ScpGuard(Form),
     /// Every call that the daemon makes, what for and on what
     Calls,
 }
@@ -41,6 +43,10 @@ pub struct Guard {
     /// it, what an agent launched untagged stays still burning
     #[arg(long)]
     stop_untagged: bool,
+    /// Let it stop and start members of Auto Scaling groups that do not carry the tag themselves, whoever's group
+    /// it is: a tagged group need not hand its tag on
+    #[arg(long)]
+    stop_members: bool,
     /// Let it terminate what cannot be stopped, as aws.terminate_unstoppable asks; its disks are lost
     #[arg(long)]
     terminate_unstoppable: bool,
@@ -77,6 +83,7 @@ impl Aws {
             Self::Policy(Policy::Guard(guard)) => guard.run(context),
             Self::Policy(Policy::Boundary(form)) => form.print(context, Document::Boundary, Vec::new()),
             Self::Policy(Policy::Scp(form)) => form.print(context, Document::Scp, Vec::new()),
+            Self::Policy(Policy::ScpGuard(form)) => form.print(context, Document::ScpGuard, Vec::new()),
             Self::Policy(Policy::Calls) => calls(context),
         }
     }
@@ -87,6 +94,9 @@ impl Guard {
         let mut choices = Vec::new();
         if self.stop_untagged {
             choices.push(Choice::StopUntagged);
+        }
+        if self.stop_members {
+            choices.push(Choice::StopMembers);
         }
         if self.terminate_unstoppable {
             choices.push(Choice::TerminateUnstoppable);

@@ -90,6 +90,12 @@ impl Client {
         .await
     }
 
+    /// For what takes as long as others take, within this limit.
+    pub async fn post_within(&self, path: &[&str], body: &Value, limit: Duration) -> Result<Answer, Failure> {
+        let body = Some(("application/json", body.to_string().into()));
+        self.send(Method::POST, path, &[], body, limit).await
+    }
+
     pub async fn delete(&self, path: &[&str]) -> Result<Answer, Failure> {
         self.send(Method::DELETE, path, &[], None, QUICK).await
     }

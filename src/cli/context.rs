@@ -83,7 +83,7 @@ impl Context {
     /// Says why a command failed, on standard error, and for `--json` on standard output as well, so
     /// that a script finds the answer where it looks for it.
     pub fn report(&self, failure: &Failure) {
-        if matches!(failure, Failure::Reported) {
+        if matches!(failure, Failure::Reported | Failure::ReportedAs(_)) {
             return;
         }
         if self.output.json {

@@ -37,6 +37,8 @@ pub enum Failure {
     },
     /// What went wrong was printed already.
     Reported,
+    /// The same, with an exit status of its own.
+    ReportedAs(u8),
 }
 
 impl Failure {
@@ -83,6 +85,7 @@ impl Failure {
             Self::Refused { .. } | Self::Failed { .. } | Self::Reported => REFUSED,
             Self::Usage { .. } => USAGE,
             Self::Unreachable { .. } => UNREACHABLE,
+            Self::ReportedAs(status) => *status,
         }
     }
 
@@ -92,7 +95,7 @@ impl Failure {
             | Self::Failed { hint, .. }
             | Self::Usage { hint, .. }
             | Self::Unreachable { hint, .. } => hint.as_deref(),
-            Self::Reported => None,
+            Self::Reported | Self::ReportedAs(_) => None,
         }
     }
 
@@ -101,7 +104,7 @@ impl Failure {
         let code = match self {
             Self::Refused { body: Some(body), .. } => return body.clone(),
             Self::Refused { code, .. } => code.as_str(),
-            Self::Failed { .. } | Self::Reported => "failed",
+            Self::Failed { .. } | Self::Reported | Self::ReportedAs(_) => "failed",
             Self::Usage { .. } => "usage",
             Self::Unreachable { .. } => "unreachable",
         };
@@ -135,7 +138,7 @@ impl fmt::Display for Failure {
             | Self::Failed { message, .. }
             | Self::Usage { message, .. }
             | Self::Unreachable { message, .. } => f.write_str(message),
-            Self::Reported => f.write_str("it did not work"),
+            Self::Reported | Self::ReportedAs(_) => f.write_str("it did not work"),
         }
     }
 }

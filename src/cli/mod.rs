@@ -1,6 +1,6 @@
 //! The command line: arguments in, an exit status out.
 //!
-//! Every command but `serve`, `demo`, `check`, `manifest check` and `aws policy` is a client of the admin
+//! Every command but `serve`, `demo`, `check`, `manifest check`, `aws policy` and a local `doctor` is a client of the admin
 //! API, so what an operator can do from here is what the API allows, with its checks and its audit log,
 //! and nothing is done behind the daemon's back. The one exception is what belongs to the operator: the
 //! config file (`agent add`) and the price files beside the ledger (`prices import`), which the daemon is
@@ -18,6 +18,8 @@ pub mod client;
 pub mod contain;
 mod context;
 pub mod demo;
+pub mod doctor;
+pub mod drill;
 pub mod failure;
 pub mod fleet;
 mod impact;
@@ -31,9 +33,11 @@ pub mod review;
 pub mod serve;
 pub mod spend;
 pub mod status;
+mod unit;
 pub mod usage;
 mod when;
 
+use std::pin::Pin;
 use std::process::ExitCode;
 
 use args::{Args, Command};
@@ -41,7 +45,8 @@ use clap::Parser;
 use context::Context;
 use failure::Failure;
 
-use crate::config::{Environment, Loaded, Loader};
+use crate::config::{Environment, Loaded, Loader, Settings};
+use crate::domain::doctor::Report;
 
 /// What only the composition root can do; `main` hands it over, so that this room knows no other.
 #[derive(Clone, Copy)]
@@ -50,6 +55,8 @@ pub struct Entry {
     pub serve: fn(ServeOptions) -> anyhow::Result<()>,
     /// Runs the demo; an error if one of its own checks fails.
     pub demo: fn(DemoOptions) -> anyhow::Result<()>,
+    /// Examines the cloud from here, without a daemon; it changes nothing.
+    pub examine: fn(ExamineOptions) -> Examining,
 }
 
 /// What `backstop serve` was asked for.
@@ -69,6 +76,18 @@ pub struct DemoOptions {
     pub json: bool,
     pub verbose: u8,
 }
+
+/// What `backstop doctor` asks of the cloud itself.
+pub struct ExamineOptions {
+    pub settings: Settings,
+    /// Whose policies to look at, instead of those of the credentials.
+    pub about: Option<String>,
+    /// Says how far it is.
+    pub tell: Box<dyn Fn(&str) + Send + Sync>,
+}
+
+/// An examination under way.
+pub type Examining = Pin<Box<dyn Future<Output = Report> + Send>>;
 
 /// Runs the command line of this process.
 pub fn main(entry: Entry) -> ExitCode {
@@ -100,11 +119,13 @@ fn dispatch(command: Command, context: &Context, entry: Entry) -> Result<(), Fai
         Command::Check(command) => command.run(context),
         Command::Manifest(command) => command.run(context),
         Command::Aws(command) => command.run(context),
-        client => {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(talk(client, context))
-        }
+        Command::Doctor(command) => runtime()?.block_on(command.run(context, entry)),
+        client => runtime()?.block_on(talk(client, context)),
     }
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
 /// The commands that talk to the daemon.
@@ -120,12 +141,16 @@ async fn talk(command: Command, context: &Context) -> Result<(), Failure> {
         Command::Resume(command) => command.run(context).await,
         Command::Contain(command) => command.run(context).await,
         Command::Reset(command) => command.run(context).await,
+        Command::Drill(command) => command.run(context).await,
         Command::Review(command) => command.run(context).await,
         Command::Prices(command) => command.run(context).await,
         Command::Ledger(command) => command.run(context).await,
         Command::Audit(command) => command.run(context).await,
-        Command::Serve(_) | Command::Demo(_) | Command::Check(_) | Command::Manifest(_) | Command::Aws(_) => {
-            unreachable!("dispatched before")
-        }
+        Command::Serve(_)
+        | Command::Demo(_)
+        | Command::Check(_)
+        | Command::Manifest(_)
+        | Command::Aws(_)
+        | Command::Doctor(_) => unreachable!("dispatched before"),
     }
 }

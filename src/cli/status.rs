@@ -17,7 +17,7 @@ pub struct Status {
 }
 
 /// Of an agent in a list.
-pub(super) const AGENT_COLUMNS: [&str; 5] = ["id", "status", "since", "keys", "reason"];
+pub(super) const AGENT_COLUMNS: [&str; 6] = ["id", "status", "since", "keys", "drill.state", "reason"];
 /// Of a budget's live line.
 const LINE_COLUMNS: [&str; 12] = [
     "budget",

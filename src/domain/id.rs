@@ -192,6 +192,10 @@ uuid_id!(
     ReviewId
 );
 uuid_id!(
+    /// One rehearsal of the kill switch for one agent.
+    DrillId
+);
+uuid_id!(
     /// A credential of an agent; not the secret itself.
     KeyId
 );

@@ -7,6 +7,8 @@ pub mod burn;
 pub mod call;
 pub mod clock;
 pub mod containment;
+pub mod doctor;
+pub mod drill;
 pub mod fleet;
 pub mod iam;
 pub mod id;

@@ -14,6 +14,7 @@ use crate::domain::call::CallRejection;
 use crate::domain::ledger::batch::LedgerRejection;
 use crate::domain::rejection::Rejection;
 use crate::killswitch::PassError;
+use crate::killswitch::drill::DrillError;
 use crate::killswitch::report::ReportError;
 use crate::ledger::{LedgerFailure, Unavailable};
 use crate::ports::{Retry, StoreError};
@@ -225,6 +226,15 @@ impl From<ReportError> for Failure {
         match error {
             ReportError::NotContained => Rejection::State(error.to_string()).into(),
             ReportError::Pass(error) => error.into(),
+        }
+    }
+}
+
+impl From<DrillError> for Failure {
+    fn from(error: DrillError) -> Self {
+        match error {
+            DrillError::Pass(error) => error.into(),
+            error => Rejection::State(error.to_string()).into(),
         }
     }
 }

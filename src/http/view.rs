@@ -175,6 +175,7 @@ pub(super) fn containment(containment: &Containment) -> Value {
         "agent": containment.agent,
         "generation": containment.generation,
         "mode": containment.mode,
+        "canary_drill": containment.canary.as_ref().map(|canary| canary.drill),
         "phase": containment.phase,
         "cause": containment.cause,
         "breached_at": containment.breached_at,

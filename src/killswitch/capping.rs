@@ -15,7 +15,7 @@ use crate::domain::containment::target::Resource;
 use crate::domain::fleet::asset::AssetRef;
 
 /// Calls at once in one region: three services, each with a rate limit of its own.
-const CONCURRENT_CAPS: usize = 16;
+pub(super) const CONCURRENT_CAPS: usize = 16;
 
 /// Caps what starts others in one region, all at once.
 pub(super) async fn cap(pass: &Pass<'_>, caller: Caller<'_>, plan: &RegionPlan) -> Result<(), PassError> {

@@ -17,12 +17,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::agenda::{Agenda, Next, Passed};
 use super::creators::Creators;
+use super::drill::Stages;
 use super::evidence::Evidence;
 use super::learn::{Learnt, Who};
 use super::pass::{Pass, PassError, fenced};
 use super::settings::KillSettings;
 use super::sweep::{Known, Swept, next_in, sweep};
 use super::{restoring, sweep as sweeping, tell};
+use crate::domain::containment::canary;
 use crate::domain::containment::image::BeforeImage;
 use crate::domain::containment::plan::Others;
 use crate::domain::containment::state::{Containment, Phase};
@@ -67,6 +69,7 @@ pub struct KillSwitch {
     evidence: Evidence,
     /// What people were told to be burning, so that each thing is told once.
     told: Mutex<HashMap<ContainmentId, BTreeSet<String>>>,
+    pub(super) stages: Stages,
     /// The leases of passes that are under way.
     leases: Mutex<HashMap<ContainmentId, Lease>>,
 }
@@ -97,6 +100,7 @@ impl KillSwitch {
             trusting: Mutex::new(HashMap::new()),
             evidence: Evidence::default(),
             told: Mutex::new(HashMap::new()),
+            stages: Stages::default(),
             leases: Mutex::new(HashMap::new()),
         }
     }
@@ -254,9 +258,16 @@ impl KillSwitch {
         if containment.phase == Phase::Closed {
             return Ok(over);
         }
-        let images = self.store.images(&containment.agent).await?;
+        let mut images = self.store.images(&containment.agent).await?;
         let steps = self.store.steps(id).await?;
         let known = self.known(&settings, &containment).await?;
+        let settings = match &containment.canary {
+            None => settings,
+            Some(canary) => {
+                images.retain(|image| canary.covers(&image.resource));
+                for_drill(&settings)
+            }
+        };
         let pass = self.new_pass(settings, containment, images, steps, lease);
         if pass.containment.phase == Phase::Restoring {
             return match restoring::restore(&pass, &known).await? {
@@ -274,17 +285,26 @@ impl KillSwitch {
             };
         }
         let swept = sweep(&pass, &known).await?;
-        self.remember(&pass, &swept);
+        let put_back = canary::put_back(&swept.containment, pass.now());
+        if pass.containment.canary.is_none() {
+            self.remember(&pass, &swept);
+        }
+        let next = match put_back {
+            Some(_) => Duration::ZERO,
+            None => next_in(&pass, &swept),
+        };
+        let written = put_back.unwrap_or(swept.containment);
+        let version = Some(written.version);
         let judgement = Judgement {
-            update: vec![swept.containment.clone()],
+            update: vec![written],
             fold: swept.folded.clone(),
             ..Judgement::default()
         };
         self.write(&pass, judgement).await?;
-        self.told().insert(id, swept.told.clone());
+        self.told().insert(id, swept.told);
         Ok(Passed {
-            next: Next::After(next_in(&pass, &swept)),
-            version: Some(swept.containment.version),
+            next: Next::After(next),
+            version,
         })
     }
 
@@ -294,7 +314,8 @@ impl KillSwitch {
         let told = pass.take_told();
         let judgement = Judgement {
             reviews: told.reviews,
-            audit: told.audit,
+            // What is written with the outcome comes after what led to it.
+            audit: told.audit.into_iter().chain(judgement.audit).collect(),
             ..judgement
         };
         if judgement.is_empty() {
@@ -360,6 +381,12 @@ impl KillSwitch {
         }
     }
 
+    /// Instance profiles of an agent's roles, as last seen.
+    pub(super) fn profiles_of(&self, agent: &AgentId) -> BTreeSet<String> {
+        let profiles = self.profiles.lock().unwrap_or_else(PoisonError::into_inner);
+        profiles.get(agent).cloned().unwrap_or_default()
+    }
+
     fn trusting_of(&self, agent: &AgentId) -> Option<(BTreeSet<Principal>, Vec<String>)> {
         let known = self.trusting.lock().unwrap_or_else(PoisonError::into_inner);
         let trusting = known.get(agent).filter(|known| self.clock.monotonic() < known.until)?;
@@ -373,6 +400,10 @@ impl KillSwitch {
             (Some(now), Some(earlier)) => now.with_earlier(earlier),
             (Some(one), None) | (None, Some(one)) => one.clone(),
             (None, None) => no_targets(),
+        };
+        let targets = match &containment.canary {
+            Some(canary) => canary.narrow(&targets),
+            None => targets,
         };
         let who = self.who(settings).await;
         let regions = self.known_regions(who.account()).await;
@@ -388,16 +419,16 @@ impl KillSwitch {
         });
         let open = open.map(|review| review.id).collect();
         let (created, readings) = self.creators.of(&containment.agent);
-        let profiles = self.profiles.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(Known {
             targets,
+            declared: settings.targets.get(&containment.agent).cloned(),
             guard: who.guard(&settings.guard),
             account: who.account().map(str::to_owned),
             remembered: match who {
                 Who::Remembered(recalled) => Some(recalled),
                 Who::Unknown | Who::Told(_) => None,
             },
-            profiles: profiles.get(&containment.agent).cloned().unwrap_or_default(),
+            profiles: self.profiles_of(&containment.agent),
             trusting: self.trusting_of(&containment.agent),
             simulated: self.evidence.fresh(&containment.agent, self.clock.monotonic()),
             regions,
@@ -411,6 +442,13 @@ impl KillSwitch {
             open,
         })
     }
+}
+
+/// The settings as a canary drill takes them: what does not come back is not its to touch.
+pub(super) fn for_drill(settings: &KillSettings) -> Arc<KillSettings> {
+    let mut settings = settings.clone();
+    settings.rules.terminate_unstoppable = false;
+    Arc::new(settings)
 }
 
 /// The ownership tags of the other agents: what carries one of them is theirs.

@@ -10,15 +10,18 @@
 //! - `learn` knows who we are and which regions there are, before anybody needs it.
 //! - `sweep` and `restoring` are one pass; `observe` looks, `revoking` and `executor` act, `pass` records;
 //!   `evidence` asks IAM's simulation what it thinks of the denies.
-//! - [`report`] answers what a containment or a reset would do, and changes nothing.
+//! - [`report`] answers what a containment or a reset would do, and changes nothing; [`drill`] rehearses one with
+//!   a `gauge` for a cloud, which can be looked at and not changed.
 
 mod agenda;
 mod call;
 mod capping;
 mod creators;
+pub mod drill;
 pub mod driver;
 mod evidence;
 mod executor;
+mod gauge;
 mod learn;
 mod observe;
 pub mod pass;

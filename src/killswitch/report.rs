@@ -1,24 +1,29 @@
 //! What would happen: the plan of a containment and the impact of a reset, with nothing changed.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use jiff::SignedDuration;
 use serde::Serialize;
 
 use super::driver::{KillSwitch, look_without_touching};
 use super::pass::{Pass, PassError};
 use super::restoring;
+use super::settings::KillSettings;
 use crate::domain::containment::attribution::attribution;
 use crate::domain::containment::coverage::after_sweep;
 use crate::domain::containment::hourly::{Hourly, PriceBasis};
 use crate::domain::containment::plan::Plan;
 use crate::domain::containment::restore::{RestorePlan, Uncap};
-use crate::domain::containment::state::{Containment, Coverage, Mode, Phase, RestoreRequest, StillBurning};
-use crate::domain::containment::target::{Region, Resource};
+use crate::domain::containment::state::{Action, Containment, Coverage, Mode, Phase, RestoreRequest, StillBurning};
+use crate::domain::containment::target::Resource;
 use crate::domain::containment::worth;
+use crate::domain::drill::report::{PlannedStep, Proof};
 use crate::domain::fleet::price::FleetPrices;
 use crate::domain::fleet::rate::RateKey;
 use crate::domain::id::{AgentId, ContainmentId};
 use crate::domain::money::Usd;
-use crate::ports::{InstanceFilter, Lease};
+use crate::ports::{Cloud, InstanceFilter, Lease};
 
 /// What `contain` would do now.
 #[derive(Debug, Clone, Serialize)]
@@ -78,11 +83,12 @@ pub enum ReportError {
 impl KillSwitch {
     /// The plan of a containment, as `contain --dry-run` prints it. Reads only.
     pub async fn dry_run(&self, agent: &AgentId, mode: Mode) -> Result<PlanReport, PassError> {
-        let live = self.live(agent).await?;
+        // A canary drill is no containment of the agent's.
+        let live = self.live(agent).await?.filter(|live| live.canary.is_none());
         let containment = live.clone().unwrap_or_else(|| self.imagined(agent, mode));
-        let pass = self.imagined_pass(containment).await?;
+        let pass = self.imagined_pass(&*self.cloud, self.settings(), containment).await?;
         let known = self.known(&pass.settings, &pass.containment).await?;
-        let plan = look_without_touching(&pass, &known).await;
+        let plan = look_without_touching(&pass, &known).await.plan;
         let would_refuse = refusals(&pass, &plan).await;
         let (containment, rules, now) = (&pass.containment, &pass.settings.rules, pass.now());
         let attribution = attribution(containment, &plan, &known.readings, rules, now);
@@ -100,7 +106,8 @@ impl KillSwitch {
 
     /// What a reset would put back, and what it would cost an hour. Reads only.
     pub async fn impact(&self, agent: &AgentId, only: &[String]) -> Result<ResetImpact, ReportError> {
-        let live = self.live(agent).await?.ok_or(ReportError::NotContained)?;
+        let live = self.live(agent).await?.filter(|live| live.canary.is_none());
+        let live = live.ok_or(ReportError::NotContained)?;
         let now = self.clock.now();
         let imagined = Containment {
             phase: Phase::Restoring,
@@ -113,7 +120,7 @@ impl KillSwitch {
             })),
             ..live
         };
-        let pass = self.imagined_pass(imagined).await?;
+        let pass = self.imagined_pass(&*self.cloud, self.settings(), imagined).await?;
         let known = self.known(&pass.settings, &pass.containment).await?;
         let (plan, uncaps) = restoring::look_ahead(&pass, &known).await;
         let starts = starts(&pass, &plan, &known.prices).await;
@@ -141,13 +148,18 @@ impl KillSwitch {
         })
     }
 
-    async fn live(&self, agent: &AgentId) -> Result<Option<Containment>, PassError> {
+    pub(super) async fn live(&self, agent: &AgentId) -> Result<Option<Containment>, PassError> {
         let live = self.store.live_containments().await?;
         Ok(live.into_iter().find(|containment| containment.agent == *agent))
     }
 
     /// A pass that will never write: it has no lease.
-    async fn imagined_pass(&self, containment: Containment) -> Result<Pass<'_>, PassError> {
+    pub(super) async fn imagined_pass<'a>(
+        &'a self,
+        cloud: &'a dyn Cloud,
+        settings: Arc<KillSettings>,
+        containment: Containment,
+    ) -> Result<Pass<'a>, PassError> {
         let images = self.store.images(&containment.agent).await?;
         let steps = self.store.steps(containment.id).await?;
         let lease = Lease {
@@ -156,10 +168,20 @@ impl KillSwitch {
             token: 0,
             expires_at: self.clock.now(),
         };
-        Ok(self.new_pass(self.settings(), containment, images, steps, lease))
+        Ok(Pass::new(
+            &*self.store,
+            cloud,
+            &*self.clock,
+            &*self.entropy,
+            settings,
+            containment,
+            images,
+            steps,
+            lease,
+        ))
     }
 
-    fn imagined(&self, agent: &AgentId, mode: Mode) -> Containment {
+    pub(super) fn imagined(&self, agent: &AgentId, mode: Mode) -> Containment {
         let now = self.clock.now();
         let id = ContainmentId(self.entropy.id(now));
         Containment {
@@ -169,33 +191,55 @@ impl KillSwitch {
     }
 }
 
-/// Asks the cloud whether the planned stops would be allowed.
+/// What the cloud would refuse, or could not be asked about.
 async fn refusals(pass: &Pass<'_>, plan: &Plan) -> Vec<StillBurning> {
+    let asked = dry_run_stops(pass, plan).await;
+    let refused = asked.into_iter().filter_map(|(step, proof)| {
+        let why = match proof {
+            Proof::Refused { why } | Proof::Unproved { why } => why,
+            Proof::DryRun | Proof::Simulated => return None,
+        };
+        let resource = step.resource.to_string();
+        Some(StillBurning { resource, why })
+    });
+    refused.collect()
+}
+
+/// Asks the cloud whether the planned stops would be allowed.
+pub(super) async fn dry_run_stops(pass: &Pass<'_>, plan: &Plan) -> BTreeMap<PlannedStep, Proof> {
     let caller = pass.caller(pass.settings.step_patience);
-    let mut lines = Vec::new();
-    let resource = |region: &Region, id: &str| {
-        let id = id.to_owned();
-        Resource::Instance {
-            region: region.clone(),
-            id,
-        }
-        .to_string()
-    };
+    let mut proofs = BTreeMap::new();
     for region in &plan.regions {
         for ids in &region.stops {
+            let mut note = |id: &String, proof| {
+                let (region, id) = (region.region.clone(), id.clone());
+                let resource = Resource::Instance { region, id };
+                let action = Action::StopInstance;
+                proofs.insert(PlannedStep { action, resource }, proof);
+            };
             match caller.reach(|| pass.cloud.may_stop(&region.region, ids)).await {
-                Ok(answer) => lines.extend(answer.refused.into_iter().map(|(id, refused)| StillBurning {
-                    resource: resource(&region.region, &id),
-                    why: format!("{}: {}", refused.code, refused.message),
-                })),
-                Err(failure) => lines.extend(ids.iter().map(|id| StillBurning {
-                    resource: resource(&region.region, id),
-                    why: format!("it could not be asked: {}", failure.why),
-                })),
+                Ok(answer) => {
+                    let silent = || Proof::Unproved {
+                        why: "the answer did not mention it".to_owned(),
+                    };
+                    ids.iter().for_each(|id| note(id, silent()));
+                    answer.accepted.iter().for_each(|id| note(id, Proof::DryRun));
+                    for (id, refused) in &answer.refused {
+                        let why = format!("{}: {}", refused.code, refused.message);
+                        note(id, Proof::Refused { why });
+                    }
+                }
+                Err(failure) => {
+                    let why = format!("it could not be asked: {}", failure.why);
+                    for id in ids {
+                        let why = why.clone();
+                        note(id, Proof::Unproved { why });
+                    }
+                }
             }
         }
     }
-    lines
+    proofs
 }
 
 /// What each machine that would start is, and costs.

@@ -10,13 +10,15 @@ use super::pass::{ACTOR, Pass, PassError};
 use super::sweep::Known;
 use super::{capping, executor, observe, revoking, tell};
 use crate::domain::agent::{AgentState, AgentStatus};
+use crate::domain::containment::canary::Canary;
 use crate::domain::containment::image::BeforeImage;
 use crate::domain::containment::observed::{Instance, InstanceState, PrincipalState};
 use crate::domain::containment::plan::{Images, RegionView, Seen};
 use crate::domain::containment::restore::{RestoreInput, RestorePlan, Uncap, is_selected, plan_restore};
 use crate::domain::containment::state::{Containment, Phase};
 use crate::domain::containment::steps::Steps;
-use crate::domain::containment::target::{Principal, Region, Resource};
+use crate::domain::containment::target::{CloudTargets, Principal, Region, Resource};
+use crate::domain::drill::{Outcome, evidence};
 use crate::domain::fleet::asset::{Asset, Kind};
 use crate::domain::review::Decision;
 use crate::ports::{Health, Judgement, NoticeKind};
@@ -195,9 +197,39 @@ async fn settle(pass: &Pass<'_>, plan: &RestorePlan) -> Result<(), PassError> {
     pass.update_images(&images).await
 }
 
+/// The end of a canary drill: its containment closes and its evidence is kept, in one write. The agent was not
+/// frozen and does not thaw.
+async fn end_drill(pass: &Pass<'_>, canary: &Canary, declared: &Option<CloudTargets>) -> Result<Judgement, PassError> {
+    let (now, containment) = (pass.now(), &pass.containment);
+    let since = containment.opened_at;
+    let images = pass.store.restored_images(&containment.agent, since).await?;
+    let drill = evidence::canary(containment, canary, declared.as_ref(), &pass.steps(), &images, now);
+    if drill.head.outcome != Outcome::Passed {
+        pass.notice(
+            NoticeKind::Alert,
+            format!("a canary drill failed: {}", drill.head.summary),
+        );
+    }
+    let closed = Containment {
+        phase: Phase::Closed,
+        closed_at: Some(now),
+        version: containment.version + 1,
+        ..containment.clone()
+    };
+    Ok(Judgement {
+        update: vec![closed],
+        audit: vec![drill.audit()],
+        drills: vec![drill],
+        ..Judgement::default()
+    })
+}
+
 /// The end: the containment closes and the agent thaws, in one write.
 async fn thaw(pass: &Pass<'_>, known: &Known, plan: &RestorePlan) -> Result<Judgement, PassError> {
     let now = pass.now();
+    if let Some(canary) = &pass.containment.canary {
+        return end_drill(pass, canary, &known.declared).await;
+    }
     let agent = pass.store.agent(&pass.containment.agent).await?;
     let by = pass
         .containment

@@ -38,6 +38,8 @@ use crate::ports::NoticeKind;
 #[derive(Debug, Clone)]
 pub(super) struct Known {
     pub targets: CloudTargets,
+    /// What the config declares of the agent now.
+    pub declared: Option<CloudTargets>,
     pub guard: Guard,
     /// The account of our credentials, once it was learnt.
     pub account: Option<String>,
@@ -174,7 +176,10 @@ pub(super) async fn sweep(pass: &Pass<'_>, known: &Known) -> Result<Swept, PassE
     plan.unseen.extend(known.remembered.as_ref().map(Recalled::line));
     plan.principals = principals;
     let simulated = simulated(pass, known, &steps, &mut plan).await;
-    report(pass, known, &plan);
+    let is_drill = pass.containment.canary.is_some();
+    if !is_drill {
+        report(pass, known, &plan);
+    }
 
     let spacing = SignedDuration::try_from(pass.settings.sweep_spacing).unwrap_or(SignedDuration::MAX);
     let attribution = attribution(
@@ -188,12 +193,17 @@ pub(super) async fn sweep(pass: &Pass<'_>, known: &Known) -> Result<Swept, PassE
     containment.note_times(&pass.steps(), plan.is_quiet(), pass.now());
     let folded = folding::fold(&containment, &plan, &pass.images, &pass.steps());
     folding::count(&mut containment, &folded);
-    if !known.targets.account.is_empty() {
+    if !known.targets.account.is_empty() && !is_drill {
         containment.targets = Some(known.targets.clone());
     }
-    tell::progress(pass, &containment, progress);
-    tell::attributed(pass, &containment);
-    let told = tell::burns(pass, &plan, &attribution.lost, progress, known.told.as_ref());
+    let told = if is_drill {
+        tell::canary(pass, &containment, progress);
+        BTreeSet::new()
+    } else {
+        tell::progress(pass, &containment, progress);
+        tell::attributed(pass, &containment);
+        tell::burns(pass, &plan, &attribution.lost, progress, known.told.as_ref())
+    };
     Ok(Swept {
         plan,
         containment,
@@ -249,8 +259,13 @@ async fn regions(
 ) -> Result<(Vec<RegionPlan>, Seen<BTreeSet<Region>>), PassError> {
     // Those that are known already do not wait for the list, which comes from a single region.
     let named = observe::named_regions(&known.targets, &pass.images);
-    let first: BTreeSet<Region> = named.union(&known.regions).cloned().collect();
     let caller = pass.caller(pass.settings.step_patience);
+    if pass.containment.canary.is_some() {
+        // A drill has no business anywhere else.
+        let plans = each(pass, known, steps, profiles, &named).await?;
+        return Ok((plans, Ok(known.regions.clone())));
+    }
+    let first: BTreeSet<Region> = named.union(&known.regions).cloned().collect();
     let rest = async {
         let listed = observe::list_regions(pass.cloud, caller).await;
         let rest = listed.iter().flatten().filter(|name| !first.contains(*name));
@@ -375,8 +390,14 @@ pub(super) fn next_in(pass: &Pass<'_>, swept: &Swept) -> Duration {
     }
 }
 
+/// What a containment would do now, and what it was planned from.
+pub(super) struct Foreseen {
+    pub plan: Plan,
+    pub views: Vec<RegionView>,
+}
+
 /// Looks without touching anything: what a containment would do now.
-pub(super) async fn look(pass: &Pass<'_>, known: &Known) -> Plan {
+pub(super) async fn look(pass: &Pass<'_>, known: &Known) -> Foreseen {
     let steps = pass.steps();
     let caller = pass.caller(pass.settings.step_patience);
     let frame = known.frame(pass, &steps);
@@ -390,13 +411,14 @@ pub(super) async fn look(pass: &Pass<'_>, known: &Known) -> Plan {
         burning: trust_chains(&frame, &trusting),
         ..Plan::default()
     };
+    let mut views = Vec::new();
     if pass.containment.mode == Mode::Contain && known.has_machines(pass) {
         let listed = observe::list_regions(pass.cloud, caller).await;
         let mut names = observe::named_regions(&known.targets, &pass.images);
         names.extend(listed.as_ref().unwrap_or(&known.regions).iter().cloned());
         plan.unseen.extend(listed.err().map(|why| unlisted(known, &why)));
         let looks = names.iter().map(|name| observe::region(pass.cloud, caller, name));
-        let views = join_all(looks).await;
+        views = join_all(looks).await;
         plan.regions = views
             .iter()
             .map(|view| foreseen(pass, known, &steps, view, &principals.profiles))
@@ -404,11 +426,11 @@ pub(super) async fn look(pass: &Pass<'_>, known: &Known) -> Plan {
     }
     plan.unseen.extend(known.remembered.as_ref().map(Recalled::line));
     plan.principals = principals;
-    plan
+    Foreseen { plan, views }
 }
 
 /// A region's plan as it will be when every cap is done.
-fn foreseen(
+pub(super) fn foreseen(
     pass: &Pass<'_>,
     known: &Known,
     steps: &Steps,

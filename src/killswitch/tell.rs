@@ -86,6 +86,24 @@ pub(super) fn attributed(pass: &Pass<'_>, containment: &Containment) {
     }
 }
 
+/// Tells of a canary drill that reached its proof. It goes into the log alone: nobody's agent is contained.
+pub(super) fn canary(pass: &Pass<'_>, containment: &Containment, progress: Progress) {
+    if progress != Progress::Contained {
+        return;
+    }
+    let coverage = &containment.coverage;
+    let evidence = serde_json::json!({
+        "containment": containment.id,
+        "drill": containment.canary.as_ref().map(|canary| canary.drill),
+        "capped": bounded(&coverage.capped),
+        "stopped": bounded(&coverage.stopped),
+        "times": coverage.times,
+    });
+    let (stopped, capped) = (coverage.stopped.len(), coverage.capped.len());
+    let text = format!("the canaries are down: {stopped} stopped, {capped} capped; they are put back now");
+    pass.audit("canary_down", text, &evidence);
+}
+
 /// Tells of what burns and was not told of before. It does not wait for the proof, which may be long in
 /// coming, and goes on after it. Returns all that has been told, for the next sweep; after a restart
 /// (`None`) that is what the last coverage says.

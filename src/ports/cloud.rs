@@ -20,10 +20,13 @@ use serde::{Deserialize, Serialize};
 
 use super::Retry;
 use crate::domain::containment::observed::{BatchResult, Identity, Instance, PrincipalState, Simulated};
-use crate::domain::containment::target::{Principal, Region};
+use crate::domain::containment::state::Action;
+use crate::domain::containment::target::{Principal, Region, Resource};
+use crate::domain::drill::predict::Limits;
 use crate::domain::fleet::asset::{Asset, AssetRef, Kind, Settings};
 use crate::domain::fleet::creation::Creation;
 use crate::domain::fleet::rate::RateKey;
+use crate::domain::iam::simulation::{Question, Ruling};
 use crate::domain::money::Usd;
 
 /// An operational failure of the cloud.
@@ -67,14 +70,7 @@ pub trait Cloud: Send + Sync + 'static {
     /// ARNs of the account's roles whose trust policy lets one of these principals assume them. A cloud
     /// that cannot tell says so, and the coverage with it (C3): it never answers with nothing.
     async fn trusting(&self, _principals: &[Principal]) -> Result<Vec<String>, CloudError> {
-        Err(CloudError {
-            operation: "iam:ListRoles",
-            region: None,
-            code: None,
-            message: "trust policies are not looked at here".to_owned(),
-            retry: Retry::Never,
-            source: None,
-        })
+        Err(not_here("iam:ListRoles", "trust policies are not looked at here"))
     }
     /// Attaches the managed policy of this name, made if it is not there, and made to say this if it says
     /// something else: for a principal whose inline policies leave no room. Where it may have no more managed
@@ -85,6 +81,27 @@ pub trait Cloud: Send + Sync + 'static {
     async fn set_service_credential(&self, user: &str, id: &str, active: bool) -> Result<(), CloudError>;
     /// What the cloud's policy simulation says that the principal may do.
     async fn simulate(&self, principal: &Principal, actions: &[String]) -> Result<Vec<Simulated>, CloudError>;
+    /// How many calls it lets through, for foretelling how long many take.
+    fn limits(&self) -> Limits {
+        Limits::default()
+    }
+    /// The permission of ours that a change needs; `us` is the ARN of our own identity. `None` where this
+    /// cloud has no word for it.
+    fn permission(&self, _us: &str, _asking: &Asking<'_>) -> Option<Permission> {
+        None
+    }
+    /// What the cloud's policy simulation says of permissions of our own, in their order; `None` of one that
+    /// it did not answer for.
+    async fn simulate_each(&self, _us: &str, _asked: &[Permission]) -> Result<Vec<Option<bool>>, CloudError> {
+        Err(CloudError {
+            operation: "iam:SimulatePrincipalPolicy",
+            region: None,
+            code: None,
+            message: "permissions are not simulated here".to_owned(),
+            retry: Retry::Never,
+            source: None,
+        })
+    }
     async fn set_access_key(&self, user: &str, key_id: &str, active: bool) -> Result<(), CloudError>;
     /// Stops instances of one region. A batch that AWS refuses as a whole is bisected, so that one
     /// bad instance does not keep the others running; the result has a line for each.
@@ -113,8 +130,75 @@ pub trait Cloud: Send + Sync + 'static {
     /// Who made what in a region since then, oldest first, as far as the cloud has recorded it: it may be
     /// minutes behind, and an event may come after a later one.
     async fn creations(&self, region: &Region, since: Timestamp) -> Result<Vec<Creation>, CloudError>;
+    /// What the cloud's policy simulation says that a principal may do, to what, in which request. A cloud
+    /// that has no simulation says so; it is never taken for a yes or a no.
+    async fn rule(&self, _principal: &Principal, _question: &Question) -> Result<Vec<Ruling>, CloudError> {
+        Err(not_here(
+            "iam:SimulatePrincipalPolicy",
+            "policies are not simulated here",
+        ))
+    }
+    /// The looks that can be tried, the first of each service first.
+    fn probes(&self) -> &'static [Probe] {
+        &[]
+    }
+    /// Tries one of them: whether it is answered, and when. It changes nothing and costs nothing.
+    async fn probe(&self, _region: &Region, action: &'static str) -> Result<Answered, CloudError> {
+        Err(not_here(action, "nothing is tried here"))
+    }
     /// List prices of rates by the hour and unit, on demand; a rate that the list does not have is left out.
     async fn list_prices(&self, region: &Region, rates: &[RateKey]) -> Result<BTreeMap<RateKey, Usd>, CloudError>;
+}
+
+fn not_here(operation: &'static str, message: &str) -> CloudError {
+    CloudError {
+        operation,
+        region: None,
+        code: None,
+        message: message.to_owned(),
+        retry: Retry::Never,
+        source: None,
+    }
+}
+
+/// A look that can be tried without harm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Probe {
+    /// The permission that it needs, such as `ec2:DescribeInstances`.
+    pub action: &'static str,
+    /// Whether its service is one in each region, or one for all of them.
+    pub in_each_region: bool,
+}
+
+/// The answer to a probe.
+#[derive(Debug)]
+pub struct Answered {
+    /// What time it was there.
+    pub at: Option<Timestamp>,
+    /// It answered, and refused: not allowed, not enabled, too many.
+    pub refused: Option<CloudError>,
+}
+
+/// A change that a drill asks about.
+#[derive(Debug, Clone, Copy)]
+pub struct Asking<'a> {
+    pub action: Action,
+    pub resource: &'a Resource,
+    /// Whose it is, for keys and credentials.
+    pub principal: Option<&'a Principal>,
+    /// The ownership tags that it carries.
+    pub tags: &'a BTreeMap<String, String>,
+}
+
+/// A permission, as the policy simulation asks about it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Permission {
+    /// Such as `ec2:StopInstances`.
+    pub action: String,
+    /// The ARN of what it is about.
+    pub resource: String,
+    /// Condition keys, with the value of each.
+    pub context: BTreeMap<String, String>,
 }
 
 /// Whether a machine passes the cloud's own checks.

@@ -6,6 +6,7 @@ use super::Watch;
 use crate::domain::agent::AgentState;
 use crate::domain::audit::NewAudit;
 use crate::domain::containment::state::Phase;
+use crate::domain::drill::Drill;
 use crate::domain::id::{AgentId, ReviewId};
 use crate::domain::judgement::change::{Change, ChangeKind, Standing};
 use crate::domain::review::{Decision, Question, Review};
@@ -75,6 +76,14 @@ impl Draft {
                 NoticeKind::Containing,
                 format!("the reset is broken off and the agent contained again: {}", ground.why),
             ),
+            ChangeKind::Overtaken => (
+                "containing",
+                NoticeKind::Containing,
+                format!(
+                    "containing: {}; the canary drill that was under way is over",
+                    ground.why
+                ),
+            ),
         };
         self.audit(ground, action, Some(agent), &text);
         self.notice(ground, kind, Some(agent), text);
@@ -82,6 +91,8 @@ impl Draft {
         self.judgement.open.extend(change.open);
         self.news |= change.update.is_some() || !self.judgement.open.is_empty();
         self.judgement.update.extend(change.update);
+        self.judgement.audit.extend(change.drill.as_ref().map(Drill::audit));
+        self.judgement.drills.extend(change.drill);
         match change.kind {
             ChangeKind::Paused => {
                 let summary = format!(
@@ -92,7 +103,7 @@ impl Draft {
                 self.ask(watch, ground, agent, Question::Paused { cause }, summary, open);
             }
             ChangeKind::Resumed => self.answer(ground, agent, "paused", true, "resumed", open),
-            ChangeKind::Contained | ChangeKind::Escalated | ChangeKind::Recontained => {
+            ChangeKind::Contained | ChangeKind::Escalated | ChangeKind::Recontained | ChangeKind::Overtaken => {
                 self.answer(
                     ground,
                     agent,

@@ -132,7 +132,10 @@ impl Watch {
                     };
                     self.act(&mut draft, &ground, sentence, &standing, &reviews);
                 }
-                for opened in &mut draft.judgement.open {
+                // One that took a canary drill over is opened by this too.
+                let updated = draft.judgement.update.iter_mut();
+                let begun = updated.filter(|one| one.opened_at == ground.now);
+                for opened in draft.judgement.open.iter_mut().chain(begun) {
                     opened.breached_at = Some(trigger.trigger.at);
                 }
             }

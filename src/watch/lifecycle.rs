@@ -34,6 +34,10 @@ pub enum LifecycleRejection {
     Contained,
     #[error("a reset of the agent is under way; resume it when that is over")]
     Restoring,
+    #[error("a drill of this agent is under way")]
+    Drilled,
+    #[error("the agent is contained: there is nothing to rehearse; reset it first")]
+    NoDrill,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -99,7 +103,7 @@ impl Watch {
                 AgentStatus::Active => return Ok(Acted::Already),
                 AgentStatus::Contained => return Err(LifecycleRejection::Contained.into()),
                 AgentStatus::Restoring => return Err(LifecycleRejection::Restoring.into()),
-                AgentStatus::Paused if standing.live.is_some() => return Err(LifecycleRejection::Restoring.into()),
+                AgentStatus::Paused if standing.held().is_some() => return Err(LifecycleRejection::Restoring.into()),
                 AgentStatus::Paused => {}
             }
             let (ground, _) = self.ground(by, reason);
@@ -136,7 +140,7 @@ impl Watch {
         Ok(Acted::Done)
     }
 
-    fn ground(&self, by: &str, why: &str) -> (Ground, ContainmentId) {
+    pub(super) fn ground(&self, by: &str, why: &str) -> (Ground, ContainmentId) {
         let now = self.clock.now();
         let ground = Ground {
             by: by.to_owned(),
@@ -361,7 +365,7 @@ fn is_unchecked(containment: &Containment) -> bool {
 /// The containment that a reset would end.
 fn resettable(standing: &Standing) -> Result<&Containment, ResetRejection> {
     let status = standing.state.status;
-    match &standing.live {
+    match standing.held() {
         Some(live) if live.phase == Phase::Restoring => Err(ResetRejection::AlreadyRestoring),
         Some(live) if status == AgentStatus::Contained => Ok(live),
         _ => Err(ResetRejection::NotContained { status }),

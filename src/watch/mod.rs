@@ -8,8 +8,10 @@
 //! - [`judge`] settles triggers.
 //! - [`lifecycle`] is what an operator does: pause, resume, contain, reset.
 //! - [`reviews`] is what a person answers.
+//! - `drill` opens canary drills.
 
 mod draft;
+mod drill;
 pub mod judge;
 pub mod lifecycle;
 pub mod reviews;

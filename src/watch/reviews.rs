@@ -85,7 +85,7 @@ impl Watch {
     async fn follow(&self, draft: &mut Draft, ground: &Ground, review: &Review) -> Result<(), ReviewError> {
         let standing = self.standing(&review.agent).await?;
         let change = match &review.question {
-            Question::Paused { .. } if standing.live.is_some() => return Err(ReviewRejection::Restoring.into()),
+            Question::Paused { .. } if standing.held().is_some() => return Err(ReviewRejection::Restoring.into()),
             Question::Paused { .. } => change::resume(&standing, &ground.why, ground.now),
             Question::Contain { .. } => {
                 let id = ContainmentId(self.entropy.id(ground.now));

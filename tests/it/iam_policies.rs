@@ -1,10 +1,11 @@
 //! The shipped policies: read by AWS's own linter for templates, and held against what they are for.
 
+use std::collections::BTreeSet;
 use std::process::Command;
 use std::time::Duration;
 
 use crate::harness::daemon::{Answer, backstop, run_cli};
-use crate::harness::policy::{Policy, Request, Verdict};
+use crate::harness::policy::{Policy, Request, Verdict, glob};
 use crate::harness::{process, venv};
 
 const DIR: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/iam");
@@ -38,7 +39,7 @@ async fn lint(template: &str) -> (bool, String) {
 
 #[tokio::test]
 async fn cfn_lint_has_nothing_to_say_of_the_templates() {
-    for name in ["guard", "boundary", "scp"] {
+    for name in ["guard", "boundary", "scp", "scp-guard"] {
         let (sound, said) = lint(&format!("{DIR}/{name}.cloudformation.json")).await;
         assert!(sound && said.trim().is_empty(), "{name}: {said}");
     }
@@ -69,6 +70,8 @@ async fn the_command_prints_what_is_shipped() {
         ("boundary --format cloudformation", "boundary.cloudformation.json"),
         ("scp", "scp.json"),
         ("scp --format cloudformation", "scp.cloudformation.json"),
+        ("scp-guard", "scp-guard.json"),
+        ("scp-guard --format cloudformation", "scp-guard.cloudformation.json"),
     ] {
         let answer = printed(line).await;
         assert_eq!(answer.code, Some(0), "{line}: {}", answer.stderr);
@@ -102,16 +105,28 @@ async fn the_command_prints_what_is_shipped() {
     }
 }
 
+async fn printed_policy(line: &str) -> Policy {
+    Policy::parse(&printed(line).await.stdout)
+}
+
 const ROLE: &str = "arn:aws:iam::123456789012:role/agents/transcriber";
 const GUARD: &str = "arn:aws:iam::123456789012:role/backstop/guard";
 const DENY: &str = "arn:aws:iam::123456789012:policy/backstop/backstop-deny";
 const MACHINE: &str = "arn:aws:ec2:eu-west-1:123456789012:instance/i-1";
+const NAT: &str = "arn:aws:ec2:eu-west-1:123456789012:natgateway/nat-1";
+const ADDRESS: &str = "arn:aws:ec2:eu-west-1:123456789012:elastic-ip/eipalloc-1";
+const VOLUME: &str = "arn:aws:ec2:eu-west-1:123456789012:volume/vol-1";
+const GROUP: &str = "arn:aws:autoscaling:eu-west-1:123456789012:autoScalingGroup:u:autoScalingGroupName/g";
 const TAGGED: (&str, &str) = ("aws:ResourceTag/backstop:agent", "a");
 
-#[test]
-fn the_guard_stops_what_is_tagged_denies_who_is_an_agent_and_deletes_nothing() {
+#[tokio::test]
+async fn the_guard_stops_what_is_tagged_denies_who_is_an_agent_and_deletes_nothing() {
     let guard = policy("guard");
     let wide = policy("guard.stop-untagged");
+    let members = printed_policy("guard --stop-members").await;
+    let member = ("aws:ResourceTag/aws:autoscaling:groupName", "workers");
+    let stop = |context: &[(&str, &str)]| members.verdict(&Request::new("ec2:StopInstances", MACHINE, context));
+    assert_eq!((stop(&[member]), stop(&[])), (Verdict::Allowed, Verdict::NotAllowed));
     let verdict = |action: &str, resource: &str, context: &[(&str, &str)]| {
         guard.verdict(&Request::new(action, resource, context))
     };
@@ -126,7 +141,13 @@ fn the_guard_stops_what_is_tagged_denies_who_is_an_agent_and_deletes_nothing() {
     assert_eq!(verdict("ec2:TerminateInstances", MACHINE, &[TAGGED]), Verdict::Denied);
     assert_eq!(verdict("iam:PutRolePolicy", ROLE, &[]), Verdict::Allowed);
     let other = "arn:aws:iam::123456789012:role/admin";
-    assert_eq!(verdict("iam:PutRolePolicy", other, &[]), Verdict::NotAllowed);
+    assert_eq!(verdict("iam:PutRolePolicy", other, &[]), Verdict::Denied);
+    let of_its_own = "arn:aws:iam::123456789012:policy/backstop/guard";
+    assert_eq!(verdict("iam:CreatePolicyVersion", of_its_own, &[]), Verdict::Denied);
+    let group = "arn:aws:iam::123456789012:group/admins";
+    assert_eq!(verdict("iam:PutGroupPolicy", group, &[]), Verdict::Denied);
+    assert_eq!(verdict("iam:DeleteRolePermissionsBoundary", ROLE, &[]), Verdict::Denied);
+    assert_eq!(verdict("sts:AssumeRole", other, &[]), Verdict::Denied);
     assert_eq!(verdict("iam:PutRolePolicy", GUARD, &[]), Verdict::Denied);
     assert_eq!(verdict("iam:GetRole", GUARD, &[]), Verdict::Allowed);
     assert_eq!(
@@ -137,7 +158,8 @@ fn the_guard_stops_what_is_tagged_denies_who_is_an_agent_and_deletes_nothing() {
     assert_eq!(verdict("iam:AttachRolePolicy", ROLE, &[admin]), Verdict::NotAllowed);
     assert_eq!(verdict("iam:CreatePolicy", DENY, &[]), Verdict::Allowed);
     let boundary = "arn:aws:iam::123456789012:policy/backstop/backstop-agent-boundary";
-    assert_eq!(verdict("iam:CreatePolicyVersion", boundary, &[]), Verdict::NotAllowed);
+    assert_eq!(verdict("iam:CreatePolicyVersion", boundary, &[]), Verdict::Denied);
+    assert_eq!(verdict("iam:CreatePolicyVersion", DENY, &[]), Verdict::Allowed);
     let key = "arn:aws:kms:eu-west-1:123456789012:key/k";
     let by_ec2 = [
         ("kms:GrantIsForAWSResource", "true"),
@@ -176,15 +198,24 @@ fn an_agent_launches_only_as_itself_and_nothing_else_of_the_account_is_its() {
     let arn = ("aws:PrincipalArn", ROLE);
     let tag = |value| ("aws:RequestTag/backstop:agent", value);
     let keys = ("aws:TagKeys", "backstop:agent");
+    let birth = ("ec2:CreateAction", "RunInstances");
     let cases: Vec<Case> = vec![
-        ("ec2:RunInstances", MACHINE, vec![me, tag("a")], true),
+        ("ec2:RunInstances", MACHINE, vec![me, keys, tag("a")], true),
         ("ec2:RunInstances", MACHINE, vec![me], false),
-        ("ec2:RunInstances", MACHINE, vec![me, tag("b")], false),
+        ("ec2:RunInstances", MACHINE, vec![me, keys, tag("b")], false),
         ("ec2:RunInstances", "arn:aws:ec2:eu-west-1::image/ami-1", vec![me], true),
         ("ec2:RequestSpotInstances", "*", vec![me], false),
-        ("ec2:CreateTags", MACHINE, vec![me, keys, tag("a")], true),
-        ("ec2:CreateTags", MACHINE, vec![me, keys, tag("b")], false),
+        ("ecs:CreateExpressGatewayService", "*", vec![me], false),
+        ("ec2:CreateNatGateway", NAT, vec![me, keys, tag("a")], true),
+        ("ec2:CreateNatGateway", NAT, vec![me], false),
+        ("ec2:CreateNatGateway", ADDRESS, vec![me], true),
+        ("ec2:RunInstances", VOLUME, vec![me], true),
+        ("ec2:CreateTags", MACHINE, vec![me, keys, tag("a"), birth], true),
+        ("ec2:CreateTags", MACHINE, vec![me, keys, tag("b"), birth], false),
         ("ec2:DeleteTags", MACHINE, vec![me, keys], false),
+        ("ec2:DeleteTags", MACHINE, vec![me, keys, tag("a")], false),
+        ("autoscaling:DeleteTags", GROUP, vec![me, keys, tag("a")], false),
+        ("ec2:DeleteTags", MACHINE, vec![me, ("aws:TagKeys", "team")], true),
         ("ec2:CreateTags", MACHINE, vec![me, ("aws:TagKeys", "team")], true),
         ("sts:TagSession", ROLE, vec![me, keys, tag("b")], false),
         ("iam:CreateRole", ROLE, vec![me], false),
@@ -218,18 +249,43 @@ fn an_agent_launches_only_as_itself_and_nothing_else_of_the_account_is_its() {
         assert_eq!(denied, !allowed, "{action} {as_agent:?}");
         let mut as_admin = context.clone();
         as_admin.push(("aws:PrincipalArn", "arn:aws:iam::123456789012:role/admin"));
-        let of_the_guard = resource.contains("/backstop/") || *action == "iam:CreateRole";
         let verdict = scp.verdict(&Request::new(action, resource, &as_admin));
-        assert!(of_the_guard || verdict == Verdict::NotAllowed, "{action}: {verdict:?}");
+        assert_eq!(verdict, Verdict::NotAllowed, "{action}");
     }
     let host = [me, ("aws:ResourceTag/backstop:guard", "true")];
     let stop = Request::new("ec2:StopInstances", MACHINE, &host);
     assert_eq!(boundary.verdict(&stop), Verdict::Denied);
-    let others = [me, keys, tag("a"), ("aws:ResourceTag/backstop:agent", "b")];
-    let take = Request::new("ec2:CreateTags", MACHINE, &others);
-    assert_eq!(boundary.verdict(&take), Verdict::Denied, "another agent's machine");
-    let wipe = Request::new("ec2:DeleteTags", MACHINE, &[me]);
-    assert_eq!(boundary.verdict(&wipe), Verdict::Denied, "all tags at once");
+    // What the boundary alone says: an SCP has less room.
+    let denied = |action: &str, resource: &str, context: &[(&str, &str)]| {
+        boundary.verdict(&Request::new(action, resource, context)) == Verdict::Denied
+    };
+    for (action, resource) in [("ec2:AllocateAddress", ADDRESS), ("ec2:CreateVolume", VOLUME)] {
+        assert!(denied(action, resource, &[me]), "{action}");
+        assert!(!denied(action, resource, &[me, keys, tag("a")]), "{action}");
+    }
+    let others = ("aws:ResourceTag/backstop:agent", "b");
+    assert!(
+        denied("lambda:TagResource", "*", &[me, keys, tag("a"), others]),
+        "another agent's"
+    );
+    assert!(
+        denied("ec2:CreateTags", MACHINE, &[me, keys, tag("a")]),
+        "what is there is not made its own"
+    );
+    assert!(denied("ec2:DeleteTags", MACHINE, &[me]), "all tags at once");
+    let other_case = [me, ("aws:TagKeys", "Backstop:Agent"), tag("a")];
+    assert!(
+        denied("ec2:RunInstances", MACHINE, &other_case),
+        "conditions compare names without case"
+    );
+    let admin = "arn:aws:iam::123456789012:role/cfn-admin";
+    for action in ["iam:PassRole", "sts:AssumeRole"] {
+        assert!(denied(action, admin, &[me]), "{action}");
+        assert!(!denied(action, ROLE, &[me]), "{action}");
+    }
+    // A principal that does not carry the tag is nobody, and takes nobody's part.
+    assert!(denied("ec2:CreateTags", MACHINE, &[keys, tag("b"), birth]));
+    assert!(denied("ec2:DeleteTags", MACHINE, &[keys]));
     let nobody = Request::new("ec2:RunInstances", MACHINE, &[tag("a")]);
     assert_eq!(
         boundary.verdict(&nobody),
@@ -240,7 +296,7 @@ fn an_agent_launches_only_as_itself_and_nothing_else_of_the_account_is_its() {
 
 #[test]
 fn only_keepers_change_the_guard_and_no_agent_is_born_unbounded() {
-    let scp = policy("scp");
+    let scp = policy("scp-guard");
     let denied = |action: &str, resource: &str, context: &[(&str, &str)]| {
         scp.verdict(&Request::new(action, resource, context)) == Verdict::Denied
     };
@@ -266,6 +322,16 @@ fn only_keepers_change_the_guard_and_no_agent_is_born_unbounded() {
         ROLE,
         &[admin, ("iam:PolicyARN", "arn:aws:iam::aws:policy/X")]
     ));
+    let glasses = glass.1;
+    for made in ["iam:CreateRole", "iam:UpdateAssumeRolePolicy"] {
+        assert!(
+            denied(made, glasses, &[admin]),
+            "{made}: who makes break-glass is break-glass"
+        );
+        assert!(!denied(made, glasses, &[glass]));
+    }
+    let profile = "arn:aws:iam::123456789012:instance-profile/backstop/guard";
+    assert!(denied("iam:RemoveRoleFromInstanceProfile", profile, &[admin]));
     assert!(denied("iam:CreateRole", ROLE, &[admin]));
     assert!(!denied("iam:CreateRole", ROLE, &[admin, bounded]));
     assert!(!denied(
@@ -276,3 +342,74 @@ fn only_keepers_change_the_guard_and_no_agent_is_born_unbounded() {
     assert!(denied("iam:DeleteRolePermissionsBoundary", ROLE, &[admin]));
     assert!(!denied("iam:DeleteRolePermissionsBoundary", ROLE, &[glass]));
 }
+
+/// Every action that AWS knows, in lower case, as the linter's own copy of the Service Authorization Reference has them.
+async fn known_actions() -> BTreeSet<String> {
+    let python = venv::python().await;
+    let read = "import json, pathlib, cfnlint; \
+        p = pathlib.Path(cfnlint.__file__).parent / 'data/AdditionalSpecs/Policies.json'; \
+        print('\\n'.join(s + ':' + a for s, of in json.loads(p.read_text()).items() for a in of['Actions']))";
+    let output = Command::new(python)
+        .args(["-c", read])
+        .output()
+        .expect("the interpreter runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .map(str::to_owned)
+        .collect()
+}
+
+#[tokio::test]
+async fn no_verb_of_iams_that_writes_and_no_commitment_is_forgotten() {
+    let known = known_actions().await;
+    assert!(known.len() > 10_000, "{}", known.len());
+    let boundary = policy("boundary");
+    let me = [("aws:PrincipalTag/backstop:agent", "a")];
+    let allowed = |action: &str| boundary.verdict(&Request::new(action, "*", &me)) == Verdict::Allowed;
+    let reads = ["get", "list", "simulate", "generate"];
+    let is_read = |action: &str| {
+        reads
+            .iter()
+            .any(|verb| action.split(':').nth(1).unwrap_or_default().starts_with(verb))
+    };
+    let writes = known
+        .iter()
+        .filter(|action| action.starts_with("iam:") && !is_read(action));
+    let open: Vec<_> = writes.filter(|action| allowed(action)).collect();
+    assert!(open.is_empty(), "{open:?}");
+    // What sounds like a commitment and is none, each looked at.
+    let none = COMMITS_TO_NOTHING;
+    let sounds = |action: &str| {
+        let action = action.split(':').nth(1).unwrap_or_default();
+        let verbs = ["create", "purchase", "accept", "allocate", "buy"];
+        let terms = ["purchase", "reserv", "savingsplan", "longterm", "commitment"];
+        verbs.iter().any(|verb| action.starts_with(verb)) && terms.iter().any(|term| action.contains(term))
+    };
+    let open: Vec<_> = known
+        .iter()
+        .filter(|action| sounds(action) && allowed(action))
+        .collect();
+    let open: Vec<_> = open
+        .into_iter()
+        .filter(|action| !none.contains(&action.as_str()))
+        .collect();
+    assert!(open.is_empty(), "an agent may buy {open:?}");
+    // Every action that the documents name is one that AWS knows.
+    for name in ["guard", "boundary", "scp", "scp-guard"] {
+        for action in policy(name).actions() {
+            let matches = known
+                .iter()
+                .any(|one| glob(&action.to_lowercase(), &one.to_lowercase()));
+            assert!(action == "*" || matches, "{name}: AWS knows no {action}");
+        }
+    }
+}
+
+const COMMITS_TO_NOTHING: &[&str] = &[
+    "bcm-pricing-calculator:createbillscenariocommitmentmodification",
+    "ec2:createinterruptiblecapacityreservationallocation",
+    "ec2:createreservedinstanceslisting",
+    "ec2:createsubnetcidrreservation",
+    "user-subscriptions:createpurchasesession",
+];

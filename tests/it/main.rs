@@ -17,6 +17,8 @@ mod containment_aws;
 mod containment_crash;
 mod containment_crowd;
 mod crowded;
+mod doctor;
+mod drill;
 mod durability;
 mod fleet;
 mod fuzz_seeds;

@@ -163,9 +163,7 @@ async fn reports_breach_a_budget_the_agent_is_contained_through_two_deaths_and_r
     assert_eq!(of("deny"), BTreeSet::from([world.role.clone()]));
     assert!(!asked.is_empty());
     for one in &asked {
-        let action = one.field("Action").unwrap_or_default();
-        let reads = ["Describe", "Get", "List"].iter().any(|verb| action.starts_with(verb));
-        assert!(reads || one.field("DryRun").as_deref() == Some("true"), "{one:?}");
+        assert!(one.only_asks(), "{one:?}");
     }
     let shown = site.cli(&["contain", AGENT]).await;
     assert_eq!(shown.code, Some(1), "without --yes it only shows: {shown:#?}");

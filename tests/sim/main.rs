@@ -2,6 +2,7 @@
 
 mod fleet;
 mod gateway;
+mod incidents;
 mod kill;
 mod ledger;
 mod rng;

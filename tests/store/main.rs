@@ -8,6 +8,7 @@
 mod audit;
 mod control;
 mod differential;
+mod drills;
 mod epochs;
 mod fixture;
 mod fleet;

@@ -1,6 +1,6 @@
 //! `backstop demo`: one of the four real incidents, on an invented fleet, stopped by the real daemon.
 //!
-//! It is the same daemon code as `serve`: the SQLite ledger, the listeners on real sockets, judgement,
+//! The incidents in the cloud are in [`super::incidents`]. The transcription loop is here: it is the same daemon code as `serve`: the SQLite ledger, the listeners on real sockets, judgement,
 //! the kill switch. Only two sides of the ports are others: a clock that runs faster, and the rehearsal
 //! fleet instead of AWS. The agent's workers send their usage reports over HTTP with the agent's own
 //! key, and a worker lives exactly as long as the machine that it runs on.
@@ -24,7 +24,10 @@ use self::scene::{AGENT, LIMIT_USD, Scene};
 use self::timeline::{Moment, Timeline};
 use self::workers::Workers;
 use super::daemon::{Daemon, Parts};
+use super::incidents;
 use crate::cli::DemoOptions;
+use crate::cli::demo::Incident;
+use crate::cloud::rehearsal::incident;
 use crate::domain::agent::AgentStatus;
 use crate::domain::id::AgentId;
 use crate::domain::money::Usd;
@@ -46,8 +49,14 @@ pub fn demo(options: DemoOptions) -> anyhow::Result<()> {
         log.try_init()
             .map_err(|error| anyhow::anyhow!("the log cannot be set up: {error}"))?;
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(run(&options))
+    match options.incident {
+        Incident::TranscriptionLoop => {
+            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+            runtime.block_on(run(&options))
+        }
+        Incident::FiveHundredServices => incidents::demo(incident::FIVE_HUNDRED_SERVICES, options.json),
+        Incident::NetworkScan => incidents::demo(incident::NETWORK_SCAN, options.json),
+    }
 }
 
 async fn run(options: &DemoOptions) -> anyhow::Result<()> {

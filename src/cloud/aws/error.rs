@@ -91,6 +91,11 @@ const WRONG_CALLER: &[&str] = &[
     "UnrecognizedClientException",
 ];
 
+/// Whether a code says that the signature was too old or from the future.
+pub(super) fn is_stale_caller(code: &str) -> bool {
+    STALE_CALLER.contains(&code)
+}
+
 /// Answers that may quote the request's headers back.
 const QUOTES_THE_REQUEST: &[&str] = &[
     "IncompleteSignature",

@@ -22,7 +22,9 @@ mod error;
 mod iam;
 mod imds;
 mod pace;
+mod permission;
 mod pricing;
+mod probe;
 mod services;
 mod sts;
 
@@ -45,12 +47,13 @@ use self::services::{Place, Service, Services};
 use self::sts::Sts;
 use crate::domain::containment::observed::{BatchResult, Identity, Instance, PrincipalState, Simulated};
 use crate::domain::containment::target::{Principal, Region};
+use crate::domain::drill::predict::Limits;
 use crate::domain::fleet::asset::{Asset, AssetRef, Kind, Settings};
 use crate::domain::fleet::creation::Creation;
 use crate::domain::fleet::rate::RateKey;
+use crate::domain::iam::simulation::{Question, Ruling};
 use crate::domain::money::Usd;
-use crate::ports::Health;
-use crate::ports::{Cloud, CloudError, InstanceFilter};
+use crate::ports::{Answered, Asking, Cloud, CloudError, Health, InstanceFilter, Permission, Probe};
 use jiff::Timestamp;
 
 /// Asked when neither the settings nor the AWS places name a region.
@@ -199,6 +202,12 @@ impl Aws {
             .entry(region.clone())
             .or_insert_with(|| Arc::new(CloudTrail::new(&self.sdk, region)));
         Arc::clone(trail)
+    }
+
+    /// What a client of a region is made of.
+    fn sdk_in(&self, region: &Region) -> SdkConfig {
+        let here = self.sdk.clone().into_builder();
+        here.region(aws_config::Region::new(region.0.clone())).build()
     }
 
     /// The service that knows a kind, in a region.
@@ -373,6 +382,33 @@ impl Cloud for Aws {
 
     async fn simulate(&self, principal: &Principal, actions: &[String]) -> Result<Vec<Simulated>, CloudError> {
         self.iam.simulate(principal, actions).await
+    }
+
+    async fn rule(&self, principal: &Principal, question: &Question) -> Result<Vec<Ruling>, CloudError> {
+        self.iam.rule(principal, question).await
+    }
+
+    fn probes(&self) -> &'static [Probe] {
+        probe::PROBES
+    }
+
+    async fn probe(&self, region: &Region, action: &'static str) -> Result<Answered, CloudError> {
+        self.try_probe(region, action).await
+    }
+
+    fn limits(&self) -> Limits {
+        Limits {
+            in_flight: self.settings.parallel.max(1),
+            gap: services::LAMBDA_GAP,
+        }
+    }
+
+    fn permission(&self, us: &str, asking: &Asking<'_>) -> Option<Permission> {
+        permission::needed(us, asking)
+    }
+
+    async fn simulate_each(&self, us: &str, asked: &[Permission]) -> Result<Vec<Option<bool>>, CloudError> {
+        self.iam.simulate_each(us, asked).await
     }
 
     async fn inline_chars(&self, principal: &Principal, policy_name: &str) -> Result<usize, CloudError> {

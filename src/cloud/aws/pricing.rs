@@ -105,6 +105,11 @@ impl Pricing {
     }
 }
 
+/// Where the prices of a region are asked for first; `None` in a partition that has no list.
+pub(super) fn first_place(region: &Region) -> Option<Region> {
+    served(region).first().map(|place| Region((*place).to_owned()))
+}
+
 /// Where the prices of a region are served.
 fn served(region: &Region) -> &'static [&'static str] {
     match region.0.split('-').collect::<Vec<_>>().as_slice() {

@@ -2,11 +2,14 @@
 
 use super::Rehearsal;
 use super::fleet::MachineSpec;
-use super::services::TaskSpec;
+use super::functions::FunctionSpec;
+use super::groups::GroupSpec;
+use super::services::{ServiceSpec, TaskSpec};
+use super::standing::StandingSpec;
 use super::world::{Machine, Verb};
 use crate::domain::containment::observed::{Instance, InstanceState, Refused};
 use crate::domain::containment::target::{Principal, Region};
-use crate::domain::fleet::asset::{AssetRef, Settings};
+use crate::domain::fleet::asset::{AssetRef, Kind, Settings};
 
 /// With which credential something is done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +18,28 @@ pub enum Credential {
     Role(String),
     /// An access key of a user.
     Key(String),
+}
+
+/// Something that an agent makes.
+#[derive(Debug, Clone)]
+pub enum Made {
+    Machine(MachineSpec),
+    Group(GroupSpec),
+    Service(ServiceSpec),
+    Function(FunctionSpec),
+    Standing(StandingSpec),
+}
+
+impl Made {
+    fn region(&self) -> &Region {
+        match self {
+            Self::Machine(spec) => &spec.region,
+            Self::Group(spec) => &spec.member.region,
+            Self::Service(spec) => &spec.task.region,
+            Self::Function(spec) => &spec.region,
+            Self::Standing(spec) => &spec.what.region,
+        }
+    }
 }
 
 /// Why the agent could not launch.
@@ -31,6 +56,11 @@ pub enum LaunchRefused {
 impl Rehearsal {
     /// The agent launches a machine. It counts on the ownership tag only if the launch carries it.
     pub fn launch(&self, credential: &Credential, machine: MachineSpec) -> Result<String, LaunchRefused> {
+        self.make(credential, Made::Machine(machine)).map(|what| what.id)
+    }
+
+    /// The agent makes something, and the cloud keeps a record of it.
+    pub fn make(&self, credential: &Credential, made: Made) -> Result<AssetRef, LaunchRefused> {
         let now = self.clock.now();
         let mut state = self.lock();
         let world = &mut state.world;
@@ -41,13 +71,32 @@ impl Rehearsal {
         if !world.may_launch(&principal, now) {
             return Err(LaunchRefused::Denied);
         }
-        if !world.regions.contains(&machine.region) {
-            return Err(LaunchRefused::NoRegion(machine.region));
+        let region = made.region().clone();
+        if !world.regions.contains(&region) {
+            return Err(LaunchRefused::NoRegion(region));
         }
-        let region = machine.region.clone();
-        let id = world.add(machine, now);
-        world.record_launch(&principal, &region, &id, now);
-        Ok(id)
+        let (call, what) = match made {
+            Made::Machine(spec) => {
+                let id = world.add(spec, now);
+                let kind = Kind::INSTANCE;
+                ("RunInstances", AssetRef { kind, region, id })
+            }
+            Made::Group(spec) => ("CreateAutoScalingGroup", world.add_group(spec)),
+            Made::Service(spec) => ("CreateService", world.add_service(spec)),
+            Made::Function(spec) => ("CreateFunction20150331", world.add_function(spec, now)),
+            Made::Standing(spec) => (spec.call, world.add_standing(spec, now)),
+        };
+        world.record_made(&principal, call, what.clone(), now);
+        world.settle(now);
+        Ok(what)
+    }
+
+    /// Machines that cost now, for somebody with every right who looks for them.
+    pub fn up(&self) -> Vec<String> {
+        let state = self.lock();
+        let machines = state.world.machines.values().map(|machine| &machine.seen);
+        let up = machines.filter(|seen| seen.state.is_chargeable());
+        up.map(|seen| seen.id.clone()).collect()
     }
 
     /// Puts a machine there, whoever launched it.
@@ -63,6 +112,11 @@ impl Rehearsal {
         let region = state.world.machines.get(id).map(|machine| machine.seen.region.clone());
         let region = region.unwrap_or_else(|| Region(String::new()));
         state.world.ask(verb, &region, id, now)
+    }
+
+    /// Takes a permission from the daemon, as far as its policy simulation tells.
+    pub fn lack(&self, action: &str) {
+        self.lock().world.lacking.insert(action.to_owned());
     }
 
     /// Gives the daemon other credentials, and with them who it is.

@@ -116,35 +116,52 @@ impl Group {
 }
 
 impl World {
-    /// Lets every group do what it does.
-    pub fn react_groups(&mut self, now: Timestamp) {
-        let names: Vec<AssetRef> = self.groups.keys().cloned().collect();
-        for what in names {
-            let Some(group) = self.groups.get(&what) else { continue };
-            let replaces = group.works(&["HealthCheck", "ReplaceUnhealthy", "Terminate"]);
-            let launches = group.works(&["Launch"]);
-            let (desired, member) = (group.desired, group.member.clone());
-            if replaces {
-                for id in self.members(&what.region, &what.id, |state| {
-                    matches!(state, InstanceState::Stopping | InstanceState::Stopped)
-                }) {
-                    self.destroy(&id, now);
-                }
-            }
-            if launches {
-                let running = self.members(&what.region, &what.id, InstanceState::is_chargeable).len();
-                for _ in running..desired {
-                    self.add(member.clone(), now);
-                }
-            }
-        }
+    /// Adds a group; its members come with the next settling.
+    pub fn add_group(&mut self, spec: GroupSpec) -> AssetRef {
+        let (what, group) = Group::new(spec);
+        self.groups.insert(what.clone(), group);
+        what
     }
 
-    fn members(&self, region: &Region, group: &str, wanted: impl Fn(InstanceState) -> bool) -> Vec<String> {
-        let machines = self.machines.values().filter(|machine| {
+    /// Lets every group do what it does.
+    pub fn react_groups(&mut self, now: Timestamp) {
+        if self.groups.is_empty() {
+            return;
+        }
+        // By one look at all machines, since a fleet may have as many groups as a group has members.
+        let mut members: BTreeMap<(&Region, &str), Members> = BTreeMap::new();
+        for machine in self.machines.values() {
             let seen = &machine.seen;
-            seen.region == *region && seen.group.as_deref() == Some(group) && wanted(seen.state)
-        });
-        machines.map(|machine| machine.seen.id.clone()).collect()
+            let Some(group) = &seen.group else { continue };
+            let members = members.entry((&seen.region, group)).or_default();
+            match seen.state {
+                InstanceState::Stopping | InstanceState::Stopped => members.down.push(seen.id.clone()),
+                state if state.is_chargeable() => members.running += 1,
+                _ => {}
+            }
+        }
+        let (mut destroyed, mut added) = (Vec::new(), Vec::new());
+        for (what, group) in &self.groups {
+            let members = members.remove(&(&what.region, what.id.as_str())).unwrap_or_default();
+            if group.works(&["HealthCheck", "ReplaceUnhealthy", "Terminate"]) {
+                destroyed.extend(members.down);
+            }
+            if group.works(&["Launch"]) {
+                added.extend((members.running..group.desired).map(|_| group.member.clone()));
+            }
+        }
+        for id in destroyed {
+            self.destroy(&id, now);
+        }
+        for member in added {
+            self.add(member, now);
+        }
     }
+}
+
+/// The members of one group.
+#[derive(Default)]
+struct Members {
+    down: Vec<String>,
+    running: usize,
 }

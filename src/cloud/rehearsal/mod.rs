@@ -16,6 +16,7 @@ pub mod faults;
 pub mod fleet;
 pub mod functions;
 pub mod groups;
+pub mod incident;
 mod inventory;
 mod people;
 mod port;

@@ -12,13 +12,14 @@ use crate::domain::containment::deny;
 use crate::domain::containment::observed::{
     BatchResult, Identity, Instance, InstanceState, PrincipalState, Refused, Simulated,
 };
-use crate::domain::containment::target::{Principal, Region};
+use crate::domain::containment::state::Action;
+use crate::domain::containment::target::{Principal, Region, Resource};
 use crate::domain::fleet::asset::{Asset, AssetRef, Kind, Settings};
 use crate::domain::fleet::creation::Creation;
 use crate::domain::fleet::rate::RateKey;
 use crate::domain::money::Usd;
 use crate::ports::Health;
-use crate::ports::{Cloud, CloudError, InstanceFilter, Retry};
+use crate::ports::{Asking, Cloud, CloudError, InstanceFilter, Permission, Retry};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 
@@ -32,6 +33,7 @@ fn listing_of(kind: &Kind) -> &'static str {
         "volume" => "ec2:DescribeVolumes",
         "nat" => "ec2:DescribeNatGateways",
         "address" => "ec2:DescribeAddresses",
+        "balancer" => "elasticloadbalancing:DescribeLoadBalancers",
         _ => "the listing of assets",
     }
 }
@@ -44,6 +46,31 @@ fn change_of(kind: &Kind) -> &'static str {
         "function" => "lambda:PutFunctionConcurrency",
         _ => "the change of settings",
     }
+}
+
+/// How AWS names the permission that a change needs.
+fn permission_of(asking: &Asking<'_>) -> String {
+    let kind = match asking.resource {
+        Resource::Asset { asset } => change_of(&asset.kind),
+        _ => "",
+    };
+    match asking.action {
+        Action::StopInstance => "ec2:StopInstances",
+        Action::StartInstance => "ec2:StartInstances",
+        Action::TerminateInstance => "ec2:TerminateInstances",
+        Action::Cap => kind,
+        Action::End => "ecs:StopTask",
+        Action::Uncap if kind == "autoscaling:SuspendProcesses" => "autoscaling:ResumeProcesses",
+        Action::Uncap if kind == "lambda:PutFunctionConcurrency" => "lambda:DeleteFunctionConcurrency",
+        Action::Uncap => kind,
+        Action::PutDeny => "iam:PutRolePolicy",
+        Action::LiftDeny => "iam:DeleteRolePolicy",
+        Action::AttachDeny => "iam:AttachRolePolicy",
+        Action::DetachDeny => "iam:DetachRolePolicy",
+        Action::DeactivateKey | Action::ActivateKey => "iam:UpdateAccessKey",
+        Action::DeactivateCredential | Action::ActivateCredential => "iam:UpdateServiceSpecificCredential",
+    }
+    .to_owned()
 }
 
 /// A call as it is made: what it is named, where it goes, what it is about.
@@ -380,6 +407,23 @@ impl Cloud for Rehearsal {
         self.call(request, |world, _, _| {
             let said = world.people.simulate(principal, actions);
             said.ok_or_else(|| refused(Refusal::Nobody))
+        })
+        .await
+    }
+
+    fn permission(&self, _us: &str, asking: &Asking<'_>) -> Option<Permission> {
+        Some(Permission {
+            action: permission_of(asking),
+            resource: asking.resource.to_string(),
+            context: asking.tags.clone(),
+        })
+    }
+
+    async fn simulate_each(&self, us: &str, asked: &[Permission]) -> Result<Vec<Option<bool>>, CloudError> {
+        let request = Request::read("iam:SimulatePrincipalPolicy", None, vec![us.to_owned()]);
+        self.call(request, |world, _, _| {
+            let allowed = |one: &Permission| Some(!world.lacking.contains(&one.action));
+            Ok(asked.iter().map(allowed).collect())
         })
         .await
     }

@@ -6,26 +6,22 @@ use jiff::Timestamp;
 
 use super::world::{World, after};
 use crate::domain::containment::target::{Principal, Region};
-use crate::domain::fleet::asset::{AssetRef, Kind};
+use crate::domain::fleet::asset::AssetRef;
 use crate::domain::fleet::creation::Creation;
 use crate::domain::fleet::rate::RateKey;
 use crate::domain::money::Usd;
 
 impl World {
-    /// A principal has launched a machine.
-    pub(super) fn record_launch(&mut self, by: &Principal, region: &Region, id: &str, now: Timestamp) {
+    /// A principal has made something.
+    pub(super) fn record_made(&mut self, by: &Principal, call: &str, what: AssetRef, now: Timestamp) {
         let creation = Creation {
             event: format!("event-{}", self.record.len() + 1),
-            call: "RunInstances".to_owned(),
+            call: call.to_owned(),
             at: now,
             account: self.account.clone(),
-            region: region.clone(),
+            region: what.region.clone(),
             by: by.arn().to_owned(),
-            made: vec![AssetRef {
-                kind: Kind::INSTANCE,
-                region: region.clone(),
-                id: id.to_owned(),
-            }],
+            made: vec![what],
         };
         self.record.push(creation);
     }

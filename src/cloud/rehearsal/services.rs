@@ -150,6 +150,13 @@ impl Task {
 }
 
 impl World {
+    /// Adds a service; its tasks come with the next settling.
+    pub fn add_service(&mut self, spec: ServiceSpec) -> AssetRef {
+        let (what, service) = Service::new(spec);
+        self.services.insert(what.clone(), service);
+        what
+    }
+
     /// Starts a task; it costs from now on.
     pub fn run_task(&mut self, spec: TaskSpec, parent: Option<AssetRef>, now: Timestamp) -> AssetRef {
         self.made += 1;
@@ -193,24 +200,25 @@ impl World {
                 self.past = self.past.saturating_add(task.bill.total(at));
             }
         }
-        let names: Vec<AssetRef> = self.services.keys().cloned().collect();
-        for what in names {
-            let Some(service) = self.services.get(&what) else {
-                continue;
-            };
-            let (desired, spec) = (service.desired(), service.task.clone());
-            let running: Vec<AssetRef> = self
-                .tasks
-                .iter()
-                .filter(|(_, task)| !task.is_ending() && task.parent.as_ref() == Some(&what))
-                .map(|(task, _)| task.clone())
-                .collect();
-            for task in running.iter().skip(desired) {
-                self.end_task(task, now);
+        // By one look at all tasks, since a fleet may have as many services as a service has tasks.
+        let mut running: BTreeMap<&AssetRef, Vec<&AssetRef>> = BTreeMap::new();
+        for (what, task) in self.tasks.iter().filter(|(_, task)| !task.is_ending()) {
+            if let Some(parent) = &task.parent {
+                running.entry(parent).or_default().push(what);
             }
-            for _ in running.len()..desired {
-                self.run_task(spec.clone(), Some(what.clone()), now);
-            }
+        }
+        let (mut ended, mut started) = (Vec::new(), Vec::new());
+        for (what, service) in &self.services {
+            let running = running.remove(what).unwrap_or_default();
+            let desired = service.desired();
+            ended.extend(running.iter().skip(desired).map(|task| (*task).clone()));
+            started.extend((running.len()..desired).map(|_| (service.task.clone(), what.clone())));
+        }
+        for task in ended {
+            self.end_task(&task, now);
+        }
+        for (spec, parent) in started {
+            self.run_task(spec, Some(parent), now);
         }
     }
 }

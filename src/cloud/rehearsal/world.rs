@@ -37,6 +37,8 @@ pub(super) struct World {
     pub standing: BTreeMap<AssetRef, Standing>,
     /// Changes of these are refused, whatever the caller may do.
     pub refused_assets: BTreeMap<AssetRef, Refused>,
+    /// Permissions that the daemon does not have, as the policy simulation tells.
+    pub lacking: BTreeSet<String>,
     /// What tasks that are gone have cost.
     pub past: Usd,
     pub prices: BTreeMap<String, Usd>,
@@ -82,6 +84,7 @@ impl World {
             functions: BTreeMap::new(),
             standing: BTreeMap::new(),
             refused_assets: BTreeMap::new(),
+            lacking: BTreeSet::new(),
             past: Usd::ZERO,
             prices: spec.prices,
             timing: spec.timing,
@@ -103,10 +106,7 @@ impl World {
             world.add_function(function, now);
         }
         for standing in spec.standing {
-            let mut bill = Bill::of(world.hourly(&standing.meters));
-            bill.turn(true, now);
-            let standing = Standing { spec: standing, bill };
-            world.standing.insert(standing.spec.what.clone(), standing);
+            world.add_standing(standing, now);
         }
         // Members and tasks of what is there run already.
         world.react_groups(now);

@@ -6,6 +6,7 @@
 
 mod assets;
 pub mod attribution;
+pub mod canary;
 pub mod coverage;
 pub mod deny;
 pub mod folding;
@@ -30,7 +31,7 @@ pub mod worth;
 
 pub use revoke::{contradicted, plan_principals};
 pub use spawners::{SpawnerPlan, plan_spawners};
-pub use stop::plan_region;
+pub use stop::{plan_region, resource};
 
 #[cfg(test)]
 mod tests;

@@ -99,6 +99,9 @@ pub struct PrincipalState {
     pub profile_arns: Vec<String>,
     /// Roles only: the roles and users that its trust policy lets assume it, as ARNs.
     pub trusted: Vec<String>,
+    /// The ARN of its permission boundary, if it has one.
+    #[serde(default)]
+    pub boundary: Option<String>,
 }
 
 impl PrincipalState {
@@ -116,6 +119,7 @@ impl PrincipalState {
             credentials_unseen: None,
             profile_arns: Vec::new(),
             trusted: Vec::new(),
+            boundary: None,
         }
     }
 }

@@ -13,11 +13,14 @@
 //! ([`fleet::owner`](crate::domain::fleet::owner)): evidence that names two agents charges neither, but what
 //! acts with the hands of an agent that is being contained is halted.
 //!
+//! A canary drill knows one rule alone, which [`canary`](super::canary) gives.
+//!
 //! All of this counts within the declared account and regions. A match outside asks a person and is not
 //! touched before.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::canary::is_marked;
 use super::observed::Instance;
 use super::plan::{Frame, RegionView};
 use super::state::{Action, Step};
@@ -131,11 +134,21 @@ impl<'a> Owners<'a> {
     }
 
     fn owner(&self, thing: Traits<'_>, depth: u8) -> Owner {
+        let tagged =
+            |tags: &BTreeMap<String, String>| tags.iter().any(|(key, value)| thing.tags.get(key) == Some(value));
+        if let Some(canary) = &self.frame.containment.canary {
+            // Both tags as they are now, and nothing else.
+            let is_one = canary.assets.contains(thing.what) && is_marked(thing.tags);
+            let is_ours = is_one && tagged(&self.frame.targets.tags);
+            return if is_ours {
+                Owner::Agent(Match::Tag)
+            } else {
+                Owner::Nobody
+            };
+        }
         if self.is_touched(thing.what) {
             return Owner::Agent(Match::Touched);
         }
-        let tagged =
-            |tags: &BTreeMap<String, String>| tags.iter().any(|(key, value)| thing.tags.get(key) == Some(value));
         if tagged(&self.frame.targets.tags) {
             return Owner::Agent(Match::Tag);
         }

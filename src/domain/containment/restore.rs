@@ -57,6 +57,12 @@ pub struct RestoreInput<'a> {
     pub health_patience: SignedDuration,
 }
 
+/// The outcome of a machine that a restore started and saw running.
+pub const STARTED: &str = "started";
+
+/// The outcome of settings that a restore put back, all of them, and saw.
+pub const PUT_BACK: &str = "put back";
+
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct RestorePlan {
     pub starts: BTreeMap<Region, Vec<Vec<String>>>,
@@ -263,7 +269,7 @@ fn plan_start(
         return false;
     }
     match instance.state {
-        InstanceState::Running if started.is_some() => settle(plan, resource, "started"),
+        InstanceState::Running if started.is_some() => settle(plan, resource, STARTED),
         InstanceState::Running => settle(plan, resource, "was started by somebody else"),
         InstanceState::Pending => return pending(plan, "it is starting".to_owned()),
         InstanceState::Stopping => return pending(plan, "it is still stopping".to_owned()),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::canary::Canary;
 use super::hourly::{Hourly, PriceBasis};
 use super::target::{CloudTargets, Resource};
 use crate::domain::fleet::asset::Kind;
@@ -41,6 +42,9 @@ pub struct Containment {
     /// Counts this agent's containments from 1.
     pub generation: i64,
     pub mode: Mode,
+    /// It is a drill on these alone, and not the agent's containment: the agent goes on working.
+    #[serde(default)]
+    pub canary: Option<Canary>,
     pub phase: Phase,
     /// Why, in a sentence for a person.
     pub cause: String,
@@ -80,6 +84,7 @@ impl Containment {
             agent,
             generation,
             mode,
+            canary: None,
             phase: Phase::Containing,
             cause: cause.to_owned(),
             breached_at: None,

@@ -41,7 +41,10 @@ impl Containment {
 
     /// Writes the times of what was done by now.
     pub fn note_times(&mut self, steps: &Steps, is_quiet: bool, now: Timestamp) {
-        for step in steps.iter().filter(|step| step.state == StepState::Done) {
+        // What a drill did before the agent itself was contained is no part of it.
+        let since = self.opened_at;
+        let own = |step: &&super::state::Step| step.state == StepState::Done && step.last_at >= since;
+        for step in steps.iter().filter(own) {
             if let Some(class) = StepClass::of(step.action) {
                 note(&mut self.coverage, class, step.last_at);
             }

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 
 use super::image::{Before, BeforeImage};
 use super::restore::{
-    RestoreInput, RestorePlan, Uncap, changed, elsewhere, is_selected, settle, step_of_this_restore, wait,
+    PUT_BACK, RestoreInput, RestorePlan, Uncap, changed, elsewhere, is_selected, settle, step_of_this_restore, wait,
 };
 
 use super::state::{Action, Step, StepState, StillBurning};
@@ -173,7 +173,7 @@ fn outcome(were: &Settings, now: &Settings, by_us: bool) -> String {
     let theirs = were.iter().filter(|(name, first)| now.get(*name) != Some(*first));
     let theirs: Vec<&str> = theirs.map(|(name, _)| name.as_str()).collect();
     match (theirs.is_empty(), by_us) {
-        (true, true) => "put back".to_owned(),
+        (true, true) => PUT_BACK.to_owned(),
         (true, false) => "was as before already".to_owned(),
         (false, true) => format!("put back, but for what somebody else changed: {}", theirs.join(", ")),
         (false, false) => format!("somebody else changed it; left so: {}", theirs.join(", ")),

@@ -12,7 +12,21 @@ pub fn template(which: Document) -> Value {
     match which {
         Document::Guard => guard(),
         Document::Boundary => boundary(),
-        Document::Scp => scp(),
+        Document::Scp => scp(
+            which,
+            "backstop-agents",
+            "What agents may not do",
+            &json!({ "AgentPath": agent_path() }),
+        ),
+        Document::ScpGuard => scp(
+            which,
+            "backstop-guard",
+            "Who may change the guard, and that agents are bounded",
+            &json!({
+                "AgentPath": agent_path(),
+                "BreakGlassPath": path("/break-glass/", "The IAM path of the roles that may change the guard."),
+            }),
+        ),
     }
 }
 
@@ -23,14 +37,17 @@ fn guard() -> Value {
         "AWSTemplateFormatVersion": "2010-09-09",
         "Description": "Backstop: the role of the daemon, with what it may do and never may.",
         "Parameters": {
-            "AgentPath": path("/agents/", "The IAM path of the agents' roles and users."),
+            "AgentPath": agent_path(),
             "StopUntagged": choice(
                 "Whether it may stop and start what carries no ownership tag, which is every machine of the account."),
+            "StopMembers": choice(
+                "Whether it may stop and start untagged members of Auto Scaling groups, whoever's they are."),
             "TerminateUnstoppable": choice(
                 "Whether it may terminate what cannot be stopped, as aws.terminate_unstoppable asks."),
         },
         "Conditions": {
             "StopUntagged": is_chosen(Choice::StopUntagged),
+            "StopMembers": is_chosen(Choice::StopMembers),
             "TerminateUnstoppable": is_chosen(Choice::TerminateUnstoppable),
         },
         "Resources": {
@@ -77,6 +94,9 @@ fn boundary() -> Value {
     json!({
         "AWSTemplateFormatVersion": "2010-09-09",
         "Description": "Backstop: the permission boundary of agents' roles and users.",
+        "Parameters": {
+            "AgentPath": agent_path(),
+        },
         "Resources": {
             "AgentBoundary": {
                 "Type": "AWS::IAM::ManagedPolicy",
@@ -97,31 +117,33 @@ fn boundary() -> Value {
     })
 }
 
-fn scp() -> Value {
-    json!({
+fn scp(which: Document, name: &str, what: &str, paths: &Value) -> Value {
+    let mut template = json!({
         "AWSTemplateFormatVersion": "2010-09-09",
-        "Description": "Backstop: the service control policy for the accounts that agents work in.",
-        "Parameters": {
-            "AgentPath": path("/agents/", "The IAM path of the agents' roles and users."),
-            "BreakGlassPath": path("/break-glass/", "The IAM path of the roles that may change the guard."),
-            "Targets": {
-                "Type": "CommaDelimitedList",
-                "Description": "Accounts, organisational units or roots to which it is attached.",
-            },
-        },
+        "Description": "Backstop: a service control policy for the accounts that agents work in.",
+        "Parameters": paths,
         "Resources": {
-            "AgentScp": {
+            "Scp": {
                 "Type": "AWS::Organizations::Policy",
                 "Properties": {
-                    "Name": "backstop-agents",
-                    "Description": "What agents may not do, and who may change the guard",
+                    "Name": name,
+                    "Description": what,
                     "Type": "SERVICE_CONTROL_POLICY",
                     "TargetIds": { "Ref": "Targets" },
-                    "Content": rendered(&Document::Scp.policy(), Account::Any),
+                    "Content": rendered(&which.policy(), Account::Any),
                 },
             },
         },
-    })
+    });
+    template["Parameters"]["Targets"] = json!({
+        "Type": "CommaDelimitedList",
+        "Description": "Accounts, organisational units or roots to which it is attached.",
+    });
+    template
+}
+
+fn agent_path() -> Value {
+    path("/agents/", "The IAM path of the agents' roles and users.")
 }
 
 fn path(default: &str, text: &str) -> Value {

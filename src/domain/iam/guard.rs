@@ -5,7 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use super::policy::{Actions, Effect, Policy, Statement, When};
+use super::boundary::IAM_WRITES;
+use super::policy::{Condition, Effect, Policy, Statement, When};
 use super::{Choice, permissions};
 use permissions::On;
 
@@ -16,9 +17,11 @@ const DELETES: &[&str] = &[
     "autoscaling:Terminate*",
     "autoscaling:UpdateAutoScalingGroup",
     "backup:Delete*",
+    "cloudformation:Delete*",
     "cloudtrail:Delete*",
     "cloudtrail:StopLogging",
     "dynamodb:Delete*",
+    "dynamodb:PartiQLDelete",
     "ec2:Delete*",
     "ec2:DeregisterImage",
     "ec2:DetachVolume",
@@ -36,10 +39,13 @@ const DELETES: &[&str] = &[
     "fsx:Delete*",
     "glacier:Delete*",
     "kinesis:Delete*",
+    "kms:DeleteImportedKeyMaterial",
     "kms:Disable*",
     "kms:ScheduleKeyDeletion",
     "lambda:DeleteFunction",
     "logs:Delete*",
+    "organizations:CloseAccount",
+    "organizations:LeaveOrganization",
     "rds:Delete*",
     "redshift:Delete*",
     "s3:Delete*",
@@ -66,7 +72,14 @@ const RIGHTS: &[&str] = &[
     "iam:ResetServiceSpecificCredential",
     "iam:UpdateAssumeRolePolicy",
     "iam:UpdateLoginProfile",
+    "sts:AssumeRole",
 ];
+
+/// The name of the statement for what is owned.
+pub(crate) const OWNED: &str = "OwnedByTag";
+
+/// The same of what is terminated by choice.
+pub(crate) const UNSTOPPABLE: &str = "Unstoppable";
 
 pub fn policy() -> Policy {
     let mut by_resource: BTreeMap<On, Vec<&str>> = BTreeMap::new();
@@ -86,14 +99,26 @@ pub fn policy() -> Policy {
         statements.push(statement);
     }
     // One statement for all that is owned: an action meets only resources of its own service.
-    let mut tagged = Statement::new("OwnedByTag", Effect::Allow, &owned, &resources);
+    let mut tagged = Statement::new(OWNED, Effect::Allow, &owned, &resources);
     tagged.conditions = On::Instances.conditions();
     statements.push(tagged.when(When::NotChosen(Choice::StopUntagged)));
     statements.push(
         Statement::new("OwnedOrUntagged", Effect::Allow, &owned, &resources).when(When::Chosen(Choice::StopUntagged)),
     );
+    let mut members = Statement::new(
+        "MembersOfGroups",
+        Effect::Allow,
+        &["ec2:StartInstances", "ec2:StopInstances"],
+        On::Instances.resources(),
+    );
+    members.conditions = vec![Condition::new(
+        "StringLike",
+        "aws:ResourceTag/aws:autoscaling:groupName",
+        &["?*"],
+    )];
+    statements.push(members.when(When::Chosen(Choice::StopMembers)));
     let mut terminate = Statement::new(
-        "Unstoppable",
+        UNSTOPPABLE,
         Effect::Allow,
         &["ec2:TerminateInstances"],
         On::Instances.resources(),
@@ -106,15 +131,20 @@ pub fn policy() -> Policy {
     );
     statements.push(Statement::new("NeverDelete", Effect::Deny, DELETES, &["*"]));
     statements.push(Statement::new("NeverMakeRights", Effect::Deny, RIGHTS, &["*"]));
-    let reads = ["iam:Get*", "iam:List*", "iam:SimulatePrincipalPolicy"].map(str::to_owned);
-    statements.push(Statement {
-        actions: Actions::AllBut(reads.to_vec()),
-        ..Statement::new("NeverItself", Effect::Deny, &[], On::GuardRole.resources())
-    });
+    // So neither its own role, nor its own policy, a new version of which would take every deny of this away.
+    let theirs: Vec<&str> = [On::Agents, On::DenyPolicy]
+        .iter()
+        .flat_map(|on| on.resources())
+        .copied()
+        .collect();
+    statements.push(Statement::new("NeverElsewhere", Effect::Deny, IAM_WRITES, &theirs).elsewhere());
+    let binds = ["iam:*PermissionsBoundary"];
+    statements.push(Statement::new("NeverUnbind", Effect::Deny, &binds, &["*"]));
     Policy { statements }
 }
 
-fn sid(on: On) -> &'static str {
+/// The name of the statement that allows what is done on it.
+pub(crate) fn sid(on: On) -> &'static str {
     match on {
         On::Everything => "Observe",
         On::AgentRoles => "AgentRoles",

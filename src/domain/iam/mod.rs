@@ -1,13 +1,15 @@
 //! What Backstop may do in AWS, and what its agents may not: the one source of `deploy/iam/`.
 //!
-//! Three policies are made here, each as IAM's JSON and as a CloudFormation template:
+//! Four policies are made here, each as IAM's JSON and as a CloudFormation template:
 //!
 //! - the *guard*'s, for the daemon's own role: every call that the daemon makes, from the table in
 //!   [`permissions`], and an explicit deny of what it must never do, whatever else is attached to it;
 //! - the agents' permission *boundary*: prevention. It denies launching without the ownership tag, changing
-//!   that tag, IAM writes, everything about the guard, and buying commitments;
-//! - the *SCP*, the same for a whole organisation, and what only an SCP can: nobody but the guard and
-//!   break-glass touches the guard's policies, and no agent is born without the boundary.
+//!   that tag, passing or assuming roles that are no agent's, IAM writes, everything about the guard, and buying
+//!   commitments;
+//! - the agents' *SCP*, the same for a whole organisation;
+//! - the guard's *SCP*, what only an SCP can say: nobody but the guard and break-glass touches the guard's role
+//!   and policies, and no agent is born without the boundary.
 //!
 //! Names and paths say whose a thing is. Agents' roles and users live below [`Scope::agent_path`]; what is
 //! below [`GUARD_PATH`], and topics that begin with `backstop`, are the guard's.
@@ -23,6 +25,7 @@ pub mod guard;
 pub mod permissions;
 pub mod policy;
 pub mod scp;
+pub mod simulation;
 
 use policy::Policy;
 
@@ -31,7 +34,8 @@ use crate::domain::containment::deny;
 /// The key of the ownership tag.
 pub const OWNER: &str = "backstop:agent";
 
-/// A tag that marks the guard's own machines.
+/// The key of a tag, of any value, that marks the guard's own machines: agents with the boundary can do nothing
+/// to what carries it. The operator puts it there.
 pub const GUARD_TAG: &str = "backstop:guard";
 
 /// Below this path are the guard's role, its policies and the managed deny.
@@ -43,22 +47,24 @@ pub const BOUNDARY: &str = "backstop-agent-boundary";
 pub const MANAGED_LIMIT: usize = 6_144;
 pub const SCP_LIMIT: usize = 5_120;
 
-/// Which of the three.
+/// Which of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Document {
     Guard,
     Boundary,
     Scp,
+    ScpGuard,
 }
 
 impl Document {
-    pub const ALL: [Self; 3] = [Self::Guard, Self::Boundary, Self::Scp];
+    pub const ALL: [Self; 4] = [Self::Guard, Self::Boundary, Self::Scp, Self::ScpGuard];
 
     pub fn name(self) -> &'static str {
         match self {
             Self::Guard => "guard",
             Self::Boundary => "boundary",
             Self::Scp => "scp",
+            Self::ScpGuard => "scp-guard",
         }
     }
 
@@ -66,7 +72,8 @@ impl Document {
         match self {
             Self::Guard => guard::policy(),
             Self::Boundary => boundary::policy(),
-            Self::Scp => scp::policy(),
+            Self::Scp => scp::agents(),
+            Self::ScpGuard => scp::keepers(),
         }
     }
 
@@ -75,7 +82,7 @@ impl Document {
         let json = self.policy().json(scope);
         match self {
             Self::Guard | Self::Boundary => text(&json),
-            Self::Scp => json.to_string(),
+            Self::Scp | Self::ScpGuard => json.to_string(),
         }
     }
 
@@ -83,7 +90,7 @@ impl Document {
     pub fn size(self, text: &str) -> (usize, usize) {
         match self {
             Self::Guard | Self::Boundary => (deny::chars(text), MANAGED_LIMIT),
-            Self::Scp => (text.chars().count(), SCP_LIMIT),
+            Self::Scp | Self::ScpGuard => (text.chars().count(), SCP_LIMIT),
         }
     }
 }
@@ -95,17 +102,21 @@ pub enum Choice {
     /// or an instance profile show to be theirs can only be stopped by a statement without a tag condition,
     /// which then covers every machine of the account. That is for whoever runs the account to decide.
     StopUntagged,
+    /// Stop and start the members of every group, tagged or not: a group that carries the ownership tag need not
+    /// hand it to its members, and a member is found by its group. AWS alone writes the tag that names a group.
+    StopMembers,
     /// Terminate what cannot be stopped, as `aws.terminate_unstoppable` asks; its disks are lost.
     TerminateUnstoppable,
 }
 
 impl Choice {
-    pub const ALL: [Self; 2] = [Self::StopUntagged, Self::TerminateUnstoppable];
+    pub const ALL: [Self; 3] = [Self::StopUntagged, Self::StopMembers, Self::TerminateUnstoppable];
 
     /// The name of its CloudFormation parameter.
     pub fn parameter(self) -> &'static str {
         match self {
             Self::StopUntagged => "StopUntagged",
+            Self::StopMembers => "StopMembers",
             Self::TerminateUnstoppable => "TerminateUnstoppable",
         }
     }

@@ -68,6 +68,25 @@ impl On {
         }
     }
 
+    /// What it is, for a person.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing",
+            Self::Everything => "everything",
+            Self::AgentRoles => "agents' roles",
+            Self::AgentUsers => "agents' users",
+            Self::Agents | Self::AgentsAndDeny => "agents' roles and users",
+            Self::DenyPolicy => "the managed deny",
+            Self::GuardRole => "the guard's role",
+            Self::Instances => "machines",
+            Self::Groups => "Auto Scaling groups",
+            Self::Services => "ECS services",
+            Self::Tasks => "ECS tasks",
+            Self::Functions => "functions",
+            Self::VolumeKeys => "keys of volumes",
+        }
+    }
+
     /// Whether it is the agents' by the ownership tag.
     pub fn is_owned(self) -> bool {
         matches!(
@@ -76,7 +95,13 @@ impl On {
         )
     }
 
+    /// For what is the agents' by the ownership tag as it is shipped.
     pub fn conditions(self) -> Vec<Condition> {
+        self.conditions_by(OWNER)
+    }
+
+    /// For what is the agents' by a tag of that key.
+    pub fn conditions_by(self, tag: &str) -> Vec<Condition> {
         match self {
             Self::AgentsAndDeny => vec![Condition::new("ArnLike", "iam:PolicyARN", Self::DenyPolicy.resources())],
             // EC2 makes the grant for itself, when it attaches the volumes of a machine that we start.
@@ -85,11 +110,7 @@ impl On {
                 Condition::new("StringLike", "kms:ViaService", &["ec2.*.amazonaws.com*"]),
             ],
             owned if owned.is_owned() => {
-                vec![Condition::new(
-                    "StringLike",
-                    format!("aws:ResourceTag/{OWNER}"),
-                    &["?*"],
-                )]
+                vec![Condition::new("StringLike", format!("aws:ResourceTag/{tag}"), &["?*"])]
             }
             _ => Vec::new(),
         }

@@ -53,6 +53,8 @@ pub struct Statement {
     pub actions: Actions,
     /// With placeholders.
     pub resources: Vec<String>,
+    /// Whether it is about all resources but these.
+    pub elsewhere: bool,
     /// All of them must hold.
     pub conditions: Vec<Condition>,
     pub when: When,
@@ -66,9 +68,17 @@ impl Statement {
             effect,
             actions: Actions::These(owned(actions)),
             resources: owned(resources),
+            elsewhere: false,
             conditions: Vec::new(),
             when: When::Always,
         }
+    }
+
+    /// About every resource but those that it names.
+    #[must_use]
+    pub fn elsewhere(mut self) -> Self {
+        self.elsewhere = true;
+        self
     }
 
     #[must_use]
@@ -99,7 +109,8 @@ impl Statement {
             Actions::AllBut(actions) => ("NotAction", actions),
         };
         out.insert(name.to_owned(), one_or_all(actions, &|text| json!(text)));
-        out.insert("Resource".to_owned(), one_or_all(&self.resources, write));
+        let name = if self.elsewhere { "NotResource" } else { "Resource" };
+        out.insert(name.to_owned(), one_or_all(&self.resources, write));
         if !self.conditions.is_empty() {
             let mut conditions = Map::new();
             for condition in &self.conditions {

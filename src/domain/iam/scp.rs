@@ -1,14 +1,16 @@
-//! The service control policy: the boundary's denies for every agent of an organisation, and what only an
+//! The service control policies: the boundary's denies for every agent of an organisation, and what only an
 //! SCP can say.
 //!
-//! It binds an account's administrators too, so it says as little as it must: nobody but the guard and
-//! break-glass rewrites or takes away the guard's role and policies, and no principal below the agents'
-//! path is without the boundary. The inline deny itself cannot be named in an SCP (IAM has no condition on
-//! an inline policy's name); whoever takes it away finds it put back, with an alarm.
+//! They bind an account's administrators too, so they say as little as they must. One holds the agents'
+//! principals to what is dearest to miss of the boundary, for those that are older than it; the finer points
+//! of tagging are the boundary's, which nobody can take off. The other keeps the guard: nobody but the guard
+//! and break-glass rewrites or takes away the guard's role, profile and policies or makes a role of
+//! break-glass, and no principal below the agents' path is without the boundary. The inline deny itself
+//! cannot be named in an SCP (IAM has no condition on an inline policy's name); whoever takes it away finds it
+//! put back, with an alarm.
 //!
-//! An SCP has less room than a boundary, and its white space counts. It repeats of the boundary what is
-//! dearest to miss, for principals that are older than it; the finer points of tagging are the boundary's,
-//! which nobody can take off. It is printed without white space and without statement ids.
+//! There are two because an SCP has less room than a boundary, and its white space counts; they are printed
+//! without white space and without statement ids.
 
 use super::boundary::{IAM_WRITES, denies};
 use super::policy::{Condition, Effect, Policy, Statement};
@@ -27,23 +29,34 @@ const BOUNDARY_ARN: &str = "arn:${partition}:iam::*:policy/backstop/backstop-age
 
 /// The statements of the boundary that are repeated.
 const REPEATED: &[&str] = &[
+    "KeepItOn",
     "KeepTheTag",
+    "LaunchAsSomebody",
     "LaunchTagged",
     "LaunchUntaggable",
     "NoCommitments",
     "NoIamWrites",
     "NotTheGuard",
+    "OnlyAgentsRoles",
 ];
 
-pub fn policy() -> Policy {
+/// What agents may not do.
+pub fn agents() -> Policy {
     let repeated = denies().into_iter().filter(|one| REPEATED.contains(&one.sid));
-    let mut statements: Vec<Statement> = repeated
-        .map(|statement| statement.only_if(Condition::new("ArnLike", "aws:PrincipalArn", AGENTS)))
-        .collect();
+    let of_agents = |statement: Statement| statement.only_if(Condition::new("ArnLike", "aws:PrincipalArn", AGENTS));
+    nameless(repeated.map(of_agents).collect())
+}
+
+/// Who may change the guard, and that agents are bounded.
+pub fn keepers() -> Policy {
+    let mut statements = Vec::new();
     let unless_keeper = || Condition::new("ArnNotLike", "aws:PrincipalArn", KEEPERS);
+    // Who could make a role of break-glass could do all that break-glass may.
     let guard = &[
         "arn:${partition}:iam::*:policy/backstop/*",
         "arn:${partition}:iam::*:role/backstop/*",
+        "arn:${partition}:iam::*:instance-profile/backstop/*",
+        "arn:${partition}:iam::*:role${break-glass}*",
     ];
     statements.push(Statement::new("KeepTheGuard", Effect::Deny, IAM_WRITES, guard).only_if(unless_keeper()));
     let detach = ["iam:DetachRolePolicy", "iam:DetachUserPolicy"];
@@ -67,6 +80,10 @@ pub fn policy() -> Policy {
     );
     let unbind = ["iam:DeleteRolePermissionsBoundary", "iam:DeleteUserPermissionsBoundary"];
     statements.push(Statement::new("StayBounded", Effect::Deny, &unbind, AGENTS).only_if(unless_keeper()));
+    nameless(statements)
+}
+
+fn nameless(mut statements: Vec<Statement>) -> Policy {
     for statement in &mut statements {
         statement.sid = "";
     }

@@ -7,17 +7,31 @@ use jiff::Timestamp;
 
 use super::rule::Measure;
 use crate::domain::agent::{AgentState, AgentStatus};
+use crate::domain::containment::canary::Canary;
 use crate::domain::containment::state::{Containment, Mode, Phase};
+use crate::domain::drill::{Drill, evidence};
 use crate::domain::id::ContainmentId;
 
 /// Where an agent stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standing {
     pub state: AgentState,
-    /// Its live containment, if it has one.
+    /// Its live containment, if it has one, or the canary drill that is under way.
     pub live: Option<Containment>,
     /// The generation of its last containment; 0 before the first.
     pub generation: i64,
+}
+
+impl Standing {
+    /// The containment that holds the agent: a canary drill does not.
+    pub fn held(&self) -> Option<&Containment> {
+        self.live.as_ref().filter(|live| live.canary.is_none())
+    }
+
+    /// The canary drill that is under way.
+    pub fn drilled(&self) -> Option<&Canary> {
+        self.live.as_ref().and_then(|live| live.canary.as_ref())
+    }
 }
 
 /// What is to be written about one agent.
@@ -26,6 +40,8 @@ pub struct Change {
     pub state: Option<AgentState>,
     pub open: Option<Containment>,
     pub update: Option<Containment>,
+    /// The evidence of a drill that ends by this.
+    pub drill: Option<Drill>,
     pub kind: ChangeKind,
 }
 
@@ -39,6 +55,8 @@ pub enum ChangeKind {
     Escalated,
     /// A restore is broken off; the containment holds again.
     Recontained,
+    /// A canary drill was under way: its containment is the agent's from now on.
+    Overtaken,
 }
 
 /// Applies a measure. `None` when it, or a harder one, is in force already.
@@ -59,6 +77,7 @@ fn pause(standing: &Standing, why: &str, now: Timestamp) -> Option<Change> {
         }),
         open: None,
         update: None,
+        drill: None,
         kind: ChangeKind::Paused,
     })
 }
@@ -66,7 +85,7 @@ fn pause(standing: &Standing, why: &str, now: Timestamp) -> Option<Change> {
 /// Resumes a paused agent. `None` when it is not paused, or while a restore is under way.
 pub fn resume(standing: &Standing, why: &str, now: Timestamp) -> Option<Change> {
     let state = &standing.state;
-    (state.status == AgentStatus::Paused && standing.live.is_none()).then(|| Change {
+    (state.status == AgentStatus::Paused && standing.held().is_none()).then(|| Change {
         state: Some(AgentState {
             status: AgentStatus::Active,
             containment: None,
@@ -74,6 +93,7 @@ pub fn resume(standing: &Standing, why: &str, now: Timestamp) -> Option<Change> 
         }),
         open: None,
         update: None,
+        drill: None,
         kind: ChangeKind::Resumed,
     })
 }
@@ -91,9 +111,13 @@ fn contain(standing: &Standing, mode: Mode, why: &str, now: Timestamp, id: Conta
             }),
             open: Some(opened),
             update: None,
+            drill: None,
             kind: ChangeKind::Contained,
         });
     };
+    if let Some(canary) = &live.canary {
+        return Some(overtake(state, (live, canary), mode, why, now));
+    }
     let mode = harder(live.mode, mode);
     let restoring = live.phase == Phase::Restoring;
     if !restoring && mode == live.mode {
@@ -117,12 +141,39 @@ fn contain(standing: &Standing, mode: Mode, why: &str, now: Timestamp, id: Conta
         state,
         open: None,
         update: Some(update),
+        drill: None,
         kind: if restoring {
             ChangeKind::Recontained
         } else {
             ChangeKind::Escalated
         },
     })
+}
+
+/// A containment in earnest wins over a drill: it takes over the drill's own, with its steps and before-images,
+/// so that what the drill stopped is put back by the reset. Everything else begins anew.
+fn overtake(
+    state: &AgentState,
+    (live, canary): (&Containment, &Canary),
+    mode: Mode,
+    why: &str,
+    now: Timestamp,
+) -> Change {
+    Change {
+        state: Some(AgentState {
+            status: AgentStatus::Contained,
+            containment: Some(live.id),
+            ..moved(state, why, now)
+        }),
+        open: None,
+        update: Some(Containment {
+            version: live.version + 1,
+            sweeps: live.sweeps,
+            ..Containment::opened(live.id, live.agent.clone(), live.generation, mode, why, now)
+        }),
+        drill: Some(evidence::overtaken(live, canary, None, now)),
+        kind: ChangeKind::Overtaken,
+    }
 }
 
 fn moved(state: &AgentState, why: &str, now: Timestamp) -> AgentState {
@@ -255,6 +306,55 @@ mod tests {
         let again = apply(&paused, Measure::Contain, "why", at(11), id(3)).unwrap();
         assert_eq!(again.kind, ChangeKind::Recontained);
         assert_eq!(after(&paused, again).state.status, AgentStatus::Contained);
+    }
+
+    fn drilled(phase: Phase) -> Standing {
+        let canary = Canary {
+            drill: crate::domain::id::DrillId(uuid::Uuid::nil()),
+            by: "operator".to_owned(),
+            assets: std::collections::BTreeSet::new(),
+        };
+        let agent = active().state.id;
+        let opened = Containment::opened(id(7), agent, 1, Mode::Contain, "drill", at(1));
+        Standing {
+            live: Some(Containment {
+                canary: Some(canary),
+                phase,
+                version: 4,
+                ..opened
+            }),
+            generation: 1,
+            ..active()
+        }
+    }
+
+    #[test]
+    fn a_containment_in_earnest_takes_a_drill_over() {
+        for phase in [Phase::Containing, Phase::Contained, Phase::Restoring] {
+            let change = apply(&drilled(phase), Measure::Revoke, "why", at(9), id(2)).unwrap();
+            assert_eq!((change.kind, change.open.is_none()), (ChangeKind::Overtaken, true));
+            let (state, update) = (change.state.unwrap(), change.update.unwrap());
+            assert_eq!((state.status, state.containment), (AgentStatus::Contained, Some(id(7))));
+            assert_eq!((update.id, update.version, update.canary), (id(7), 5, None));
+            assert_eq!(
+                (update.mode, update.phase, update.opened_at, update.restore),
+                (Mode::Revoke, Phase::Containing, at(9), None)
+            );
+        }
+    }
+
+    #[test]
+    fn a_drill_keeps_nobody_from_pausing_and_resuming() {
+        let standing = drilled(Phase::Containing);
+        let paused = after(
+            &standing,
+            apply(&standing, Measure::Pause, "why", at(2), id(2)).unwrap(),
+        );
+        assert_eq!(paused.state.status, AgentStatus::Paused);
+        let resumed = resume(&paused, "why", at(3)).unwrap();
+        assert_eq!(resumed.state.unwrap().status, AgentStatus::Active);
+        assert_eq!(paused.held(), None);
+        assert!(paused.drilled().is_some());
     }
 
     #[test]

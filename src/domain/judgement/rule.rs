@@ -323,7 +323,7 @@ mod tests {
         assert!(matches!(ruled(&own(60, 39), Response::Contain), Ruling::Moot(_)));
         // Of 110 and 70 to come, c has 20 and 65 of it: without c the rest fits, without b (60 and 5) not.
         let fleet = trigger(None, projected(70, &[("c", 65), ("b", 5)]), Trust::Cloud, 110, 0);
-        let asked = [row("c", Contain), row("b", Contain), row("a", Pause)];
+        let asked = [row("c", Contain), row("a", Pause), row("b", Pause)];
         assert_eq!(measures(ruled(&fleet, Response::Contain)), asked);
         let fleet = trigger(None, projected(70, &[("c", 70)]), Trust::Cloud, 50, 0);
         assert_eq!(measures(ruled(&fleet, Response::Contain))[0], row("c", Contain));

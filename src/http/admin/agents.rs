@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 
 use super::impact::{plan_view, reset_view};
 use super::order::Order;
-use super::{AdminApi, By, agent_of, audited, bounded, fleet, live_keys};
-use crate::domain::containment::state::Mode;
+use super::{AdminApi, By, agent_of, audited, bounded, drills, fleet, live_keys};
+use crate::domain::containment::state::{Mode, Phase};
 use crate::domain::id::{AgentId, KeyId};
 use crate::domain::judgement::reset::{LineChanges, ResetOptions, ResetRejection};
 use crate::domain::money::Usd;
@@ -27,6 +27,9 @@ use crate::http::view;
 use crate::ledger::Ledger;
 use crate::ports::LineQuery;
 use crate::watch::lifecycle::ResetError;
+
+/// Containments that are looked through for the last one that was no drill.
+const CONTAINMENTS: u32 = 100;
 
 /// Machines that one reset may name.
 const MAX_ONLY: usize = 10_000;
@@ -63,7 +66,11 @@ pub(super) async fn show(State(api): State<Arc<AdminApi>>, Path(id): Path<String
         .filter(|key| key.agent == agent)
         .map(|key| json!({ "id": key.id, "created_at": key.created_at, "revoked_at": key.revoked_at }))
         .collect();
-    let containments = api.store.containments_of(&agent, 1).await?;
+    let containments = api.store.containments_of(&agent, CONTAINMENTS).await?;
+    // A drill that is over is told among the drills.
+    let containment = containments
+        .iter()
+        .find(|one| one.canary.is_none() || one.phase != Phase::Closed);
     let reviews = api.store.reviews(true, 1_000).await?;
     let settings = api.settings.current();
     let configured = settings.agent(&agent);
@@ -75,9 +82,10 @@ pub(super) async fn show(State(api): State<Arc<AdminApi>>, Path(id): Path<String
         "cloud": configured.and_then(|agent| agent.cloud.as_ref()),
         "manifest": configured.and_then(|agent| Some(view::manifest(agent.manifest.as_ref()?))),
         "burn": fleet::burn_of(&api.fleet.burn_of(&agent)),
+        "drill": drills::readiness_of(&api, &agent).await?,
         "lines": lines.iter().map(|line| view::line(line, now)).collect::<Vec<_>>(),
         "keys": keys,
-        "containment": containments.first().map(view::containment),
+        "containment": containment.map(view::containment),
         "reviews": reviews.iter().filter(|review| review.agent == agent).map(view::review).collect::<Vec<_>>(),
     })))
 }
@@ -227,6 +235,8 @@ pub(super) struct ImpactParameters {
 enum ImpactAction {
     Contain,
     Reset,
+    /// A canary drill.
+    Drill,
 }
 
 /// What a destructive command would do; changes nothing.
@@ -245,6 +255,10 @@ pub(super) async fn impact(
                 .dry_run(&agent, asked.mode.unwrap_or(Mode::Contain))
                 .await?;
             Ok(Json(plan_view(&report)))
+        }
+        ImpactAction::Drill => {
+            let found = api.killswitch.canaries(&agent).await?;
+            Ok(Json(drills::canary_view(&agent, &found)))
         }
         ImpactAction::Reset => {
             let only = asked.only.as_deref().unwrap_or_default();

@@ -7,6 +7,8 @@
 
 mod agents;
 mod budgets;
+mod doctor;
+mod drills;
 mod fleet;
 mod impact;
 mod ledger;
@@ -36,6 +38,7 @@ use super::error::Failure;
 use super::serve::Peer;
 use crate::audit::{AuditHealth, Cadence};
 use crate::config::{Change, LiveSettings, Problems};
+use crate::doctor::{Case, Doctor};
 use crate::domain::audit::NewAudit;
 use crate::domain::id::AgentId;
 use crate::domain::price::Catalogue;
@@ -62,6 +65,9 @@ pub struct AdminApi {
     pub watch: Arc<Watch>,
     pub killswitch: Arc<KillSwitch>,
     pub fleet: Arc<Fleet>,
+    pub doctor: Arc<Doctor>,
+    /// What there is to examine, as the settings are now.
+    pub case: Arc<dyn Fn() -> Case + Send + Sync>,
     pub audit: AuditPlace,
     /// Applies the settings after a reload; the application knows to whom.
     pub reload: Arc<dyn Fn() -> ReloadFuture + Send + Sync>,
@@ -90,6 +96,7 @@ pub type ReloadFuture = std::pin::Pin<Box<dyn Future<Output = Result<Change, Pro
 pub fn router(api: Arc<AdminApi>) -> Router {
     let guarded = Router::new()
         .route("/api/v1/status", get(operations::status))
+        .route("/api/v1/doctor", post(doctor::examine))
         .route("/api/v1/reload", post(operations::reload))
         .route("/api/v1/clock/accept", post(operations::accept_clock))
         .route("/api/v1/agents", get(agents::list))
@@ -101,6 +108,9 @@ pub fn router(api: Arc<AdminApi>) -> Router {
         .route("/api/v1/agents/{id}/contain", post(agents::contain))
         .route("/api/v1/agents/{id}/impact", get(agents::impact))
         .route("/api/v1/agents/{id}/reset", post(agents::reset))
+        .route("/api/v1/agents/{id}/drill", post(drills::run))
+        .route("/api/v1/agents/{id}/drills", get(drills::list))
+        .route("/api/v1/drills/{id}", get(drills::show))
         .route("/api/v1/fleet", get(fleet::list))
         .route("/api/v1/budgets", get(budgets::list))
         .route("/api/v1/spend", get(budgets::spend))

@@ -8,7 +8,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use super::{AdminApi, By, audited, fleet, live_keys};
+use super::{AdminApi, By, audited, drills as drilled, fleet, live_keys};
 use crate::http::error::Failure;
 use crate::http::view;
 
@@ -22,6 +22,7 @@ pub(super) async fn status(State(api): State<Arc<AdminApi>>) -> Result<Json<Valu
     let keys = api.store.keys().await?;
     let settings = api.settings.current();
     let configured = api.agents.load();
+    let drills = api.store.last_drills().await?;
     // One that was taken out of the config while it is contained is still somebody's business.
     let stray = known
         .iter()
@@ -32,7 +33,9 @@ pub(super) async fn status(State(api): State<Arc<AdminApi>>) -> Result<Json<Valu
         .chain(stray)
         .map(|id| {
             let state = known.iter().find(|state| state.id == *id);
-            view::agent(id, state, live_keys(&keys, id))
+            let mut view = view::agent(id, state, live_keys(&keys, id));
+            view["drill"] = drilled::standing(&api, id, &drills);
+            view
         })
         .collect();
     Ok(Json(json!({

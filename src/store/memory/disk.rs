@@ -11,6 +11,7 @@ use crate::domain::containment::image::BeforeImage;
 use crate::domain::containment::memory::Note;
 use crate::domain::containment::state::Step;
 use crate::domain::containment::target::Region;
+use crate::domain::drill::Drill;
 use crate::domain::fleet::creation::Creation;
 use crate::domain::fleet::price::Listed;
 use crate::domain::fleet::rate::RateKey;
@@ -73,6 +74,8 @@ pub(super) struct Disk {
     pub(super) control: Control,
     pub(super) leases: BTreeMap<String, Lease>,
     pub(super) images: Vec<BeforeImage>,
+    /// In the order in which they ended.
+    pub(super) drills: Vec<Drill>,
     /// By their key.
     pub(super) notes: BTreeMap<String, Note>,
     /// By account.

@@ -12,6 +12,7 @@
 
 mod control;
 mod disk;
+mod drills;
 pub mod faults;
 mod fleet;
 mod images;
@@ -33,9 +34,10 @@ use crate::domain::audit::{AuditEntry, NewAudit};
 use crate::domain::containment::image::BeforeImage;
 use crate::domain::containment::memory::Note;
 use crate::domain::containment::state::{Containment, Step};
+use crate::domain::drill::{Drill, DrillHead};
 use crate::domain::fleet::creation::Creation;
 use crate::domain::fleet::price::ListedRate;
-use crate::domain::id::{AgentId, ContainmentId, EpochId, HoldId, KeyId, ReviewId};
+use crate::domain::id::{AgentId, ContainmentId, DrillId, EpochId, HoldId, KeyId, ReviewId};
 use crate::domain::ledger::batch::{Batch, LedgerRules, MAX_BATCH, Outcome};
 use crate::domain::ledger::hold::Hold;
 use crate::domain::ledger::line::{Line, LineKey};
@@ -415,6 +417,14 @@ impl Store for MemoryStore {
         })
     }
 
+    async fn restored_images(&self, agent: &AgentId, since: Timestamp) -> Result<Vec<BeforeImage>, StoreError> {
+        self.read(|disk| {
+            let settled = |image: &&BeforeImage| image.restored_at.is_some_and(|at| at >= since);
+            let own = disk.images.iter().filter(|image| image.agent == *agent);
+            Ok(own.filter(settled).cloned().collect())
+        })
+    }
+
     async fn update_images(&self, lease: &Lease, images: &[BeforeImage]) -> Result<(), StoreError> {
         self.write(Kind::Write, "updating before-images", |disk| {
             disk.update_images(lease, images)
@@ -434,6 +444,18 @@ impl Store for MemoryStore {
 
     async fn judge_fenced(&self, lease: &Lease, judgement: &Judgement) -> Result<Vec<AuditEntry>, StoreError> {
         self.write(Kind::Write, "a judgement", |disk| disk.judge(Some(lease), judgement))
+    }
+
+    async fn drills(&self, agent: &AgentId, limit: u32) -> Result<Vec<DrillHead>, StoreError> {
+        self.read(|disk| Ok(disk.drills(agent, entries(limit))))
+    }
+
+    async fn drill(&self, id: DrillId) -> Result<Option<Drill>, StoreError> {
+        self.read(|disk| Ok(disk.drill(id)))
+    }
+
+    async fn last_drills(&self) -> Result<Vec<DrillHead>, StoreError> {
+        self.read(|disk| Ok(disk.last_drills()))
     }
 
     async fn remember(&self, notes: &[Note]) -> Result<(), StoreError> {

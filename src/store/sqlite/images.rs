@@ -1,5 +1,7 @@
 //! Before-images and steps of containments, all fenced by the driver's lease.
 
+use jiff::Timestamp;
+
 use super::SqliteStore;
 use super::codec::{self, body};
 use super::lease;
@@ -112,6 +114,28 @@ pub(super) async fn of_agent(store: &SqliteStore, agent: &AgentId) -> Result<Vec
             .rows("a before-image", body)
         })
         .await
+}
+
+/// What was settled at that time or later.
+pub(super) async fn restored(
+    store: &SqliteStore,
+    agent: &AgentId,
+    since: Timestamp,
+) -> Result<Vec<BeforeImage>, StoreError> {
+    let agent = agent.clone();
+    let context = "reading before-images that were put back";
+    let all: Vec<BeforeImage> = store
+        .read(context, move |db| {
+            db.statement(
+                context,
+                "SELECT body FROM image WHERE agent = ?1 AND restored = 1 ORDER BY seq",
+            )?
+            .text(agent.as_str())
+            .rows("a before-image", body)
+        })
+        .await?;
+    let settled = |image: &BeforeImage| image.restored_at.is_some_and(|at| at >= since);
+    Ok(all.into_iter().filter(settled).collect())
 }
 
 /// What was there before is never written again: only what became of it.

@@ -7,9 +7,8 @@ use jiff::Timestamp;
 use super::SqliteStore;
 use super::audit::append_in;
 use super::codec::{self, body, from_json};
-use super::images;
-use super::lease;
 use super::statement::Db;
+use super::{drills, images, lease};
 use crate::domain::agent::AgentState;
 use crate::domain::audit::AuditEntry;
 use crate::domain::containment::state::{Containment, Phase};
@@ -73,6 +72,9 @@ fn write(db: &Db<'_>, judgement: Judgement) -> Result<Vec<AuditEntry>, StoreErro
         decide(db, id, decision)?;
     }
     images::fold(db, &judgement.fold)?;
+    for drill in &judgement.drills {
+        drills::keep(db, drill)?;
+    }
     append_in(db, judgement.audit)
 }
 

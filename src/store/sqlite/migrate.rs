@@ -57,6 +57,10 @@ const MIGRATIONS: &[Migration] = &[
         version: 4,
         sql: include_str!("../../../migrations/sqlite/0004_fleet.sql"),
     },
+    Migration {
+        version: 5,
+        sql: include_str!("../../../migrations/sqlite/0005_drill.sql"),
+    },
 ];
 
 const RECORD: &str = "CREATE TABLE migration (

@@ -25,6 +25,7 @@ mod backup;
 mod codec;
 mod commit;
 mod desk;
+mod drills;
 mod epoch;
 mod error;
 mod fleet;
@@ -69,9 +70,10 @@ use crate::domain::audit::{AuditEntry, NewAudit};
 use crate::domain::containment::image::BeforeImage;
 use crate::domain::containment::memory::Note;
 use crate::domain::containment::state::{Containment, Step};
+use crate::domain::drill::{Drill, DrillHead};
 use crate::domain::fleet::creation::Creation;
 use crate::domain::fleet::price::ListedRate;
-use crate::domain::id::{AgentId, ContainmentId, EpochId, HoldId, KeyId, ReviewId};
+use crate::domain::id::{AgentId, ContainmentId, DrillId, EpochId, HoldId, KeyId, ReviewId};
 use crate::domain::ledger::batch::{Batch, LedgerRules, Outcome};
 use crate::domain::ledger::hold::Hold;
 use crate::domain::ledger::line::{Line, LineKey};
@@ -280,6 +282,10 @@ impl Store for SqliteStore {
         images::of_agent(self, agent).await
     }
 
+    async fn restored_images(&self, agent: &AgentId, since: Timestamp) -> Result<Vec<BeforeImage>, StoreError> {
+        images::restored(self, agent, since).await
+    }
+
     async fn update_images(&self, lease: &Lease, images: &[BeforeImage]) -> Result<(), StoreError> {
         images::update(self, lease, images).await
     }
@@ -294,6 +300,18 @@ impl Store for SqliteStore {
 
     async fn judge_fenced(&self, lease: &Lease, judgement: &Judgement) -> Result<Vec<AuditEntry>, StoreError> {
         judge::judge(self, Some(lease), judgement).await
+    }
+
+    async fn drills(&self, agent: &AgentId, limit: u32) -> Result<Vec<DrillHead>, StoreError> {
+        drills::of_agent(self, agent, limit).await
+    }
+
+    async fn drill(&self, id: DrillId) -> Result<Option<Drill>, StoreError> {
+        drills::one(self, id).await
+    }
+
+    async fn last_drills(&self) -> Result<Vec<DrillHead>, StoreError> {
+        drills::last(self).await
     }
 
     async fn remember(&self, notes: &[Note]) -> Result<(), StoreError> {

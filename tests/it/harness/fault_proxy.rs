@@ -34,6 +34,8 @@ pub enum Fault {
     Answer(&'static str),
     /// The same, of a service that answers in JSON.
     Json(serde_json::Value),
+    /// What this makes of the request; it is not carried out.
+    Reckon(Reckon),
     /// It is neither carried out nor answered.
     Silence,
     /// The connection ends; it is not carried out.
@@ -42,7 +44,21 @@ pub enum Fault {
     LoseReply,
 }
 
+/// Makes AWS's answer from a request.
+#[derive(Clone)]
+pub struct Reckon(Arc<dyn Fn(&Asked) -> String + Send + Sync>);
+
+impl std::fmt::Debug for Reckon {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Reckon")
+    }
+}
+
 impl Fault {
+    pub fn reckon(answer: impl Fn(&Asked) -> String + Send + Sync + 'static) -> Self {
+        Self::Reckon(Reckon(Arc::new(answer)))
+    }
+
     /// EC2's throttle.
     pub fn throttle() -> Self {
         Self::Refuse {
@@ -337,6 +353,7 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respo
     let mut asked = Asked::read(&head, &body);
     let service = asked.service.clone();
 
+    let mut reckoned = None;
     let fault = {
         let mut state = shared.state();
         let fault = state
@@ -344,9 +361,21 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respo
             .iter_mut()
             .find_map(|rule| rule.takes(&asked).then(|| rule.fault.clone()));
         asked.carried_out = matches!(fault, None | Some(Fault::LoseReply));
+        // What is made of it is made before it is filed.
+        let fault = match fault {
+            Some(Fault::Reckon(Reckon(answer))) => {
+                reckoned = Some(answer(&asked));
+                None
+            }
+            other => other,
+        };
+        asked.carried_out &= reckoned.is_none();
         state.asked.push(asked);
         fault
     };
+    if let Some(body) = reckoned {
+        return Ok(page_of(200, "text/xml", body));
+    }
     match fault {
         Some(Fault::Refuse { status, code, message }) => return Ok(refusal(&service, status, code, message)),
         Some(Fault::Html(status)) => {
@@ -360,7 +389,7 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respo
             match never {}
         }
         Some(Fault::Reset) => return Err(Dropped),
-        Some(Fault::LoseReply) | None => {}
+        Some(Fault::LoseReply | Fault::Reckon(_)) | None => {}
     }
 
     let path = head.uri.path_and_query().map_or("/", |path| path.as_str());

@@ -10,12 +10,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_trait::async_trait;
 use backstop::domain::containment::observed::{BatchResult, Identity, Instance, PrincipalState, Simulated};
 use backstop::domain::containment::target::{Principal, Region};
+use backstop::domain::drill::predict::Limits;
 use backstop::domain::fleet::asset::{Asset, AssetRef, Kind, Settings};
 use backstop::domain::fleet::creation::Creation;
 use backstop::domain::fleet::rate::RateKey;
 use backstop::domain::money::Usd;
 use backstop::ports::Health;
-use backstop::ports::{Cloud, CloudError, InstanceFilter};
+use backstop::ports::{Asking, Cloud, CloudError, InstanceFilter, Permission};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use tokio::sync::Notify;
@@ -133,6 +134,18 @@ impl Cloud for Fuse {
 
     async fn simulate(&self, principal: &Principal, actions: &[String]) -> Result<Vec<Simulated>, CloudError> {
         self.cloud.simulate(principal, actions).await
+    }
+
+    fn limits(&self) -> Limits {
+        self.cloud.limits()
+    }
+
+    fn permission(&self, us: &str, asking: &Asking<'_>) -> Option<Permission> {
+        self.cloud.permission(us, asking)
+    }
+
+    async fn simulate_each(&self, us: &str, asked: &[Permission]) -> Result<Vec<Option<bool>>, CloudError> {
+        self.cloud.simulate_each(us, asked).await
     }
 
     async fn health(&self, region: &Region, ids: &[String]) -> Result<BTreeMap<String, Health>, CloudError> {

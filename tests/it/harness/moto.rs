@@ -191,8 +191,11 @@ impl Moto {
                 } else {
                     entry.body
                 };
+                let header = |name: &str| entry.headers.get(name).cloned().unwrap_or_default();
                 Recorded {
-                    authorization: entry.headers.get("Authorization").cloned().unwrap_or_default(),
+                    method: entry.method.clone(),
+                    authorization: header("Authorization"),
+                    target: header("X-Amz-Target"),
                     body,
                 }
             })
@@ -215,13 +218,28 @@ impl Moto {
 /// A request as the emulator received it.
 #[derive(Debug, Clone)]
 pub struct Recorded {
+    pub method: String,
     /// The signature's header: its credential scope names the key, the region and the service.
     pub authorization: String,
+    /// The operation, for the APIs that are asked in JSON: `Service.Operation`.
+    pub target: String,
     /// For the query APIs (IAM, EC2, STS) a form: `Action=CreateUser&...`.
     pub body: String,
 }
 
 impl Recorded {
+    /// Whether it only reads, or tries without doing.
+    pub fn only_asks(&self) -> bool {
+        let form = self.field("Action");
+        let named = self.target.rsplit('.').next().filter(|target| !target.is_empty());
+        let Some(action) = form.as_deref().or(named) else {
+            // Lambda is asked by paths.
+            return self.method == "GET";
+        };
+        let reads = ["Describe", "Get", "List", "Lookup", "Simulate"];
+        reads.iter().any(|verb| action.starts_with(verb)) || self.field("DryRun").as_deref() == Some("true")
+    }
+
     /// A field of the form, decoded.
     pub fn field(&self, name: &str) -> Option<String> {
         let mut fields = self.body.split('&').filter_map(|field| field.split_once('='));
@@ -252,6 +270,7 @@ fn percent_decoded(text: &str) -> String {
 /// A line of moto's recording.
 #[derive(Debug, Deserialize)]
 struct Entry {
+    method: String,
     headers: BTreeMap<String, String>,
     body: String,
     body_encoded: bool,

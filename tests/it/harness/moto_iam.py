@@ -11,6 +11,7 @@ import urllib.parse
 
 from moto.core.responses import ActionResult, EmptyResult
 from moto.core.utils import utcnow
+from moto.iam.access_control import IAMRequestBase
 from moto.iam.exceptions import NotFoundException
 from moto.iam.models import ManagedPolicy
 from moto.iam.responses import IamResponse
@@ -74,9 +75,16 @@ def simulate_principal_policy(self):
     versions = [one for policy in principal.managed_policies.values() for one in policy.versions]
     documents += [version.document for version in versions if version.is_default]
     denied = any(denies_everything(document) for document in documents)
+    # Asked about resources, IAM answers for each of them.
+    resources = self._get_param("ResourceArns", []) or ["*"]
     results = [
-        {"EvalActionName": action, "EvalDecision": "explicitDeny" if denied else "allowed"}
+        {
+            "EvalActionName": action,
+            "EvalResourceName": resource,
+            "EvalDecision": "explicitDeny" if denied else "allowed",
+        }
         for action in self._get_param("ActionNames", [])
+        for resource in resources
     ]
     return ActionResult({"EvaluationResults": results, "IsTruncated": False})
 
@@ -90,8 +98,20 @@ def attach_once(self, principal):
         attach(self, principal)
 
 
+rebuild = IAMRequestBase._create_aws_request
+
+
+def as_it_came(self):
+    """To check a signature moto builds the request anew. Of one by path (Lambda's) without a body, it takes the
+    query, or the headers, for a form; it has none."""
+    if self._method != "POST" and not self._body:
+        self._data = b""
+    return rebuild(self)
+
+
 def extend():
     ManagedPolicy.attach_to = attach_once
+    IAMRequestBase._create_aws_request = as_it_came
     for function in (
         create_service_specific_credential,
         list_service_specific_credentials,

@@ -47,6 +47,17 @@ impl Facts {
                 vec![self.tagged(&action, arn, name)]
             }
             ("ec2" | "autoscaling" | "elasticloadbalancing", name) if name.starts_with("Describe") => everything(),
+            ("ecs", "ListClusters" | "DescribeTaskDefinition")
+            | ("lambda", "ListFunctions")
+            | ("cloudtrail", "LookupEvents")
+            | ("pricing", "GetProducts") => everything(),
+            ("ecs", _) => self.of_a_cluster(&action, asked),
+            ("lambda", _) => {
+                let (_, path) = asked.rest.as_ref().expect("Lambda is asked by paths");
+                let name = function(path).unwrap_or_else(|| panic!("which function {path} is about is not known here"));
+                let arn = format!("arn:aws:lambda:{}:{}:function:{name}", asked.region, self.account);
+                vec![self.tagged(&action, arn, &name)]
+            }
             ("iam", "ListRoles") => everything(),
             ("iam", "SimulatePrincipalPolicy") => on(asked.params["PolicySourceArn"].clone()),
             ("iam", "CreatePolicy") => {
@@ -78,6 +89,33 @@ impl Facts {
         }
     }
 
+    /// What a call to ECS is about: its services or tasks, or else its cluster.
+    fn of_a_cluster(&self, action: &str, asked: &Asked) -> Vec<Request> {
+        let last = |text: &str| text.rsplit('/').next().unwrap_or_default().to_owned();
+        let cluster = last(asked.params.get("cluster").map_or("default", String::as_str));
+        let below = |kind: &str, name: &str| {
+            let place = format!("arn:aws:ecs:{}:{}:{kind}/{cluster}", asked.region, self.account);
+            self.tagged(action, format!("{place}/{}", last(name)), &last(name))
+        };
+        let listed = |kind: &str, one: &str, many: &str| -> Vec<Request> {
+            let many = format!("{many}.");
+            let names = asked
+                .params
+                .iter()
+                .filter(|(key, _)| *key == one || key.starts_with(&many));
+            names.map(|(_, name)| below(kind, name)).collect()
+        };
+        match asked.action.as_str() {
+            "DescribeServices" | "UpdateService" => listed("service", "service", "services"),
+            "DescribeTasks" | "StopTask" => listed("task", "task", "tasks"),
+            "ListServices" | "ListTasks" => {
+                let arn = format!("arn:aws:ecs:{}:{}:cluster/{cluster}", asked.region, self.account);
+                vec![Request::new(action, &arn, &[])]
+            }
+            _ => panic!("what {action} is about is not known here: {asked:?}"),
+        }
+    }
+
     fn tagged(&self, action: &str, arn: String, name: &str) -> Request {
         let tags = self.tags.get(name).into_iter().flatten();
         let keys: Vec<(String, &str)> = tags
@@ -96,4 +134,16 @@ impl Facts {
         refused.dedup();
         refused
     }
+}
+
+/// The function in a path of Lambda's: `/2015-03-31/functions/NAME/…`, or `/2017-03-31/tags/ARN`.
+fn function(path: &str) -> Option<String> {
+    let path = path.split('?').next().unwrap_or_default();
+    let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+    let [_, what, named, ..] = parts.as_slice() else {
+        return None;
+    };
+    let named = percent_encoding::percent_decode_str(named).decode_utf8_lossy();
+    let known = matches!(*what, "functions" | "tags") && !named.is_empty();
+    known.then(|| named.rsplit(':').next().unwrap_or_default().to_owned())
 }

@@ -48,6 +48,7 @@ struct Statement {
     actions: Vec<String>,
     all_but: bool,
     resources: Vec<String>,
+    elsewhere: bool,
     /// Operator, key, values.
     conditions: Vec<(String, String, Vec<String>)>,
 }
@@ -61,6 +62,11 @@ impl Policy {
         assert_eq!(document["Version"], "2012-10-17");
         let statements = document["Statement"].as_array().expect("a list of statements");
         Self(statements.iter().map(statement).collect())
+    }
+
+    /// Every action that it names, with wildcards.
+    pub fn actions(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().flat_map(|one| one.actions.iter().map(String::as_str))
     }
 
     pub fn verdict(&self, request: &Request) -> Verdict {
@@ -77,10 +83,19 @@ impl Policy {
 
 fn statement(value: &Value) -> Statement {
     let fields = value.as_object().expect("a statement is an object");
-    let known = ["Sid", "Effect", "Action", "NotAction", "Resource", "Condition"];
+    let known = [
+        "Sid",
+        "Effect",
+        "Action",
+        "NotAction",
+        "Resource",
+        "NotResource",
+        "Condition",
+    ];
     for name in fields.keys() {
         assert!(known.contains(&name.as_str()), "the element {name} is not known here");
     }
+    let elsewhere = fields.contains_key("NotResource");
     let all_but = fields.contains_key("NotAction");
     let conditions = fields.get("Condition").and_then(Value::as_object);
     let conditions = conditions.into_iter().flatten().flat_map(|(operator, tests)| {
@@ -96,7 +111,12 @@ fn statement(value: &Value) -> Statement {
         },
         actions: list(if all_but { &value["NotAction"] } else { &value["Action"] }),
         all_but,
-        resources: list(&value["Resource"]),
+        resources: list(if elsewhere {
+            &value["NotResource"]
+        } else {
+            &value["Resource"]
+        }),
+        elsewhere,
         conditions: conditions.collect(),
     }
 }
@@ -114,7 +134,7 @@ impl Statement {
         let action = request.action.to_lowercase();
         let named = self.actions.iter().any(|one| glob(&one.to_lowercase(), &action));
         named != self.all_but
-            && self.resources.iter().any(|one| glob(one, &request.resource))
+            && self.resources.iter().any(|one| glob(one, &request.resource)) != self.elsewhere
             && self
                 .conditions
                 .iter()
@@ -124,12 +144,13 @@ impl Statement {
 
 fn holds(operator: &str, key: &str, values: &[String], context: &Context) -> bool {
     let found = context.get(key).map(Vec::as_slice).unwrap_or_default();
-    // A variable that is not in the request equals nothing.
+    // A variable that is not in the request and has no default equals nothing.
     let values: Vec<String> = values.iter().filter_map(|value| filled(value, context)).collect();
     let any = |test: &dyn Fn(&str, &str) -> bool| found.iter().any(|have| values.iter().any(|want| test(want, have)));
     match operator {
         "StringEquals" | "ForAnyValue:StringEquals" => any(&|want, have| want == have),
-        "StringNotEquals" => !any(&|want, have| want == have),
+        // Of no values at all it holds too.
+        "ForAllValues:StringNotEquals" | "StringNotEquals" => !any(&|want, have| want == have),
         "StringLike" => any(&glob),
         "ArnLike" => any(&arn_like),
         "ArnNotLike" => !any(&arn_like),
@@ -144,7 +165,12 @@ fn filled(value: &str, context: &Context) -> Option<String> {
         return Some(value.to_owned());
     };
     let (name, after) = rest.split_once('}').expect("a variable ends");
-    let found = context.get(&name.to_lowercase())?.first()?;
+    let (name, default) = match name.split_once(", ") {
+        Some((name, default)) => (name, Some(default.trim_matches('\''))),
+        None => (name, None),
+    };
+    let found = context.get(&name.to_lowercase()).and_then(|values| values.first());
+    let found = found.map(String::as_str).or(default)?;
     Some(format!("{before}{found}{after}"))
 }
 
@@ -156,7 +182,7 @@ fn arn_like(pattern: &str, arn: &str) -> bool {
 }
 
 /// `*` is any text, `?` any one character.
-fn glob(pattern: &str, text: &str) -> bool {
+pub fn glob(pattern: &str, text: &str) -> bool {
     let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
     // Which beginnings of the text the pattern up to here can be.
     let mut reach = vec![false; text.len() + 1];
@@ -208,6 +234,14 @@ mod tests {
         assert_eq!(verdict("EC2:deletevolume", "*"), Verdict::Denied);
         assert_eq!(verdict("s3:GetObject", "*"), Verdict::NotAllowed);
         assert_eq!(verdict("s3:GetObject", "arn:x"), Verdict::Denied);
+        let elsewhere = Policy::parse(
+            r#"{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"*","NotResource":"arn:x*"}]}"#,
+        );
+        let verdict = |resource| elsewhere.verdict(&Request::new("a:B", resource, &[]));
+        assert_eq!(
+            (verdict("arn:xy"), verdict("arn:y")),
+            (Verdict::NotAllowed, Verdict::Denied)
+        );
     }
 
     #[test]
@@ -228,6 +262,12 @@ mod tests {
         assert!(passes(own, &[me, (tag, "b")]));
         assert!(!passes(own, &[me, (tag, "a")]));
         assert!(passes(own, &[(tag, "a")]), "an unknown variable equals nothing");
+        let known = own.replace("agent}", "agent, '-'}");
+        assert!(passes(&known, &[(tag, "a")]), "nor does a default");
+        assert!(!passes(&known, &[(tag, "-")]));
+        let lacks = r#"{"ForAllValues:StringNotEquals":{"aws:TagKeys":"x"}}"#;
+        assert!(passes(lacks, &[]) && passes(lacks, &[("aws:TagKeys", "X")]));
+        assert!(!passes(lacks, &[("aws:TagKeys", "y"), ("aws:TagKeys", "x")]));
         assert!(passes(r#"{"Null":{"aws:TagKeys":"true"}}"#, &[]));
         assert!(!passes(r#"{"Null":{"aws:TagKeys":"true"}}"#, &[("aws:TagKeys", "x")]));
         assert!(!passes(r#"{"StringLike":{"k":"?*"}}"#, &[("k", "")]));

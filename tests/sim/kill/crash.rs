@@ -17,11 +17,13 @@ use backstop::domain::containment::memory::Note;
 use backstop::domain::containment::observed::{BatchResult, Identity, Instance, PrincipalState, Simulated};
 use backstop::domain::containment::state::{Containment, Step};
 use backstop::domain::containment::target::{Principal, Region};
+use backstop::domain::drill::predict::Limits;
+use backstop::domain::drill::{Drill, DrillHead};
 use backstop::domain::fleet::asset::{Asset, AssetRef, Kind, Settings};
 use backstop::domain::fleet::creation::Creation;
 use backstop::domain::fleet::price::ListedRate;
 use backstop::domain::fleet::rate::RateKey;
-use backstop::domain::id::{AgentId, ContainmentId, EpochId, HoldId, KeyId, ReviewId};
+use backstop::domain::id::{AgentId, ContainmentId, DrillId, EpochId, HoldId, KeyId, ReviewId};
 use backstop::domain::ledger::batch::{Batch, LedgerRules, Outcome};
 use backstop::domain::ledger::hold::Hold;
 use backstop::domain::ledger::line::{Line, LineKey};
@@ -31,8 +33,8 @@ use backstop::domain::review::Review;
 use backstop::ports::Clock as _;
 use backstop::ports::Health;
 use backstop::ports::{
-    AgentKey, AuditView, Cloud, CloudError, DeadEpochs, FleetBook, InstanceFilter, Judgement, Lease, LineQuery,
-    PostingQuery, SpendQuery, SpendRow, Store, StoreError, StoreStats, Trigger,
+    AgentKey, Asking, AuditView, Cloud, CloudError, DeadEpochs, FleetBook, InstanceFilter, Judgement, Lease, LineQuery,
+    Permission, PostingQuery, SpendQuery, SpendRow, Store, StoreError, StoreStats, Trigger,
 };
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -202,6 +204,18 @@ impl Cloud for CrashCloud {
         self.1.pass(self.0.simulate(principal, actions)).await
     }
 
+    fn limits(&self) -> Limits {
+        self.0.limits()
+    }
+
+    fn permission(&self, us: &str, asking: &Asking<'_>) -> Option<Permission> {
+        self.0.permission(us, asking)
+    }
+
+    async fn simulate_each(&self, us: &str, asked: &[Permission]) -> Result<Vec<Option<bool>>, CloudError> {
+        self.1.pass(self.0.simulate_each(us, asked)).await
+    }
+
     async fn health(&self, region: &Region, ids: &[String]) -> Result<BTreeMap<String, Health>, CloudError> {
         self.1.pass(self.0.health(region, ids)).await
     }
@@ -337,6 +351,18 @@ impl Store for CrashStore {
     }
     async fn judge_fenced(&self, lease: &Lease, judgement: &Judgement) -> Answer<Vec<AuditEntry>> {
         self.1.pass(self.0.judge_fenced(lease, judgement)).await
+    }
+    async fn restored_images(&self, agent: &AgentId, since: Timestamp) -> Answer<Vec<BeforeImage>> {
+        self.1.pass(self.0.restored_images(agent, since)).await
+    }
+    async fn drills(&self, agent: &AgentId, limit: u32) -> Answer<Vec<DrillHead>> {
+        self.1.pass(self.0.drills(agent, limit)).await
+    }
+    async fn drill(&self, id: DrillId) -> Answer<Option<Drill>> {
+        self.1.pass(self.0.drill(id)).await
+    }
+    async fn last_drills(&self) -> Answer<Vec<DrillHead>> {
+        self.1.pass(self.0.last_drills()).await
     }
     async fn remember(&self, notes: &[Note]) -> Answer<()> {
         self.1.pass(self.0.remember(notes)).await

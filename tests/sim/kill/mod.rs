@@ -6,10 +6,13 @@
 )]
 
 mod attribution;
+mod calls;
+mod canary;
 mod crash;
 mod crashes;
 mod crowd;
 mod cycle;
+mod drill;
 mod faults;
 mod fleet;
 mod held;

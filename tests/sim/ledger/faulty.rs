@@ -13,9 +13,10 @@ use backstop::domain::audit::{AuditEntry, NewAudit};
 use backstop::domain::containment::image::BeforeImage;
 use backstop::domain::containment::memory::Note;
 use backstop::domain::containment::state::{Containment, Step};
+use backstop::domain::drill::{Drill, DrillHead};
 use backstop::domain::fleet::creation::Creation;
 use backstop::domain::fleet::price::ListedRate;
-use backstop::domain::id::{AgentId, ContainmentId, EpochId, HoldId, KeyId, ReviewId};
+use backstop::domain::id::{AgentId, ContainmentId, DrillId, EpochId, HoldId, KeyId, ReviewId};
 use backstop::domain::ledger::batch::{Admit, Batch, LedgerRules, Op, Outcome};
 use backstop::domain::ledger::bound::Bound;
 use backstop::domain::ledger::hold::Hold;
@@ -438,6 +439,18 @@ impl Store for Faulty {
     }
     async fn judge_fenced(&self, lease: &Lease, judgement: &Judgement) -> Result<Vec<AuditEntry>, StoreError> {
         self.inner.judge_fenced(lease, judgement).await
+    }
+    async fn restored_images(&self, agent: &AgentId, since: Timestamp) -> Result<Vec<BeforeImage>, StoreError> {
+        self.inner.restored_images(agent, since).await
+    }
+    async fn drills(&self, agent: &AgentId, limit: u32) -> Result<Vec<DrillHead>, StoreError> {
+        self.inner.drills(agent, limit).await
+    }
+    async fn drill(&self, id: DrillId) -> Result<Option<Drill>, StoreError> {
+        self.inner.drill(id).await
+    }
+    async fn last_drills(&self) -> Result<Vec<DrillHead>, StoreError> {
+        self.inner.last_drills().await
     }
     async fn remember(&self, notes: &[Note]) -> Result<(), StoreError> {
         self.inner.remember(notes).await

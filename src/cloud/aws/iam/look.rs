@@ -1,6 +1,6 @@
 //! What a sweep reads of a principal: whether it is there, both denies, its credentials, its profiles.
 
-use aws_sdk_iam::types::StatusType;
+use aws_sdk_iam::types::{AttachedPermissionsBoundary, StatusType};
 
 use super::{Iam, MAX_PAGES, decode, found, same, trust};
 use crate::cloud::aws::error::Call;
@@ -19,9 +19,10 @@ impl Iam {
         let attached;
         match principal {
             Principal::Role(arn) => {
-                let Some(trust) = self.role_trust(arn, name).await? else {
+                let Some((trust, boundary)) = self.role_trust(arn, name).await? else {
                     return Ok(state);
                 };
+                state.boundary = boundary;
                 state.trusted = trust::trusted(&trust);
                 (state.deny_document, attached, state.profile_arns) = tokio::try_join!(
                     self.role_policy(name, policy),
@@ -30,9 +31,10 @@ impl Iam {
                 )?;
             }
             Principal::User(arn) => {
-                if !self.user_exists(arn, name).await? {
+                let Some(boundary) = self.user_boundary(arn, name).await? else {
                     return Ok(state);
-                }
+                };
+                state.boundary = boundary;
                 // The deny waits for no list of credentials that it binds anyway.
                 let credentials = async { Ok(self.service_credentials(name).await) };
                 let listed;
@@ -59,8 +61,8 @@ impl Iam {
         Ok(state)
     }
 
-    /// The decoded trust policy of the role; `None` if there is no such role.
-    async fn role_trust(&self, arn: &str, name: &str) -> Result<Option<String>, CloudError> {
+    /// The decoded trust policy of the role, and its boundary; `None` if there is no such role.
+    async fn role_trust(&self, arn: &str, name: &str) -> Result<Option<(String, Option<String>)>, CloudError> {
         let call = Call::read("iam:GetRole");
         let _permit = self.permit().await;
         let answer = self.looks.get_role().role_name(name).send().await;
@@ -71,23 +73,23 @@ impl Iam {
             return Err(call.nonsense("the answer has no role in it"));
         };
         same(&call, arn, &role.arn)?;
-        Ok(Some(decode(
-            role.assume_role_policy_document.as_deref().unwrap_or_default(),
-        )))
+        let trust = decode(role.assume_role_policy_document.as_deref().unwrap_or_default());
+        Ok(Some((trust, boundary(role.permissions_boundary))))
     }
 
-    async fn user_exists(&self, arn: &str, name: &str) -> Result<bool, CloudError> {
+    /// The user's boundary, if it has one; `None` if there is no such user.
+    async fn user_boundary(&self, arn: &str, name: &str) -> Result<Option<Option<String>>, CloudError> {
         let call = Call::read("iam:GetUser");
         let _permit = self.permit().await;
         let answer = self.looks.get_user().user_name(name).send().await;
         let Some(answer) = found(&call, answer)? else {
-            return Ok(false);
+            return Ok(None);
         };
         let Some(user) = answer.user else {
             return Err(call.nonsense("the answer has no user in it"));
         };
         same(&call, arn, &user.arn)?;
-        Ok(true)
+        Ok(Some(boundary(user.permissions_boundary)))
     }
 
     pub(super) async fn role_policy(&self, name: &str, policy: &str) -> Result<Option<String>, CloudError> {
@@ -189,4 +191,8 @@ impl Iam {
         }
         Err(call.nonsense(format!("the list does not end after {MAX_PAGES} pages")))
     }
+}
+
+fn boundary(attached: Option<AttachedPermissionsBoundary>) -> Option<String> {
+    attached.and_then(|attached| attached.permissions_boundary_arn)
 }

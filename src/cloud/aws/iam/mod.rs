@@ -6,7 +6,8 @@
 //! - `look` is what a sweep reads of a principal; `roles` finds those that trust it.
 //! - `revoke` puts and deletes the inline deny and sets keys and credentials; `managed` is the deny's
 //!   fallback, a policy of its own that is attached.
-//! - `inline` adds up what inline policies take, `simulate` asks what IAM thinks of the outcome.
+//! - `inline` adds up what inline policies take, `simulate` asks what IAM thinks of the outcome, and `own` of our
+//!   own permissions.
 
 use aws_config::SdkConfig;
 use aws_sdk_iam::Client;
@@ -23,6 +24,7 @@ use crate::ports::CloudError;
 mod inline;
 mod look;
 mod managed;
+mod own;
 mod revoke;
 mod roles;
 mod simulate;
@@ -38,6 +40,8 @@ pub(in crate::cloud::aws) struct Iam {
     permits: Semaphore,
     /// The one place for the list of roles: the largest read of all takes no place of the denies.
     roles: Semaphore,
+    /// Places for the doctor's questions, which take none of the denies' either.
+    questions: Semaphore,
 }
 
 impl Iam {
@@ -47,6 +51,7 @@ impl Iam {
             changes: Client::from_conf(Builder::from(sdk).retry_config(once()).build()),
             permits: Semaphore::new(parallel.max(1)),
             roles: Semaphore::new(1),
+            questions: Semaphore::new(2),
         }
     }
 

@@ -24,6 +24,8 @@ use aws_sdk_autoscaling::types::AutoScalingGroup;
 
 use super::{Offered, Place, Service, pages, tags, timestamp};
 use crate::cloud::aws::once;
+use crate::cloud::aws::permission::Home;
+use crate::domain::containment::state::Action;
 use crate::domain::fleet::asset::{Asset, AssetRef, Brake, Kind, Settings};
 use crate::domain::fleet::instance::GROUP;
 use crate::ports::CloudError;
@@ -68,6 +70,19 @@ impl Offered for AutoScaling {
             profiles: Profiles::new(&place),
             place,
         }
+    }
+
+    fn permission(action: Action, home: Home<'_>, asset: &AssetRef) -> Option<(&'static str, String)> {
+        let named = match action {
+            Action::Cap => "autoscaling:SuspendProcesses",
+            Action::Uncap => "autoscaling:ResumeProcesses",
+            _ => return None,
+        };
+        let (Home { partition, account }, AssetRef { region, id, .. }) = (home, asset);
+        // Between account and name its ARN has an id of its own, which no policy can know.
+        let arn =
+            format!("arn:{partition}:autoscaling:{region}:{account}:autoScalingGroup:*:autoScalingGroupName/{id}");
+        Some((named, arn))
     }
 }
 

@@ -25,6 +25,7 @@ mod nat;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_config::SdkConfig;
@@ -34,6 +35,8 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::ec2::Ec2;
 use super::error::Call;
+use super::permission::Home;
+use crate::domain::containment::state::Action;
 use crate::domain::containment::target::Region;
 use crate::domain::fleet::asset::{Asset, AssetRef, Kind, Settings};
 use crate::ports::CloudError;
@@ -48,6 +51,9 @@ const REGISTRY: &[Entry] = &[
     entry::<address::Addresses>(),
     entry::<balancers::Balancers>(),
 ];
+
+/// Between paced calls: Lambda's are, and no other service's changes.
+pub(super) const LAMBDA_GAP: Duration = lambda::GAP;
 
 /// Pages of one list. The smallest pages have 50 entries, and no account is allowed a quarter of a million
 /// of anything that is listed here.
@@ -83,24 +89,37 @@ trait Offered: Service + Sized + 'static {
     const KINDS: &'static [Kind];
 
     fn new(place: Place) -> Self;
+
+    /// The permission that a change needs, and the ARN of what it is about.
+    fn permission(_action: Action, _home: Home<'_>, _asset: &AssetRef) -> Option<(&'static str, String)> {
+        None
+    }
 }
 
 #[derive(Clone, Copy)]
 struct Entry {
     kinds: &'static [Kind],
     make: fn(Place) -> Arc<dyn Service>,
+    permission: fn(Action, Home<'_>, &AssetRef) -> Option<(&'static str, String)>,
 }
 
 const fn entry<S: Offered>() -> Entry {
     Entry {
         kinds: S::KINDS,
         make: |place| Arc::new(S::new(place)),
+        permission: S::permission,
     }
 }
 
 /// The kinds of assets that the registry knows.
 pub(super) fn kinds() -> Vec<Kind> {
     REGISTRY.iter().flat_map(|entry| entry.kinds).cloned().collect()
+}
+
+/// The permission that a change of an asset needs, and the asset's ARN.
+pub(super) fn permission(action: Action, home: Home<'_>, asset: &AssetRef) -> Option<(&'static str, String)> {
+    let entry = REGISTRY.iter().find(|entry| entry.kinds.contains(&asset.kind))?;
+    (entry.permission)(action, home, asset)
 }
 
 /// The services that were used so far, by region and their place in the registry.

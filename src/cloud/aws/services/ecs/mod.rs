@@ -22,6 +22,8 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::{Offered, Place, Service, pages, tags, timestamp, unsuited};
 use crate::cloud::aws::once;
+use crate::cloud::aws::permission::Home;
+use crate::domain::containment::state::Action;
 use crate::domain::fleet::asset::{Asset, AssetRef, Brake, Kind, Settings};
 use crate::ports::CloudError;
 
@@ -66,6 +68,16 @@ impl Offered for Ecs {
             definitions: Mutex::default(),
             place,
         }
+    }
+
+    fn permission(action: Action, home: Home<'_>, asset: &AssetRef) -> Option<(&'static str, String)> {
+        let (named, what) = match action {
+            Action::Cap | Action::Uncap if asset.kind == SERVICE => ("ecs:UpdateService", "service"),
+            Action::End if asset.kind == TASK => ("ecs:StopTask", "task"),
+            _ => return None,
+        };
+        let (Home { partition, account }, AssetRef { region, id, .. }) = (home, asset);
+        Some((named, format!("arn:{partition}:ecs:{region}:{account}:{what}/{id}")))
     }
 }
 

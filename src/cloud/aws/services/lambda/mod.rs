@@ -37,6 +37,8 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use super::{Offered, Place, Service, pages};
 use crate::cloud::aws::once;
 use crate::cloud::aws::pace::Pace;
+use crate::cloud::aws::permission::Home;
+use crate::domain::containment::state::Action;
 use crate::domain::fleet::asset::{Asset, AssetRef, Brake, Kind, Settings};
 use crate::ports::CloudError;
 use answers::{Answers, Ask};
@@ -46,7 +48,7 @@ use settings::{NONE, PROVISIONED, RESERVED, Wanted};
 const FUNCTION: Kind = Kind::named("function");
 
 /// Between calls that share the quota of fifteen a second, of which others want some too.
-const GAP: Duration = Duration::from_millis(100);
+pub(super) const GAP: Duration = Duration::from_millis(100);
 
 const GONE: &str = "ResourceNotFoundException";
 
@@ -72,6 +74,20 @@ impl Offered for Lambda {
             answers: Answers::default(),
             place,
         }
+    }
+
+    fn permission(action: Action, home: Home<'_>, asset: &AssetRef) -> Option<(&'static str, String)> {
+        let named = match action {
+            Action::Cap => "lambda:PutFunctionConcurrency",
+            // What had a limit of its own gets it by the call that caps.
+            Action::Uncap => "lambda:DeleteFunctionConcurrency",
+            _ => return None,
+        };
+        let (Home { partition, account }, AssetRef { region, id, .. }) = (home, asset);
+        Some((
+            named,
+            format!("arn:{partition}:lambda:{region}:{account}:function:{id}"),
+        ))
     }
 }
 

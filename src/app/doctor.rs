@@ -1,0 +1,28 @@
+//! `backstop doctor` without a daemon: the same examination, with the credentials of whoever asks.
+
+use std::sync::Arc;
+
+use super::settings;
+use crate::cli::{ExamineOptions, Examining};
+use crate::cloud::aws::Aws;
+use crate::cloud::disabled::DisabledCloud;
+use crate::doctor::{Case, Doctor};
+use crate::ports::Cloud;
+use crate::system::SystemClock;
+
+/// Examines the cloud from here. It opens no ledger: that is the daemon's.
+pub fn examine(options: ExamineOptions) -> Examining {
+    Box::pin(async move {
+        let ExamineOptions { settings, about, tell } = options;
+        let cloud: Arc<dyn Cloud> = if settings.aws.enabled {
+            Arc::new(Aws::connect(settings::aws(&settings)).await)
+        } else {
+            Arc::new(DisabledCloud)
+        };
+        let case = Case {
+            about,
+            ..settings::case(&settings, None)
+        };
+        Doctor::new(cloud, Arc::new(SystemClock)).examine(&case, &*tell).await
+    })
+}
