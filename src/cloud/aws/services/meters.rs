@@ -62,6 +62,7 @@ const MADE: &[(&str, &[&str])] = &[
     ("fargate/x86/vcpu", &["fargate/x86/vcpu"]),
     ("fargate/x86/gib", &["fargate/x86/gib"]),
     ("ebs/gp3", &["ebs/gp3"]),
+    ("balancer/application", &["balancer/application"]),
 ];
 
 /// All that can come of what is written so.
