@@ -61,6 +61,14 @@ impl Doctor {
     async fn tried(&self, who: &Who, why: &CloudError) -> Vec<Finding> {
         let about = who.about.arn();
         let mut findings = Vec::new();
+        if why.code.as_deref() == Some("NoSuchEntity") {
+            let found = format!("{about} is not there: {why}");
+            return vec![Finding::fail(
+                CHECK,
+                found,
+                "name the role or user that the daemon runs as, by its whole ARN",
+            )];
+        }
         if is_denied(why) {
             let own = Missing {
                 action: "iam:SimulatePrincipalPolicy".to_owned(),

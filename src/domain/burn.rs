@@ -3,16 +3,26 @@
 //! A [`Book`] holds what runs, whose it is and its price. A look at one kind of asset in one region charges
 //! what was there until the look, at the price that it had, and takes in what is there now. So a machine is
 //! charged from its start to the first look that does not show it: at most one look too long, never too
-//! short. A look that fails changes nothing, and what it would have shown goes on being charged for, because
-//! unknown is never zero (L7).
+//! short, and for a minute at least, because AWS bills no less of a start (EC2 API Reference, StartInstances,
+//! and "Announcing Amazon EC2 per second billing" of 2017-10-02, for volumes too; read 2026-11-20). A look that
+//! fails changes nothing, and what it would have shown goes on being charged for, because unknown is never
+//! zero (L7).
 //!
 //! Charges gather in *cells* (agent, service, UTC hour), exactly, in nano-dollars times milliseconds; they are
-//! rounded up once, when a cell is taken out to be posted. What nobody owns gathers too, apart: when a
-//! creation later says whose it is, all that it has cost since its start goes to that agent.
+//! rounded up once, when a cell is taken out to be posted. What nobody owns gathers too, apart, also when it
+//! has ended meanwhile: when a creation later says whose it was, all that it has cost since its start goes to
+//! that agent.
+//!
+//! An owner is replaced by another one that is named, and never by none: evidence that is missing for a
+//! moment (a principal that cannot be asked about, a tag that was taken off) is no evidence that a machine
+//! is nobody's. Only an agent that is not declared any more is charged for nothing more.
 //!
 //! The book is durable, with what was taken out of it and is not posted yet, and is written before anything
 //! is posted: so a crash posts nothing twice and loses nothing, and the time that the daemon was down is
 //! charged by the first look after it.
+
+mod ended;
+mod rows;
 
 use std::collections::BTreeMap;
 
@@ -24,9 +34,16 @@ use super::containment::target::Region;
 use super::fleet::asset::{AssetRef, Kind};
 use super::id::AgentId;
 use super::money::Usd;
+use ended::Ended;
 
 /// Milliseconds of an hour: a price by the hour times milliseconds, over this, is money.
 const HOUR_MS: i128 = 3_600_000;
+
+/// What each start is charged for at least.
+const LEAST_MS: i64 = 60_000;
+
+/// A look that is further ahead than this was made before the ledger's time was set back.
+const SET_BACK: SignedDuration = SignedDuration::from_hours(1);
 
 /// Hours that are kept of what nobody owns; a creation is told of within minutes, or never.
 const ORPHAN_HOURS: usize = 48;
@@ -35,7 +52,11 @@ const ORPHAN_HOURS: usize = 48;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
     pub what: AssetRef,
+    /// What started it: by that its owner may be known once it has ended.
+    pub parent: Option<AssetRef>,
     pub agent: Option<AgentId>,
+    /// Another agent whose tag it carries, against the cloud's own word.
+    pub tagged: Option<AgentId>,
     pub service: String,
     /// When it began to cost, if the cloud says so.
     pub since: Option<Timestamp>,
@@ -47,6 +68,9 @@ pub struct Seen {
 pub struct Book {
     #[serde(with = "rows")]
     running: BTreeMap<AssetRef, Running>,
+    /// What ended before anybody was known to own it.
+    #[serde(with = "rows", default)]
+    ended: BTreeMap<AssetRef, Ended>,
     /// When each kind in each region was last seen.
     #[serde(with = "rows")]
     looked: BTreeMap<(Region, Kind), Timestamp>,
@@ -58,9 +82,16 @@ pub struct Book {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Running {
+    #[serde(default)]
+    parent: Option<AssetRef>,
     agent: Option<AgentId>,
+    #[serde(default)]
+    tagged: Option<AgentId>,
     service: String,
     hourly: Hourly,
+    /// When it began to cost, if that is known.
+    #[serde(default)]
+    began: Option<Timestamp>,
     charged_until: Timestamp,
     /// What it cost while nobody was known to own it, by hour.
     #[serde(with = "rows", default)]
@@ -122,16 +153,16 @@ impl Book {
             };
             self.charge(&mut running, at);
             let Some(now) = seen.remove(&what) else {
+                self.charge_least(&mut running, at);
+                self.end(what, running);
                 continue;
             };
-            if running.agent.is_none()
-                && let Some(agent) = &now.agent
-            {
-                for (hour, exact) in std::mem::take(&mut running.unowned) {
-                    self.gather(agent, &running.service, hour, exact);
-                }
+            if let Some(agent) = now.agent {
+                self.settle(&agent, &running.service, &mut running.unowned);
+                running.agent = Some(agent);
             }
-            running.agent = now.agent;
+            running.parent = now.parent;
+            running.tagged = now.tagged;
             running.service = now.service;
             running.hourly = now.hourly;
             self.running.insert(what, running);
@@ -143,13 +174,21 @@ impl Book {
                 (Some(before), Some(since)) => since.max(before).min(at),
                 (Some(before), None) => before,
             };
+            // It may have run before, and been stopped: what that cost is its owner's, too.
+            let ended = self.ended.remove(&what);
             let mut running = Running {
+                parent: new.parent,
                 agent: new.agent,
+                tagged: new.tagged,
                 service: new.service,
                 hourly: new.hourly,
+                began: new.since.or(before),
                 charged_until: from,
-                unowned: BTreeMap::new(),
+                unowned: ended.map(|ended| ended.unowned).unwrap_or_default(),
             };
+            if let Some(agent) = &running.agent {
+                self.settle(agent, &running.service, &mut running.unowned);
+            }
             self.charge(&mut running, at);
             self.running.insert(what, running);
         }
@@ -158,8 +197,17 @@ impl Book {
 
     /// Charges everything until now: what could not be looked at lately goes on costing what it cost.
     pub fn advance(&mut self, now: Timestamp) {
+        // An operator may have set the ledger's time back: nothing waits for the old one to come again.
+        let far = now.checked_add(SET_BACK).unwrap_or(Timestamp::MAX);
+        let back = |at: &mut Timestamp| {
+            if *at > far {
+                *at = now;
+            }
+        };
+        self.looked.values_mut().for_each(back);
         let mut running = std::mem::take(&mut self.running);
         for one in running.values_mut() {
+            back(&mut one.charged_until);
             self.charge(one, now);
         }
         self.running = running;
@@ -169,6 +217,26 @@ impl Book {
     pub fn forget(&mut self, region: &Region, kind: &Kind, now: Timestamp) {
         self.look(region, kind, [], now);
         self.looked.remove(&(region.clone(), kind.clone()));
+    }
+
+    /// Frees what is charged to agents that are not declared any more: whose it is, evidence is to say anew.
+    pub fn release(&mut self, is_declared: impl Fn(&AgentId) -> bool) {
+        for one in self.running.values_mut() {
+            if one.agent.as_ref().is_some_and(|agent| !is_declared(agent)) {
+                one.agent = None;
+            }
+        }
+    }
+
+    /// Whose tag something carried against the cloud's own word, when it was seen last.
+    pub fn tagged(&self, what: &AssetRef) -> Option<&AgentId> {
+        self.running.get(what)?.tagged.as_ref()
+    }
+
+    /// What runs in a region, with its owner.
+    pub fn owners(&self, region: &Region) -> impl Iterator<Item = (&AssetRef, &AgentId)> {
+        let here = self.running.iter().filter(move |(what, _)| what.region == *region);
+        here.filter_map(|(what, one)| Some((what, one.agent.as_ref()?)))
     }
 
     /// The places that were looked at.
@@ -195,6 +263,22 @@ impl Book {
             .map(charge)
             .filter(|charge| charge.amount > Usd::ZERO)
             .collect()
+    }
+
+    /// What has gathered and is not taken out yet, by agent and hour.
+    pub fn cells(&self) -> impl Iterator<Item = (&Cell, Usd)> {
+        self.cells.iter().map(|(cell, exact)| (cell, exact.up()))
+    }
+
+    /// Whether hours that are over wait to be taken out: they are judged when they are posted, and not before.
+    pub fn is_overdue(&self, now: Timestamp) -> bool {
+        let hour = hour_of(now);
+        self.cells.keys().any(|cell| cell.hour < hour)
+    }
+
+    /// Whether nothing is charged for and nothing waits to be taken out.
+    pub fn is_settled(&self) -> bool {
+        self.looked.is_empty() && self.running.is_empty() && self.cells.is_empty()
     }
 
     /// What an agent's cells hold that is not taken out yet.
@@ -250,21 +334,37 @@ impl Book {
                 .map_or(until, |end| end.min(until));
             let ms = i128::from(end.as_millisecond()) - i128::from(from.as_millisecond());
             let exact = Exact(i128::from(running.hourly.usd.nanos()) * ms);
-            match &running.agent {
-                Some(agent) => {
-                    let (agent, service) = (agent.clone(), running.service.clone());
-                    self.gather(&agent, &service, hour, exact);
-                }
-                None => {
-                    running.unowned.entry(hour).or_default().0 += exact.0;
-                    while running.unowned.len() > ORPHAN_HOURS {
-                        running.unowned.pop_first();
-                    }
-                }
-            }
+            self.put(running, hour, exact);
             from = end;
         }
         running.charged_until = running.charged_until.max(until);
+    }
+
+    /// What has ended is charged for the least that its start is billed for.
+    fn charge_least(&mut self, running: &mut Running, ended: Timestamp) {
+        let Some(began) = running.began else { return };
+        let ran = ended.as_millisecond().saturating_sub(began.as_millisecond()).max(0);
+        if ran < LEAST_MS {
+            let exact = Exact(i128::from(running.hourly.usd.nanos()) * i128::from(LEAST_MS - ran));
+            self.put(running, hour_of(ended), exact);
+        }
+    }
+
+    fn put(&mut self, running: &mut Running, hour: Timestamp, exact: Exact) {
+        if let Some(agent) = &running.agent {
+            return self.gather(agent, &running.service, hour, exact);
+        }
+        running.unowned.entry(hour).or_default().0 += exact.0;
+        while running.unowned.len() > ORPHAN_HOURS {
+            running.unowned.pop_first();
+        }
+    }
+
+    /// What gathered while nobody was known to own it is this agent's.
+    fn settle(&mut self, agent: &AgentId, service: &str, unowned: &mut BTreeMap<Timestamp, Exact>) {
+        for (hour, exact) in std::mem::take(unowned) {
+            self.gather(agent, service, hour, exact);
+        }
     }
 
     fn gather(&mut self, agent: &AgentId, service: &str, hour: Timestamp, exact: Exact) {
@@ -294,29 +394,6 @@ fn hour_of(at: Timestamp) -> Timestamp {
 pub fn ahead(usd_per_hour: Usd, reaction: SignedDuration) -> Usd {
     let ms = i128::from(reaction.as_millis().clamp(0, i128::from(i64::MAX)));
     Exact(i128::from(usd_per_hour.nanos()).saturating_mul(ms)).up()
-}
-
-/// Maps whose keys are not text, as lists of pairs.
-mod rows {
-    use std::collections::BTreeMap;
-
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    pub fn serialize<K: Serialize, V: Serialize, S: Serializer>(
-        map: &BTreeMap<K, V>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(map)
-    }
-
-    pub fn deserialize<'de, K, V, D>(deserializer: D) -> Result<BTreeMap<K, V>, D::Error>
-    where
-        K: Deserialize<'de> + Ord,
-        V: Deserialize<'de>,
-        D: Deserializer<'de>,
-    {
-        Ok(Vec::<(K, V)>::deserialize(deserializer)?.into_iter().collect())
-    }
 }
 
 #[cfg(test)]

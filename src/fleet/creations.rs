@@ -22,7 +22,7 @@ const WRITE: usize = 500;
 impl Fleet {
     pub(super) async fn keep_reading(&self, region: &Region, look_now: &Notify) -> Infallible {
         loop {
-            let asked_at = self.clock.now();
+            let asked_at = self.now();
             match self.read_creations(region, asked_at).await {
                 Ok(news) => {
                     self.state().note_reading(region, Ok(()), asked_at);
@@ -84,7 +84,7 @@ impl Fleet {
     pub(super) async fn follow_creators(&self, account: &str) {
         // How far it was read first: what it says is in the store by then.
         let read = match self.saved(account).await {
-            Ok(saved) => saved.map(|(saved, _)| saved.readings()).unwrap_or_default(),
+            Ok(saved) => saved.read,
             Err(why) => {
                 tracing::warn!(why, "how far the record of calls was read cannot be told");
                 return;

@@ -1,4 +1,8 @@
 //! Telling the ledger what comes: what is not posted yet, and what burns until a reaction binds.
+//!
+//! A forecast and a posting never overlap: what is on its way to the ledger would be counted twice, or not at
+//! all. If the ledger does not say what became of a posting, it may have it, so it is left out of forecasts
+//! and posted again, at once.
 
 use std::convert::Infallible;
 
@@ -7,6 +11,7 @@ use jiff::SignedDuration;
 use super::Fleet;
 use super::outbox::spend_of;
 use crate::domain::burn::ahead;
+use crate::domain::id::AgentId;
 use crate::domain::ledger::posting::Trust;
 use crate::ledger::Forecast;
 
@@ -22,7 +27,7 @@ impl Fleet {
                 settings = now;
                 self.learn_now.notify_one();
             }
-            self.state().book.advance(self.clock.now());
+            self.state().book.advance(self.now());
             self.publish();
             self.foresee().await;
         }
@@ -32,14 +37,22 @@ impl Fleet {
     pub(super) async fn foresee(&self) {
         let settings = self.settings();
         let reaction = SignedDuration::try_from(settings.reaction_time).unwrap_or(SignedDuration::MAX);
+        let _settled = self.settling.lock().await;
         let forecasts: Vec<Forecast> = {
-            let state = self.state();
-            let burning = state.burning().into_iter();
-            let forecast = |(agent, burn)| Forecast {
-                ahead: state.unposted(&agent).saturating_add(ahead(burn, reaction)),
+            let (state, now) = (self.state(), self.now());
+            if state.book.is_overdue(now) {
+                self.post_now.notify_one();
+            }
+            let (mut owing, burning) = (state.owing(now), state.burning());
+            for agent in burning.keys() {
+                owing.entry(agent.clone()).or_default();
+            }
+            let forecast = |(agent, unposted): (AgentId, _)| Forecast {
+                unposted,
+                ahead: ahead(burning.get(&agent).copied().unwrap_or_default(), reaction),
                 attribution: spend_of(&agent),
             };
-            burning.map(forecast).collect()
+            owing.into_iter().map(forecast).collect()
         };
         if forecasts.is_empty() {
             return;
@@ -64,7 +77,7 @@ impl Fleet {
         let orphans = state.book.orphans();
         let burn = orphans.iter().map(|(_, hourly)| hourly.usd.as_f64_lossy()).sum::<f64>();
         metrics::gauge!("backstop_fleet_orphans_usd_per_hour").set(burn);
-        let now = self.clock.now();
+        let now = self.now();
         for (region, seeing) in &state.regions {
             let oldest = seeing.kinds.values().map(|looked| looked.at).min().flatten();
             if let Some(at) = oldest {

@@ -91,7 +91,7 @@ impl Fleet {
         let declared = settings.targets.values().filter(|targets| targets.account == account);
         let mut wanted: BTreeSet<Region> = declared.flat_map(|targets| targets.regions.iter().cloned()).collect();
         let listed = self.within(self.cloud.regions()).await;
-        let now = self.clock.now();
+        let now = self.now();
         let all = listed.is_ok();
         match listed {
             Ok(listed) => {
@@ -145,7 +145,7 @@ impl Fleet {
                 }
             }
         }
-        let now = self.clock.now();
+        let now = self.now();
         let mut state = self.state();
         for agent in blind {
             let known = state.profiles.get(&agent).cloned().unwrap_or_default();

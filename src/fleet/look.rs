@@ -1,5 +1,6 @@
 //! Looking at one region, on its own clock: a slow or dead one holds back no other.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::pin::pin;
 
@@ -7,7 +8,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::{Notify, Semaphore};
 
 use super::Fleet;
-use super::state::{Look, Taken};
+use super::state::{Look, Mistagged, Taken};
 use crate::domain::containment::observed::Instance;
 use crate::domain::containment::target::{CloudTargets, Region};
 use crate::domain::fleet::asset::{Asset, AssetRef, Kind};
@@ -16,7 +17,7 @@ use crate::domain::id::AgentId;
 use crate::domain::money::Usd;
 use crate::ports::{InstanceFilter, Notice, NoticeKind};
 
-/// Orphans that one notice names; of the others it says how many there are.
+/// Assets that one notice names; of the others it says how many there are.
 const NAMED: usize = 5;
 
 impl Fleet {
@@ -89,7 +90,7 @@ impl Fleet {
         Look {
             kind,
             // After the answer: what it does not show has cost something up to now at the most.
-            at: self.clock.now(),
+            at: self.now(),
             listed,
         }
     }
@@ -100,12 +101,20 @@ impl Fleet {
         }
         let owners = self.owners();
         let notice = self.settings().orphan_notice;
-        let Taken { rose, changed, orphans } = self.state().take_in(region, looks, &owners, notice);
-        if changed {
+        let taken = self.state().take_in(region, looks, &owners, notice);
+        let Taken {
+            rose,
+            changed,
+            orphans,
+            mistagged,
+        } = taken;
+        // Also for what people were told of: after a restart it is known by the book.
+        if changed || !mistagged.is_empty() {
             self.publish();
             self.save_now.notify_one();
         }
         self.tell_orphans(region, &orphans);
+        self.tell_mistagged(region, &mistagged);
         if rose {
             self.foresee().await;
         }
@@ -123,16 +132,32 @@ impl Fleet {
         Owners::new(settings.targets.iter().map(claim).collect())
     }
 
+    fn tell_mistagged(&self, region: &Region, mistagged: &[Mistagged]) {
+        let mut between: BTreeMap<(&AgentId, &AgentId), Vec<&AssetRef>> = BTreeMap::new();
+        for one in mistagged {
+            between.entry((&one.charged, &one.tagged)).or_default().push(&one.what);
+        }
+        for ((charged, tagged), assets) in between {
+            let names = named(assets.into_iter());
+            let text = format!(
+                "{names} in {region} carry the tag of {tagged}, but by the cloud's own word {charged} made them or they \
+                 act with its role: {charged} is charged for them"
+            );
+            self.notifier.notify(Notice {
+                kind: NoticeKind::Alert,
+                agent: Some(charged.clone()),
+                text,
+                at: self.now(),
+            });
+        }
+    }
+
     fn tell_orphans(&self, region: &Region, orphans: &[(AssetRef, Usd)]) {
         if orphans.is_empty() {
             return;
         }
         let sum = orphans.iter().fold(Usd::ZERO, |sum, (_, usd)| sum.saturating_add(*usd));
-        let named = orphans.iter().take(NAMED).map(|(what, _)| what.to_string());
-        let mut names = named.collect::<Vec<_>>().join(", ");
-        if orphans.len() > NAMED {
-            names.push_str(&format!(" and {} more", orphans.len() - NAMED));
-        }
+        let names = named(orphans.iter().map(|(what, _)| what));
         let text = format!(
             "nobody is known to own {names} in {region}, at ${sum} an hour; whoever made it may show within minutes"
         );
@@ -140,7 +165,21 @@ impl Fleet {
             kind: NoticeKind::Alert,
             agent: None,
             text,
-            at: self.clock.now(),
+            at: self.now(),
         });
     }
+}
+
+/// The first few, and how many more there are.
+fn named<'a>(assets: impl ExactSizeIterator<Item = &'a AssetRef>) -> String {
+    let more = assets.len().saturating_sub(NAMED);
+    let mut names = assets
+        .take(NAMED)
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ");
+    if more > 0 {
+        names.push_str(&format!(" and {more} more"));
+    }
+    names
 }

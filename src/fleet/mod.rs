@@ -89,6 +89,8 @@ pub struct Fleet {
     holder: String,
     state: Mutex<State>,
     lease: Mutex<Option<Lease>>,
+    /// Held while a posting or a forecast is on its way to the ledger: never both.
+    settling: tokio::sync::Mutex<()>,
     /// What runs has changed: the book is to be saved.
     save_now: Notify,
     /// Something tripped: what was spent is to be posted.
@@ -120,6 +122,7 @@ impl Fleet {
             holder,
             state: Mutex::default(),
             lease: Mutex::default(),
+            settling: tokio::sync::Mutex::default(),
             save_now: Notify::new(),
             post_now: Notify::new(),
             learn_now: Notify::new(),
@@ -136,11 +139,14 @@ impl Fleet {
 
     /// Watches until the shutdown, then posts what has gathered.
     pub async fn run(&self, shutdown: CancellationToken) {
+        let mut is_away = false;
         while !shutdown.is_cancelled() {
             let turn = async {
                 if self.settings().watch {
+                    is_away = false;
                     self.turn().await;
                 } else {
+                    is_away = is_away || self.put_away().await;
                     self.state().standing = Standing::Off;
                 }
                 self.clock.sleep(AGAIN).await;
@@ -154,7 +160,7 @@ impl Fleet {
 
     /// From the lease to its loss.
     async fn turn(&self) {
-        let now = self.clock.now();
+        let now = self.now();
         let account = match self.find_account().await {
             Ok(account) => account,
             Err(why) => {
@@ -193,6 +199,8 @@ impl Fleet {
         };
         tracing::info!(?lost, "the fleet is not watched any more");
         if matches!(lost, Lost::Off) {
+            let now = self.now();
+            self.state().forget_all(Some(now));
             return self.close().await;
         }
         *self.held() = None;
@@ -205,7 +213,7 @@ impl Fleet {
     async fn take_lease(&self, account: &str) -> Result<bool, StoreError> {
         let ttl = self.settings().lease_ttl;
         let name = format!("fleet/{account}");
-        let lease = self.store.lease(&name, &self.holder, self.clock.now(), ttl).await?;
+        let lease = self.store.lease(&name, &self.holder, self.now(), ttl).await?;
         let is_ours = lease.is_some();
         *self.held() = lease;
         Ok(is_ours)
@@ -232,7 +240,7 @@ impl Fleet {
         let before = self.held().as_ref().map(|lease| lease.token);
         let ttl = self.settings().lease_ttl;
         let name = format!("fleet/{account}");
-        let lease = self.store.lease(&name, &self.holder, self.clock.now(), ttl).await?;
+        let lease = self.store.lease(&name, &self.holder, self.now(), ttl).await?;
         let is_ours = lease.is_some() && lease.as_ref().map(|lease| lease.token) == before;
         *self.held() = lease;
         Ok(is_ours)
@@ -248,12 +256,12 @@ impl Fleet {
                 let stays = wanted.contains(region);
                 if !stays {
                     stop.cancel();
-                    self.state().forget(region, self.clock.now());
+                    self.state().forget(region, self.now());
                 }
                 stays
             });
             let kinds: Vec<Kind> = std::iter::once(Kind::INSTANCE).chain(self.cloud.kinds()).collect();
-            self.state().forget_unwatched(&kinds, self.clock.now());
+            self.state().forget_unwatched(&kinds, self.now());
             for region in wanted {
                 let stop = CancellationToken::new();
                 if watched.contains_key(&region) {
@@ -285,9 +293,7 @@ impl Fleet {
         let last = async {
             let account = self.state().account.clone();
             if let Some(account) = account {
-                drop(self.post(&account).await);
-                // So that the next start has nothing to post again.
-                drop(self.save(&account).await);
+                self.post_all(&account).await;
             }
             self.give_back().await;
         };
@@ -314,7 +320,13 @@ impl Fleet {
             "the fleet's watcher cannot use the store"
         );
         let why = learn::text_of(error);
-        self.state().note_trouble("store", Some(why), self.clock.now());
+        self.state().note_trouble("store", Some(why), self.now());
+    }
+
+    /// The ledger's time: it never goes back and believes no jump (D4), so a clock that is set charges nobody
+    /// for time that did not pass, nor leaves time out that did.
+    fn now(&self) -> jiff::Timestamp {
+        self.ledger.now()
     }
 
     fn settings(&self) -> Arc<FleetSettings> {

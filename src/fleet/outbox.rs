@@ -26,11 +26,9 @@ pub(super) struct Owed {
 
 impl Owed {
     pub fn new(charge: Charge, prices: PriceBasis, now: Timestamp) -> Self {
-        let end = charge.cell.hour.checked_add(SignedDuration::from_millis(3_599_999));
-        let occurred_at = now.min(end.unwrap_or(charge.cell.hour)).max(charge.cell.hour);
         Self {
+            occurred_at: occurs(charge.cell.hour, now),
             charge,
-            occurred_at,
             prices,
         }
     }
@@ -68,6 +66,12 @@ impl Owed {
             detail: Some(detail.to_string()),
         })
     }
+}
+
+/// When what was spent in an hour is said to have occurred: as late in it as is past.
+pub(super) fn occurs(hour: Timestamp, now: Timestamp) -> Timestamp {
+    let end = hour.checked_add(SignedDuration::from_millis(3_599_999));
+    now.min(end.unwrap_or(hour)).max(hour)
 }
 
 /// What an agent's machines spend: of no task that it named.

@@ -32,7 +32,7 @@ impl Fleet {
         // What the list does not have is not asked for again before it could have changed.
         let mut asked: BTreeMap<(Region, RateKey), Timestamp> = BTreeMap::new();
         loop {
-            let now = self.clock.now();
+            let now = self.now();
             let wait = match self.next_unpriced(&asked, now) {
                 None => IDLE,
                 Some((region, rates)) => match self.fetch(&region, &rates, now).await {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::outbox::Owed;
+use super::outbox::{Owed, occurs};
 use crate::domain::burn::{Book, Seen};
 use crate::domain::containment::attribution::{Reading, Readings};
 use crate::domain::containment::hourly::PriceBasis;
@@ -27,6 +27,8 @@ pub(super) struct State {
     pub standing: Standing,
     pub book: Book,
     pub outbox: Vec<Owed>,
+    /// The outbox was handed to the ledger, in this run or before it, and what became of it is not known.
+    pub handed: bool,
     pub regions: BTreeMap<Region, Seeing>,
     /// Regions that are to be watched.
     pub wanted: BTreeSet<Region>,
@@ -139,11 +141,20 @@ pub(super) struct Taken {
     pub changed: bool,
     /// Orphans that nobody was told of, with what they cost an hour.
     pub orphans: Vec<(AssetRef, Usd)>,
+    /// What newly carries the tag of another agent than the one that is charged for it.
+    pub mistagged: Vec<Mistagged>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Mistagged {
+    pub what: AssetRef,
+    pub charged: AgentId,
+    pub tagged: AgentId,
 }
 
 impl State {
     /// Takes looks at one region in. A look that failed changes nothing: what it would have shown goes on
-    /// being charged for (L7).
+    /// being charged for (L7). What nothing names now is whose it was.
     pub fn take_in(&mut self, region: &Region, looks: Vec<Look>, owners: &Owners, notice: Usd) -> Taken {
         let account = self.account.clone().unwrap_or_default();
         let seeing = self.regions.entry(region.clone()).or_default();
@@ -170,25 +181,55 @@ impl State {
             .flat_map(|asset| std::iter::once(&asset.what).chain(&asset.parent));
         let maker = |what: &AssetRef| Some((what.clone(), self.makers.maker(what)?.to_owned()));
         let makers = seen.filter_map(maker).collect();
-        seeing.owners = owners.attribute(everything, &makers, &account);
+        self.book.release(|agent| owners.declares(agent));
+        let seen_before = seeing.owners.iter();
+        let seen_before = seen_before.filter_map(|(what, owner)| Some((what, owner.agent()?)));
+        let known = seen_before.chain(self.book.owners(region));
+        let known = known.map(|(what, agent)| (what.clone(), agent.clone())).collect();
+        seeing.owners = owners.attribute(everything, &makers, &known, &account);
         let before = self.book.burn();
         // Until a place is known to the saved book, what begins there is taken for what was there before.
         let places = self.book.places().count();
+        let mut mistagged = Vec::new();
+        let newest = fresh.iter().map(|(_, at)| *at).max();
         for (kind, at) in fresh {
             let assets = seeing
                 .kinds
                 .get(&kind)
                 .map_or(&[][..], |looked| looked.assets.as_slice());
             let priced = assets.iter().filter_map(|asset| {
+                let hourly = self.prices.asset(asset)?;
+                let (agent, tagged) = match seeing.owners.get(&asset.what) {
+                    Some(Owner::Agent { agent, tagged, .. }) => (Some(agent.clone()), tagged.clone()),
+                    _ => (None, None),
+                };
                 Some(Seen {
                     what: asset.what.clone(),
-                    agent: seeing.owners.get(&asset.what).and_then(Owner::agent).cloned(),
+                    parent: asset.parent.clone(),
+                    agent,
+                    tagged,
                     service: asset.service.clone().into_owned(),
                     since: asset.created_at,
-                    hourly: self.prices.asset(asset)?,
+                    hourly,
                 })
             });
+            let priced: Vec<Seen> = priced.collect();
+            mistagged.extend(priced.iter().filter_map(|seen| {
+                let (charged, tagged) = (seen.agent.clone()?, seen.tagged.clone()?);
+                let is_known = self.book.tagged(&seen.what) == Some(&tagged);
+                let what = seen.what.clone();
+                (!is_known).then_some(Mistagged { what, charged, tagged })
+            }));
             self.book.look(region, &kind, priced, at);
+        }
+        if let Some(now) = newest {
+            let named = |what: &AssetRef| {
+                let seen = seeing.owners.get(what).and_then(Owner::agent);
+                let made = || owners.principal(self.makers.maker(what)?);
+                seen.or_else(made).cloned()
+            };
+            let owner = |what: &AssetRef, parent: Option<&AssetRef>| named(what).or_else(|| named(parent?));
+            self.book.attribute_ended(region, now, owner);
         }
         let after = self.book.burn();
         let by_agent = |rows: &[crate::domain::burn::BurnRow]| {
@@ -209,6 +250,7 @@ impl State {
             rose,
             changed: before != after || places != self.book.places().count(),
             orphans: self.new_orphans(region, notice),
+            mistagged,
         }
     }
 
@@ -237,6 +279,19 @@ impl State {
         }
         self.regions.remove(region);
         self.read.remove(region);
+    }
+
+    /// Nothing is watched any more: what ran is charged until then, or until it was seen last, and forgotten.
+    pub fn forget_all(&mut self, until: Option<Timestamp>) {
+        let places = self.book.places();
+        let places: Vec<_> = places
+            .map(|(region, kind, at)| (region.clone(), kind.clone(), at))
+            .collect();
+        for (region, kind, seen) in places {
+            self.book.forget(&region, &kind, until.unwrap_or(seen));
+        }
+        self.regions.clear();
+        self.read.clear();
     }
 
     /// Forgets what is in a saved book and is not watched any more, once it is certain what is.
@@ -279,6 +334,20 @@ impl State {
     pub fn unposted(&self, agent: &AgentId) -> Usd {
         let owed = self.outbox.iter().filter(|owed| owed.agent() == agent);
         owed.fold(self.book.unposted(agent), |sum, owed| sum.saturating_add(owed.amount()))
+    }
+
+    /// What each agent has spent that the ledger does not have, with the times at which it will be said to
+    /// have occurred. What the ledger may have already is left out, since it is counted there.
+    pub fn owing(&self, now: Timestamp) -> BTreeMap<AgentId, Vec<(Timestamp, Usd)>> {
+        let mut owing: BTreeMap<AgentId, Vec<(Timestamp, Usd)>> = BTreeMap::new();
+        let outbox = self.outbox.iter().filter(|_| !self.handed);
+        let outbox = outbox.map(|owed| (owed.agent(), owed.occurred_at, owed.amount()));
+        let cells = self.book.cells();
+        let cells = cells.map(|(cell, usd)| (&cell.agent, occurs(cell.hour, now), usd));
+        for (agent, at, usd) in outbox.chain(cells) {
+            owing.entry(agent.clone()).or_default().push((at, usd));
+        }
+        owing
     }
 
     /// The agents that burn, with their dollars an hour.

@@ -109,6 +109,7 @@ impl Fleet {
         let burn = state.book.burn();
         let mut agents: Vec<&AgentId> = burn.iter().filter_map(|row| row.agent.as_ref()).collect();
         agents.extend(state.outbox.iter().map(super::outbox::Owed::agent));
+        agents.extend(state.book.cells().map(|(cell, _)| &cell.agent));
         agents.sort_unstable();
         agents.dedup();
         let unposted = agents.iter().map(|agent| state.unposted(agent));

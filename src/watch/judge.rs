@@ -18,6 +18,7 @@ use crate::domain::judgement::reset::LineChanges;
 use crate::domain::judgement::rule::{Case, Ruling, Sentence, rule};
 use crate::domain::ledger::batch::{NewTrigger, TriggerCause};
 use crate::domain::ledger::line::LineKey;
+use crate::domain::money::Usd;
 use crate::domain::review::Question;
 use crate::ports::{LineQuery, NoticeKind, StoreError, Trigger};
 
@@ -283,14 +284,21 @@ fn in_dollars(found: &NewTrigger) -> serde_json::Value {
             TriggerCause::RefusedForGood { bound } => {
                 Some(serde_json::json!({ "kind": "refused_for_good", "bound_usd": bound.to_string() }))
             }
-            TriggerCause::Projected { ahead, burners } => {
-                let burners = burners
-                    .iter()
-                    .map(|(agent, usd)| (agent.to_string(), usd.to_string().into()));
+            TriggerCause::Projected {
+                ahead,
+                burners,
+                unposted,
+            } => {
+                let parts = |parts: &[(AgentId, Usd)]| {
+                    let parts = parts.iter();
+                    let parts = parts.map(|(agent, usd)| (agent.to_string(), usd.to_string().into()));
+                    parts.collect::<serde_json::Map<_, _>>()
+                };
                 Some(serde_json::json!({
                     "kind": "projected",
                     "ahead_usd": ahead.to_string(),
-                    "burners_usd": burners.collect::<serde_json::Map<_, _>>(),
+                    "burners_usd": parts(burners),
+                    "of_that_unposted_usd": parts(unposted),
                 }))
             }
             TriggerCause::Alert { .. } | TriggerCause::Breach | TriggerCause::Late => None,

@@ -8,7 +8,8 @@ use serde_json::Value;
 use crate::harness::account::Account;
 use crate::harness::fault_proxy::{Asked, Fault, FaultProxy, Rule};
 use crate::harness::moto::{ACCOUNT, Keys, Moto};
-use crate::harness::site::Site;
+use crate::harness::site::{SOON, Site};
+use crate::harness::wait;
 
 const AGENT: &str = "support-bot";
 const TAG: &str = "backstop:agent";
@@ -29,6 +30,11 @@ struct World {
 
 impl World {
     async fn new() -> Self {
+        Self::with_sweeps("1s").await
+    }
+
+    /// With so much time between the two sweeps that prove a containment.
+    async fn with_sweeps(spacing: &str) -> Self {
         let moto = Moto::start().await;
         let admin = moto.enforce_iam().await;
         let account = Account::new(&moto, &admin);
@@ -55,7 +61,7 @@ enabled = true
 endpoint_url = "{}"
 regions = ["eu-central-1", "us-east-1"]
 watch = false
-sweep_spacing = "1s"
+sweep_spacing = "{spacing}"
 step_patience = "2m"
 
 [[agent]]
@@ -111,7 +117,7 @@ fn changes(asked: &[Asked]) -> Vec<(String, Vec<String>)> {
         .map(|one| {
             (
                 one.action.clone(),
-                one.list("InstanceId").into_iter().cloned().collect(),
+                one.list("InstanceId").into_iter().map(str::to_owned).collect(),
             )
         })
         .collect()
@@ -138,7 +144,7 @@ async fn a_drill_only_asks_and_leaves_evidence() {
     let tried: BTreeSet<String> = asked
         .iter()
         .filter(|one| one.action == "StopInstances")
-        .flat_map(|one| one.list("InstanceId").into_iter().cloned())
+        .flat_map(|one| one.list("InstanceId").into_iter().map(str::to_owned))
         .collect();
     assert_eq!(tried, world.owned, "every stop is tried, and no other");
     assert_eq!(world.states().await, before);
@@ -264,6 +270,47 @@ async fn a_canary_is_stopped_and_started_and_nothing_else() {
     assert_eq!(told, own.iter().collect::<Vec<_>>(), "{actions:?}");
     let shown = site.ok(&["drill", AGENT, "--last"]).await;
     assert!(shown.contains("started") && shown.contains(&canary), "{shown}");
+    assert!(daemon.stop().await.success());
+}
+
+/// C6, on the real thing: between the stop and the start there is nothing but what the store holds.
+#[tokio::test]
+async fn a_daemon_that_is_killed_in_the_midst_of_a_drill_puts_the_canary_back() {
+    let world = World::with_sweeps("8s").await;
+    let canary = world
+        .account()
+        .instances(REGIONS[0], 1, &[(TAG, AGENT), CANARY])
+        .await
+        .remove(0);
+    let before = world.states().await;
+    let site = &world.site;
+    let daemon = site.start().await;
+    let mut asked = Vec::new();
+    let killing = async {
+        let stopped = wait::try_until(SOON, async || {
+            asked.extend(changes(&world.proxy.take_asked()));
+            (!asked.is_empty()).then_some(())
+        });
+        assert!(stopped.await.is_some(), "nothing was stopped\n{}", daemon.log());
+        daemon.kill();
+    };
+    let (answer, ()) = tokio::join!(site.cli(&["drill", AGENT, "--canary", "--yes"]), killing);
+    assert_eq!(answer.code, Some(3), "its daemon is gone: {answer:#?}");
+    assert_eq!(world.states().await[&canary], "stopped");
+
+    let daemon = site.start().await;
+    let over = wait::try_until(SOON, async || {
+        let list = site.json(&["drill", AGENT, "--list"]).await;
+        list["drills"].as_array()?.first().cloned()
+    });
+    let over = over
+        .await
+        .unwrap_or_else(|| panic!("the drill is never over\n{}", daemon.log()));
+    assert_eq!(over["outcome"], "passed", "{over:#}");
+    assert_eq!(world.states().await, before);
+    asked.extend(changes(&world.proxy.take_asked()));
+    let named = |action: &str| (action.to_owned(), vec![canary.clone()]);
+    assert_eq!(asked, [named("StopInstances"), named("StartInstances")]);
     assert!(daemon.stop().await.success());
 }
 

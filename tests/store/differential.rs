@@ -348,6 +348,7 @@ impl Work {
             trust: self.trust(),
             ahead: self.amount(),
             burners: Vec::new(),
+            unposted: Vec::new(),
         })
     }
 

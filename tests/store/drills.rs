@@ -133,8 +133,8 @@ async fn what_a_restore_settled_can_be_read_again(f: Fixture) {
         .update_images(&lease, &[settled("i-1", 5), settled("i-2", 9)])
         .await
         .unwrap();
-    let owner = agent("a");
-    let since = |at| f.store.restored_images(&owner, later(at));
+    let of_a = agent("a");
+    let since = |at| f.store.restored_images(&of_a, later(at));
     assert_eq!(since(6).await.unwrap(), [settled("i-2", 9)]);
     assert_eq!(since(5).await.unwrap(), [settled("i-1", 5), settled("i-2", 9)]);
     assert!(f.store.restored_images(&agent("b"), later(0)).await.unwrap().is_empty());

@@ -113,6 +113,8 @@ const EARLIER_RECORD: &str = "
 DROP TABLE fleet_book;
 DROP TABLE creation;
 DROP TABLE fleet_price;
+DROP TABLE drill;
+DROP INDEX image_restored;
 DROP TABLE migration;
 CREATE TABLE _sqlx_migrations (
     version BIGINT PRIMARY KEY,
@@ -181,7 +183,7 @@ async fn a_newer_schema_is_refused_and_left_alone() {
             error,
             OpenError::Newer {
                 found: 99,
-                known: 4,
+                known: 5,
                 ..
             }
         ),

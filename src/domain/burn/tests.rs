@@ -1,5 +1,6 @@
 use proptest::prelude::*;
 
+use super::ended::MAX_ENDED;
 use super::*;
 
 const HOUR: i64 = 3_600;
@@ -23,7 +24,9 @@ fn seen(id: &str, owner: Option<&str>, usd: &str, since: Option<i64>) -> Seen {
             region: region(),
             id: id.to_owned(),
         },
+        parent: None,
         agent: owner.map(agent),
+        tagged: None,
         service: "AmazonEC2".to_owned(),
         since: since.map(at),
         hourly: Hourly {
@@ -56,6 +59,33 @@ fn a_machine_is_charged_from_its_start_to_the_look_that_misses_it() {
     look(&mut book, 240, vec![]);
     assert_eq!(taken(&mut book), ["a 0 0.12"]);
     assert_eq!(taken(&mut book), Vec::<String>::new());
+}
+
+/// AWS bills a minute of each start at least.
+#[test]
+fn a_start_costs_a_minute_at_least() {
+    let mut book = Book::default();
+    look(&mut book, 0, vec![]);
+    let fleet = vec![
+        seen("i-1", Some("a"), "3.60", Some(10)),
+        seen("i-2", Some("b"), "3.60", None),
+        seen("i-3", None, "3.60", Some(10)),
+    ];
+    look(&mut book, 15, fleet);
+    look(&mut book, 30, vec![]);
+    assert_eq!(taken(&mut book), ["a 0 0.06", "b 0 0.06"]);
+    book.attribute_ended(&region(), at(30), |_, _| Some(agent("c")));
+    assert_eq!(taken(&mut book), ["c 0 0.06"]);
+    // What began before the first look of all is the bill's until then, and what ran longer has no least.
+    let mut book = Book::default();
+    let fleet = vec![
+        seen("i-1", Some("a"), "3.60", Some(-20)),
+        seen("i-2", Some("b"), "3.60", Some(-90)),
+        seen("i-3", Some("c"), "3.60", None),
+    ];
+    look(&mut book, 0, fleet);
+    look(&mut book, 10, vec![]);
+    assert_eq!(taken(&mut book), ["a 0 0.04", "b 0 0.01", "c 0 0.01"]);
 }
 
 #[test]
@@ -95,6 +125,21 @@ fn what_is_not_seen_goes_on_costing() {
     assert_eq!(taken(&mut book), Vec::<String>::new());
 }
 
+/// An operator who accepts another time does not stop the charging until the old one comes again.
+#[test]
+fn time_that_was_set_back_is_begun_anew() {
+    let mut book = Book::default();
+    let one = || vec![seen("i-1", Some("a"), "3.60", None)];
+    look(&mut book, 30 * 24 * HOUR, one());
+    book.advance(at(0));
+    look(&mut book, 100, one());
+    assert_eq!(taken(&mut book), ["a 0 0.10"]);
+    // A look that comes a moment late is none of it.
+    book.advance(at(200));
+    look(&mut book, 150, one());
+    assert_eq!(taken(&mut book), ["a 0 0.10"]);
+}
+
 #[test]
 fn a_creation_brings_the_whole_cost_of_an_orphan() {
     let mut book = Book::default();
@@ -105,6 +150,88 @@ fn a_creation_brings_the_whole_cost_of_an_orphan() {
     assert_eq!(book.orphans().len(), 1);
     look(&mut book, 180, vec![seen("i-1", Some("a"), "3.60", Some(0))]);
     assert_eq!(taken(&mut book), ["a 0 0.18"]);
+}
+
+/// What a fleet of short-lived machines costs is known before the record says who made them.
+#[test]
+fn an_orphan_that_ended_is_charged_to_whoever_made_it() {
+    let group = AssetRef {
+        kind: Kind::named("group"),
+        ..seen("g", None, "1", None).what
+    };
+    let made_by_a = |what: &AssetRef| *what == group || what.id == "i-1";
+    let mut book = Book::default();
+    look(&mut book, 0, vec![]);
+    let member = Seen {
+        parent: Some(group.clone()),
+        ..seen("i-2", None, "7.20", Some(60))
+    };
+    let fleet = vec![
+        seen("i-1", None, "3.60", Some(60)),
+        member,
+        seen("i-3", None, "36", Some(60)),
+    ];
+    look(&mut book, 120, fleet);
+    look(&mut book, 300, vec![]);
+    assert_eq!(book.orphans(), []);
+    let json = serde_json::to_string(&book).unwrap();
+    let mut book: Book = serde_json::from_str(&json).unwrap();
+    let owner = |what: &AssetRef, parent: Option<&AssetRef>| {
+        (made_by_a(what) || parent.is_some_and(made_by_a)).then(|| agent("a"))
+    };
+    book.attribute_ended(&Region("elsewhere".to_owned()), at(300), owner);
+    assert_eq!(taken(&mut book), Vec::<String>::new());
+    book.attribute_ended(&region(), at(300), owner);
+    assert_eq!(taken(&mut book), ["a 0 0.72"], "240 s of both");
+    book.attribute_ended(&region(), at(300), owner);
+    assert_eq!(taken(&mut book), Vec::<String>::new(), "once");
+    // It is not kept for ever.
+    book.attribute_ended(&region(), at(49 * HOUR), |_, _| None);
+    book.attribute_ended(&region(), at(49 * HOUR), |_, _| Some(agent("a")));
+    assert_eq!(taken(&mut book), Vec::<String>::new());
+}
+
+/// A stopped machine keeps its name, and its owner may be known when it runs again.
+#[test]
+fn an_orphan_that_runs_again_brings_what_it_cost_before() {
+    let mut book = Book::default();
+    look(&mut book, 0, vec![]);
+    look(&mut book, 60, vec![seen("i-1", None, "3.60", Some(0))]);
+    look(&mut book, 120, vec![]);
+    look(&mut book, 180, vec![seen("i-1", Some("a"), "3.60", Some(170))]);
+    assert_eq!(taken(&mut book), ["a 0 0.13"]);
+    book.attribute_ended(&region(), at(180), |_, _| Some(agent("b")));
+    assert_eq!(taken(&mut book), Vec::<String>::new());
+}
+
+#[test]
+fn of_too_many_ended_orphans_the_dearest_stay() {
+    let mut book = Book::default();
+    look(&mut book, 0, vec![]);
+    let cheap = |count: usize| (0..count).map(|id| seen(&format!("i-{id}"), None, "3.60", Some(0)));
+    let fleet = cheap(MAX_ENDED + 5).chain([seen("i-dear", None, "36", Some(0))]);
+    look(&mut book, 100, fleet.collect());
+    look(&mut book, 100, vec![]);
+    assert_eq!(book.ended.len(), MAX_ENDED);
+    book.attribute_ended(&region(), at(100), |what, _| (what.id == "i-dear").then(|| agent("a")));
+    assert_eq!(taken(&mut book), ["a 0 1.00"]);
+}
+
+/// L7: what cannot be seen for a moment is no evidence that a machine is nobody's.
+#[test]
+fn an_owner_is_replaced_by_one_that_is_named_alone() {
+    let mut book = Book::default();
+    let one = |owner| vec![seen("i-1", owner, "3.60", None)];
+    look(&mut book, 0, one(Some("a")));
+    look(&mut book, 100, one(None));
+    assert_eq!(book.burn_of(&agent("a")).to_string(), "3.60");
+    assert_eq!(book.orphans(), []);
+    look(&mut book, 200, one(Some("b")));
+    assert_eq!(taken(&mut book), ["a 0 0.20"]);
+    book.release(|known| *known != agent("b"));
+    assert_eq!((book.burn_of(&agent("b")), book.orphans().len()), (Usd::ZERO, 1));
+    look(&mut book, 300, one(Some("a")));
+    assert_eq!(taken(&mut book), ["a 0 0.10"]);
 }
 
 #[test]

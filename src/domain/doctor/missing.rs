@@ -245,5 +245,4 @@ fn takes_in(pattern: &str, arn: &str) -> bool {
 }
 
 #[cfg(test)]
-#[path = "missing_tests.rs"]
 mod tests;

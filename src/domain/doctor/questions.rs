@@ -243,5 +243,4 @@ pub(super) fn is_role(arn: &str) -> bool {
 }
 
 #[cfg(test)]
-#[path = "questions_tests.rs"]
 mod tests;

@@ -3,7 +3,14 @@
 //! Evidence in order: the ownership *tag*; what it *acts as* (an agent's role or one of its instance
 //! profiles); its *creator* (a call of an agent's principal, from the cloud's own record); its *parent* (a
 //! member of an agent's group is the agent's). The tag goes first because a person put it there or the
-//! boundary enforced it; the parent comes last because it is only as good as what is known of the parent.
+//! boundary enforced it; the parent comes late because it is only as good as what is known of the parent.
+//!
+//! But an agent writes tags as well. So where the cloud's own word (hands, creator) names another agent than
+//! the tag and nothing of it agrees with the tag, that one is charged, and it is said: else an agent could
+//! have its machines charged to another by a tag, and that other one contained for it.
+//!
+//! Where nothing names anybody now, it is whose it was *before*: a role that cannot be asked about and a tag
+//! that was taken off make nothing nobody's.
 //!
 //! Evidence that names two agents decides nothing, and the next kind is asked: money is never put on an
 //! agent by the order of a list. What nothing names is an *orphan*: it is shown with its burn, and nobody is
@@ -38,6 +45,8 @@ pub enum Evidence {
     ActsAs,
     Creator,
     Parent,
+    /// Nothing names an owner now, and this agent was named before.
+    Before,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +58,8 @@ pub enum Owner {
         /// It lies in an account and region that the agent declares. Elsewhere it is charged for all the same,
         /// and a person is asked before it is stopped.
         declared: bool,
+        /// The agent whose tag it carries, where the cloud's own word names this one instead.
+        tagged: Option<AgentId>,
     },
     /// Nobody's; `between` are those whom the evidence named together.
     Orphan { between: Vec<AgentId> },
@@ -96,16 +107,26 @@ impl Owners {
         one(places.iter().copied()).ok().map(|place| &self.claims[place].agent)
     }
 
-    /// The owner of each asset. `creators` says which principal made what, by ARN; `account` is the one that
-    /// the assets were seen in.
+    /// Whether the config says anything of this agent's cloud side.
+    pub fn declares(&self, agent: &AgentId) -> bool {
+        self.claims.iter().any(|claim| claim.agent == *agent)
+    }
+
+    /// The owner of each asset. `creators` says which principal made what, by ARN; `before` whose it was when
+    /// it was seen last; `account` is the one that the assets were seen in.
     pub fn attribute<'a>(
         &self,
         assets: impl IntoIterator<Item = &'a Asset>,
         creators: &BTreeMap<AssetRef, String>,
+        before: &BTreeMap<AssetRef, AgentId>,
         account: &str,
     ) -> BTreeMap<AssetRef, Owner> {
+        let was = |what: &AssetRef| {
+            let agent = before.get(what)?;
+            self.claims.iter().position(|claim| claim.agent == *agent)
+        };
         let assets: BTreeMap<&AssetRef, &Asset> = assets.into_iter().map(|asset| (&asset.what, asset)).collect();
-        let own: BTreeMap<&AssetRef, Result<(usize, Evidence), Vec<usize>>> = assets
+        let own: BTreeMap<&AssetRef, Result<Found, Vec<usize>>> = assets
             .iter()
             .map(|(what, asset)| (*what, self.by_itself(asset, creators)))
             .collect();
@@ -114,12 +135,13 @@ impl Owners {
             let found = match &own[what] {
                 Ok(found) => Ok(*found),
                 Err(between) => self
-                    .by_parent(asset, &assets, &own, creators)
-                    .map(|place| (place, Evidence::Parent))
+                    .by_parent(asset, &assets, &own, creators, was)
+                    .map(|place| Found::by(Evidence::Parent, place))
+                    .or_else(|| Some(Found::by(Evidence::Before, was(what)?)))
                     .ok_or_else(|| between.clone()),
             };
             let owner = match found {
-                Ok((place, by)) => {
+                Ok(Found { place, by, tagged }) => {
                     let claim = &self.claims[place];
                     let regions = &claim.targets.regions;
                     let here = regions.is_empty() || regions.contains(&what.region);
@@ -127,6 +149,7 @@ impl Owners {
                         agent: claim.agent.clone(),
                         by,
                         declared: here && claim.targets.account == account,
+                        tagged: tagged.map(|place| self.claims[place].agent.clone()),
                     }
                 }
                 Err(between) => Owner::Orphan {
@@ -139,46 +162,76 @@ impl Owners {
     }
 
     /// By its own evidence; `Err` are those whom a kind of evidence named together.
-    fn by_itself(&self, asset: &Asset, creators: &BTreeMap<AssetRef, String>) -> Result<(usize, Evidence), Vec<usize>> {
-        let mut between = BTreeSet::new();
+    fn by_itself(&self, asset: &Asset, creators: &BTreeMap<AssetRef, String>) -> Result<Found, Vec<usize>> {
         let tags = asset.tags.iter();
         let tags = tags.filter_map(|(key, value)| self.tags.get(&(key.clone(), value.clone())));
         let hands = asset.acts_as.iter().filter_map(|arn| self.hands.get(&hand(arn)));
         let creator = creators.get(&asset.what).and_then(|arn| self.hands.get(&hand(arn)));
-        let kinds: [(Vec<usize>, Evidence); 3] = [
-            (tags.flatten().copied().collect(), Evidence::Tag),
-            (hands.flatten().copied().collect(), Evidence::ActsAs),
-            (creator.into_iter().flatten().copied().collect(), Evidence::Creator),
+        let tag = one(tags.flatten().copied());
+        let word = [
+            (one(hands.flatten().copied()), Evidence::ActsAs),
+            (one(creator.into_iter().flatten().copied()), Evidence::Creator),
         ];
-        for (named, by) in kinds {
-            match one(named) {
-                Ok(place) => return Ok((place, by)),
-                Err(several) => between.extend(several),
+        let named = |(named, by): &(Result<usize, _>, Evidence)| Some(Found::by(*by, *named.as_ref().ok()?));
+        let mut said = word.iter().filter_map(named);
+        match (&tag, said.next()) {
+            (Ok(tag), Some(first)) if first.place != *tag && said.all(|other| other.place != *tag) => Ok(Found {
+                tagged: Some(*tag),
+                ..first
+            }),
+            (Ok(tag), _) => Ok(Found::by(Evidence::Tag, *tag)),
+            (Err(_), Some(first)) => Ok(first),
+            (Err(several), None) => {
+                let others = word.iter().filter_map(|(named, _)| named.as_ref().err());
+                let between: BTreeSet<usize> = others.chain([several]).flatten().copied().collect();
+                Err(between.into_iter().collect())
             }
         }
-        Err(between.into_iter().collect())
     }
 
     fn by_parent<'a>(
         &self,
         asset: &'a Asset,
         assets: &BTreeMap<&'a AssetRef, &'a Asset>,
-        own: &BTreeMap<&'a AssetRef, Result<(usize, Evidence), Vec<usize>>>,
+        own: &BTreeMap<&'a AssetRef, Result<Found, Vec<usize>>>,
         creators: &BTreeMap<AssetRef, String>,
+        was: impl Fn(&AssetRef) -> Option<usize>,
     ) -> Option<usize> {
         let mut parent = asset.parent.as_ref()?;
         for _ in 0..MAX_DEPTH {
             match own.get(parent) {
-                Some(Ok((place, _))) => return Some(*place),
+                Some(Ok(found)) => return Some(found.place),
                 // A parent that is gone, or was not seen, may still be known by who made it.
                 None => {
                     let named = creators.get(parent).and_then(|arn| self.hands.get(&hand(arn)));
                     return one(named.into_iter().flatten().copied()).ok();
                 }
-                Some(Err(_)) => parent = assets.get(parent)?.parent.as_ref()?,
+                Some(Err(_)) => match assets.get(parent)?.parent.as_ref() {
+                    Some(above) => parent = above,
+                    None => return was(parent),
+                },
             }
         }
         None
+    }
+}
+
+/// Who was found, by the place of the claim.
+#[derive(Debug, Clone, Copy)]
+struct Found {
+    place: usize,
+    by: Evidence,
+    /// Whom the tag names, where it was outvoted.
+    tagged: Option<usize>,
+}
+
+impl Found {
+    fn by(by: Evidence, place: usize) -> Self {
+        Self {
+            place,
+            by,
+            tagged: None,
+        }
     }
 }
 
@@ -247,10 +300,28 @@ mod tests {
     }
 
     fn said(asset: Asset, more: Vec<Asset>, creators: &[(AssetRef, String)]) -> String {
+        said_after(asset, more, creators, &[])
+    }
+
+    fn said_after(
+        asset: Asset,
+        more: Vec<Asset>,
+        creators: &[(AssetRef, String)],
+        before: &[(&AssetRef, &str)],
+    ) -> String {
         let creators = creators.iter().cloned().collect();
-        let owners = owners().attribute(more.iter().chain([&asset]), &creators, ACCOUNT);
+        let before = before
+            .iter()
+            .map(|(what, name)| ((*what).clone(), AgentId::new(*name).unwrap()));
+        let owners = owners().attribute(more.iter().chain([&asset]), &creators, &before.collect(), ACCOUNT);
         match &owners[&asset.what] {
-            Owner::Agent { agent, by, declared } => format!("{agent} {by:?} {declared}"),
+            Owner::Agent {
+                agent,
+                by,
+                declared,
+                tagged: None,
+            } => format!("{agent} {by:?} {declared}"),
+            Owner::Agent { agent, by, tagged, .. } => format!("{agent} {by:?} and not {}", tagged.as_ref().unwrap()),
             Owner::Orphan { between } => format!("orphan {}", between.len()),
         }
     }
@@ -274,10 +345,7 @@ mod tests {
     fn evidence_counts_in_its_order() {
         let i = || asset("instance", "i-1");
         let by = |name: &str| vec![(what("instance", "i-1"), role(name))];
-        assert_eq!(
-            said(tagged(acting(i(), role("b")), "a"), vec![], &by("b")),
-            "a Tag true"
-        );
+        assert_eq!(said(tagged(i(), "a"), vec![], &[]), "a Tag true");
         assert_eq!(said(acting(i(), role("b")), vec![], &by("a")), "b ActsAs true");
         assert_eq!(said(i(), vec![], &by("a")), "a Creator true");
         let session = format!("arn:aws:sts::{ACCOUNT}:assumed-role/a/session");
@@ -288,6 +356,23 @@ mod tests {
         assert_eq!(said(i(), vec![], &by("stranger")), "orphan 0");
         let profile = format!("arn:aws:iam::{ACCOUNT}:instance-profile/a");
         assert_eq!(said(acting(i(), profile), vec![], &[]), "a ActsAs true");
+    }
+
+    /// An agent that tags its machines as another's is charged for them all the same.
+    #[test]
+    fn the_clouds_own_word_outvotes_a_tag_that_nothing_else_agrees_with() {
+        let i = |tag: &str| tagged(asset("instance", "i-1"), tag);
+        let by = |name: &str| vec![(what("instance", "i-1"), role(name))];
+        let outvoted = "a ActsAs and not b";
+        assert_eq!(said(acting(i("b"), role("a")), vec![], &by("a")), outvoted);
+        assert_eq!(said(acting(i("b"), role("a")), vec![], &[]), outvoted);
+        assert_eq!(said(i("b"), vec![], &by("a")), "a Creator and not b");
+        // Made by one for the other: what it acts as agrees with the tag.
+        assert_eq!(said(acting(i("b"), role("b")), vec![], &by("a")), "b Tag true");
+        assert_eq!(said(acting(i("b"), role("a")), vec![], &by("b")), "b Tag true");
+        // Hands that several agents have say nothing.
+        assert_eq!(said(acting(i("b"), role("shared")), vec![], &[]), "b Tag true");
+        assert_eq!(said(i("b"), vec![], &by("stranger")), "b Tag true");
     }
 
     #[test]
@@ -310,6 +395,23 @@ mod tests {
         // A ring ends.
         let ring = child(asset("group", "g"), &what("instance", "i-1"));
         assert_eq!(said(i(), of(ring), &[]), "orphan 0");
+    }
+
+    #[test]
+    fn what_nothing_names_is_whose_it_was() {
+        let i = || asset("instance", "i-1");
+        let (own, group) = (what("instance", "i-1"), what("group", "g"));
+        assert_eq!(said_after(i(), vec![], &[], &[(&own, "a")]), "a Before true");
+        // Any evidence counts more, but what names two is none.
+        let named = tagged(i(), "b");
+        assert_eq!(said_after(named, vec![], &[], &[(&own, "a")]), "b Tag true");
+        let shared = acting(i(), role("shared"));
+        assert_eq!(said_after(shared, vec![], &[], &[(&own, "a")]), "a Before true");
+        // A new member of a group is whose the group was.
+        let member = child(i(), &group);
+        let groups = vec![asset("group", "g")];
+        assert_eq!(said_after(member, groups, &[], &[(&group, "b")]), "b Parent true");
+        assert_eq!(said_after(i(), vec![], &[], &[(&own, "gone")]), "orphan 0");
     }
 
     #[test]

@@ -151,7 +151,8 @@ fn contain(standing: &Standing, mode: Mode, why: &str, now: Timestamp, id: Conta
 }
 
 /// A containment in earnest wins over a drill: it takes over the drill's own, with its steps and before-images,
-/// so that what the drill stopped is put back by the reset. Everything else begins anew.
+/// so that what the drill stopped is put back by the reset, also where machines are otherwise left running.
+/// Everything else begins anew.
 fn overtake(
     state: &AgentState,
     (live, canary): (&Containment, &Canary),

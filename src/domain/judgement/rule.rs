@@ -118,29 +118,45 @@ pub fn rule(case: &Case<'_>) -> Ruling {
         // What counts on a fleet line has the gateway, the provider, the cloud or an operator behind it.
         // Should a weaker claim ever turn up here, it acts against nobody.
         None if !trigger.trust.counts_on_fleet() => Ruling::Tell,
-        None => Ruling::Act(fleet(case, asked, settled.saturating_add(ahead), bound)),
+        None => Ruling::Act(fleet(case, asked, settled, ahead, bound)),
     }
 }
 
 /// What each agent has of what the line is judged on: what it spent, and what it burns until a reaction binds.
-fn causes(case: &Case<'_>) -> Vec<(AgentId, Usd)> {
+///
+/// Between the forecast and now, what it counted as spent and not posted may have been posted: then the
+/// spenders have it, and it is no part of what comes any more. What was posted since is known as a sum; a
+/// posting takes everybody's, so if it covers a part only, it is that part of each one's.
+fn causes(case: &Case<'_>, settled: Usd) -> Vec<(AgentId, Usd)> {
     let mut causes = case.spenders.to_vec();
-    if let TriggerCause::Projected { burners, .. } = &case.trigger.cause {
-        for (agent, more) in burners {
-            match causes.iter_mut().find(|(known, _)| known == agent) {
-                Some((_, amount)) => *amount = amount.saturating_add(*more),
-                None => causes.push((agent.clone(), *more)),
-            }
+    let TriggerCause::Projected { burners, unposted, .. } = &case.trigger.cause else {
+        return causes;
+    };
+    let wide = |parts: &[(AgentId, Usd)]| parts.iter().map(|(_, usd)| i128::from(usd.nanos())).sum::<i128>();
+    let all = wide(unposted);
+    let since = (wide(&causes) - i128::from(settled.nanos())).clamp(0, all.max(0));
+    let posted = |agent: &AgentId| {
+        let own = unposted.iter().filter(|(known, _)| known == agent);
+        let own: i128 = own.map(|(_, usd)| i128::from(usd.nanos())).sum();
+        let posted = if all > 0 { own.saturating_mul(since) / all } else { 0 };
+        Usd::from_nanos(i64::try_from(posted).unwrap_or(i64::MAX))
+    };
+    for (agent, more) in burners {
+        let more = more.saturating_sub(posted(agent)).max(Usd::ZERO);
+        match causes.iter_mut().find(|(known, _)| known == agent) {
+            Some((_, amount)) => *amount = amount.saturating_add(more),
+            None => causes.push((agent.clone(), more)),
         }
     }
     causes
 }
 
-fn fleet(case: &Case<'_>, asked: Measure, settled: Usd, bound: Usd) -> Vec<Sentence> {
+fn fleet(case: &Case<'_>, asked: Measure, settled: Usd, ahead: Usd, bound: Usd) -> Vec<Sentence> {
     let culprits = if asked == Measure::Pause {
         Vec::new()
     } else {
-        culprits(&causes(case), settled, bound, case.trigger.limit)
+        let causes = causes(case, settled);
+        culprits(&causes, settled.saturating_add(ahead), bound, case.trigger.limit)
     };
     let mut sentences: Vec<Sentence> = culprits
         .iter()
@@ -316,6 +332,7 @@ mod tests {
                 .iter()
                 .map(|(name, usd)| (agent(name), Usd::from_dollars(*usd)))
                 .collect(),
+            unposted: Vec::new(),
         };
         let own = |posted, ahead| trigger(Some("a"), projected(ahead, &[]), Trust::Cloud, posted, 0);
         assert_eq!(measures(ruled(&own(60, 40), Response::Contain)), [row("a", Contain)]);
@@ -327,6 +344,36 @@ mod tests {
         assert_eq!(measures(ruled(&fleet, Response::Contain)), asked);
         let fleet = trigger(None, projected(70, &[("c", 70)]), Trust::Cloud, 50, 0);
         assert_eq!(measures(ruled(&fleet, Response::Contain))[0], row("c", Contain));
+    }
+
+    /// What is posted between the forecast and the judgement is no reason to blame somebody twice for it.
+    #[test]
+    fn what_was_posted_meanwhile_is_counted_once() {
+        let pairs = |pairs: &[(&str, i64)]| -> Vec<(AgentId, Usd)> {
+            let pair = |(name, usd): &(&str, i64)| (agent(name), Usd::from_dollars(*usd));
+            pairs.iter().map(pair).collect()
+        };
+        let contained = |posted: i64, spenders: &[(&str, i64)]| {
+            // a: 40 not posted and 5 to come; b: 50 to come. With the 60 posted (a 30, b 30) the line is at 155.
+            let cause = TriggerCause::Projected {
+                ahead: Usd::from_dollars(95),
+                burners: pairs(&[("b", 50), ("a", 45)]),
+                unposted: pairs(&[("a", 40)]),
+            };
+            let ruling = rule(&Case {
+                trigger: &trigger(None, cause, Trust::Cloud, posted, 0),
+                response: Response::Contain,
+                fleet: &["a", "b"].map(agent),
+                spenders: &pairs(spenders),
+            });
+            let sentences = measures(ruling).into_iter();
+            let contained = sentences.filter(|(_, measure, _)| *measure == Measure::Contain);
+            contained.map(|(name, ..)| name).collect::<Vec<_>>()
+        };
+        // b has 80 of it and a 75: without b, 75 fit.
+        assert_eq!(contained(60, &[("a", 30), ("b", 30)]), ["b"]);
+        // The same once the 40 of a are posted, though a's part by the ledger is 70 by then.
+        assert_eq!(contained(60, &[("a", 70), ("b", 30)]), ["b"]);
     }
 
     #[test]

@@ -149,6 +149,9 @@ pub struct Foresee {
     pub ahead: Usd,
     /// For fleet lines: whose it is, the largest first.
     pub burners: Vec<(AgentId, Usd)>,
+    /// What of that was spent already, and was not posted yet.
+    #[serde(default)]
+    pub unposted: Vec<(AgentId, Usd)>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -366,6 +369,9 @@ pub enum TriggerCause {
         /// On a fleet line, what each agent adds to it, the largest first.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         burners: Vec<(AgentId, Usd)>,
+        /// What of that was spent already and was not posted yet: it is when the trigger is judged, perhaps.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        unposted: Vec<(AgentId, Usd)>,
     },
     /// What would have been a breach, on a closed line, by an entry after `late_grace` or by a
     /// correction: alert only.

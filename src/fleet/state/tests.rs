@@ -163,6 +163,70 @@ fn what_was_made_by_an_agent_is_charged_to_it_from_its_start() {
     assert_eq!(state.unposted(&a()), hourly().saturating_add(Usd::from_nanos(1)));
 }
 
+/// The record is behind the fleet: a machine may have ended before its maker is known.
+#[test]
+fn what_ended_before_its_maker_was_known_is_charged_to_it() {
+    let mut state = State::default();
+    take(&mut state, vec![look(Kind::INSTANCE, 0, vec![])]);
+    let mut short = machine("i-1", None);
+    short.created_at = Some(at(60));
+    take(&mut state, vec![look(Kind::INSTANCE, 75, vec![short.clone()])]);
+    take(&mut state, vec![look(Kind::INSTANCE, 300, vec![])]);
+    assert_eq!(state.unposted(&a()), Usd::ZERO);
+    state.makers.note(&Creation {
+        event: "e-1".to_owned(),
+        call: "RunInstances".to_owned(),
+        at: at(60),
+        account: ACCOUNT.to_owned(),
+        region: region(),
+        by: format!("arn:aws:iam::{ACCOUNT}:role/a"),
+        made: vec![short.what],
+    });
+    take(&mut state, vec![look(Kind::INSTANCE, 315, vec![])]);
+    let cost = Usd::from_nanos(hourly().nanos() * 240 / 3600);
+    assert_eq!(state.unposted(&a()), cost);
+}
+
+/// A role that cannot be asked about and a tag that was taken off make nothing nobody's.
+#[test]
+fn evidence_that_is_missing_frees_nobody() {
+    let mut state = State::default();
+    take(
+        &mut state,
+        vec![look(Kind::INSTANCE, 0, vec![machine("i-1", Some("a"))])],
+    );
+    let bare = || vec![look(Kind::INSTANCE, 15, vec![machine("i-1", None)])];
+    let taken = take(&mut state, bare());
+    assert!(taken.orphans.is_empty() && !taken.changed);
+    assert_eq!(state.burning(), BTreeMap::from([(a(), hourly())]));
+    // As after a restart, when only the book is known.
+    state.regions.clear();
+    take(&mut state, bare());
+    assert_eq!(state.burning(), BTreeMap::from([(a(), hourly())]));
+    // An agent that is not declared any more is nobody.
+    let nobody = Owners::default();
+    let taken = state.take_in(&region(), bare(), &nobody, "0.05".parse().unwrap());
+    assert_eq!((taken.orphans.len(), state.burning().len()), (1, 0));
+}
+
+/// An agent that tags its machines as another's is charged for them, and people are told once.
+#[test]
+fn a_tag_against_the_clouds_own_word_is_told_once() {
+    let mut state = State::default();
+    let mut lying = machine("i-1", Some("b"));
+    lying.acts_as.push(format!("arn:aws:iam::{ACCOUNT}:role/a"));
+    let taken = take(&mut state, vec![look(Kind::INSTANCE, 0, vec![lying.clone()])]);
+    let mistagged = Mistagged {
+        what: lying.what.clone(),
+        charged: a(),
+        tagged: AgentId::new("b").unwrap(),
+    };
+    assert_eq!(taken.mistagged, [mistagged]);
+    assert_eq!(state.burning(), BTreeMap::from([(a(), hourly())]));
+    let taken = take(&mut state, vec![look(Kind::INSTANCE, 15, vec![lying])]);
+    assert_eq!(taken.mistagged, []);
+}
+
 #[test]
 fn what_is_on_its_way_is_not_taken_out_again() {
     let mut state = State::default();

@@ -61,9 +61,14 @@ pub(super) async fn list(
 }
 
 fn asset(row: &AssetRow) -> Value {
-    let (agent, by, declared, between) = match &row.owner {
-        Owner::Agent { agent, by, declared } => (Some(agent), Some(by), Some(*declared), None),
-        Owner::Orphan { between } => (None, None, None, (!between.is_empty()).then_some(between)),
+    let (agent, by, declared, tagged, between) = match &row.owner {
+        Owner::Agent {
+            agent,
+            by,
+            declared,
+            tagged,
+        } => (Some(agent), Some(by), Some(*declared), tagged.as_ref(), None),
+        Owner::Orphan { between } => (None, None, None, None, (!between.is_empty()).then_some(between)),
     };
     json!({
         "id": row.what.to_string(),
@@ -73,6 +78,7 @@ fn asset(row: &AssetRow) -> Value {
         "agent": agent,
         "evidence": by,
         "in_declared_place": declared,
+        "tagged_as": tagged,
         "claimed_by": between,
         "usd_per_hour": row.hourly.map(|hourly| hourly.usd.to_string()),
         "price_basis": row.hourly.map(|hourly| hourly.basis),

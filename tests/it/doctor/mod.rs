@@ -4,5 +4,6 @@
 mod dangers;
 mod missing;
 mod place;
+mod rulings;
 mod simulator;
 mod sound;

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use backstop::cloud::rehearsal::actors::Credential;
 use backstop::cloud::rehearsal::{Rehearsal, Verb};
+use backstop::domain::containment::target::Principal;
 use backstop::domain::id::AgentId;
 use backstop::domain::money::Usd;
+use backstop::fleet::FleetSettings;
 use backstop::ports::{Clock as _, NoticeKind, PostingQuery, Store as _};
 
 use super::lab::*;
@@ -266,5 +268,49 @@ fn c3_how_far_the_record_was_read_is_what_was_read() {
             other.live(play).await
         };
         futures_util::join!(lab.live(lab.wait(300)), second);
+    });
+}
+
+/// It may have ended before the record tells of it.
+#[test]
+fn an_untagged_machine_that_ended_is_charged_to_its_maker() {
+    let lab = Lab::new(vec![cap("1000000")]);
+    lab.run(async {
+        let play = async {
+            lab.wait(20).await;
+            let by = Credential::Role(role("a"));
+            let one = lab.cloud.launch(&by, machine(HERE, None)).unwrap();
+            lab.wait(120).await;
+            stop(&lab.cloud, &one);
+            lab.wait(100).await;
+        };
+        lab.live(play).await;
+        assert_eq!(lab.posted(None).await, Usd::ZERO, "nobody's, as far as is known");
+        // Also when the daemon was started again meanwhile.
+        let spent = lab.live(lab.wait(300)).await;
+        assert_charged(lab.posted(Some("a")).await, spent, LATE);
+    });
+}
+
+/// After a restart nothing is known of an agent's instance profiles before its role could be asked about.
+#[test]
+fn a_restart_without_iam_makes_no_orphans() {
+    let lab = Lab::new(vec![cap("1000000")]);
+    lab.run(async {
+        let play = async {
+            lab.wait(20).await;
+            lab.cloud.add(machine(HERE, None).profile(&profile("a")));
+            lab.wait(100).await;
+        };
+        lab.live(play).await;
+        lab.heard.0.lock().unwrap().clear();
+        // The cloud says nothing of a role that it does not know, as while it cannot be asked.
+        let mut settings = FleetSettings::clone(&lab.settings.load());
+        let targets = settings.targets.get_mut(&agent("a")).unwrap();
+        targets.principals = vec![Principal::Role(role("unheard-of"))];
+        lab.settings.store(settings.into());
+        let spent = lab.live(lab.wait(300)).await;
+        assert_charged(lab.posted(Some("a")).await, spent, 1);
+        assert!(lab.heard.0.lock().unwrap().is_empty());
     });
 }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use async_trait::async_trait;
 use backstop::cloud::rehearsal::Rehearsal;
 use backstop::cloud::rehearsal::fleet::{FleetSpec, MachineSpec, PrincipalSpec};
 use backstop::domain::budget::{Budget, Selector};
@@ -22,10 +23,10 @@ use backstop::domain::money::Usd;
 use backstop::domain::window::Window;
 use backstop::fleet::{Fleet, FleetDeps, FleetSettings};
 use backstop::ledger::{self, Deps, LedgerSettings};
-use backstop::ports::{Clock as _, Cloud, Notice, Notifier, Store, Trigger};
+use backstop::ports::{Clock, Cloud, Notice, Notifier, Store, Trigger};
 use backstop::store::memory::MemoryStore;
 use futures_util::future::{Either, select};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use crate::kill::{Counting, CrashCloud, CrashPoint, CrashStore, VirtualClock, run};
@@ -65,8 +66,30 @@ impl Notifier for Heard {
     }
 }
 
+/// The daemon's clock: somebody may set it, and the world goes on all the same.
+pub struct Wall {
+    pub world: Arc<VirtualClock>,
+    pub off_by: Mutex<SignedDuration>,
+}
+
+#[async_trait]
+impl Clock for Wall {
+    fn now(&self) -> Timestamp {
+        self.world.now().checked_add(*self.off_by.lock().unwrap()).unwrap()
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.world.monotonic()
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        self.world.sleep(duration).await;
+    }
+}
+
 pub struct Lab {
     pub clock: Arc<VirtualClock>,
+    pub wall: Arc<Wall>,
     pub cloud: Arc<Rehearsal>,
     pub store: Arc<MemoryStore>,
     pub heard: Arc<Heard>,
@@ -140,6 +163,10 @@ impl Lab {
             entropy: Arc::default(),
             settings: Arc::new(ArcSwap::from_pointee(settings)),
             budgets,
+            wall: Arc::new(Wall {
+                world: clock.clone(),
+                off_by: Mutex::default(),
+            }),
             clock,
         }
     }
@@ -148,6 +175,7 @@ impl Lab {
     pub fn twin(&self) -> Self {
         Self {
             clock: self.clock.clone(),
+            wall: self.wall.clone(),
             cloud: self.cloud.clone(),
             store: self.store.clone(),
             heard: self.heard.clone(),
@@ -187,7 +215,7 @@ impl Lab {
         let whole = async {
             let deps = Deps {
                 store: store.clone(),
-                clock: self.clock.clone(),
+                clock: self.wall.clone(),
                 entropy: self.entropy.clone(),
                 notifier: self.heard.clone(),
             };
@@ -196,7 +224,7 @@ impl Lab {
             let fleet = Fleet::new(FleetDeps {
                 store,
                 cloud,
-                clock: self.clock.clone(),
+                clock: self.wall.clone(),
                 entropy: self.entropy.clone(),
                 notifier: self.heard.clone(),
                 ledger: ledger.clone(),
@@ -253,6 +281,19 @@ impl Lab {
 
     pub async fn triggers(&self) -> Vec<Trigger> {
         self.store.pending_triggers(100).await.unwrap()
+    }
+
+    /// Sets the daemon's clock so far off.
+    pub fn set_clock(&self, off_by: SignedDuration) {
+        *self.wall.off_by.lock().unwrap() = off_by;
+    }
+
+    pub fn set_watch(&self, watch: bool) {
+        let settings = FleetSettings {
+            watch,
+            ..(*self.settings.load_full()).clone()
+        };
+        self.settings.store(Arc::new(settings));
     }
 
     /// Waits until a trigger is there, and says when that was.

@@ -9,6 +9,7 @@ use backstop::domain::money::Usd;
 use backstop::ports::Clock as _;
 
 use super::lab::*;
+use crate::kill::CrashPoint;
 
 /// One poll, and two seconds more.
 const BOUND: Duration = Duration::from_secs(17);
@@ -80,6 +81,26 @@ fn a_steady_burn_trips_a_reaction_time_before_its_limit() {
     });
 }
 
+/// What is on its way to the ledger, or was written and not answered yet, is in no forecast twice.
+#[test]
+fn what_is_on_its_way_is_counted_once() {
+    let lab = Lab::new(vec![cap("2")]);
+    lab.run(async {
+        let play = async {
+            lab.wait(20).await;
+            lab.cloud.add(machine(HERE, Some("a")));
+            let launched = lab.clock.now();
+            let triggered = lab.until_triggered(1_000).await;
+            let after = triggered.duration_since(launched).as_secs();
+            // A minute's burn is counted ahead; counted twice, it would trip at 624 s.
+            assert!((684 - 17..=684 + 30).contains(&after), "{after} s");
+        };
+        // Longer than the ledger lets anybody wait for a commit.
+        let stalls = CrashPoint::stalling(lab.clock.clone(), Duration::from_secs(7));
+        assert!(lab.live_that(&stalls, play).await);
+    });
+}
+
 /// What several burn adds up on the fleet's line, and it says whose it is.
 #[test]
 fn a_fleet_line_adds_up_what_all_burn() {
@@ -97,7 +118,7 @@ fn a_fleet_line_adds_up_what_all_burn() {
             }
             lab.until_triggered(17).await;
             let triggers = lab.triggers().await;
-            let TriggerCause::Projected { ahead, burners } = &triggers[0].trigger.cause else {
+            let TriggerCause::Projected { ahead, burners, .. } = &triggers[0].trigger.cause else {
                 panic!("{triggers:#?}");
             };
             let sum: Usd = burners.iter().map(|(_, usd)| *usd).sum();

@@ -14,3 +14,4 @@ mod accrual;
 mod crashes;
 mod lab;
 mod limits;
+mod times;

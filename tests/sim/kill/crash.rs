@@ -6,7 +6,7 @@
 use std::future::{Future, pending};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -24,7 +24,7 @@ use backstop::domain::fleet::creation::Creation;
 use backstop::domain::fleet::price::ListedRate;
 use backstop::domain::fleet::rate::RateKey;
 use backstop::domain::id::{AgentId, ContainmentId, DrillId, EpochId, HoldId, KeyId, ReviewId};
-use backstop::domain::ledger::batch::{Batch, LedgerRules, Outcome};
+use backstop::domain::ledger::batch::{Batch, LedgerRules, Op, Outcome};
 use backstop::domain::ledger::hold::Hold;
 use backstop::domain::ledger::line::{Line, LineKey};
 use backstop::domain::ledger::posting::Posting;
@@ -58,6 +58,9 @@ pub struct CrashPoint {
     lanes: Option<(Arc<VirtualClock>, Duration, Semaphore)>,
     /// The store acknowledges before-images and keeps only the first of each call.
     forgets_images: bool,
+    /// The store answers every other commit of reports this much after it was written.
+    stalls: Option<(Arc<VirtualClock>, Duration)>,
+    stalled: AtomicBool,
 }
 
 impl CrashPoint {
@@ -69,6 +72,8 @@ impl CrashPoint {
             crashed: Notify::new(),
             lanes: None,
             forgets_images: false,
+            stalls: None,
+            stalled: AtomicBool::new(false),
         })
     }
 
@@ -81,6 +86,22 @@ impl CrashPoint {
             crashed: Notify::new(),
             lanes: Some((clock, each, Semaphore::new(1))),
             forgets_images: false,
+            stalls: None,
+            stalled: AtomicBool::new(false),
+        })
+    }
+
+    /// Never crashes, but its store answers every other commit of reports so late.
+    pub fn stalling(clock: Arc<VirtualClock>, each: Duration) -> Arc<Self> {
+        Arc::new(Self {
+            at: usize::MAX,
+            when: When::BeforeCall,
+            made: AtomicUsize::new(0),
+            crashed: Notify::new(),
+            lanes: None,
+            forgets_images: false,
+            stalls: Some((clock, each)),
+            stalled: AtomicBool::new(false),
         })
     }
 
@@ -93,6 +114,8 @@ impl CrashPoint {
             crashed: Notify::new(),
             lanes: None,
             forgets_images: true,
+            stalls: None,
+            stalled: AtomicBool::new(false),
         })
     }
 
@@ -259,7 +282,15 @@ impl Store for CrashStore {
         self.1.pass(self.0.bury_dead_epochs(now, rules)).await
     }
     async fn commit(&self, batch: &Batch, rules: &LedgerRules) -> Answer<Vec<Outcome>> {
-        self.1.pass(self.0.commit(batch, rules)).await
+        let answer = self.1.pass(self.0.commit(batch, rules)).await;
+        let posts = batch.ops.iter().any(|op| matches!(op, Op::Report(_)));
+        if let Some((clock, each)) = &self.1.stalls
+            && posts
+            && !self.1.stalled.fetch_xor(true, Ordering::SeqCst)
+        {
+            clock.sleep(*each).await;
+        }
+        answer
     }
     async fn lines(&self, query: &LineQuery) -> Answer<Vec<Line>> {
         self.1.pass(self.0.lines(query)).await

@@ -22,6 +22,7 @@ impl Book<'_> {
                     let cause = TriggerCause::Projected {
                         ahead: foresee.ahead,
                         burners: foresee.burners.clone(),
+                        unposted: foresee.unposted.clone(),
                     };
                     self.breach(at, Some(&foresee.attribution.agent), foresee.trust, cause);
                     lines += 1;

@@ -8,6 +8,7 @@ fn foresee(ahead: i64, lines: &[LineSpec]) -> Op {
         lines: lines.to_vec(),
         ahead: usd(ahead),
         burners: Vec::new(),
+        unposted: Vec::new(),
     })
 }
 
@@ -15,6 +16,7 @@ fn projected(ahead: i64) -> TriggerCause {
     TriggerCause::Projected {
         ahead: usd(ahead),
         burners: Vec::new(),
+        unposted: Vec::new(),
     }
 }
 

@@ -210,6 +210,7 @@ fn op_of(step: &Step, second: i64, fresh: &mut u128) -> Op {
             lines: some_lines(*lines, false),
             ahead: usd(*ahead),
             burners: Vec::new(),
+            unposted: Vec::new(),
         }),
     }
 }

@@ -148,6 +148,8 @@ fn a_guard_that_is_a_user_is_asked_about_no_role() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
     /// However many agents there are, there is an end, what is left out is counted, and every kind of thing was asked about.
     #[test]
     fn a_large_fleet_is_cut_evenly(agents in 1_usize..150) {

@@ -205,6 +205,8 @@ fn a_pattern_takes_in_what_iam_would() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     /// Whatever is missing is in the statements, once, and nothing else is; and each may not.
     #[test]
     fn the_statements_allow_what_is_missing_and_nothing_more(picked in prop::collection::btree_set(0..ALL.len(), 1..ALL.len())) {
