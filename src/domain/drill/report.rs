@@ -393,7 +393,7 @@ fn near(input: &Rehearsal<'_>, done: &BTreeSet<String>) -> (Vec<Near>, Vec<Line>
         let others = view.assets.values().flatten().flatten().cloned();
         let all: Vec<Asset> = machines.chain(others).collect();
         let account = input.account.unwrap_or_default();
-        let owners = input.owners.attribute(&all, input.makers, account);
+        let owners = input.owners.attribute(&all, input.makers, &BTreeMap::new(), account);
         for asset in &all {
             let id = asset.what.to_string();
             let owner = owners.get(&asset.what).and_then(|owner| owner.agent());
