@@ -30,7 +30,7 @@ use crate::domain::ledger::posting::{Entry, Posting};
 use crate::domain::money::Usd;
 use crate::domain::review::{Decision, Review};
 
-pub use cloud::{Answered, Asking, Cloud, CloudError, Health, InstanceFilter, Permission, Probe};
+pub use cloud::{Answered, Asking, Cloud, CloudError, Health, InstanceFilter, LookUp, Permission, Probe, Recorded};
 
 /// Whether an operation may be tried again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,12 +8,10 @@ use async_trait::async_trait;
 use crate::domain::containment::observed::{BatchResult, Identity, Instance, PrincipalState, Simulated};
 use crate::domain::containment::target::{Principal, Region};
 use crate::domain::fleet::asset::{Asset, AssetRef, Kind, Settings};
-use crate::domain::fleet::creation::Creation;
 use crate::domain::fleet::rate::RateKey;
 use crate::domain::money::Usd;
 use crate::ports::Health;
-use crate::ports::{Cloud, CloudError, InstanceFilter, Retry};
-use jiff::Timestamp;
+use crate::ports::{Cloud, CloudError, InstanceFilter, LookUp, Recorded, Retry};
 use std::collections::BTreeMap;
 
 #[derive(Debug, Default)]
@@ -128,11 +126,15 @@ impl Cloud for DisabledCloud {
         disabled("the end of an asset")
     }
 
-    async fn creations(&self, _region: &Region, _since: Timestamp) -> Result<Vec<Creation>, CloudError> {
+    async fn creations(&self, _region: &Region, _wanted: &LookUp<'_>) -> Result<Recorded, CloudError> {
         disabled("cloudtrail:LookupEvents")
     }
 
-    async fn list_prices(&self, _region: &Region, _rates: &[RateKey]) -> Result<BTreeMap<RateKey, Usd>, CloudError> {
+    async fn list_prices(
+        &self,
+        _region: &Region,
+        _rates: &[RateKey],
+    ) -> Result<BTreeMap<RateKey, Option<Usd>>, CloudError> {
         disabled("pricing:GetProducts")
     }
 }

@@ -10,9 +10,11 @@ use crate::domain::iam::simulation::Ruling;
 use crate::domain::id::AgentId;
 use crate::ports::CloudError;
 
-/// Principals that are looked at, and at once.
+/// Principals that are looked at.
 const MOST: usize = 60;
-const AT_ONCE: usize = 2;
+
+/// At once; of each a few things.
+const AT_ONCE: usize = 1;
 
 /// What was seen of one of them.
 struct Seen<'a> {

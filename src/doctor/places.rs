@@ -17,7 +17,7 @@ const WHAT_TIME: &str = "sts:GetCallerIdentity";
 const COMFORT: &str = "pricing";
 
 /// Probes at once, of all regions together.
-const AT_ONCE: usize = 8;
+const AT_ONCE: usize = 4;
 
 impl Doctor {
     pub(super) async fn clock_of_cloud(&self, region: &Region) -> Vec<Finding> {

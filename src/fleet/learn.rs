@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::error::Error;
 use std::pin::pin;
+use std::time::Duration;
 
 use futures_util::future::{Either, select};
 use futures_util::stream::{self, StreamExt as _};
@@ -27,7 +28,15 @@ impl Fleet {
         &self,
         call: impl Future<Output = Result<T, CloudError>> + Send,
     ) -> Result<T, String> {
-        let limit = self.settings().call_limit;
+        self.within_limit(self.settings().call_limit, call).await
+    }
+
+    /// The same with a limit of its own.
+    pub(super) async fn within_limit<T>(
+        &self,
+        limit: Duration,
+        call: impl Future<Output = Result<T, CloudError>> + Send,
+    ) -> Result<T, String> {
         match select(pin!(call), self.clock.sleep(limit)).await {
             Either::Left((answer, _)) => answer.map_err(|error| text_of(&error)),
             Either::Right(((), _)) => Err(format!("no answer within {} s", limit.as_secs())),
@@ -138,7 +147,13 @@ impl Fleet {
         for (agent, role, seen) in asked {
             let profiles = found.entry(agent.clone()).or_default();
             match seen {
-                Ok(seen) => profiles.extend(seen.profile_arns),
+                Ok(seen) => {
+                    profiles.extend(seen.profile_arns);
+                    if let Some(unseen) = seen.profiles_unseen {
+                        why = Some(format!("{}: {}", role.arn(), unseen.why));
+                        blind.insert(agent);
+                    }
+                }
                 Err(error) => {
                     why = Some(format!("{}: {error}", role.arn()));
                     blind.insert(agent);

@@ -1,6 +1,7 @@
-//! Looking at one region, on its own clock: a slow or dead one holds back no other.
+//! Looking at one region, on its own clock: a slow or dead one holds back no other. The same goes for the kinds
+//! in it: each poll begins a look at every kind that is not still being looked at, and waits for none.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::pin::pin;
 
@@ -30,57 +31,66 @@ impl Fleet {
         }
     }
 
+    /// What has answered within the patience is taken in together, because a child's owner may be its parent's;
+    /// what is later is taken in when it comes, and by the next poll nobody waits for it.
     async fn keep_looking(&self, region: &Region, look_now: &Notify) -> Infallible {
+        let lanes = Semaphore::new(self.settings().concurrent.max(1));
+        let mut looks = FuturesUnordered::new();
+        let mut under_way: BTreeSet<Kind> = BTreeSet::new();
         loop {
-            let begun = self.clock.monotonic();
-            self.look_at(region).await;
-            let took = self.clock.monotonic().saturating_sub(begun);
-            let wait = self.settings().poll_every.saturating_sub(took);
-            tokio::select! {
-                biased;
-                () = look_now.notified() => {}
-                () = self.clock.sleep(wait) => {}
-            }
-        }
-    }
-
-    /// One look at every kind. What has answered within the patience is taken in together, because a child's
-    /// owner may be its parent's; what is later is taken in when it comes.
-    async fn look_at(&self, region: &Region) {
-        let settings = self.settings();
-        let lanes = Semaphore::new(settings.concurrent.max(1));
-        let kinds = std::iter::once(Kind::INSTANCE).chain(self.cloud.kinds());
-        let mut looks: FuturesUnordered<_> = kinds.map(|kind| self.list(region, kind, &lanes)).collect();
-        let mut patience = pin!(self.clock.sleep(settings.patience));
-        let mut together = Some(Vec::new());
-        loop {
-            tokio::select! {
-                biased;
-                look = looks.next() => match (look, &mut together) {
-                    (Some(look), Some(together)) => together.push(look),
-                    (Some(look), None) => self.take_in(region, vec![look]).await,
-                    (None, _) => break,
-                },
-                () = &mut patience, if together.is_some() => {
-                    if let Some(together) = together.take() {
-                        self.take_in(region, together).await;
-                    }
+            let settings = self.settings();
+            let mut awaited = BTreeSet::new();
+            for kind in std::iter::once(Kind::INSTANCE).chain(self.cloud.kinds()) {
+                if under_way.insert(kind.clone()) {
+                    awaited.insert(kind.clone());
+                    looks.push(self.list(region, kind, &lanes));
                 }
             }
-        }
-        if let Some(together) = together {
-            self.take_in(region, together).await;
+            let mut patience = pin!(self.clock.sleep(settings.patience));
+            let mut poll = pin!(self.clock.sleep(settings.poll_every));
+            let mut together = Some(Vec::new());
+            // Whoever is to look at once waits for what was just begun, and no longer than the patience.
+            loop {
+                if awaited.is_empty()
+                    && let Some(together) = together.take()
+                {
+                    self.take_in(region, together).await;
+                }
+                tokio::select! {
+                    biased;
+                    Some(look) = looks.next(), if !looks.is_empty() => {
+                        under_way.remove(&look.kind);
+                        awaited.remove(&look.kind);
+                        match &mut together {
+                            Some(together) => together.push(look),
+                            None => self.take_in(region, vec![look]).await,
+                        }
+                    }
+                    () = &mut patience, if together.is_some() => {
+                        if let Some(together) = together.take() {
+                            self.take_in(region, together).await;
+                        }
+                    }
+                    () = look_now.notified(), if together.is_none() => break,
+                    () = &mut poll => break,
+                }
+            }
+            if let Some(together) = together {
+                self.take_in(region, together).await;
+            }
         }
     }
 
     async fn list(&self, region: &Region, kind: Kind, lanes: &Semaphore) -> Look {
-        // The lanes are never closed; without one it would only be less polite.
-        let _lane = lanes.acquire().await.ok();
         let listed: Result<Vec<Asset>, String> = if kind == Kind::INSTANCE {
+            // Machines wait for no lane: they are what a limit is exceeded with in seconds.
             let listed = self.within(self.cloud.instances(region, &InstanceFilter::All)).await;
             listed.map(|instances| instances.iter().map(Instance::to_asset).collect())
         } else {
-            self.within(self.cloud.assets(region, &kind)).await
+            // The lanes are never closed; without one it would only be less polite.
+            let _lane = lanes.acquire().await.ok();
+            let limit = self.settings().listing_limit;
+            self.within_limit(limit, self.cloud.assets(region, &kind)).await
         };
         let result = if listed.is_ok() { "seen" } else { "failed" };
         metrics::counter!("backstop_fleet_looks_total", "result" => result).increment(1);
@@ -107,6 +117,8 @@ impl Fleet {
             changed,
             orphans,
             mistagged,
+            blind,
+            seeing,
         } = taken;
         // Also for what people were told of: after a restart it is known by the book.
         if changed || !mistagged.is_empty() {
@@ -115,6 +127,7 @@ impl Fleet {
         }
         self.tell_orphans(region, &orphans);
         self.tell_mistagged(region, &mistagged);
+        self.tell_blind(region, &blind, &seeing);
         if rose {
             self.foresee().await;
         }
@@ -146,6 +159,31 @@ impl Fleet {
             self.notifier.notify(Notice {
                 kind: NoticeKind::Alert,
                 agent: Some(charged.clone()),
+                text,
+                at: self.now(),
+            });
+        }
+    }
+
+    /// Once for each time that a kind cannot be looked at any more, and once when it can again.
+    fn tell_blind(&self, region: &Region, blind: &[(Kind, String)], seeing: &[Kind]) {
+        let names = |kinds: Vec<String>| kinds.join(", ");
+        let mut texts = Vec::new();
+        if let Some((_, why)) = blind.first() {
+            let kinds = names(blind.iter().map(|(kind, _)| kind.to_string()).collect());
+            texts.push(format!(
+                "nothing is seen of {kinds} in {region} any more; what was there goes on being charged, and what is \
+                 new is missed: {why}"
+            ));
+        }
+        if !seeing.is_empty() {
+            let kinds = names(seeing.iter().map(ToString::to_string).collect());
+            texts.push(format!("{kinds} in {region} can be looked at again"));
+        }
+        for text in texts {
+            self.notifier.notify(Notice {
+                kind: NoticeKind::Alert,
+                agent: None,
                 text,
                 at: self.now(),
             });

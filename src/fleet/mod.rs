@@ -27,6 +27,7 @@ mod look;
 mod outbox;
 mod post;
 mod prices;
+mod reading;
 pub mod settings;
 mod state;
 mod view;

@@ -1,7 +1,7 @@
 //! List prices of what was seen, fetched slowly and kept: the built-in table stands in until they are here,
 //! and for as long as they cannot be had.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::time::Duration;
 
@@ -29,39 +29,54 @@ impl Fleet {
             }
             Err(error) => tracing::warn!(%error, "the list prices of an earlier run cannot be read"),
         }
-        // What the list does not have is not asked for again before it could have changed.
-        let mut asked: BTreeMap<(Region, RateKey), Timestamp> = BTreeMap::new();
+        let mut asked = Asked::default();
         loop {
             let now = self.now();
             let wait = match self.next_unpriced(&asked, now) {
                 None => IDLE,
-                Some((region, rates)) => match self.fetch(&region, &rates, now).await {
-                    Ok(()) => {
-                        asked.extend(rates.into_iter().map(|rate| ((region.clone(), rate), now)));
-                        BETWEEN
-                    }
-                    Err(why) => {
+                Some((region, rates)) => {
+                    let settings = self.settings();
+                    let (answered, why) = match self.fetch(&region, &rates, now).await {
+                        Ok(answered) => (answered, None),
+                        Err(why) => (BTreeSet::new(), Some(why)),
+                    };
+                    let failed = rates.len() - rates.iter().filter(|rate| answered.contains(*rate)).count();
+                    let why = why.or_else(|| (failed > 0).then(|| format!("{failed} rates could not be asked for")));
+                    if let Some(why) = &why {
                         tracing::debug!(%region, why, "list prices could not be fetched; the built-in table is used");
-                        self.state()
-                            .note_trouble("prices", Some(format!("{region}: {why}")), now);
-                        self.settings().prices_again
                     }
-                },
+                    let why = why.map(|why| format!("{region}: {why}"));
+                    self.state().note_trouble("prices", why, now);
+                    for rate in rates {
+                        let wait = if answered.contains(&rate) {
+                            settings.prices_fresh
+                        } else {
+                            settings.prices_again
+                        };
+                        asked.again.insert((region.clone(), rate), after(now, wait));
+                    }
+                    asked.last = Some(region);
+                    BETWEEN
+                }
             };
             self.clock.sleep(wait).await;
         }
     }
 
-    /// Rates of one region whose price is not known, or was fetched too long ago.
-    fn next_unpriced(
-        &self,
-        asked: &BTreeMap<(Region, RateKey), Timestamp>,
-        now: Timestamp,
-    ) -> Option<(Region, Vec<RateKey>)> {
+    /// Rates of one region whose price is not known, or was fetched too long ago: the regions by turns.
+    fn next_unpriced(&self, asked: &Asked, now: Timestamp) -> Option<(Region, Vec<RateKey>)> {
         let fresh = SignedDuration::try_from(self.settings().prices_fresh).unwrap_or(SignedDuration::MAX);
         let is_fresh = |at: Timestamp| now.duration_since(at) < fresh;
         let state = self.state();
-        state.regions.iter().find_map(|(region, seeing)| {
+        let later = state
+            .regions
+            .iter()
+            .filter(|(region, _)| Some(*region) > asked.last.as_ref());
+        let others = state
+            .regions
+            .iter()
+            .filter(|(region, _)| Some(*region) <= asked.last.as_ref());
+        later.chain(others).find_map(|(region, seeing)| {
             let assets = seeing.kinds.values().flat_map(|looked| &looked.assets);
             let mut rates: Vec<&RateKey> = assets
                 .flat_map(|asset| &asset.meters)
@@ -71,18 +86,21 @@ impl Fleet {
             rates.dedup();
             rates.retain(|rate| {
                 let listed = state.prices.listed(region, rate).map(|listed| listed.fetched_at);
-                let tried = asked.get(&(region.clone(), (*rate).clone())).copied();
-                !listed.into_iter().chain(tried).any(is_fresh)
+                let again = asked.again.get(&(region.clone(), (*rate).clone()));
+                !listed.is_some_and(is_fresh) && again.is_none_or(|again| *again <= now)
             });
             let rates: Vec<RateKey> = rates.into_iter().take(RATES).cloned().collect();
             (!rates.is_empty()).then(|| (region.clone(), rates))
         })
     }
 
-    async fn fetch(&self, region: &Region, rates: &[RateKey], now: Timestamp) -> Result<(), String> {
+    /// The rates that were answered for, whether the list has them or not.
+    async fn fetch(&self, region: &Region, rates: &[RateKey], now: Timestamp) -> Result<BTreeSet<RateKey>, String> {
         let found = self.within(self.cloud.list_prices(region, rates)).await?;
+        let answered: BTreeSet<RateKey> = found.keys().cloned().collect();
+        let found = found.into_iter().filter_map(|(rate, usd)| Some((rate, usd?)));
         // A list that says nothing for what is charged has been misread.
-        let found = found.into_iter().filter(|(_, usd)| *usd > Usd::ZERO);
+        let found = found.filter(|(_, usd)| *usd > Usd::ZERO);
         let rows: Vec<ListedRate> = found
             .map(|(rate, usd)| ListedRate {
                 region: region.clone(),
@@ -94,10 +112,24 @@ impl Fleet {
             tracing::warn!(%error, "list prices cannot be kept for the next start");
         }
         let mut state = self.state();
-        state.note_trouble("prices", None, now);
         for row in rows {
             state.prices.put(row.region, row.rate, row.listed);
         }
-        Ok(())
+        Ok(answered)
     }
+}
+
+/// What was asked for.
+#[derive(Debug, Default)]
+struct Asked {
+    /// When each may be asked for again: what the list does not have not before it could have changed, what could
+    /// not be asked for soon.
+    again: BTreeMap<(Region, RateKey), Timestamp>,
+    /// The region that was asked for last.
+    last: Option<Region>,
+}
+
+fn after(now: Timestamp, wait: Duration) -> Timestamp {
+    let wait = SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX);
+    now.checked_add(wait).unwrap_or(Timestamp::MAX)
 }

@@ -21,8 +21,11 @@ pub struct FleetSettings {
     pub reaction_time: Duration,
     /// Dollars an hour above which an orphan is told.
     pub orphan_notice: Usd,
-    /// One listing of one kind in one region, all pages.
+    /// One call; of a region's machines, all pages.
     pub call_limit: Duration,
+    /// One listing of one kind besides machines, all pages: each of its calls has a limit of its own, and there may
+    /// be thousands.
+    pub listing_limit: Duration,
     /// How long the listings of a region wait for each other, so that parents are known with their children.
     pub patience: Duration,
     /// Listings at once in one region.
@@ -56,6 +59,7 @@ impl Default for FleetSettings {
             reaction_time: Duration::from_secs(60),
             orphan_notice: Usd::from_dollars(1),
             call_limit: Duration::from_secs(30),
+            listing_limit: Duration::from_mins(5),
             patience: Duration::from_secs(1),
             concurrent: 4,
             creations_every: Duration::from_secs(60),

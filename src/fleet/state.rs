@@ -123,7 +123,12 @@ pub(super) struct Looked {
     pub assets: Vec<Asset>,
     pub at: Option<Timestamp>,
     pub trouble: Option<Trouble>,
+    /// Looks that failed since the last one that did not.
+    pub failed: u32,
 }
+
+/// Looks at a kind that fail one after the other before people are told.
+pub(super) const BLIND_AFTER: u32 = 4;
 
 /// An answer of the cloud.
 pub(super) struct Look {
@@ -143,6 +148,10 @@ pub(super) struct Taken {
     pub orphans: Vec<(AssetRef, Usd)>,
     /// What newly carries the tag of another agent than the one that is charged for it.
     pub mistagged: Vec<Mistagged>,
+    /// Kinds that cannot be looked at any more, and why; people are to be told.
+    pub blind: Vec<(Kind, String)>,
+    /// Those of which people were told that are seen again.
+    pub seeing: Vec<Kind>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -159,6 +168,7 @@ impl State {
         let account = self.account.clone().unwrap_or_default();
         let seeing = self.regions.entry(region.clone()).or_default();
         let mut fresh = Vec::new();
+        let (mut blind, mut again) = (Vec::new(), Vec::new());
         for look in looks {
             let looked = seeing.kinds.entry(look.kind.clone()).or_default();
             match look.listed {
@@ -168,9 +178,19 @@ impl State {
                     looked.assets = assets;
                     looked.at = Some(look.at);
                     looked.trouble = None;
+                    if looked.failed >= BLIND_AFTER {
+                        again.push(look.kind.clone());
+                    }
+                    looked.failed = 0;
                     fresh.push((look.kind, look.at));
                 }
-                Err(why) => trouble(&mut looked.trouble, why, look.at),
+                Err(why) => {
+                    looked.failed = looked.failed.saturating_add(1);
+                    if looked.failed == BLIND_AFTER {
+                        blind.push((look.kind, why.clone()));
+                    }
+                    trouble(&mut looked.trouble, why, look.at);
+                }
             }
         }
         let everything = seeing.kinds.values().flat_map(|looked| &looked.assets);
@@ -251,6 +271,8 @@ impl State {
             changed: before != after || places != self.book.places().count(),
             orphans: self.new_orphans(region, notice),
             mistagged,
+            blind,
+            seeing: again,
         }
     }
 
@@ -362,19 +384,12 @@ impl State {
         burning
     }
 
-    /// The record of a region was read, or could not be.
-    pub fn note_reading(&mut self, region: &Region, outcome: Result<(), String>, asked_at: Timestamp) {
+    /// How far the record of a region is read by now, and what went wrong with it last.
+    pub fn note_reading(&mut self, region: &Region, until: Option<Timestamp>, why: Option<String>, asked_at: Timestamp) {
         let reading = self.read.entry(region.clone()).or_default();
-        match outcome {
-            Ok(()) => {
-                reading.until = reading.until.max(Some(asked_at));
-                reading.failing = None;
-            }
-            Err(why) => {
-                let since = reading.failing.take().map_or(asked_at, |(since, _)| since);
-                reading.failing = Some((since, why));
-            }
-        }
+        reading.until = reading.until.max(until);
+        let since = reading.failing.take().map_or(asked_at, |(since, _)| since);
+        reading.failing = why.map(|why| (since, why));
     }
 
     pub fn note_trouble(&mut self, about: &'static str, why: Option<String>, now: Timestamp) {

@@ -76,7 +76,8 @@ impl Caller<'_> {
                     });
                 }
                 Retry::Transient => self.jittered(wait),
-                Retry::After(pause) => pause,
+                // "At once" is no pause: a call that is refused again and again would never rest.
+                Retry::After(pause) => pause.max(wait),
             };
             if self.clock.monotonic().saturating_add(pause) >= self.until {
                 return Err(Failure {
@@ -198,6 +199,9 @@ mod tests {
         assert_eq!((result, made, time), (Ok(()), 3, Duration::from_secs(6)));
         let (result, made, _) = run(vec![Retry::After(Duration::from_secs(30))], 10);
         assert_eq!((result.unwrap_err().kind, made), (FailureKind::NotNow, 1));
+        let (result, made, time) = run(vec![Retry::After(Duration::ZERO); 10_000], 10);
+        assert_eq!(result.unwrap_err().kind, FailureKind::NotNow);
+        assert!(made < 20 && time > Duration::from_secs(5), "{made} in {time:?}");
     }
 
     #[test]

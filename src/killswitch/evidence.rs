@@ -27,7 +27,7 @@ const DOUBTED: Duration = Duration::from_secs(30);
 /// Simulations in flight at once: IAM limits them harder than other reads.
 const PARALLEL: usize = 2;
 
-/// Answers by principal; nothing for one that could not be asked.
+/// Answers by principal; one that could not be asked about is not among them, and is asked about again.
 pub(super) type Answers = BTreeMap<Principal, Vec<Simulated>>;
 
 /// The last answers of each agent's principals.
@@ -92,16 +92,18 @@ pub(super) async fn simulate(pass: &Pass<'_>, known: &Answers, plan: &PrincipalP
         .map(|principal| {
             let actions = &actions;
             async move {
-                let answer = caller.reach(|| pass.cloud.simulate(&principal, actions)).await;
-                let answers = answer.unwrap_or_else(|failure| {
-                    tracing::debug!(principal = principal.arn(), why = failure.why, "no simulation");
-                    Vec::new()
-                });
-                (principal, answers)
+                match caller.reach(|| pass.cloud.simulate(&principal, actions)).await {
+                    Ok(answers) => Some((principal, answers)),
+                    Err(failure) => {
+                        tracing::debug!(principal = principal.arn(), why = failure.why, "no simulation");
+                        None
+                    }
+                }
             }
         })
         .collect();
-    stream::iter(calls).buffer_unordered(PARALLEL).collect().await
+    let answers = stream::iter(calls).buffer_unordered(PARALLEL);
+    answers.filter_map(async |answer| answer).collect().await
 }
 
 /// What the coverage says of them.

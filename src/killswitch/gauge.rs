@@ -8,16 +8,14 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use jiff::Timestamp;
 
 use crate::domain::containment::observed::{BatchResult, Identity, Instance, PrincipalState, Simulated};
 use crate::domain::containment::target::{Principal, Region};
 use crate::domain::drill::predict::{Limits, Tempo};
 use crate::domain::fleet::asset::{Asset, AssetRef, Kind, Settings};
-use crate::domain::fleet::creation::Creation;
 use crate::domain::fleet::rate::RateKey;
 use crate::domain::money::Usd;
-use crate::ports::{Asking, Clock, Cloud, CloudError, Health, InstanceFilter, Permission, Retry};
+use crate::ports::{Asking, Clock, Cloud, CloudError, Health, InstanceFilter, LookUp, Permission, Recorded, Retry};
 
 /// What was counted and timed.
 #[derive(Debug, Clone, Default)]
@@ -163,11 +161,15 @@ impl Cloud for Gauge {
         let operation = format!("the listing of every {kind}");
         self.look(&operation, Class::Region(region), call).await
     }
-    async fn creations(&self, region: &Region, since: Timestamp) -> Result<Vec<Creation>, CloudError> {
-        let call = self.cloud.creations(region, since);
+    async fn creations(&self, region: &Region, wanted: &LookUp<'_>) -> Result<Recorded, CloudError> {
+        let call = self.cloud.creations(region, wanted);
         self.look("cloudtrail:LookupEvents", Class::Other, call).await
     }
-    async fn list_prices(&self, region: &Region, rates: &[RateKey]) -> Result<BTreeMap<RateKey, Usd>, CloudError> {
+    async fn list_prices(
+        &self,
+        region: &Region,
+        rates: &[RateKey],
+    ) -> Result<BTreeMap<RateKey, Option<Usd>>, CloudError> {
         let call = self.cloud.list_prices(region, rates);
         self.look("pricing:GetProducts", Class::Other, call).await
     }

@@ -127,9 +127,16 @@ pub trait Cloud: Send + Sync + 'static {
     async fn put_settings(&self, asset: &AssetRef, settings: &Settings) -> Result<(), CloudError>;
     /// Ends an asset for good; fine if it has ended.
     async fn end(&self, asset: &AssetRef) -> Result<(), CloudError>;
-    /// Who made what in a region since then, oldest first, as far as the cloud has recorded it: it may be
-    /// minutes behind, and an event may come after a later one.
-    async fn creations(&self, region: &Region, since: Timestamp) -> Result<Vec<Creation>, CloudError>;
+    /// One page of who made what in a region, as far as the cloud has recorded it: it may be minutes behind,
+    /// and an event may come after a later one.
+    async fn creations(&self, region: &Region, wanted: &LookUp<'_>) -> Result<Recorded, CloudError>;
+    /// List prices of rates by the hour and unit, on demand; `None` for a rate that the list does not have. One
+    /// that could not be asked for is left out.
+    async fn list_prices(
+        &self,
+        region: &Region,
+        rates: &[RateKey],
+    ) -> Result<BTreeMap<RateKey, Option<Usd>>, CloudError>;
     /// What the cloud's policy simulation says that a principal may do, to what, in which request. A cloud
     /// that has no simulation says so; it is never taken for a yes or a no.
     async fn rule(&self, _principal: &Principal, _question: &Question) -> Result<Vec<Ruling>, CloudError> {
@@ -146,8 +153,30 @@ pub trait Cloud: Send + Sync + 'static {
     async fn probe(&self, _region: &Region, action: &'static str) -> Result<Answered, CloudError> {
         Err(not_here(action, "nothing is tried here"))
     }
-    /// List prices of rates by the hour and unit, on demand; a rate that the list does not have is left out.
-    async fn list_prices(&self, region: &Region, rates: &[RateKey]) -> Result<BTreeMap<RateKey, Usd>, CloudError>;
+}
+
+/// Which part of the record of calls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LookUp<'a> {
+    /// A name of [`CALLS`](crate::domain::fleet::creation_event::CALLS).
+    pub call: &'a str,
+    pub since: Timestamp,
+    /// Nothing later than this; `None`: up to now.
+    pub until: Option<Timestamp>,
+    /// What the page before it gave.
+    pub page: Option<String>,
+}
+
+/// A page of the record of calls, the newest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Recorded {
+    pub creations: Vec<Creation>,
+    /// When the oldest event of the page was, whether it made something or not.
+    pub oldest: Option<Timestamp>,
+    /// Why it is not known who made something: an event that cannot be read.
+    pub unread: Option<String>,
+    /// There is more, and it is older.
+    pub next: Option<String>,
 }
 
 fn not_here(operation: &'static str, message: &str) -> CloudError {

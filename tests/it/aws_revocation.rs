@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use backstop::cloud::aws::{Aws, AwsSettings};
 use backstop::domain::containment::deny;
+use backstop::domain::containment::state::{Containment, Phase};
 use backstop::domain::containment::target::{CloudTargets, Guard, Principal, Region};
 use backstop::domain::id::AgentId;
 use backstop::killswitch::KillSettings;
@@ -316,6 +317,67 @@ async fn credentials_that_nobody_lets_us_list_hold_up_no_look() {
         blind.refused && blind.why.contains("ListServiceSpecificCredentials"),
         "{blind:?}"
     );
+}
+
+/// Lists beside the deny that nobody lets us read keep no deny from being put, and are said.
+#[tokio::test]
+async fn the_deny_is_put_whatever_else_cannot_be_listed() {
+    let moto = Moto::start().await;
+    let admin = moto.enforce_iam().await;
+    let account = Account::new(&moto, &admin);
+    let role = account.role("/agents/", AGENT).await;
+    let (user, _) = account.user("/agents/", "legacy-bot").await;
+    let session = account.session(&role).await;
+    let guard = account.role("/backstop/", "guard").await;
+    let daemon = account.session(&guard).await;
+    let (cloud, proxy) = client(&moto, &daemon).await;
+    for action in ["ListInstanceProfilesForRole", "ListAccessKeys"] {
+        let refused = Fault::Refuse {
+            status: 403,
+            code: "AccessDenied",
+            message: "not authorized to perform this",
+        };
+        proxy.inject(Rule::on(action, refused));
+    }
+    let agent = AgentId::new(AGENT).expect("a name");
+    let targets = CloudTargets {
+        account: ACCOUNT.to_owned(),
+        principals: vec![Principal::Role(role.clone()), Principal::User(user.clone())],
+        tags: BTreeMap::new(),
+        regions: vec![Region(REGION.to_owned())],
+    };
+    let settings = KillSettings {
+        targets: BTreeMap::from([(agent.clone(), targets)]),
+        guard: Guard::default(),
+        sweep_spacing: Duration::ZERO,
+        call_limit: Duration::from_secs(60),
+        step_patience: Duration::from_secs(120),
+        ..KillSettings::default()
+    };
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let clock = Arc::new(ForwardClock::default());
+    let switch = Switch::start(dir.path(), &agent, Arc::new(cloud), clock, settings).await;
+    assert!(may_act(&moto, &session).await);
+    switch.contain().await;
+    let line = |containment: &Containment, id: &str, part: &str| {
+        let mut lines = containment.coverage.still_burning.iter();
+        lines.any(|line| line.resource.contains(id) && line.why.contains(part))
+    };
+    for _ in 0..3 {
+        switch.sweep().await;
+    }
+    let last = switch.sweep().await;
+    assert!(line(&last, AGENT, "instance profiles could not be listed"), "{last:#?}");
+    assert!(
+        line(&last, "legacy-bot", "access keys could not be listed"),
+        "{last:#?}"
+    );
+    assert!(!may_act(&moto, &session).await, "the deny is put all the same");
+    assert_eq!(last.phase, Phase::Containing, "machines may be missed");
+    assert_eq!(last.coverage.denied.len(), 2, "{:?}", last.coverage.denied);
+    proxy.heal();
+    let contained = switch.until_contained().await;
+    assert!(!line(&contained, AGENT, "could not be listed"));
 }
 
 /// A simulated answer that contradicts the deny, word for word as IAM writes one.

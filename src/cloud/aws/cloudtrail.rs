@@ -9,9 +9,9 @@
 //! not there yet is the coverage's *attribution pending* (C3). EventBridge brings the same events faster.
 //!
 //! An event that cannot be read is said aloud and left out: others of the same page may still tell who
-//! made what.
+//! made what. A page is all that is asked for at once: how far to go back, and where to go on after a failure, is
+//! the watcher's business.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use aws_config::SdkConfig;
@@ -26,17 +26,14 @@ use super::error::Call;
 use super::pace::Pace;
 use crate::domain::containment::target::Region;
 use crate::domain::fleet::creation::Creation;
-use crate::domain::fleet::creation_event::{self, CALLS};
-use crate::ports::CloudError;
+use crate::domain::fleet::creation_event;
+use crate::ports::{CloudError, LookUp, Recorded};
 
 /// A little less than two a second: people look things up, too.
 const GAP: Duration = Duration::from_millis(600);
 
 /// CloudTrail gives no more events in one page.
 const PAGE: i32 = 50;
-
-/// Five thousand events of one call, the newest first: a look-up of all calls takes eleven minutes at the most.
-const MAX_PAGES: usize = 100;
 
 #[derive(Debug)]
 pub(super) struct CloudTrail {
@@ -57,61 +54,62 @@ impl CloudTrail {
         }
     }
 
-    /// What was made since then, oldest first, each event once.
-    pub(super) async fn creations(&self, since: Timestamp) -> Result<Vec<Creation>, CloudError> {
-        let mut found: BTreeMap<(Timestamp, String), Creation> = BTreeMap::new();
-        for call in CALLS {
-            for event in self.events(call, since).await? {
-                if let Some(creation) = self.read(&event) {
-                    found.insert((creation.at, creation.event.clone()), creation);
-                }
-            }
-        }
-        Ok(found.into_values().collect())
-    }
-
-    async fn events(&self, name: &str, since: Timestamp) -> Result<Vec<Event>, CloudError> {
+    /// One page, the newest first.
+    pub(super) async fn creations(&self, wanted: &LookUp<'_>) -> Result<Recorded, CloudError> {
         let call = Call::read("cloudtrail:LookupEvents").within(&self.region);
         let by_name = LookupAttribute::builder()
             .attribute_key(LookupAttributeKey::EventName)
-            .attribute_value(name)
+            .attribute_value(wanted.call)
             .build()
             .map_err(|error| call.nonsense(error.to_string()))?;
-        let mut events = Vec::new();
-        let mut token: Option<String> = None;
-        for _ in 0..MAX_PAGES {
-            self.pace.turn().await;
-            let request = self.client.lookup_events().lookup_attributes(by_name.clone());
-            // Whole seconds, as CloudTrail keeps them.
-            let request = request
-                .start_time(DateTime::from_secs(since.as_second()))
-                .max_results(PAGE);
-            let page = request.set_next_token(token).send().await;
-            let page = page.map_err(|e| call.failed(e))?;
-            events.extend(page.events.unwrap_or_default());
-            token = page.next_token.filter(|token| !token.is_empty());
-            if token.is_none() {
-                return Ok(events);
+        self.pace.turn().await;
+        let request = self.client.lookup_events().lookup_attributes(by_name);
+        // Whole seconds, as CloudTrail keeps them; both ends are within.
+        let request = request
+            .start_time(DateTime::from_secs(wanted.since.as_second()))
+            .set_end_time(wanted.until.map(|until| DateTime::from_secs(until.as_second())))
+            .max_results(PAGE);
+        let page = request.set_next_token(wanted.page.clone()).send().await;
+        let page = page.map_err(|e| call.failed(e))?;
+        let mut recorded = Recorded {
+            next: page.next_token.filter(|token| !token.is_empty()),
+            ..Recorded::default()
+        };
+        for event in page.events.unwrap_or_default() {
+            let at = event.event_time().and_then(|at| Timestamp::from_second(at.secs()).ok());
+            recorded.oldest = match (recorded.oldest, at) {
+                (Some(oldest), Some(at)) => Some(oldest.min(at)),
+                (oldest, at) => oldest.or(at),
+            };
+            match self.read(&event) {
+                Ok(creation) => recorded.creations.extend(creation),
+                Err(why) => recorded.unread = Some(why),
             }
         }
-        tracing::warn!(
-            region = %self.region, call = name, events = events.len(),
-            "there are more events than are read; who made what the older ones made is unknown"
-        );
-        Ok(events)
+        if recorded.next.is_some() && recorded.next == wanted.page {
+            return Err(call.nonsense("the record's next page is the same page"));
+        }
+        Ok(recorded)
     }
 
-    fn read(&self, event: &Event) -> Option<Creation> {
+    /// Who made what, or why that is not known.
+    fn read(&self, event: &Event) -> Result<Option<Creation>, String> {
         let text = event.cloud_trail_event().unwrap_or_default();
-        match creation_event::read(text) {
+        let subjects = event.resources().iter();
+        let subjects = subjects.filter_map(|one| Some((one.resource_type()?, one.resource_name()?)));
+        let subjects: Vec<(&str, &str)> = subjects.collect();
+        match creation_event::read_about(text, &subjects) {
             // An event of another region's call would be read in that region, too.
-            Ok(creation) => creation.filter(|creation| creation.region == self.region),
+            Ok(creation) => Ok(creation.filter(|creation| creation.region == self.region)),
             Err(error) => {
                 tracing::warn!(
                     region = %self.region, event = event.event_id(), call = event.event_name(), %error,
                     "who made something is unknown: its event cannot be read"
                 );
-                None
+                let (name, id) = (event.event_name().unwrap_or("?"), event.event_id().unwrap_or("?"));
+                Err(format!(
+                    "who made something is unknown, by the event {id} of {name}: {error}"
+                ))
             }
         }
     }

@@ -24,6 +24,9 @@ const MESSAGE_LIMIT: usize = 500;
 /// How long to wait after a throttle that does not say.
 const THROTTLE_PAUSE: Duration = Duration::from_secs(2);
 
+/// The shortest wait after a throttle, whatever the answer says: to come back at once would be to be throttled anew.
+const LEAST_PAUSE: Duration = Duration::from_millis(100);
+
 /// The longest wait that an answer can impose on us.
 const RETRY_AFTER_LIMIT: Duration = Duration::from_secs(60);
 
@@ -240,7 +243,7 @@ fn retry_after(response: &HttpResponse) -> Duration {
         .get("retry-after")
         .and_then(|value| value.trim().parse().ok())
         .map_or(THROTTLE_PAUSE, Duration::from_secs)
-        .min(RETRY_AFTER_LIMIT)
+        .clamp(LEAST_PAUSE, RETRY_AFTER_LIMIT)
 }
 
 fn message<E>(error: &SdkError<E, HttpResponse>, code: Option<&str>) -> String
@@ -358,6 +361,11 @@ mod tests {
                 answer(400, Some("Throttling"), None, Some("7")),
                 Retry::After(Duration::from_secs(7)),
                 Retry::After(Duration::from_secs(7)),
+            ),
+            (
+                answer(429, None, None, Some("0")),
+                Retry::After(LEAST_PAUSE),
+                Retry::After(LEAST_PAUSE),
             ),
             (
                 answer(429, None, None, Some("99999")),

@@ -49,12 +49,10 @@ use crate::domain::containment::observed::{BatchResult, Identity, Instance, Prin
 use crate::domain::containment::target::{Principal, Region};
 use crate::domain::drill::predict::Limits;
 use crate::domain::fleet::asset::{Asset, AssetRef, Kind, Settings};
-use crate::domain::fleet::creation::Creation;
 use crate::domain::fleet::rate::RateKey;
 use crate::domain::iam::simulation::{Question, Ruling};
 use crate::domain::money::Usd;
-use crate::ports::{Answered, Asking, Cloud, CloudError, Health, InstanceFilter, Permission, Probe};
-use jiff::Timestamp;
+use crate::ports::{Answered, Asking, Cloud, CloudError, Health, InstanceFilter, LookUp, Permission, Probe, Recorded};
 
 /// Asked when neither the settings nor the AWS places name a region.
 const FALLBACK_REGION: &str = "us-east-1";
@@ -450,11 +448,15 @@ impl Cloud for Aws {
         done
     }
 
-    async fn creations(&self, region: &Region, since: Timestamp) -> Result<Vec<Creation>, CloudError> {
-        self.trail(region).creations(since).await
+    async fn creations(&self, region: &Region, wanted: &LookUp<'_>) -> Result<Recorded, CloudError> {
+        self.trail(region).creations(wanted).await
     }
 
-    async fn list_prices(&self, region: &Region, rates: &[RateKey]) -> Result<BTreeMap<RateKey, Usd>, CloudError> {
+    async fn list_prices(
+        &self,
+        region: &Region,
+        rates: &[RateKey],
+    ) -> Result<BTreeMap<RateKey, Option<Usd>>, CloudError> {
         self.pricing.prices(region, rates).await
     }
 }

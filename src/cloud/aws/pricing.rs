@@ -7,9 +7,10 @@
 //!
 //! Prices are a comfort, not a condition: a rate that could not be had is left out and has a built-in
 //! price, or a ceiling. So one question that fails costs the answers of no other; only if none could be had is
-//! that a failure.
+//! that a failure. A rate that the list does not have is told apart from one that could not be asked for: the one
+//! is not there next time either.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aws_config::SdkConfig;
 use aws_sdk_pricing::Client;
@@ -54,7 +55,7 @@ impl Pricing {
         &self,
         region: &Region,
         rates: &[RateKey],
-    ) -> Result<BTreeMap<RateKey, Usd>, CloudError> {
+    ) -> Result<BTreeMap<RateKey, Option<Usd>>, CloudError> {
         let served = served(region);
         if served.is_empty() {
             let call = Call::read("pricing:GetProducts").within(region);
@@ -67,25 +68,30 @@ impl Pricing {
             .into_iter()
             .map(|query| async move {
                 let places = clients.iter().map(|(place, _)| place.clone()).collect();
-                let query = &query;
-                elsewhere::first_answer(places, |place| async move {
+                let asked = &query;
+                let answer = elsewhere::first_answer(places, |place| async move {
                     let (_, client) = clients
                         .iter()
                         .find(|(of, _)| *of == place)
                         .ok_or_else(|| Call::read("pricing:GetProducts").nonsense("it has no client"))?;
-                    products(client, &place, query).await
+                    products(client, &place, asked).await
                 })
-                .await
+                .await;
+                (query, answer)
             })
             .collect();
         let asked = questions.len();
         let answers: Vec<_> = stream::iter(questions).buffer_unordered(self.parallel).collect().await;
         let mut prices: BTreeMap<RateKey, Usd> = BTreeMap::new();
         let mut failures = Vec::new();
-        for answer in answers {
+        let mut failed = BTreeSet::new();
+        for (query, answer) in answers {
             match answer {
                 Ok(documents) => read(&documents, region, rates, &mut prices),
-                Err(error) => failures.push(error),
+                Err(error) => {
+                    failures.push(error);
+                    failed.insert(query);
+                }
             }
         }
         for error in &failures {
@@ -93,7 +99,16 @@ impl Pricing {
         }
         match failures.pop() {
             Some(error) if failures.len() + 1 == asked => Err(error),
-            _ => Ok(prices),
+            _ => {
+                let was_asked = |rate: &&RateKey| {
+                    let query = price_list::query(rate, region);
+                    query.is_none_or(|query| !failed.contains(&query))
+                };
+                let told = rates
+                    .iter()
+                    .filter(|rate| prices.contains_key(*rate) || was_asked(rate));
+                Ok(told.map(|rate| (rate.clone(), prices.get(rate).copied())).collect())
+            }
         }
     }
 

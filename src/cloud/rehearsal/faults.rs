@@ -1,9 +1,10 @@
 //! What goes wrong, by a seed: the same seed and the same calls in the same order fail alike.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::domain::containment::target::Region;
+use crate::domain::fleet::asset::Kind;
 
 /// Percentages are of calls. Nothing goes wrong by default.
 #[derive(Debug, Clone)]
@@ -23,6 +24,10 @@ pub struct Faults {
     pub outages: BTreeSet<Region>,
     /// Regions that do not answer at all.
     pub hangs: BTreeSet<Region>,
+    /// Kinds of assets whose listings do not answer at all.
+    pub hangs_kind: BTreeSet<Kind>,
+    /// Kinds of assets whose listings take so long.
+    pub slow_kind: BTreeMap<Kind, Duration>,
     /// IAM answers nothing but errors.
     pub iam_down: bool,
     /// Who the caller is cannot be learnt.
@@ -31,6 +36,10 @@ pub struct Faults {
     pub unlisted: bool,
     /// The record of calls answers nothing but errors.
     pub record_down: bool,
+    /// What things act with cannot be read.
+    pub unread: bool,
+    /// IAM's policy simulation answers nothing but errors.
+    pub simulation_down: bool,
     random: Random,
 }
 
@@ -51,25 +60,34 @@ impl Faults {
             delay: Duration::ZERO,
             outages: BTreeSet::new(),
             hangs: BTreeSet::new(),
+            hangs_kind: BTreeSet::new(),
+            slow_kind: BTreeMap::new(),
             iam_down: false,
             sts_down: false,
             unlisted: false,
             record_down: false,
+            unread: false,
+            simulation_down: false,
             random: Random(seed),
         }
     }
 
     /// Draws what becomes of one call.
-    pub(super) fn draw(&mut self, region: Option<&Region>) -> Fate {
+    pub(super) fn draw(&mut self, region: Option<&Region>, listed: Option<&Kind>) -> Fate {
         let span = u64::try_from(self.delay.as_micros()).unwrap_or(u64::MAX);
         let delay = Duration::from_micros(if span == 0 { 0 } else { self.random.next() % span });
         let is_down = match region {
             Some(region) => self.outages.contains(region),
             None => self.iam_down,
         };
+        let hangs = region.is_some_and(|region| self.hangs.contains(region));
         Fate {
-            delay,
-            hangs: region.is_some_and(|region| self.hangs.contains(region)),
+            delay: delay
+                + listed
+                    .and_then(|kind| self.slow_kind.get(kind))
+                    .copied()
+                    .unwrap_or_default(),
+            hangs: hangs || listed.is_some_and(|kind| self.hangs_kind.contains(kind)),
             is_down,
             throttled: self.random.hits(self.throttle),
             fails: self.random.hits(self.fail),

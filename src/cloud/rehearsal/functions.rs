@@ -125,6 +125,7 @@ impl Function {
             service: "AWSLambda".into(),
             tags: self.spec.tags.clone(),
             acts_as: self.spec.acts_as.clone(),
+            unread: None,
             parent: None,
             created_at: None,
             meters: if self.is_provisioned() {

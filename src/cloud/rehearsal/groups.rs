@@ -1,7 +1,7 @@
 //! Auto Scaling groups: each keeps as many members as it is to have, and destroys a member that is down, for
 //! as long as its processes are not suspended.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -104,6 +104,7 @@ impl Group {
             service: "AmazonEC2".into(),
             tags: self.tags.clone(),
             acts_as: self.member.profile_arn.iter().cloned().collect(),
+            unread: None,
             parent: None,
             created_at: None,
             meters: Vec::new(),
@@ -129,7 +130,7 @@ impl World {
             return;
         }
         // By one look at all machines, since a fleet may have as many groups as a group has members.
-        let mut members: BTreeMap<(&Region, &str), Members> = BTreeMap::new();
+        let mut members: HashMap<(&Region, &str), Members> = HashMap::new();
         for machine in self.machines.values() {
             let seen = &machine.seen;
             let Some(group) = &seen.group else { continue };

@@ -53,6 +53,7 @@ impl World {
     }
 
     pub fn dial(&mut self, what: &AssetRef) -> Option<&mut Dial> {
+        self.restless.insert(what.clone());
         let group = self.groups.get_mut(what).map(|group| &mut group.dial);
         let service = self.services.get_mut(what).map(|service| &mut service.dial);
         let function = self.functions.get_mut(what).map(|function| &mut function.dial);

@@ -15,12 +15,10 @@ use crate::domain::containment::observed::{
 use crate::domain::containment::state::Action;
 use crate::domain::containment::target::{Principal, Region, Resource};
 use crate::domain::fleet::asset::{Asset, AssetRef, Kind, Settings};
-use crate::domain::fleet::creation::Creation;
 use crate::domain::fleet::rate::RateKey;
 use crate::domain::money::Usd;
 use crate::ports::Health;
-use crate::ports::{Asking, Cloud, CloudError, InstanceFilter, Permission, Retry};
-use jiff::Timestamp;
+use crate::ports::{Asking, Cloud, CloudError, InstanceFilter, LookUp, Permission, Recorded, Retry};
 use std::collections::BTreeMap;
 
 /// How AWS names the listing of a kind.
@@ -80,6 +78,8 @@ struct Request {
     region: Option<Region>,
     subjects: Vec<String>,
     changes: bool,
+    /// The kind that it lists.
+    listed: Option<Kind>,
 }
 
 impl Request {
@@ -89,6 +89,7 @@ impl Request {
             region: region.cloned(),
             subjects,
             changes: false,
+            listed: None,
         }
     }
 
@@ -137,7 +138,7 @@ impl Rehearsal {
                 changes: request.changes,
             };
             state.note(call);
-            state.faults.draw(request.region.as_ref())
+            state.faults.draw(request.region.as_ref(), request.listed.as_ref())
         };
         if fate.hangs {
             // Nobody answers; the caller's own time limit ends it.
@@ -404,7 +405,12 @@ impl Cloud for Rehearsal {
     async fn simulate(&self, principal: &Principal, actions: &[String]) -> Result<Vec<Simulated>, CloudError> {
         let request = Request::read("iam:SimulatePrincipalPolicy", None, vec![principal.arn().to_owned()]);
         let refused = refuser(&request);
+        let down = request.error("ServiceUnavailable", "the endpoint is down", Retry::Transient);
+        let is_down = self.lock().faults.simulation_down;
         self.call(request, |world, _, _| {
+            if is_down {
+                return Err(down);
+            }
             let said = world.people.simulate(principal, actions);
             said.ok_or_else(|| refused(Refusal::Nobody))
         })
@@ -444,9 +450,18 @@ impl Cloud for Rehearsal {
     }
 
     async fn assets(&self, region: &Region, kind: &Kind) -> Result<Vec<Asset>, CloudError> {
-        let request = Request::read(listing_of(kind), Some(region), Vec::new());
+        let request = Request {
+            listed: Some(kind.clone()),
+            ..Request::read(listing_of(kind), Some(region), Vec::new())
+        };
+        let unread = self.lock().faults.unread;
         self.call(request, |world, fate, now| {
-            Ok(world.assets(region, kind, fate.stale, now))
+            let mut assets = world.assets(region, kind, fate.stale, now);
+            for asset in assets.iter_mut().filter(|asset| unread && !asset.acts_as.is_empty()) {
+                asset.acts_as.clear();
+                asset.unread = Some("what it acts with cannot be read".to_owned());
+            }
+            Ok(assets)
         })
         .await
     }
@@ -467,17 +482,21 @@ impl Cloud for Rehearsal {
             .await
     }
 
-    async fn creations(&self, region: &Region, since: Timestamp) -> Result<Vec<Creation>, CloudError> {
+    async fn creations(&self, region: &Region, wanted: &LookUp<'_>) -> Result<Recorded, CloudError> {
         let request = Request::read("cloudtrail:LookupEvents", Some(region), Vec::new());
         let denied = request.error("AccessDeniedException", "not authorized to perform this", Retry::Never);
         if self.lock().faults.record_down {
             return Err(denied);
         }
-        self.call(request, |world, _, now| Ok(world.recorded(region, since, now)))
+        self.call(request, |world, _, now| Ok(world.recorded(region, wanted, now)))
             .await
     }
 
-    async fn list_prices(&self, region: &Region, rates: &[RateKey]) -> Result<BTreeMap<RateKey, Usd>, CloudError> {
+    async fn list_prices(
+        &self,
+        region: &Region,
+        rates: &[RateKey],
+    ) -> Result<BTreeMap<RateKey, Option<Usd>>, CloudError> {
         let request = Request::read("pricing:GetProducts", Some(region), Vec::new());
         self.call(request, |world, _, _| Ok(world.list(rates))).await
     }

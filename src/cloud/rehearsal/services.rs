@@ -110,6 +110,7 @@ impl Service {
             service: "AmazonECS".into(),
             tags: self.tags.clone(),
             acts_as: self.task.acts_as.clone(),
+            unread: None,
             parent: None,
             created_at: None,
             meters: Vec::new(),
@@ -141,6 +142,7 @@ impl Task {
             service: "AmazonECS".into(),
             tags: self.spec.tags.clone(),
             acts_as: self.spec.acts_as.clone(),
+            unread: None,
             parent: self.parent.clone(),
             created_at: Some(self.started_at),
             meters: self.spec.meters.clone(),
@@ -154,6 +156,7 @@ impl World {
     pub fn add_service(&mut self, spec: ServiceSpec) -> AssetRef {
         let (what, service) = Service::new(spec);
         self.services.insert(what.clone(), service);
+        self.restless.insert(what.clone());
         what
     }
 
@@ -184,6 +187,7 @@ impl World {
         let gone_at = after(now, self.timing.stopping);
         if let Some(task) = self.tasks.get_mut(what) {
             task.gone_at.get_or_insert(gone_at);
+            self.restless.extend(task.parent.clone());
         }
     }
 
@@ -200,16 +204,15 @@ impl World {
                 self.past = self.past.saturating_add(task.bill.total(at));
             }
         }
-        // By one look at all tasks, since a fleet may have as many services as a service has tasks.
-        let mut running: BTreeMap<&AssetRef, Vec<&AssetRef>> = BTreeMap::new();
-        for (what, task) in self.tasks.iter().filter(|(_, task)| !task.is_ending()) {
-            if let Some(parent) = &task.parent {
-                running.entry(parent).or_default().push(what);
-            }
-        }
+        // Only those that something has happened to: a fleet may have hundreds, and is settled at every call.
         let (mut ended, mut started) = (Vec::new(), Vec::new());
-        for (what, service) in &self.services {
-            let running = running.remove(what).unwrap_or_default();
+        for what in std::mem::take(&mut self.restless) {
+            let Some(service) = self.services.get(&what) else {
+                continue;
+            };
+            let own = |task: &Task| !task.is_ending() && task.parent.as_ref() == Some(&what);
+            let running = self.tasks.iter().filter(|(_, task)| own(task)).map(|(task, _)| task);
+            let running: Vec<&AssetRef> = running.collect();
             let desired = service.desired();
             ended.extend(running.iter().skip(desired).map(|task| (*task).clone()));
             started.extend((running.len()..desired).map(|_| (service.task.clone(), what.clone())));

@@ -115,6 +115,7 @@ impl Standing {
             service: self.spec.service.into(),
             tags: self.spec.tags.clone(),
             acts_as: Vec::new(),
+            unread: None,
             parent: None,
             created_at: None,
             meters: self.spec.meters.clone(),

@@ -31,6 +31,8 @@ pub(super) struct World {
     pub groups: BTreeMap<AssetRef, Group>,
     pub services: BTreeMap<AssetRef, Service>,
     pub tasks: BTreeMap<AssetRef, Task>,
+    /// Services that may have too few tasks, or too many.
+    pub restless: BTreeSet<AssetRef>,
     /// There was a task, whether there is one now or not.
     pub has_had_tasks: bool,
     pub functions: BTreeMap<AssetRef, Function>,
@@ -78,8 +80,9 @@ impl World {
             people: People::new(spec.principals),
             refusals: BTreeMap::new(),
             groups: spec.groups.into_iter().map(Group::new).collect(),
-            services: spec.services.into_iter().map(Service::new).collect(),
+            services: BTreeMap::new(),
             tasks: BTreeMap::new(),
+            restless: BTreeSet::new(),
             has_had_tasks: false,
             functions: BTreeMap::new(),
             standing: BTreeMap::new(),
@@ -98,6 +101,9 @@ impl World {
                 machine.become_now(state, now);
                 machine.before = None;
             }
+        }
+        for service in spec.services {
+            world.add_service(service);
         }
         for task in spec.tasks {
             world.run_task(task, None, now);
@@ -143,6 +149,8 @@ impl World {
                 root_is_instance_store: spec.root_is_instance_store,
                 stop_protected: None,
                 group: spec.group,
+                request: None,
+                sold_as: None,
             },
             protected: spec.stop_protected,
             next: Some((after(now, self.timing.starting), InstanceState::Running)),

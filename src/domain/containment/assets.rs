@@ -31,7 +31,13 @@ pub(super) fn admit(owners: &Owners<'_>, plan: &mut RegionPlan, asset: &Asset) -
     // Capped, and nothing to pay for: there is nothing to be said or asked of it.
     let idle = asset.meters.is_empty() && (asset.is_capped() == Some(true) || !halts(&asset.brake));
     let by = match owners.asset(asset) {
-        Owner::Nobody => return left("it is not the agent's"),
+        Owner::Nobody => {
+            let may_be = asset.unread.as_deref().filter(|_| !idle && !owners.is_anothers(asset));
+            if let Some(why) = may_be {
+                unread(owners.frame, plan, asset, why);
+            }
+            return left("it is not the agent's, as far as can be seen");
+        }
         Owner::Other { agent, by } => {
             let why = others(&agent, by);
             if !idle {
@@ -70,6 +76,25 @@ pub(super) fn admit(owners: &Owners<'_>, plan: &mut RegionPlan, asset: &Asset) -
             });
             Admitted::Left(why)
         }
+    }
+}
+
+/// Nothing names its owner, but not everything that could do so was read: it may be the agent's (C3). One line
+/// for each kind and reason, since what cannot be read is seldom one thing's.
+fn unread(frame: &Frame<'_>, plan: &mut RegionPlan, asset: &Asset, why: &str) {
+    let region = &asset.what.region;
+    let line = StillBurning {
+        resource: format!("{}:{region}", asset.what.kind),
+        why: format!("whose some of them are could not be read: {why}"),
+    };
+    // Where the agent declares nothing, a blind spot is reported but proves nothing open.
+    let lines = if frame.declares(region) {
+        &mut plan.unseen
+    } else {
+        &mut plan.burning
+    };
+    if !lines.contains(&line) {
+        lines.push(line);
     }
 }
 

@@ -67,6 +67,21 @@ pub fn hourly(instance_type: &str, region: &Region) -> Hourly {
     }
 }
 
+/// Virtual processors of a type at the most, by its size; of one that is not known, those of the largest that is
+/// common.
+pub fn vcpus(instance_type: &str) -> u64 {
+    let (family, size) = instance_type.split_once('.').unwrap_or((instance_type, ""));
+    let metal = table::FAMILIES
+        .iter()
+        .find(|(name, _, xlarges)| *name == family && *xlarges > 0);
+    let size = match (size, metal) {
+        ("metal", Some((_, _, xlarges))) => Some(xlarges * 2 * LARGE),
+        _ => units(size),
+    };
+    // A `large` has two.
+    size.unwrap_or(LARGEST).saturating_mul(2).div_ceil(LARGE)
+}
+
 /// What costs so many pico-dollars an hour in us-east-1, in another region.
 pub fn in_region(picos: u64, region: &Region) -> Hourly {
     let factor = find(table::REGIONS, &region.0);
@@ -178,6 +193,23 @@ mod tests {
                 (usd.to_owned(), PriceBasis::Listed),
                 "{kind}"
             );
+        }
+    }
+
+    #[test]
+    fn a_size_has_its_processors() {
+        let rows = [
+            ("m7i.large", 2),
+            ("m7i.xlarge", 4),
+            ("m7i.48xlarge", 192),
+            ("c7i.metal-24xl", 96),
+            ("i3.metal", 64),
+            ("t3.nano", 1),
+            ("m7i.enormous", 192),
+            ("", 192),
+        ];
+        for (kind, expected) in rows {
+            assert_eq!(vcpus(kind), expected, "{kind}");
         }
     }
 

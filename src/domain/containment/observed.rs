@@ -54,6 +54,13 @@ pub struct Instance {
     pub stop_protected: Option<bool>,
     /// The Auto Scaling group that owns it, from the `aws:autoscaling:groupName` tag.
     pub group: Option<String>,
+    /// The fleet or spot request that started it, if it was one.
+    #[serde(default)]
+    pub request: Option<AssetRef>,
+    /// As what it is sold, where that is not plain Linux on shared hardware: see
+    /// [`rate`](crate::domain::fleet::instance).
+    #[serde(default)]
+    pub sold_as: Option<String>,
 }
 
 impl Instance {
@@ -64,6 +71,11 @@ impl Instance {
             region: self.region.clone(),
             id: name.clone(),
         })
+    }
+
+    /// What started it, whether that can be capped or not: whoever made it, made this.
+    pub fn started_by(&self) -> Option<AssetRef> {
+        self.parent().or_else(|| self.request.clone())
     }
 }
 
@@ -93,10 +105,14 @@ pub struct PrincipalState {
     pub keys: Vec<AccessKey>,
     /// Users only: credentials of single services, such as Bedrock's long-term API keys.
     pub service_credentials: Vec<ServiceCredential>,
-    /// Why those could not be listed. No deny waits for them: it binds whatever is signed with them.
+    /// Why its keys could not be listed. No deny waits for them: it binds whatever is signed with them.
+    pub keys_unseen: Option<Blind>,
+    /// Likewise of its service credentials.
     pub credentials_unseen: Option<Blind>,
     /// Roles only: instance profiles that carry the role.
     pub profile_arns: Vec<String>,
+    /// Why those could not be listed: machines that carry them may be missed, but the deny is put (C3).
+    pub profiles_unseen: Option<Blind>,
     /// Roles only: the roles and users that its trust policy lets assume it, as ARNs.
     pub trusted: Vec<String>,
     /// The ARN of its permission boundary, if it has one.
@@ -116,8 +132,10 @@ impl PrincipalState {
             inline_chars: None,
             keys: Vec::new(),
             service_credentials: Vec::new(),
+            keys_unseen: None,
             credentials_unseen: None,
             profile_arns: Vec::new(),
+            profiles_unseen: None,
             trusted: Vec::new(),
             boundary: None,
         }

@@ -123,7 +123,7 @@ impl<'a> Owners<'a> {
     }
 
     pub fn instance(&self, instance: &Instance) -> Owner {
-        let (what, parent) = (instance.asset_ref(), instance.parent());
+        let (what, parent) = (instance.asset_ref(), instance.started_by());
         let traits = Traits {
             what: &what,
             tags: &instance.tags,
@@ -170,10 +170,17 @@ impl<'a> Owners<'a> {
         }
     }
 
+    /// Whether it carries the tag of another declared agent.
+    pub fn is_anothers(&self, asset: &Asset) -> bool {
+        let mut tags = self.frame.others.values().flatten();
+        tags.any(|(key, value)| asset.tags.get(key) == Some(value))
+    }
+
     fn is_started_by_ours(&self, parent: Option<&AssetRef>, depth: u8) -> bool {
-        let parent = parent.and_then(|parent| self.assets.get(parent));
-        parent.is_some_and(|parent| {
-            depth < MAX_PARENTS && matches!(self.owner(traits(parent), depth + 1), Owner::Agent(_))
+        parent.is_some_and(|what| match self.assets.get(what) {
+            Some(parent) => depth < MAX_PARENTS && matches!(self.owner(traits(parent), depth + 1), Owner::Agent(_)),
+            // A fleet or a spot request is listed nowhere, and a group may be gone: who made it is on record.
+            None => self.frame.created.contains(what),
         })
     }
 

@@ -11,9 +11,9 @@
 use super::deny;
 use super::guard::PrincipalName;
 use super::image::{Before, BeforeImage};
-use super::observed::{PrincipalState, Simulated};
+use super::observed::{Blind, PrincipalState, Simulated};
 use super::plan::{Frame, PlannedCredential, PlannedDeny, PlannedKey, PrincipalPlan, Seen};
-use super::state::{Action, Step, StepState, StillBurning};
+use super::state::{Action, Mode, Step, StepState, StillBurning};
 use super::target::{Principal, Resource};
 
 /// Plans the principals that were looked at.
@@ -49,8 +49,9 @@ pub fn plan_principals(frame: &Frame<'_>, observed: &[(Principal, Seen<Principal
             }),
             Ok(state) => {
                 plan.profiles.extend(state.profile_arns.iter().cloned());
+                unseen_profiles(frame, &mut plan, &resource, state);
                 plan_deny(frame, &mut plan, &resource, state);
-                plan_keys(frame, &mut plan, state);
+                plan_keys(frame, &mut plan, &resource, state);
                 plan_credentials(frame, &mut plan, &resource, state);
             }
         }
@@ -176,7 +177,25 @@ fn next(frame: &Frame<'_>, plan: &mut PrincipalPlan, resource: &Resource, active
     Next::Inactive
 }
 
-fn plan_keys(frame: &Frame<'_>, plan: &mut PrincipalPlan, state: &PrincipalState) {
+/// Machines are known by the profiles that they carry, so what may be missed keeps a containment open (C3).
+fn unseen_profiles(frame: &Frame<'_>, plan: &mut PrincipalPlan, principal: &Resource, state: &PrincipalState) {
+    let Some(blind) = &state.profiles_unseen else { return };
+    let line = StillBurning {
+        resource: principal.to_string(),
+        why: format!(
+            "its instance profiles could not be listed, so machines that only they show to be the agent's may be \
+             missed: {}",
+            blind.why
+        ),
+    };
+    if blind.refused && frame.containment.mode == Mode::Revoke {
+        plan.burning.push(line);
+    } else {
+        plan.unseen.push(line);
+    }
+}
+
+fn plan_keys(frame: &Frame<'_>, plan: &mut PrincipalPlan, principal: &Resource, state: &PrincipalState) {
     let user = state.principal.name();
     for key in &state.keys {
         let resource = Resource::AccessKey {
@@ -192,6 +211,9 @@ fn plan_keys(frame: &Frame<'_>, plan: &mut PrincipalPlan, state: &PrincipalState
             Next::Inactive => plan.denied.push(resource.to_string()),
             Next::NotOurs => {}
         }
+    }
+    if let Some(blind) = &state.keys_unseen {
+        bound_all_the_same(plan, principal, "access keys", blind);
     }
 }
 
@@ -213,18 +235,21 @@ fn plan_credentials(frame: &Frame<'_>, plan: &mut PrincipalPlan, principal: &Res
         }
     }
     if let Some(blind) = &state.credentials_unseen {
-        let line = StillBurning {
-            resource: principal.to_string(),
-            why: format!(
-                "its service credentials could not be listed, so none was made inactive; the deny binds them all the \
-                 same: {}",
-                blind.why
-            ),
-        };
-        if blind.refused {
-            plan.burning.push(line);
-        } else {
-            plan.unseen.push(line);
-        }
+        bound_all_the_same(plan, principal, "service credentials", blind);
+    }
+}
+
+fn bound_all_the_same(plan: &mut PrincipalPlan, principal: &Resource, what: &str, blind: &Blind) {
+    let line = StillBurning {
+        resource: principal.to_string(),
+        why: format!(
+            "its {what} could not be listed, so none was made inactive; the deny binds them all the same: {}",
+            blind.why
+        ),
+    };
+    if blind.refused {
+        plan.burning.push(line);
+    } else {
+        plan.unseen.push(line);
     }
 }

@@ -10,7 +10,7 @@ use super::plan::{AssetCost, Images};
 use super::restore::Uncap;
 use crate::domain::fleet::asset::Asset;
 use crate::domain::fleet::price::{self, FleetPrices};
-use crate::domain::fleet::rate::{Meter, RateKey};
+use crate::domain::fleet::rate::Meter;
 use crate::domain::money::Usd;
 
 /// The cost of an asset as it stands; `None` if it is not charged for.
@@ -24,8 +24,7 @@ pub(super) fn asset(prices: &FleetPrices, asset: &Asset) -> Option<AssetCost> {
 
 /// What a machine costs while it runs.
 pub(super) fn machine(prices: &FleetPrices, instance: &Instance) -> Hourly {
-    let rate = RateKey(format!("ec2/{}", instance.instance_type));
-    prices.unit(&instance.region, &rate)
+    prices.unit(&instance.region, &instance.on_demand())
 }
 
 /// What uncapping an asset starts again, beside machines, as it cost before: what it is charged for itself, and

@@ -75,6 +75,10 @@ pub struct Asset {
     pub tags: BTreeMap<String, String>,
     /// ARNs of the roles and instance profiles that it acts with.
     pub acts_as: Vec<String>,
+    /// Why some of what says whose it is (its tags, what it acts with) is there and could not be read. Where
+    /// nothing else names an owner, its owner is not known: it must not be taken for nobody's.
+    #[serde(default)]
+    pub unread: Option<String>,
     /// What started it and would start it again: an instance's group, a task's service.
     pub parent: Option<AssetRef>,
     pub created_at: Option<Timestamp>,

@@ -27,6 +27,8 @@ use crate::domain::wire::json::{JsonLimits, JsonRejection, parse_strict};
 /// The calls that make something which is looked for, by the names under which CloudTrail records them.
 pub const CALLS: &[&str] = &[
     "RunInstances",
+    "RequestSpotInstances",
+    "RequestSpotFleet",
     "CreateFleet",
     "CreateAutoScalingGroup",
     "CreateService",
@@ -78,13 +80,28 @@ pub enum EventRejection {
     NothingNamed,
 }
 
+/// What a look-up says beside an event that the call was about: types such as `AWS::EC2::Instance`, and names.
+pub type Subjects<'a> = &'a [(&'a str, &'a str)];
+
 /// Reads the text of an event. `None`: nothing was made, or by nobody who could be an agent.
 pub fn read(text: &str) -> Result<Option<Creation>, EventRejection> {
-    read_value(&parse_strict(text.as_bytes(), &LIMITS)?)
+    read_about(text, &[])
+}
+
+/// The same of an event that was looked up.
+///
+/// CloudTrail leaves an answer of more than 100 KB out (`omitted`), and RunInstances answers with that much for some
+/// seventy machines. Then what the look-up itself names is taken instead.
+pub fn read_about(text: &str, subjects: Subjects<'_>) -> Result<Option<Creation>, EventRejection> {
+    read_with(&parse_strict(text.as_bytes(), &LIMITS)?, subjects)
 }
 
 /// Reads an event that is JSON already, such as the `detail` of EventBridge's.
 pub fn read_value(event: &Value) -> Result<Option<Creation>, EventRejection> {
+    read_with(event, &[])
+}
+
+fn read_with(event: &Value, subjects: Subjects<'_>) -> Result<Option<Creation>, EventRejection> {
     let event = event.as_object().ok_or(EventRejection::NotAnObject)?;
     let call = text(event, "eventName").ok_or(EventRejection::Missing { field: "eventName" })?;
     let source = text(event, "eventSource").unwrap_or_default();
@@ -102,7 +119,10 @@ pub fn read_value(event: &Value) -> Result<Option<Creation>, EventRejection> {
     let at = text(event, "eventTime").ok_or(missing("eventTime"))?;
     let at: Timestamp = at.parse().map_err(|_| EventRejection::Time)?;
     let id = text(event, "eventID").ok_or(missing("eventID"))?;
-    let made = made(call, event, &region);
+    let mut made = made(call, event, &region);
+    if made.is_empty() {
+        made = among(subjects, call, &region);
+    }
     if made.is_empty() {
         // ECS may answer with failures alone, which is no error to CloudTrail.
         return match event.get("responseElements") {
@@ -153,6 +173,34 @@ fn role_of_session(arn: &str) -> Option<String> {
     (arn == "arn" && sts == "sts" && !role.is_empty()).then(|| format!("arn:{partition}:iam::{account}:role/{role}"))
 }
 
+/// What a call of this name makes, by the types under which a look-up names it, with how its ids begin.
+const SUBJECTS: &[(&str, &str, &str, &str)] = &[
+    ("RunInstances", "AWS::EC2::Instance", "instance", "i-"),
+    ("CreateFleet", "AWS::EC2::Instance", "instance", "i-"),
+    ("CreateFleet", "AWS::EC2::EC2Fleet", "fleet", "fleet-"),
+    ("RequestSpotFleet", "AWS::EC2::SpotFleet", "fleet", "sfr-"),
+    ("CreateVolume", "AWS::EC2::Volume", "volume", "vol-"),
+    ("CreateNatGateway", "AWS::EC2::NatGateway", "nat", "nat-"),
+    ("AllocateAddress", "AWS::EC2::EIP", "address", "eipalloc-"),
+];
+
+fn among(subjects: Subjects<'_>, call: &str, region: &Region) -> Vec<AssetRef> {
+    let mut found = BTreeSet::new();
+    for (kind_of, id) in subjects.iter().filter(|(_, id)| id.len() <= MAX_ID).take(MAX_MADE) {
+        let known = SUBJECTS
+            .iter()
+            .filter(|(name, of, _, _)| *name == call && of == kind_of);
+        for (_, _, kind, _) in known.filter(|(_, _, _, prefix)| id.starts_with(prefix)) {
+            found.insert(AssetRef {
+                kind: Kind::named(kind),
+                region: region.clone(),
+                id: (*id).to_owned(),
+            });
+        }
+    }
+    found.into_iter().collect()
+}
+
 fn made(call: &str, event: &Map<String, Value>, region: &Region) -> Vec<AssetRef> {
     let answer = event.get("responseElements").unwrap_or(&Value::Null);
     let request = event.get("requestParameters").and_then(Value::as_object);
@@ -169,7 +217,15 @@ fn made(call: &str, event: &Map<String, Value>, region: &Region) -> Vec<AssetRef
         name.map(str::to_owned).into_iter().collect::<Vec<_>>()
     };
     match call {
-        "RunInstances" | "CreateFleet" => of("instance", ids(answer, &["instanceId", "instanceIds"], "i-")),
+        "RunInstances" => of("instance", ids(answer, &["instanceId", "instanceIds"], "i-")),
+        // One that is kept up starts its machines later, on its own.
+        "CreateFleet" => {
+            let mut made = of("instance", ids(answer, &["instanceId", "instanceIds"], "i-"));
+            made.extend(of("fleet", ids(answer, &["fleetId"], "fleet-")));
+            made
+        }
+        "RequestSpotFleet" => of("fleet", ids(answer, &["spotFleetRequestId"], "sfr-")),
+        "RequestSpotInstances" => of("spot-request", ids(answer, &["spotInstanceRequestId"], "sir-")),
         "CreateVolume" => of("volume", ids(answer, &["volumeId"], "vol-")),
         "CreateNatGateway" => of("nat", ids(answer, &["natGatewayId"], "nat-")),
         "AllocateAddress" => of("address", ids(answer, &["allocationId"], "eipalloc-")),

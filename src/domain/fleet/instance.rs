@@ -4,11 +4,16 @@
 //! need care), so they are seen as [`Instance`]s. For owners and prices they are assets like any other.
 //! The conversion adds nothing that the instance does not say: what it costs beside its own hours (its
 //! volumes, its address) is listed as assets of their own, with the machine as their parent.
+//!
+//! What plain Linux on shared hardware costs, costs `ec2/TYPE`. Anything else (Windows, a distribution or a database
+//! with a licence, hardware of one's own) costs more, and is `ec2-os/OPERATION/TENANCY/TYPE`: the operation is what AWS
+//! names on its bills what a machine runs, such as `RunInstances:0002` (EC2 User Guide, "AMI billing information
+//! fields", read 2026-11-20). It never has the price of plain Linux.
 
 use std::borrow::Cow;
 
 use super::asset::{Asset, AssetRef, Brake, Kind};
-use super::rate::Meter;
+use super::rate::{Meter, RateKey};
 use crate::domain::containment::observed::Instance;
 
 /// The kind of what starts machines and replaces those that are stopped.
@@ -27,14 +32,30 @@ impl Instance {
         }
     }
 
+    /// What it costs on demand.
+    pub fn on_demand(&self) -> RateKey {
+        self.rate("ec2", "ec2-os")
+    }
+
+    fn rate(&self, plain: &str, other: &str) -> RateKey {
+        let kind = &self.instance_type;
+        RateKey(match &self.sold_as {
+            None => format!("{plain}/{kind}"),
+            Some(sold_as) => format!("{other}/{sold_as}/{kind}"),
+        })
+    }
+
     /// The same machine as an asset.
     ///
     /// One that starts or runs is charged for, at the price of its kind of request; one that is stopping,
     /// stopped or gone is not (EC2 User Guide, "Instance lifecycle", read 2026-11-20), while its volumes are.
     pub fn to_asset(&self) -> Asset {
-        let rate = if self.spot.is_some() { "ec2-spot" } else { "ec2" };
+        let rate = match self.spot {
+            Some(_) => self.rate("ec2-spot", "ec2-spot-os"),
+            None => self.on_demand(),
+        };
         let meters = if self.state.is_chargeable() {
-            vec![Meter::one(format!("{rate}/{}", self.instance_type))]
+            vec![Meter::one(rate.0)]
         } else {
             Vec::new()
         };
@@ -43,7 +64,8 @@ impl Instance {
             service: Cow::Borrowed(SERVICE),
             tags: self.tags.clone(),
             acts_as: self.profile_arn.iter().cloned().collect(),
-            parent: self.parent(),
+            unread: None,
+            parent: self.started_by(),
             created_at: self.launched_at,
             meters,
             brake: Brake::Stop,
@@ -72,6 +94,8 @@ mod tests {
             root_is_instance_store: false,
             stop_protected: None,
             group: None,
+            request: None,
+            sold_as: None,
         }
     }
 
@@ -101,6 +125,21 @@ mod tests {
         assert_eq!((asset.parent, asset.brake), (None, Brake::Stop));
         assert_eq!(asset.tags["backstop:agent"], "a");
 
+        seen.sold_as = Some("RunInstances:0002/shared".to_owned());
+        assert_eq!(
+            seen.to_asset().meters,
+            [Meter::one("ec2-os/RunInstances:0002/shared/m8g.12xlarge")]
+        );
+        seen.sold_as = None;
+        seen.request = Some(AssetRef {
+            kind: Kind::named("fleet"),
+            region: seen.region.clone(),
+            id: "fleet-1".to_owned(),
+        });
+        assert_eq!(
+            seen.to_asset().parent.map(|parent| parent.to_string()).as_deref(),
+            Some("fleet:eu-west-1/fleet-1")
+        );
         seen.spot = Some(SpotKind::OneTime);
         seen.group = Some("workers".to_owned());
         let asset = seen.to_asset();

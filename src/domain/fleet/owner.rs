@@ -274,6 +274,7 @@ mod tests {
             service: "AmazonEC2".into(),
             tags: BTreeMap::new(),
             acts_as: Vec::new(),
+            unread: None,
             parent: None,
             created_at: None,
             meters: Vec::new(),

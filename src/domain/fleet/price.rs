@@ -64,8 +64,32 @@ impl FleetPrices {
                 usd: listed.usd,
                 basis: PriceBasis::Listed,
             },
-            _ => built_in(region, rate),
+            _ => self
+                .sold_otherwise(region, rate)
+                .unwrap_or_else(|| built_in(region, rate)),
         }
+    }
+
+    /// A machine that is not sold as plain Linux, while the list does not say what it costs: plain Linux and the
+    /// dearest licence. A spot machine never costs more than one on demand.
+    fn sold_otherwise(&self, region: &Region, rate: &RateKey) -> Option<Hourly> {
+        let (family, rest) = rate.0.split_once('/')?;
+        let kind = rest.rsplit('/').next().unwrap_or_default();
+        if family == "ec2-spot-os" {
+            let on_demand = self.unit(region, &RateKey(format!("ec2-os/{rest}")));
+            let basis = on_demand.basis.max(PriceBasis::Estimated);
+            return Some(Hourly { basis, ..on_demand });
+        }
+        if family != "ec2-os" {
+            return None;
+        }
+        let linux = self.unit(region, &RateKey(format!("ec2/{kind}")));
+        let vcpus = hourly::vcpus(kind).max(table::LICENCE_VCPUS);
+        let licence = hourly::in_region(table::LICENCE.saturating_mul(vcpus), region);
+        Some(Hourly {
+            usd: linux.usd.saturating_add(licence.usd),
+            basis: PriceBasis::Ceiling,
+        })
     }
 
     pub fn meter(&self, region: &Region, meter: &Meter) -> Hourly {
@@ -188,6 +212,37 @@ mod tests {
             ("150.00".to_owned(), PriceBasis::Ceiling)
         );
         assert_eq!(unit("us-east-1", ""), ("150.00".to_owned(), PriceBasis::Ceiling));
+    }
+
+    #[test]
+    fn what_is_not_plain_linux_never_has_its_price() {
+        // Linux at $0.1008 for two vCPUs, and a licence for at least four.
+        let windows = "ec2-os/RunInstances:0002/shared/m7i.large";
+        assert_eq!(unit("us-east-1", windows), ("2.1008".to_owned(), PriceBasis::Ceiling));
+        let spot = "ec2-spot-os/RunInstances:0002/shared/m7i.large";
+        assert_eq!(unit("us-east-1", spot), ("2.1008".to_owned(), PriceBasis::Ceiling));
+        let own = "ec2-os/RunInstances/dedicated/m7i.48xlarge";
+        assert_eq!(unit("us-east-1", own), ("105.6768".to_owned(), PriceBasis::Ceiling));
+
+        let region = Region("us-east-1".to_owned());
+        let mut prices = FleetPrices::default();
+        let listed = |usd: &str| Listed {
+            usd: usd.parse().unwrap(),
+            fetched_at: Timestamp::UNIX_EPOCH,
+        };
+        prices.put(region.clone(), RateKey("ec2/m7i.large".to_owned()), listed("0.11"));
+        let price = prices.unit(&region, &RateKey(windows.to_owned()));
+        assert_eq!(
+            (price.usd.to_string().as_str(), price.basis),
+            ("2.11", PriceBasis::Ceiling)
+        );
+        prices.put(region.clone(), RateKey(windows.to_owned()), listed("0.1928"));
+        let price = |rate: &str| prices.unit(&region, &RateKey(rate.to_owned()));
+        assert_eq!(price(windows).basis, PriceBasis::Listed);
+        assert_eq!(
+            (price(spot).usd, price(spot).basis),
+            (price(windows).usd, PriceBasis::Estimated)
+        );
     }
 
     #[test]

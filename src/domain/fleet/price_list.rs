@@ -74,6 +74,19 @@ pub fn query(rate: &RateKey, region: &Region) -> Option<Query> {
             filters.extend(fixed.map(|(field, value)| (field, value.to_owned())));
             ("AmazonEC2", filters)
         }
+        "ec2-os" => {
+            let (operation, tenancy, kind) = sold_as(rest)?;
+            let filters = [
+                ("instanceType", kind),
+                ("operation", operation),
+                ("tenancy", tenancy),
+                ("capacitystatus", "Used"),
+            ];
+            (
+                "AmazonEC2",
+                filters.map(|(field, value)| (field, value.to_owned())).to_vec(),
+            )
+        }
         "ebs" => ("AmazonEC2", product("Storage")),
         "ebs-iops" => ("AmazonEC2", product("System Operation")),
         "ebs-throughput" => ("AmazonEC2", product("Provisioned Throughput")),
@@ -92,6 +105,17 @@ pub fn query(rate: &RateKey, region: &Region) -> Option<Query> {
     };
     filters.push(("regionCode", region.0.clone()));
     Some(Query { service, filters })
+}
+
+/// Whose hardware, as we and as the list name it.
+const TENANCIES: [(&str, &str); 3] = [("shared", "Shared"), ("dedicated", "Dedicated"), ("host", "Host")];
+
+/// Operation, tenancy as the list names it, and type of `RunInstances:0002/shared/m7i.large`.
+fn sold_as(rest: &str) -> Option<(&str, &'static str, &str)> {
+    let mut parts = rest.splitn(3, '/');
+    let (operation, tenancy, kind) = (parts.next()?, parts.next()?, parts.next()?);
+    let (_, tenancy) = TENANCIES.iter().find(|(ours, _)| *ours == tenancy)?;
+    (!operation.is_empty() && !kind.is_empty()).then_some((operation, *tenancy, kind))
 }
 
 const BALANCERS: [(&str, &str); 4] = [
@@ -173,8 +197,17 @@ fn rate(family: &str, attributes: &Map<String, Value>) -> Option<RateKey> {
                 && is("capacitystatus", "Used")
                 && is("operation", "RunInstances")
                 && is("marketoption", "OnDemand");
-            let kind = text(attributes, "instanceType").filter(|_| is_plain)?;
-            Some(RateKey(format!("ec2/{kind}")))
+            let kind = text(attributes, "instanceType")?;
+            if is_plain {
+                return Some(RateKey(format!("ec2/{kind}")));
+            }
+            // Of anything else the operation says what it is, a licence included.
+            let is_sold = is("capacitystatus", "Used") && is("marketoption", "OnDemand");
+            let operation = text(attributes, "operation").filter(|_| is_sold)?;
+            let tenancy = text(attributes, "tenancy")?;
+            let (tenancy, _) = TENANCIES.iter().find(|(_, theirs)| *theirs == tenancy)?;
+            let is_linux = operation == "RunInstances" && *tenancy == "shared";
+            (!is_linux).then(|| RateKey(format!("ec2-os/{operation}/{tenancy}/{kind}")))
         }
         "Storage" if usage.starts_with("EBS:VolumeUsage") => {
             let kind = text(attributes, "volumeApiName")?;

@@ -196,6 +196,12 @@ pub const ALL: &[Permission] = &[
         "whether a spot machine can be stopped",
     ),
     may("ec2:DescribeVolumes", Mode::Observe, On::Everything, "volumes"),
+    may(
+        "ecs:DescribeClusters",
+        Mode::Observe,
+        On::Everything,
+        "which clusters are empty",
+    ),
     may("ecs:DescribeServices", Mode::Observe, On::Everything, "services"),
     may(
         "ecs:DescribeTaskDefinition",

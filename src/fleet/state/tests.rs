@@ -32,6 +32,7 @@ fn machine(id: &str, owner: Option<&str>) -> Asset {
             .into_iter()
             .collect(),
         acts_as: Vec::new(),
+        unread: None,
         parent: None,
         created_at: None,
         meters: vec![Meter::one("ec2/m7g.large")],
@@ -266,4 +267,46 @@ fn what_is_of_another_kind_is_left_out() {
         vec![look(Kind::named("volume"), 0, vec![machine("i-1", Some("a"))])],
     );
     assert!(state.burning().is_empty());
+}
+
+/// A moment in which what names its owner cannot be read makes no orphan.
+#[test]
+fn what_was_not_read_takes_nobody_its_owner() {
+    let mut state = State::default();
+    let mut known = machine("i-1", None);
+    known.acts_as = vec![format!("arn:aws:iam::{ACCOUNT}:role/a")];
+    take(&mut state, vec![look(Kind::INSTANCE, 0, vec![known.clone()])]);
+    known.acts_as.clear();
+    known.unread = Some("hidden".to_owned());
+    let taken = take(&mut state, vec![look(Kind::INSTANCE, 15, vec![known])]);
+    assert!(taken.orphans.is_empty() && !taken.changed, "{taken:?}");
+    assert_eq!(state.burning().get(&a()), Some(&hourly()));
+    // One of which nothing was known is an orphan still.
+    let mut unknown = machine("i-2", None);
+    unknown.unread = Some("hidden".to_owned());
+    let taken = take(&mut state, vec![look(Kind::INSTANCE, 30, vec![unknown])]);
+    assert_eq!(taken.orphans.len(), 1);
+}
+
+#[test]
+fn a_kind_that_fails_for_long_is_told_once_and_so_is_its_return() {
+    let mut state = State::default();
+    let failed = |second: i64| Look {
+        listed: Err("hidden".to_owned()),
+        ..look(Kind::INSTANCE, second, Vec::new())
+    };
+    let mut told = Vec::new();
+    for n in 0..10 {
+        let taken = take(&mut state, vec![failed(n * 15)]);
+        told.extend(taken.blind.into_iter().map(|(kind, why)| (n, kind, why)));
+        assert!(taken.seeing.is_empty());
+    }
+    let third = i64::from(BLIND_AFTER) - 1;
+    assert_eq!(told, [(third, Kind::INSTANCE, "hidden".to_owned())]);
+    let taken = take(&mut state, vec![look(Kind::INSTANCE, 200, Vec::new())]);
+    assert_eq!((taken.blind, taken.seeing), (Vec::new(), vec![Kind::INSTANCE]));
+    // One failure is nothing to tell, nor is its end.
+    take(&mut state, vec![failed(215)]);
+    let taken = take(&mut state, vec![look(Kind::INSTANCE, 230, Vec::new())]);
+    assert!(taken.blind.is_empty() && taken.seeing.is_empty());
 }

@@ -193,12 +193,24 @@ async fn provisioned_concurrency_is_asked_for_where_there_can_be_some() {
         ),
         (2, 2, 2)
     );
-    // Without the permission the function is listed and can be capped all the same.
-    assert!(
-        bench.assets("function").await["function:eu-central-1/busy"]
-            .meters
-            .is_empty()
-    );
+    // Without the permission the function is listed and can be capped all the same, and costs what it cost.
+    let busy = &bench.assets("function").await["function:eu-central-1/busy"];
+    assert_eq!(meters(busy), [("lambda-provisioned/arm".to_owned(), 12_000)]);
+    assert!(busy.unread.is_none());
+    let asked = bench.proxy.take_action("ListProvisionedConcurrencyConfigs");
+    assert_eq!(asked.len(), 1);
+    // A daemon that never learnt it charges a bound: what is reserved, at the function's largest memory.
+    let settings_of = AwsSettings {
+        endpoint_url: Some(bench.proxy.endpoint()),
+        ..patient()
+    };
+    let fresh = Aws::new(bench.sdk(), settings_of);
+    let found = fresh
+        .assets(&region(), &Kind::named("function"))
+        .await
+        .expect("they are listed");
+    let busy = found.iter().find(|one| one.what.id == "busy").expect("it is listed");
+    assert_eq!(meters(busy), [("lambda-provisioned/arm".to_owned(), 50_000)]);
 
     bench.proxy.heal();
     provisioned_concurrency_goes_before_the_reservation_and_comes_after_it(&bench).await;
@@ -283,4 +295,30 @@ async fn provisioned_concurrency_goes_before_the_reservation_and_comes_after_it(
     );
     assert_eq!(asked[2].json, Some(json!({"ProvisionedConcurrentExecutions": 2})));
     assert_eq!(asked[3].json, Some(json!({"ProvisionedConcurrentExecutions": 10})));
+}
+
+/// C3: tags that are not told leave open whose a function is.
+#[tokio::test]
+async fn tags_that_are_not_told_are_said() {
+    let bench = Bench::start().await;
+    let listed = json!({"Functions": [{"FunctionName": "f", "Version": "$LATEST", "MemorySize": 128}]});
+    bench.proxy.inject(Rule::on("ListFunctions", Fault::Json(listed)));
+    bench
+        .proxy
+        .inject(Rule::on("GetFunctionConcurrency", Fault::Json(json!({}))));
+    let denied = Fault::Refuse {
+        status: 403,
+        code: "AccessDeniedException",
+        message: "no",
+    };
+    bench.proxy.inject(Rule::on("ListTags", denied));
+    let functions = bench.assets("function").await;
+    let why = functions["function:eu-central-1/f"]
+        .unread
+        .as_deref()
+        .expect("it is said");
+    assert!(
+        why.contains("AccessDeniedException") && why.contains("lambda:ListTags"),
+        "{why}"
+    );
 }

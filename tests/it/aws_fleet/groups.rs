@@ -310,3 +310,51 @@ async fn whose_hands_a_group_has_may_be_unknown_and_it_is_listed_still() {
         ["arn:aws:iam::123456789012:instance-profile/unknown"]
     );
 }
+
+/// C3: a template or a configuration that cannot be read leaves open whose a group is.
+#[tokio::test]
+async fn a_source_that_cannot_be_read_is_said() {
+    let bench = Bench::start().await;
+    let arn = "arn:aws:iam::123456789012:instance-profile/a";
+    let template = template(&bench, "t", arn).await;
+    let named = self::template(&bench, "named", "by-its-name").await;
+    group(&bench, "numbered", &template, "1", 0).await;
+    group(&bench, "follows", &template, "$Latest", 0).await;
+    group(&bench, "named", &named, "1", 0).await;
+    let denied = || Fault::Refuse {
+        status: 403,
+        code: "UnauthorizedOperation",
+        message: "no",
+    };
+    bench.proxy.inject(Rule::on("DescribeLaunchTemplateVersions", denied()));
+    let groups = bench.assets("group").await;
+    for name in ["numbered", "follows", "named"] {
+        let one = &groups[&format!("group:eu-central-1/{name}")];
+        let why = one.unread.as_deref().expect("it says what is missing");
+        assert!(
+            one.acts_as.is_empty() && why.contains("DescribeLaunchTemplateVersions"),
+            "{one:?}"
+        );
+    }
+    bench.proxy.heal();
+    bench.proxy.inject(Rule::on("GetInstanceProfile", denied()));
+    let groups = bench.assets("group").await;
+    for name in ["numbered", "follows"] {
+        let one = &groups[&format!("group:eu-central-1/{name}")];
+        assert_eq!(
+            (one.acts_as.as_slice(), &one.unread),
+            ([arn.to_owned()].as_slice(), &None)
+        );
+    }
+    let one = &groups["group:eu-central-1/named"];
+    assert!(
+        one.unread
+            .as_deref()
+            .is_some_and(|why| why.contains("GetInstanceProfile")),
+        "{one:?}"
+    );
+    // One that is not there is nobody's.
+    bench.proxy.heal();
+    let groups = bench.assets("group").await;
+    assert_eq!(groups["group:eu-central-1/named"].unread, None);
+}

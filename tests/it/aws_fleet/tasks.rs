@@ -319,14 +319,12 @@ async fn every_page_is_read_and_what_is_gone_is_fine() {
     let count = |action: &str| asked.iter().filter(|one| one.action == action).count();
     assert_eq!(
         (count("ListClusters"), count("ListTasks"), count("DescribeTasks")),
-        (2, 3, 2)
+        (2, 6, 2),
+        "those that should run and those that should not, of both clusters"
     );
-    assert!(
-        asked
-            .iter()
-            .filter(|one| one.action == "ListTasks")
-            .all(|one| one.params["desiredStatus"] == "RUNNING")
-    );
+    let stopping = asked.iter().filter(|one| one.action == "ListTasks");
+    let stopping = stopping.filter(|one| one.params["desiredStatus"] == "STOPPED");
+    assert_eq!(stopping.count(), 3);
 
     bench.proxy.heal();
     let gone = |code, message| Fault::Refuse {
@@ -370,4 +368,129 @@ async fn every_page_is_read_and_what_is_gone_is_fine() {
         .put_settings(&asset("ecs-service", "main/web"), &settings(&[("desired", "0")]))
         .await;
     assert!(matches!(error.expect_err("not now").retry, Retry::After(_)));
+}
+
+/// Synthetic answers in the documented form: the emulator ends a task at once, and ECS when its containers have.
+#[tokio::test]
+async fn a_task_that_should_stop_is_there_until_it_has() {
+    let bench = Bench::start().await;
+    let arn = |what: &str, id: &str| format!("arn:aws:ecs:{REGION}:123456789012:{what}/{id}");
+    let clusters = json!({"clusterArns": [arn("cluster", "main")]});
+    bench.proxy.inject(Rule::on("ListClusters", Fault::Json(clusters)));
+    let ids: Vec<String> = (0..6).map(|n| arn("task", &format!("main/{n:032x}"))).collect();
+    let stopped = json!({"taskArns": ids[1..]});
+    bench
+        .proxy
+        .inject(Rule::on("ListTasks", Fault::Json(stopped)).naming("STOPPED"));
+    // One is told to stop between the two questions.
+    let running = json!({"taskArns": ids[..2]});
+    bench.proxy.inject(Rule::on("ListTasks", Fault::Json(running)));
+    let states = [
+        "RUNNING",
+        "RUNNING",
+        "DEACTIVATING",
+        "STOPPING",
+        "DEPROVISIONING",
+        "STOPPED",
+    ];
+    let tasks: Vec<_> = (0..6)
+        .map(|n| {
+            let desired = if n == 0 { "RUNNING" } else { "STOPPED" };
+            json!({"taskArn": ids[n], "clusterArn": arn("cluster", "main"), "lastStatus": states[n],
+                "desiredStatus": desired, "launchType": "FARGATE", "cpu": "256", "memory": "512",
+                "overrides": {"taskRoleArn": ROLE}, "version": 1})
+        })
+        .collect();
+    let told = json!({"tasks": tasks, "failures": []});
+    bench.proxy.inject(Rule::on("DescribeTasks", Fault::Json(told)));
+    let tasks = bench.assets("ecs-task").await;
+    assert_eq!(tasks.len(), 5, "{tasks:#?}");
+    assert!(
+        tasks
+            .values()
+            .all(|task| task.meters.len() == 2 && task.acts_as == [ROLE])
+    );
+    let asked = bench.asked().await;
+    let described = asked
+        .iter()
+        .find(|one| one.action == "DescribeTasks")
+        .expect("they are");
+    let count = described
+        .json
+        .as_ref()
+        .and_then(|json| json["tasks"].as_array())
+        .map(Vec::len);
+    assert_eq!(count, Some(6), "each once");
+}
+
+/// C3: a definition that cannot be read leaves open whose a service and its tasks are.
+#[tokio::test]
+async fn a_definition_that_cannot_be_read_is_said() {
+    let bench = Bench::start().await;
+    let definition = definition(&bench).await;
+    cluster(&bench, "main").await;
+    service(&bench, "main", "web", &definition, SchedulingStrategy::Replica).await;
+    let run = client(&bench).run_task().cluster("main").task_definition(&definition);
+    run.launch_type(LaunchType::Fargate).send().await.expect("RunTask");
+    let denied = Fault::Refuse {
+        status: 400,
+        code: "AccessDeniedException",
+        message: "no",
+    };
+    bench.proxy.inject(Rule::on("DescribeTaskDefinition", denied));
+    for kind in ["ecs-service", "ecs-task"] {
+        let found = bench.assets(kind).await;
+        let one = found.values().next().expect("it is listed");
+        assert_eq!(one.acts_as, Vec::<String>::new());
+        let why = one.unread.as_deref().expect("and says what is missing");
+        assert!(why.contains("DescribeTaskDefinition"), "{why}");
+    }
+    bench.proxy.heal();
+    for kind in ["ecs-service", "ecs-task"] {
+        let found = bench.assets(kind).await;
+        let one = found.values().next().expect("it is listed");
+        assert_eq!(
+            (one.acts_as.as_slice(), &one.unread),
+            ([ROLE.to_owned()].as_slice(), &None)
+        );
+    }
+}
+
+/// Clusters with nothing in them are told by their counts, a hundred in a call, once all were looked at.
+#[tokio::test]
+async fn empty_clusters_are_passed_over() {
+    let bench = Bench::with_page(1_000).await;
+    let definition = definition(&bench).await;
+    for n in 0..120 {
+        cluster(&bench, &format!("empty-{n}")).await;
+    }
+    cluster(&bench, "main").await;
+    service(&bench, "main", "web", &definition, SchedulingStrategy::Replica).await;
+    assert_eq!(bench.assets("ecs-service").await.len(), 1);
+    let asked = bench.proxy.take_asked();
+    let count = |asked: &[Asked], action: &str| asked.iter().filter(|one| one.action == action).count();
+    assert_eq!(
+        (count(&asked, "DescribeClusters"), count(&asked, "ListServices")),
+        (0, 121)
+    );
+
+    cluster(&bench, "late").await;
+    service(&bench, "late", "web", &definition, SchedulingStrategy::Replica).await;
+    assert_eq!(bench.assets("ecs-service").await.len(), 2);
+    let asked = bench.asked().await;
+    assert_eq!(
+        (count(&asked, "DescribeClusters"), count(&asked, "ListServices")),
+        (2, 2)
+    );
+
+    // Without the counts all are looked at.
+    let denied = Fault::Refuse {
+        status: 400,
+        code: "AccessDeniedException",
+        message: "no",
+    };
+    bench.proxy.inject(Rule::on("DescribeClusters", denied));
+    assert_eq!(bench.assets("ecs-service").await.len(), 2);
+    let asked = bench.proxy.take_asked();
+    assert_eq!(count(&asked, "ListServices"), 122);
 }

@@ -14,10 +14,6 @@ use crate::harness::wait;
 async fn a_sound_account_passes_is_asked_precisely_and_is_left_as_it_was() {
     let place = Place::new().await;
     let account = place.account();
-    let user_bound = account.iam().put_user_permissions_boundary().user_name("legacy-bot");
-    let boundary = format!("arn:aws:iam::{ACCOUNT}:policy/backstop/backstop-agent-boundary");
-    let user_bound = user_bound.permissions_boundary(&boundary).send().await;
-    let is_user_bound = user_bound.is_ok();
     place.simulate(&shipped("guard"));
     let before = account.states(REGIONS[0]).await;
     let tags_before = account.tags(REGIONS[0]).await;
@@ -62,10 +58,9 @@ async fn a_sound_account_passes_is_asked_precisely_and_is_left_as_it_was() {
         let text = found(&report, check, "ok");
         assert!(text.contains(says), "{check}: {text:?}\n{report:#}");
     }
-    // Where the emulator shows a user's boundary, nobody is without one.
     let unbounded = found(&report, "boundary", "warn");
     assert!(
-        !unbounded.contains(&place.role) && (!is_user_bound || unbounded.is_empty()),
+        !unbounded.contains(&place.role) && unbounded.contains(&place.user),
         "{unbounded}"
     );
 

@@ -12,12 +12,10 @@ use backstop::domain::containment::observed::{BatchResult, Identity, Instance, P
 use backstop::domain::containment::target::{Principal, Region};
 use backstop::domain::drill::predict::Limits;
 use backstop::domain::fleet::asset::{Asset, AssetRef, Kind, Settings};
-use backstop::domain::fleet::creation::Creation;
 use backstop::domain::fleet::rate::RateKey;
 use backstop::domain::money::Usd;
 use backstop::ports::Health;
-use backstop::ports::{Asking, Cloud, CloudError, InstanceFilter, Permission};
-use jiff::Timestamp;
+use backstop::ports::{Asking, Cloud, CloudError, InstanceFilter, LookUp, Permission, Recorded};
 use std::collections::BTreeMap;
 use tokio::sync::Notify;
 
@@ -168,11 +166,15 @@ impl Cloud for Fuse {
         self.change(self.cloud.end(asset)).await
     }
 
-    async fn creations(&self, region: &Region, since: Timestamp) -> Result<Vec<Creation>, CloudError> {
-        self.cloud.creations(region, since).await
+    async fn creations(&self, region: &Region, wanted: &LookUp<'_>) -> Result<Recorded, CloudError> {
+        self.cloud.creations(region, wanted).await
     }
 
-    async fn list_prices(&self, region: &Region, rates: &[RateKey]) -> Result<BTreeMap<RateKey, Usd>, CloudError> {
+    async fn list_prices(
+        &self,
+        region: &Region,
+        rates: &[RateKey],
+    ) -> Result<BTreeMap<RateKey, Option<Usd>>, CloudError> {
         self.cloud.list_prices(region, rates).await
     }
 }

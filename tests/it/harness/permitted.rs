@@ -51,6 +51,10 @@ impl Facts {
             | ("lambda", "ListFunctions")
             | ("cloudtrail", "LookupEvents")
             | ("pricing", "GetProducts") => everything(),
+            ("ecs", "DescribeClusters") => {
+                let clusters = asked.params.iter().filter(|(name, _)| name.starts_with("clusters."));
+                clusters.map(|(_, arn)| Request::new(&action, arn, &[])).collect()
+            }
             ("ecs", _) => self.of_a_cluster(&action, asked),
             ("lambda", _) => {
                 let (_, path) = asked.rest.as_ref().expect("Lambda is asked by paths");

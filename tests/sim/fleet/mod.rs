@@ -14,4 +14,5 @@ mod accrual;
 mod crashes;
 mod lab;
 mod limits;
+mod looks;
 mod times;

@@ -34,7 +34,7 @@ use backstop::ports::Clock as _;
 use backstop::ports::Health;
 use backstop::ports::{
     AgentKey, Asking, AuditView, Cloud, CloudError, DeadEpochs, FleetBook, InstanceFilter, Judgement, Lease, LineQuery,
-    Permission, PostingQuery, SpendQuery, SpendRow, Store, StoreError, StoreStats, Trigger,
+    LookUp, Permission, PostingQuery, Recorded, SpendQuery, SpendRow, Store, StoreError, StoreStats, Trigger,
 };
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -259,11 +259,15 @@ impl Cloud for CrashCloud {
         self.1.pass(self.0.end(asset)).await
     }
 
-    async fn creations(&self, region: &Region, since: Timestamp) -> Result<Vec<Creation>, CloudError> {
-        self.1.pass(self.0.creations(region, since)).await
+    async fn creations(&self, region: &Region, wanted: &LookUp<'_>) -> Result<Recorded, CloudError> {
+        self.1.pass(self.0.creations(region, wanted)).await
     }
 
-    async fn list_prices(&self, region: &Region, rates: &[RateKey]) -> Result<BTreeMap<RateKey, Usd>, CloudError> {
+    async fn list_prices(
+        &self,
+        region: &Region,
+        rates: &[RateKey],
+    ) -> Result<BTreeMap<RateKey, Option<Usd>>, CloudError> {
         self.1.pass(self.0.list_prices(region, rates)).await
     }
 }

@@ -23,6 +23,7 @@ mod revocation;
 mod scene;
 mod spawners;
 mod time;
+mod unread;
 
 pub use crash::{CrashCloud, CrashPoint, CrashStore, When};
 pub use time::{Counting, VirtualClock, run};

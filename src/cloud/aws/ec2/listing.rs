@@ -7,12 +7,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use aws_sdk_ec2::types::{DeviceType, Filter, InstanceLifecycleType, InstanceStateName, SpotInstanceType};
+use aws_sdk_ec2::types::{
+    DeviceType, Filter, InstanceLifecycleType, InstanceStateName, PlatformValues, SpotInstanceType, Tenancy,
+};
 use jiff::Timestamp;
 
 use super::Ec2;
 use crate::domain::containment::observed::{Instance, InstanceState, SpotKind};
 use crate::domain::containment::target::Region;
+use crate::domain::fleet::asset::{AssetRef, Kind};
 use crate::ports::{CloudError, InstanceFilter};
 
 /// EC2 takes no more values in one filter.
@@ -26,6 +29,9 @@ const STATES: [&str; 5] = ["pending", "running", "shutting-down", "stopping", "s
 
 /// The tag by which EC2 says which Auto Scaling group made an instance; nobody else may set it.
 const GROUP_TAG: &str = "aws:autoscaling:groupName";
+
+/// Likewise which fleet, and which spot fleet.
+const FLEET_TAGS: [&str; 2] = ["aws:ec2:fleet-id", "aws:ec2spot:fleet-request-id"];
 
 impl Ec2 {
     /// The instances that match, sorted by id.
@@ -213,6 +219,23 @@ fn read(region: &Region, instance: aws_sdk_ec2::types::Instance) -> Option<Liste
         .filter_map(|tag| Some((tag.key?, tag.value.unwrap_or_default())))
         .collect();
     let is_spot = instance.instance_lifecycle == Some(InstanceLifecycleType::Spot);
+    let request = |kind: &'static str, id: &String| AssetRef {
+        kind: Kind::named(kind),
+        region: region.clone(),
+        id: id.clone(),
+    };
+    let fleet = FLEET_TAGS
+        .iter()
+        .find_map(|tag| tags.get(*tag))
+        .map(|id| request("fleet", id));
+    let spot = instance.spot_instance_request_id.as_ref();
+    let request = fleet.or_else(|| spot.map(|id| request("spot-request", id)));
+    let tenancy = instance.placement.and_then(|placement| placement.tenancy);
+    let sold_as = sold_as(
+        instance.usage_operation.as_deref(),
+        instance.platform.as_ref(),
+        tenancy.as_ref(),
+    );
     Some(Listed {
         spot_request: instance.spot_instance_request_id.filter(|_| is_spot),
         instance: Instance {
@@ -232,8 +255,26 @@ fn read(region: &Region, instance: aws_sdk_ec2::types::Instance) -> Option<Liste
             spot: is_spot.then_some(SpotKind::Persistent),
             root_is_instance_store: instance.root_device_type == Some(DeviceType::InstanceStore),
             stop_protected: None,
+            request,
+            sold_as,
         },
     })
+}
+
+/// `None` for plain Linux on shared hardware; else what AWS calls what it runs, and whose hardware it is. Where that is
+/// not told, a machine that says it is Windows is one, and any other is plain.
+fn sold_as(operation: Option<&str>, platform: Option<&PlatformValues>, tenancy: Option<&Tenancy>) -> Option<String> {
+    const LINUX: &str = "RunInstances";
+    let operation = operation.filter(|operation| !operation.is_empty());
+    let operation = operation.unwrap_or(match platform {
+        Some(PlatformValues::Windows) => "RunInstances:0002",
+        _ => LINUX,
+    });
+    let tenancy = match tenancy {
+        None | Some(Tenancy::Default) => "shared",
+        Some(other) => other.as_str(),
+    };
+    (operation != LINUX || tenancy != "shared").then(|| format!("{operation}/{tenancy}"))
 }
 
 #[cfg(test)]
@@ -325,5 +366,53 @@ mod tests {
             seen("i-1", None, &[(GROUP_TAG, "fleet")]).group.as_deref(),
             Some("fleet")
         );
+    }
+
+    #[test]
+    fn only_plain_linux_on_shared_hardware_is_sold_as_such() {
+        let told = |operation, platform, tenancy: Option<Tenancy>| sold_as(operation, platform, tenancy.as_ref());
+        let windows = Some(&PlatformValues::Windows);
+        assert_eq!(told(None, None, None), None);
+        assert_eq!(told(Some("RunInstances"), None, Some(Tenancy::Default)), None);
+        let cases = [
+            (
+                told(Some("RunInstances:0002"), windows, None),
+                "RunInstances:0002/shared",
+            ),
+            (told(None, windows, None), "RunInstances:0002/shared"),
+            (told(Some("RunInstances:0010"), None, None), "RunInstances:0010/shared"),
+            (
+                told(Some("RunInstances"), None, Some(Tenancy::Dedicated)),
+                "RunInstances/dedicated",
+            ),
+            (
+                told(Some("RunInstances"), None, Some(Tenancy::Host)),
+                "RunInstances/host",
+            ),
+        ];
+        for (found, expected) in cases {
+            assert_eq!(found.as_deref(), Some(expected));
+        }
+    }
+
+    #[test]
+    fn what_started_it_is_its_request_unless_a_group_did() {
+        let parent = |tags: &[(&str, &str)]| {
+            let parent = seen("i-1", None, tags).started_by();
+            parent.map(|parent| parent.to_string()).unwrap_or_default()
+        };
+        assert_eq!(parent(&[(FLEET_TAGS[0], "fleet-1")]), "fleet:eu-west-1/fleet-1");
+        assert_eq!(parent(&[(FLEET_TAGS[1], "sfr-1")]), "fleet:eu-west-1/sfr-1");
+        assert_eq!(
+            parent(&[(FLEET_TAGS[0], "fleet-1"), (GROUP_TAG, "g")]),
+            "group:eu-west-1/g"
+        );
+        let spot = Seen::builder()
+            .instance_id("i-1")
+            .spot_instance_request_id("sir-1")
+            .build();
+        let spot = read(&Region("eu-west-1".to_owned()), spot).expect("it has an id");
+        let parent = spot.instance.started_by().map(|parent| parent.to_string());
+        assert_eq!(parent.as_deref(), Some("spot-request:eu-west-1/sir-1"));
     }
 }

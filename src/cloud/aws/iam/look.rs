@@ -24,35 +24,33 @@ impl Iam {
                 };
                 state.boundary = boundary;
                 state.trusted = trust::trusted(&trust);
-                (state.deny_document, attached, state.profile_arns) = tokio::try_join!(
+                // The deny waits for no list of where the role is carried.
+                let profiles = async { Ok(self.profiles(name).await) };
+                let listed;
+                (state.deny_document, attached, listed) = tokio::try_join!(
                     self.role_policy(name, policy),
                     self.attached(principal, policy),
-                    self.profiles(name)
+                    profiles
                 )?;
+                (state.profile_arns, state.profiles_unseen) = seen(listed);
             }
             Principal::User(arn) => {
                 let Some(boundary) = self.user_boundary(arn, name).await? else {
                     return Ok(state);
                 };
                 state.boundary = boundary;
-                // The deny waits for no list of credentials that it binds anyway.
+                // The deny waits for no list of keys and credentials that it binds anyway.
+                let keys = async { Ok(self.access_keys(name).await) };
                 let credentials = async { Ok(self.service_credentials(name).await) };
-                let listed;
-                (state.deny_document, attached, state.keys, listed) = tokio::try_join!(
+                let (keys_listed, credentials_listed);
+                (state.deny_document, attached, keys_listed, credentials_listed) = tokio::try_join!(
                     self.user_policy(name, policy),
                     self.attached(principal, policy),
-                    self.access_keys(name),
+                    keys,
                     credentials
                 )?;
-                match listed {
-                    Ok(credentials) => state.service_credentials = credentials,
-                    Err(error) => {
-                        state.credentials_unseen = Some(Blind {
-                            why: error.to_string(),
-                            refused: error.retry == Retry::Never,
-                        });
-                    }
-                }
+                (state.keys, state.keys_unseen) = seen(keys_listed);
+                (state.service_credentials, state.credentials_unseen) = seen(credentials_listed);
             }
         }
         state.deny_attached = attached.is_some();
@@ -190,6 +188,18 @@ impl Iam {
             }
         }
         Err(call.nonsense(format!("the list does not end after {MAX_PAGES} pages")))
+    }
+}
+
+/// A part of a look, or why it is missing.
+fn seen<T>(listed: Result<Vec<T>, CloudError>) -> (Vec<T>, Option<Blind>) {
+    match listed {
+        Ok(listed) => (listed, None),
+        Err(error) => {
+            let refused = error.retry == Retry::Never;
+            let why = error.to_string();
+            (Vec::new(), Some(Blind { why, refused }))
+        }
     }
 }
 

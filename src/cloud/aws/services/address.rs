@@ -83,6 +83,7 @@ fn asset(place: &Place, id: String, parent: Option<String>, how: &'static str) -
         service: Cow::Borrowed("AmazonVPC"),
         tags: Default::default(),
         acts_as: Vec::new(),
+        unread: None,
         parent: parent.map(|instance| place.asset(&Kind::INSTANCE, instance)),
         created_at: None,
         meters: vec![Meter::one("ipv4")],

@@ -10,11 +10,11 @@
 //! Whose hands the machines will have says the instance profile of what they are launched from. That is
 //! asked in one call for all groups that follow a template's latest or default version, in one for each
 //! fifty launch configurations, and once ever for a version by number, which never changes, and for the
-//! path of a profile that is given by its name. If it cannot be learnt a group is still listed: by its
-//! tags and its maker it may be somebody's.
+//! path of a profile that is given by its name. If it cannot be learnt a group is still listed, and says so: by its
+//! tags and its maker it may be somebody's, and it must not be taken for nobody's.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 use aws_sdk_autoscaling::Client;
@@ -33,7 +33,7 @@ use crate::ports::CloudError;
 mod names;
 mod profile;
 
-use profile::{Profiles, Source};
+use profile::{Known, Profiles, Source};
 
 /// What a cap suspends.
 const PROCESSES: [&str; 8] = [
@@ -189,13 +189,9 @@ fn capped() -> Settings {
         .collect()
 }
 
-fn asset(place: &Place, group: AutoScalingGroup, profiles: &BTreeMap<Source, String>) -> Option<Asset> {
+fn asset(place: &Place, group: AutoScalingGroup, profiles: &Known) -> Option<Asset> {
     let now = processes(&group);
-    let acts_as: BTreeSet<String> = Source::of(&group)
-        .iter()
-        .filter_map(|source| profiles.get(source))
-        .map(|profile| profile::arn(profile, group.auto_scaling_group_arn()))
-        .collect();
+    let (acts_as, unread) = profiles.of(&group);
     Some(Asset {
         what: place.asset(&GROUP, group.auto_scaling_group_name?),
         service: Cow::Borrowed("AmazonEC2"),
@@ -207,6 +203,7 @@ fn asset(place: &Place, group: AutoScalingGroup, profiles: &BTreeMap<Source, Str
                 .map(|tag| (tag.key, tag.value)),
         ),
         acts_as: acts_as.into_iter().collect(),
+        unread,
         parent: None,
         created_at: timestamp(group.created_time),
         // Its machines are charged for, and the group itself is not.

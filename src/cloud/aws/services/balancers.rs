@@ -180,6 +180,7 @@ fn asset(what: AssetRef, tags: Option<BTreeMap<String, String>>, since: Option<T
         service: Cow::Borrowed("AWSELB"),
         tags: tags.unwrap_or_default(),
         acts_as: Vec::new(),
+        unread: None,
         parent: None,
         created_at: since,
         meters: vec![meter],

@@ -73,6 +73,7 @@ fn asset(place: &Place, volume: Volume) -> Option<Asset> {
                 .map(|tag| (tag.key, tag.value)),
         ),
         acts_as: Vec::new(),
+        unread: None,
         parent: holder.map(|id| place.asset(&Kind::INSTANCE, id)),
         created_at: timestamp(volume.create_time),
         meters,

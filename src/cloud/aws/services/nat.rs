@@ -66,6 +66,7 @@ fn asset(place: &Place, gateway: NatGateway) -> Option<Asset> {
                 .map(|tag| (tag.key, tag.value)),
         ),
         acts_as: Vec::new(),
+        unread: None,
         parent: None,
         created_at: timestamp(gateway.create_time),
         meters: vec![meter],

@@ -51,6 +51,8 @@ pub fn instance(region_name: &str, id: &str, owner: &str) -> Instance {
         root_is_instance_store: false,
         stop_protected: None,
         group: None,
+        request: None,
+        sold_as: None,
     }
 }
 

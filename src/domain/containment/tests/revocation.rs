@@ -222,3 +222,34 @@ fn a_simulation_only_warns() {
     assert!(plan.is_quiet());
     assert_eq!(world.containment.phase, Phase::Contained);
 }
+
+/// What cannot be listed beside the deny keeps no deny from being put, and is said (C3).
+#[test]
+fn lists_that_cannot_be_read_hold_up_no_deny() {
+    let blind = |refused: bool| {
+        Some(Blind {
+            why: "hidden".to_owned(),
+            refused,
+        })
+    };
+    for refused in [true, false] {
+        let mut world = World::new(Vec::new());
+        world.principals.get_mut(&role()).unwrap().profiles_unseen = blind(refused);
+        world.principals.get_mut(&user()).unwrap().keys_unseen = blind(refused);
+        for _ in 0..6 {
+            assert_ne!(world.sweep(Fuel::ENDLESS).unwrap().1, Progress::Contained);
+        }
+        for principal in [role(), user()] {
+            assert!(deny::is_in_place(&world.principals[&principal]), "{principal:?}");
+        }
+        assert!(why(&world, role().arn()).contains("instance profiles could not be listed"));
+        assert!(why(&world, user().arn()).contains("access keys could not be listed"));
+        // Machines may be missed; keys are bound by the deny, so a refusal to list them is only reported.
+        world.principals.get_mut(&role()).unwrap().profiles_unseen = None;
+        if refused {
+            world.contain();
+        } else {
+            assert_ne!(world.sweep(Fuel::ENDLESS).unwrap().1, Progress::Contained);
+        }
+    }
+}

@@ -268,6 +268,60 @@ fn whose_it_is() {
     assert!(why(&world, "/guard").contains("the guard's own"), "C5");
 }
 
+/// C3: what nothing names, while something that could was not read, keeps the containment open.
+#[test]
+fn what_was_not_read_is_not_nobodys() {
+    let unread = |name: &str, change: &dyn Fn(&mut Asset)| {
+        let mut made = service("eu-west-1", name, 1);
+        made.unread = Some("its definition is hidden".to_owned());
+        change(&mut made);
+        made
+    };
+    let tag = |owner: &str| std::collections::BTreeMap::from([("backstop:agent".to_owned(), owner.to_owned())]);
+    let capped_already = |asset: &mut Asset| asset.brake = service("eu-west-1", "x", 0).brake;
+    let rows = [
+        (unread("unknown", &|_| {}), true),
+        // Known by something else, or nothing that could start anything: it does not matter.
+        (unread("tagged", &|asset| asset.tags = tag("a")), false),
+        (unread("theirs", &|asset| asset.tags = tag("b")), false),
+        (unread("idle", &capped_already), false),
+    ];
+    for (asset, open) in rows {
+        let mut world = World::new(Vec::new()).with([asset.clone()]);
+        world.others.insert(AgentId::new("b").unwrap(), tag("b"));
+        let mut progress = Progress::Disturbed;
+        for _ in 0..6 {
+            progress = world.sweep(Fuel::ENDLESS).unwrap().1;
+        }
+        let is_contained = world.containment.phase == Phase::Contained;
+        assert_eq!(is_contained, !open, "{} {progress:?}", asset.what);
+        let said = why(&world, "ecs-service:eu-west-1").contains("its definition is hidden");
+        assert_eq!(said, open, "{}", asset.what);
+    }
+}
+
+/// A fleet is listed nowhere: who made it is on record.
+#[test]
+fn what_a_fleet_of_the_agents_started_is_the_agents() {
+    let fleet = |id: &str| crate::domain::fleet::asset::AssetRef {
+        kind: crate::domain::fleet::asset::Kind::named("fleet"),
+        region: model::region("eu-west-1"),
+        id: id.to_owned(),
+    };
+    let started = |id: &str, by: &str| {
+        let mut machine = model::instance("eu-west-1", id, "nobody-declares-it");
+        machine.tags.clear();
+        machine.request = Some(fleet(by));
+        machine
+    };
+    let mut world = World::new(vec![started("i-ours", "fleet-1"), started("i-theirs", "fleet-2")]);
+    world.created.insert(fleet("fleet-1"));
+    world.contain();
+    let state = |id: &str| world.instances[id].state;
+    assert_eq!(state("i-ours"), InstanceState::Stopped);
+    assert_eq!(state("i-theirs"), InstanceState::Running);
+}
+
 #[test]
 fn machines_are_the_agents_by_their_group_and_by_who_made_them() {
     let mut bare = member("eu-west-1", "i-member", "workers");

@@ -6,7 +6,10 @@ use super::*;
 
 const ACCOUNT: &str = "123456789012";
 
-fn basis(agents: &[(&str, &[&str], &[(&str, &str)])]) -> Basis {
+/// An agent: its id, its principals below the account, its tags.
+type Declared<'a> = (&'a str, &'a [&'a str], &'a [(&'a str, &'a str)]);
+
+fn basis(agents: &[Declared<'_>]) -> Basis {
     let targets = |principals: &[&str], tags: &[(&str, &str)]| CloudTargets {
         account: ACCOUNT.to_owned(),
         principals: principals

@@ -235,7 +235,39 @@ fn every_kind_of_thing_is_named_as_its_listing_names_it() {
                 json!({"CreateFleetResponse": {"fleetId": "fleet-1",
                     "fleetInstanceSet": {"item": {"instanceIds": {"item": "i-0abc"}}}}}),
             ),
-            vec!["instance:eu-west-1/i-0abc"],
+            vec!["instance:eu-west-1/i-0abc", "fleet:eu-west-1/fleet-1"],
+        ),
+        (
+            // One that is kept up starts its machines later.
+            event(
+                "CreateFleet",
+                "ec2.amazonaws.com",
+                session(),
+                json!({"CreateFleetRequest": {"Type": "maintain"}}),
+                json!({"CreateFleetResponse": {"fleetId": "fleet-2", "requestId": "r"}}),
+            ),
+            vec!["fleet:eu-west-1/fleet-2"],
+        ),
+        (
+            event(
+                "RequestSpotFleet",
+                "ec2.amazonaws.com",
+                session(),
+                json!({"spotFleetRequestConfig": {"targetCapacity": 40}}),
+                json!({"requestId": "r", "spotFleetRequestId": "sfr-1"}),
+            ),
+            vec!["fleet:eu-west-1/sfr-1"],
+        ),
+        (
+            event(
+                "RequestSpotInstances",
+                "ec2.amazonaws.com",
+                session(),
+                json!({"instanceCount": 2}),
+                json!({"requestId": "r", "spotInstanceRequestSet": {"items": [
+                    {"spotInstanceRequestId": "sir-1", "state": "open"}, {"spotInstanceRequestId": "sir-2"}]}}),
+            ),
+            vec!["spot-request:eu-west-1/sir-1", "spot-request:eu-west-1/sir-2"],
         ),
     ];
     for (event, expected) in cases {
@@ -381,4 +413,28 @@ proptest! {
             prop_assert!(creation.made.iter().all(|made| !made.id.is_empty() && made.region.0 == "eu-west-1"));
         }
     }
+}
+
+/// CloudTrail leaves an answer of more than 100 KB out and says so.
+#[test]
+fn what_an_answer_that_was_left_out_made_is_what_the_look_up_names() {
+    let omitted = json!({"omitted": true, "originalSize": 400_000, "reason": "too large"});
+    let large = event("RunInstances", "ec2.amazonaws.com", session(), json!({}), omitted).to_string();
+    let subjects = [
+        ("AWS::EC2::Ami", "ami-1"),
+        ("AWS::EC2::Instance", "i-0b"),
+        ("AWS::EC2::Instance", "i-0a"),
+        ("AWS::EC2::Instance", "i-0a"),
+        ("AWS::EC2::Instance", "sg-1"),
+        ("AWS::EC2::Volume", "vol-1"),
+    ];
+    let creation = read_about(&large, &subjects).expect("it is read").expect("made");
+    let made: Vec<String> = creation.made.iter().map(ToString::to_string).collect();
+    assert_eq!(made, ["instance:eu-west-1/i-0a", "instance:eu-west-1/i-0b"]);
+    assert_eq!(creation.by, ROLE);
+    // What the event itself says goes first, and of neither it is said aloud.
+    let whole = read_about(&run_instances(session()).to_string(), &subjects);
+    assert_eq!(whole.expect("it is read").expect("made").made.len(), 2);
+    assert_eq!(read_about(&large, &subjects[..1]), Err(EventRejection::NothingNamed));
+    assert_eq!(read(&large), Err(EventRejection::NothingNamed));
 }

@@ -11,6 +11,12 @@
 /// machine that is common.
 pub(super) const UNKNOWN: u64 = 150_000_000_000_000;
 
+/// A licence for an hour and vCPU at the most, with at least four of them: Windows with SQL Server Enterprise, the
+/// dearest that AWS sells by the hour, is $0.046 and $0.375 (third party: AWS's price pages as of 2025). The
+/// surcharge for hardware of one's own is far less.
+pub(super) const LICENCE: u64 = 500_000_000_000;
+pub(super) const LICENCE_VCPUS: u64 = 4;
+
 /// A month's price in micro-dollars as an hour's in pico-dollars.
 const fn monthly(micros: u64) -> u64 {
     (micros * 1_000_000).div_ceil(730)

@@ -193,6 +193,45 @@ fn every_rate_is_found_in_its_product_by_the_hour() {
 }
 
 #[test]
+fn what_is_not_plain_linux_has_a_rate_of_its_own() {
+    let windows = [
+        ("instanceType", "t3.large"),
+        ("operatingSystem", "Windows"),
+        ("tenancy", "Shared"),
+        ("preInstalledSw", "SQL Ent"),
+        ("licenseModel", "No License required"),
+        ("capacitystatus", "Used"),
+        ("operation", "RunInstances:0102"),
+    ];
+    let told = |attributes: &[(&str, &str)]| rate_of(&product("Compute Instance", attributes, "Hrs", &[("0", "1.6")]));
+    let rate = "ec2-os/RunInstances:0102/shared/t3.large";
+    assert_eq!(told(&windows), Some((rate.to_owned(), 1_600_000_000)));
+    let mut own = LINUX.to_vec();
+    own[2].1 = "Dedicated";
+    let dedicated = "ec2-os/RunInstances/dedicated/t3.large";
+    assert_eq!(told(&own), Some((dedicated.to_owned(), 1_600_000_000)));
+
+    let asked = query(&RateKey(rate.to_owned()), &region()).expect("it is asked for");
+    let filters = [
+        ("instanceType", "t3.large"),
+        ("operation", "RunInstances:0102"),
+        ("tenancy", "Shared"),
+        ("capacitystatus", "Used"),
+        ("regionCode", "eu-west-2"),
+    ];
+    let filters: Vec<(&str, String)> = filters.map(|(field, value)| (field, value.to_owned())).to_vec();
+    assert_eq!((asked.service, asked.filters), ("AmazonEC2", filters));
+    for odd in [
+        "ec2-os/",
+        "ec2-os/RunInstances/t3.large",
+        "ec2-os/RunInstances/moon/t3.large",
+        "ec2-spot-os/a/shared/b",
+    ] {
+        assert_eq!(query(&RateKey(odd.to_owned()), &region()), None, "{odd}");
+    }
+}
+
+#[test]
 fn a_product_of_another_kind_is_none_of_ours() {
     let with = |field: &'static str, value: &'static str| {
         let mut attributes = LINUX.to_vec();
@@ -201,10 +240,8 @@ fn a_product_of_another_kind_is_none_of_ours() {
     };
     for (field, value) in [
         ("operatingSystem", "Windows"),
-        ("tenancy", "Dedicated"),
         ("preInstalledSw", "SQL Std"),
         ("capacitystatus", "UnusedCapacityReservation"),
-        ("operation", "RunInstances:0002"),
         ("marketoption", "CapacityBlock"),
         ("regionCode", "eu-west-1"),
         ("locationType", "AWS Local Zone"),

@@ -11,6 +11,7 @@ use futures_util::{StreamExt as _, stream};
 
 use crate::cloud::aws::error::Call;
 use crate::cloud::aws::services::Place;
+use crate::ports::CloudError;
 
 /// Names that are remembered; beyond that the memory starts anew.
 const REMEMBERED: usize = 10_000;
@@ -29,8 +30,13 @@ impl Names {
         }
     }
 
-    /// The ARNs of these profiles, as far as IAM tells them.
-    pub(super) async fn arns(&self, place: &Place, names: BTreeSet<&str>) -> BTreeMap<String, String> {
+    /// The ARNs of these profiles, as far as IAM tells them; of one that is not there it is nothing, of one that
+    /// could not be asked for why.
+    pub(super) async fn arns(
+        &self,
+        place: &Place,
+        names: BTreeSet<&str>,
+    ) -> (BTreeMap<String, String>, BTreeMap<String, String>) {
         let (mut arns, new) = {
             let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
             let (old, new): (Vec<&str>, Vec<&str>) = names.into_iter().partition(|name| known.contains_key(*name));
@@ -40,17 +46,28 @@ impl Names {
         };
         let asked: Vec<_> = new.into_iter().map(|name| self.arn(place, name)).collect();
         let learnt: Vec<_> = stream::iter(asked).buffer_unordered(place.parallel).collect().await;
-        let learnt: BTreeMap<String, String> = learnt.into_iter().flatten().collect();
+        let mut unread = BTreeMap::new();
+        let mut found = BTreeMap::new();
+        for (name, answer) in learnt {
+            match answer {
+                Ok(arn) => found.extend(arn.map(|arn| (name, arn))),
+                Err(error) => {
+                    tracing::warn!(profile = name, %error, "the path of an instance profile is unknown");
+                    unread.insert(name, error.to_string());
+                }
+            }
+        }
+        let learnt = found;
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() + learnt.len() > REMEMBERED {
             known.clear();
         }
         known.extend(learnt.clone());
         arns.extend(learnt);
-        arns
+        (arns, unread)
     }
 
-    async fn arn(&self, place: &Place, name: &str) -> Option<(String, String)> {
+    async fn arn(&self, place: &Place, name: &str) -> (String, Result<Option<String>, CloudError>) {
         let call = Call::read("iam:GetInstanceProfile");
         let _permit = place.look().await;
         let answer = self
@@ -59,13 +76,12 @@ impl Names {
             .instance_profile_name(name)
             .send()
             .await;
-        match answer {
-            Ok(answer) => Some((name.to_owned(), answer.instance_profile?.arn)),
-            Err(error) => {
-                let error = call.failed(error);
-                tracing::warn!(profile = name, %error, "the path of an instance profile is unknown");
-                None
-            }
-        }
+        let arn = match answer.map_err(|e| call.failed(e)) {
+            Ok(answer) => Ok(answer.instance_profile.map(|profile| profile.arn)),
+            // Nothing can be launched with it.
+            Err(error) if error.code.as_deref() == Some("NoSuchEntity") => Ok(None),
+            Err(error) => Err(error),
+        };
+        (name.to_owned(), arn)
     }
 }

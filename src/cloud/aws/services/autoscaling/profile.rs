@@ -83,14 +83,9 @@ impl Profiles {
         }
     }
 
-    /// The profiles of these sources by ARN, or by name where only that can be learnt, as far as they can
-    /// be.
-    pub(super) async fn of(
-        &self,
-        place: &Place,
-        client: &Client,
-        sources: &BTreeSet<Source>,
-    ) -> BTreeMap<Source, String> {
+    /// The profiles of these sources by ARN, or by name where only that can be learnt; and of which it could
+    /// not be learnt.
+    pub(super) async fn of(&self, place: &Place, client: &Client, sources: &BTreeSet<Source>) -> Known {
         let mut names: Vec<String> = Vec::new();
         let mut follows = false;
         let mut numbered: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -115,7 +110,7 @@ impl Profiles {
                 Ok(BTreeMap::new())
             }
         };
-        let (configurations, following, numbered) = tokio::join!(
+        let (configurations, following, (numbered, failed)) = tokio::join!(
             configurations(place, client, &names),
             following,
             by_number(place, numbered)
@@ -128,23 +123,53 @@ impl Profiles {
             remembered.extend(numbered.clone());
         }
         known.extend(numbered);
-        for learnt in [configurations, following] {
+        let mut unread: BTreeMap<Source, String> = failed;
+        let is_configuration = |source: &&Source| matches!(source, Source::Configuration(_));
+        let follows = |source: &&Source| matches!(source, Source::Template(_, version) if version.starts_with('$'));
+        let parts: [(Learnt, &dyn Fn(&&Source) -> bool); 2] =
+            [(configurations, &is_configuration), (following, &follows)];
+        for (learnt, is_concerned) in parts {
             match learnt {
                 Ok(learnt) => known.extend(learnt),
-                Err(error) => unknown(place, &error),
+                Err(error) => {
+                    unknown(place, &error);
+                    let concerned = sources.iter().filter(|source| is_concerned(source));
+                    unread.extend(concerned.map(|source| (source.clone(), error.to_string())));
+                }
             }
         }
         let known = known.into_iter().filter(|(source, _)| sources.contains(source));
         let mut known: BTreeMap<Source, String> =
             known.filter_map(|(source, profile)| Some((source, profile?))).collect();
         let named = known.values().filter(|profile| !profile.starts_with("arn:"));
-        let arns = self.names.arns(place, named.map(String::as_str).collect()).await;
-        for profile in known.values_mut() {
+        let (arns, nameless) = self.names.arns(place, named.map(String::as_str).collect()).await;
+        for (source, profile) in &mut known {
             if let Some(arn) = arns.get(profile) {
                 profile.clone_from(arn);
+            } else if let Some(why) = nameless.get(profile) {
+                unread.insert(source.clone(), why.clone());
             }
         }
-        known
+        Known { arns: known, unread }
+    }
+}
+
+/// What was learnt of sources.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    arns: BTreeMap<Source, String>,
+    /// Why the profile of a source, which may have one, is not known.
+    unread: BTreeMap<Source, String>,
+}
+
+impl Known {
+    /// The profiles of what a group launches from, and why they may not be all.
+    pub(super) fn of(&self, group: &AutoScalingGroup) -> (BTreeSet<String>, Option<String>) {
+        let sources = Source::of(group);
+        let profiles = sources.iter().filter_map(|source| self.arns.get(source));
+        let arns = profiles.map(|profile| arn(profile, group.auto_scaling_group_arn()));
+        let unread = sources.iter().find_map(|source| self.unread.get(source));
+        (arns.collect(), unread.cloned())
     }
 }
 
@@ -195,31 +220,72 @@ async fn following(place: &Place) -> Learnt {
     Ok(learnt)
 }
 
-/// One that cannot be learnt, such as a version that was deleted, keeps nobody from the others.
-async fn by_number(place: &Place, templates: BTreeMap<String, Vec<String>>) -> BTreeMap<Source, Option<String>> {
+/// What was learnt, and why the rest was not: one that cannot be learnt keeps nobody from the others.
+async fn by_number(
+    place: &Place,
+    templates: BTreeMap<String, Vec<String>>,
+) -> (BTreeMap<Source, Option<String>>, BTreeMap<Source, String>) {
     let mut questions = Vec::new();
     for (id, versions) in &templates {
         questions.extend(versions.chunks(VERSIONS).map(|some| async move {
-            let found = versions_of(place, Some(id), some.to_vec()).await;
-            found.map_err(|error| unknown(place, &error)).unwrap_or_default()
+            let found = versions_that_are(place, id, some).await;
+            (id, some, found)
         }));
     }
-    let answers: Vec<Vec<LaunchTemplateVersion>> =
-        stream::iter(questions).buffer_unordered(place.parallel).collect().await;
-    let found = answers.into_iter().flatten().filter_map(|one| {
-        let profile = profile_of(&one);
-        Some((
-            Source::Template(one.launch_template_id?, one.version_number?.to_string()),
-            profile,
-        ))
-    });
-    found.collect()
+    let answers: Vec<_> = stream::iter(questions).buffer_unordered(place.parallel).collect().await;
+    let (mut found, mut failed) = (BTreeMap::new(), BTreeMap::new());
+    for (id, asked, answer) in answers {
+        match answer {
+            Ok(versions) => found.extend(versions.into_iter().filter_map(|one| {
+                let profile = profile_of(&one);
+                let number = one.version_number?.to_string();
+                Some((Source::Template(one.launch_template_id?, number), profile))
+            })),
+            Err(error) => {
+                unknown(place, &error);
+                let sources = asked
+                    .iter()
+                    .map(|version| Source::Template(id.clone(), version.clone()));
+                failed.extend(sources.map(|source| (source, error.to_string())));
+            }
+        }
+    }
+    (found, failed)
+}
+
+/// Those of some versions of a template that are there: nothing is launched from one that was deleted, and a
+/// question that names it is refused as a whole.
+async fn versions_that_are(
+    place: &Place,
+    template: &String,
+    versions: &[String],
+) -> Result<Vec<LaunchTemplateVersion>, CloudError> {
+    match versions_of(place, Some(template), versions.to_vec()).await {
+        Err(error) if is_gone(&error) && versions.len() > 1 => {
+            let mut found = Vec::new();
+            for version in versions {
+                match versions_of(place, Some(template), vec![version.clone()]).await {
+                    Err(error) if is_gone(&error) => {}
+                    answer => found.extend(answer?),
+                }
+            }
+            Ok(found)
+        }
+        Err(error) if is_gone(&error) => Ok(Vec::new()),
+        answer => answer,
+    }
+}
+
+/// There is no such template, or no such version of it.
+fn is_gone(error: &CloudError) -> bool {
+    let code = error.code.as_deref().unwrap_or_default();
+    code.starts_with("InvalidLaunchTemplate") && code.contains("NotFound")
 }
 
 fn unknown(place: &Place, error: &CloudError) {
     tracing::warn!(
         region = %place.region, %error,
-        "the instance profiles of some groups are unknown; such a group is known by its tags and its maker"
+        "the instance profiles of some groups are unknown; whose such a group is, its tags and its maker may tell"
     );
 }
 

@@ -7,10 +7,11 @@
 //! Whose hands a task has says its definition, or the override it was started with. A definition by its ARN
 //! never changes, so it is asked for once and remembered.
 
+mod clusters;
 mod tasks;
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -54,6 +55,8 @@ pub(super) struct Ecs {
     looks: Client,
     changes: Client,
     definitions: Mutex<BTreeMap<String, Arc<TaskDefinition>>>,
+    /// Clusters in which the last whole look at a kind found something.
+    in_use: Mutex<BTreeMap<Kind, BTreeSet<String>>>,
 }
 
 impl Offered for Ecs {
@@ -66,6 +69,7 @@ impl Offered for Ecs {
             changes: Client::from_conf(config.clone().retry_config(once()).build()),
             looks: Client::from_conf(config.build()),
             definitions: Mutex::default(),
+            in_use: Mutex::default(),
             place,
         }
     }
@@ -84,16 +88,18 @@ impl Offered for Ecs {
 #[async_trait]
 impl Service for Ecs {
     async fn list(&self, kind: &Kind) -> Result<Vec<Asset>, CloudError> {
-        let clusters = self.clusters().await?;
+        let clusters = self.clusters_to_look_at(kind).await?;
         let each = clusters.into_iter().map(|cluster| async move {
-            if *kind == TASK {
-                self.tasks(&cluster).await
+            let found = if *kind == TASK {
+                self.tasks(&cluster).await?
             } else {
-                self.services(&cluster).await
-            }
+                self.services(&cluster).await?
+            };
+            Ok((cluster, found))
         });
-        let lists: Vec<Vec<Asset>> = self.some_at_once(each).await?;
-        Ok(lists.into_iter().flatten().collect())
+        let lists: Vec<(String, Vec<Asset>)> = self.some_at_once(each).await?;
+        self.note_in_use(kind, &lists);
+        Ok(lists.into_iter().flat_map(|(_, found)| found).collect())
     }
 
     async fn put_settings(&self, asset: &AssetRef, settings: &Settings) -> Result<(), CloudError> {
@@ -139,20 +145,6 @@ impl Ecs {
         stream::iter(all).buffered(self.place.parallel).try_collect().await
     }
 
-    /// The clusters' ARNs.
-    async fn clusters(&self) -> Result<Vec<String>, CloudError> {
-        let call = self.place.read("ecs:ListClusters");
-        let size = self.place.page(100);
-        let clusters = pages(&call, |token| async {
-            let _permit = self.place.look().await;
-            let request = self.looks.list_clusters().max_results(size);
-            let page = request.set_next_token(token).send().await;
-            let page = page.map_err(|e| call.failed(e))?;
-            Ok((page.cluster_arns.unwrap_or_default(), page.next_token))
-        });
-        clusters.await
-    }
-
     async fn services(&self, cluster: &str) -> Result<Vec<Asset>, CloudError> {
         let call = self.place.read("ecs:ListServices");
         let size = self.place.page(100);
@@ -187,7 +179,10 @@ impl Ecs {
             return Ok(None);
         }
         let definition = self.definition(service.task_definition()).await;
-        let role = definition.as_deref().and_then(TaskDefinition::task_role_arn);
+        let role = definition
+            .as_ref()
+            .ok()
+            .and_then(|definition| definition.as_deref()?.task_role_arn());
         let brake = if service.scheduling_strategy == Some(SchedulingStrategy::Daemon) {
             Brake::Blocked { why: DAEMON.to_owned() }
         } else {
@@ -205,6 +200,7 @@ impl Ecs {
             service: Cow::Borrowed(BILLED),
             tags: tagged(service.tags),
             acts_as: role.map(str::to_owned).into_iter().collect(),
+            unread: definition.as_ref().err().cloned(),
             parent: None,
             created_at: timestamp(service.created_at),
             // Its tasks are charged for, and the service itself is not.
@@ -213,25 +209,28 @@ impl Ecs {
         }))
     }
 
-    /// A task's or service's definition. If it cannot be had, its owner is known by other marks, and what
-    /// it is charged for by a bound; the listing does not fail for it.
-    async fn definition(&self, arn: Option<&str>) -> Option<Arc<TaskDefinition>> {
-        let arn = arn?;
+    /// A task's or service's definition, or why it cannot be had: then its owner may be known by other marks,
+    /// and what it is charged for by a bound. The listing does not fail for it.
+    async fn definition(&self, arn: Option<&str>) -> Result<Option<Arc<TaskDefinition>>, String> {
+        let Some(arn) = arn else { return Ok(None) };
         if let Some(known) = self.definitions.lock().unwrap_or_else(PoisonError::into_inner).get(arn) {
-            return Some(Arc::clone(known));
+            return Ok(Some(Arc::clone(known)));
         }
         let call = self.place.read("ecs:DescribeTaskDefinition");
         let answer = {
             let _permit = self.place.look().await;
             self.looks.describe_task_definition().task_definition(arn).send().await
         };
+        let answer = answer.map_err(|e| call.failed(e)).and_then(|answer| {
+            let definition = answer.task_definition;
+            definition.ok_or_else(|| call.nonsense("the answer has no task definition in it"))
+        });
         let definition = match answer {
-            Ok(answer) => Arc::new(answer.task_definition?),
+            Ok(definition) => Arc::new(definition),
             Err(error) => {
-                let error = call.failed(error);
                 let region = &self.place.region;
                 tracing::warn!(%region, definition = arn, %error, "whose hands a task has is unknown");
-                return None;
+                return Err(error.to_string());
             }
         };
         let mut known = self.definitions.lock().unwrap_or_else(PoisonError::into_inner);
@@ -239,7 +238,7 @@ impl Ecs {
             known.clear();
         }
         known.insert(arn.to_owned(), Arc::clone(&definition));
-        Some(definition)
+        Ok(Some(definition))
     }
 }
 

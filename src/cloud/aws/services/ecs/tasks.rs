@@ -5,6 +5,7 @@
 //! its own: the machine that it runs on does.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use aws_sdk_ecs::types::{DesiredStatus, LaunchType, Task, TaskDefinition, TaskField};
 
@@ -22,30 +23,39 @@ const MOST_MEMORY: u64 = 120 * 1_024;
 const FREE_STORAGE: u64 = 20;
 
 impl Ecs {
-    /// Tasks that run or are on their way there.
+    /// Tasks that run, are on their way there, or are ending: one that should stop runs on, and is charged for,
+    /// while its connections are drained and for as long as its containers take to end.
     pub(super) async fn tasks(&self, cluster: &str) -> Result<Vec<Asset>, CloudError> {
-        let call = self.place.read("ecs:ListTasks");
-        let size = self.place.page(100);
-        let arns = pages(&call, |token| async {
-            let _permit = self.place.look().await;
-            // That should run: those on their way there are among them.
-            let request = self.looks.list_tasks().cluster(cluster).max_results(size);
-            let request = request.desired_status(DesiredStatus::Running);
-            let page = request.set_next_token(token).send().await;
-            let page = page.map_err(|e| call.failed(e))?;
-            Ok((page.task_arns.unwrap_or_default(), page.next_token))
-        });
-        let arns = gone_is_nothing(arns.await)?;
+        let mut arns = self.task_arns(cluster, DesiredStatus::Running).await?;
+        // Second, so that one that is told to stop in between is in one of the lists, or in both.
+        arns.extend(self.task_arns(cluster, DesiredStatus::Stopped).await?);
+        let arns: Vec<String> = arns.into_iter().collect();
         let chunks = arns
             .chunks(TASKS)
             .map(|some| self.described_tasks(cluster, some.to_vec()));
         let tasks = self.some_at_once(chunks).await?.into_iter().flatten();
+        let tasks = tasks.filter(|task| !has_ended(task));
         let assets = tasks.map(|task| async {
             let definition = self.definition(task.task_definition_arn()).await;
-            Ok(asset(&self.place, task, definition.as_deref()))
+            let definition = definition.as_ref().map(|definition| definition.as_deref());
+            Ok(asset(&self.place, task, definition))
         });
         let assets: Vec<Option<Asset>> = self.some_at_once(assets).await?;
         Ok(assets.into_iter().flatten().collect())
+    }
+
+    async fn task_arns(&self, cluster: &str, desired: DesiredStatus) -> Result<BTreeSet<String>, CloudError> {
+        let call = self.place.read("ecs:ListTasks");
+        let size = self.place.page(100);
+        let arns = pages(&call, |token| async {
+            let _permit = self.place.look().await;
+            let request = self.looks.list_tasks().cluster(cluster).max_results(size);
+            let request = request.desired_status(desired.clone());
+            let page = request.set_next_token(token).send().await;
+            let page = page.map_err(|e| call.failed(e))?;
+            Ok((page.task_arns.unwrap_or_default(), page.next_token))
+        });
+        Ok(gone_is_nothing(arns.await)?.into_iter().collect())
     }
 
     async fn described_tasks(&self, cluster: &str, tasks: Vec<String>) -> Result<Vec<Task>, CloudError> {
@@ -59,11 +69,14 @@ impl Ecs {
     }
 }
 
-/// `None` for one that has ended.
-fn asset(place: &Place, task: Task, definition: Option<&TaskDefinition>) -> Option<Asset> {
-    if matches!(task.last_status(), Some("STOPPED" | "DELETED" | "DEPROVISIONING")) {
-        return None;
-    }
+/// ECS goes on telling of a task for an hour after its end.
+fn has_ended(task: &Task) -> bool {
+    matches!(task.last_status(), Some("STOPPED" | "DELETED"))
+}
+
+/// `None` for one without a name.
+fn asset(place: &Place, task: Task, definition: Result<Option<&TaskDefinition>, &String>) -> Option<Asset> {
+    let (definition, unread) = (definition.ok().flatten(), definition.err());
     let arn = task.task_arn()?;
     let cluster = task.cluster_arn().map(short);
     let cluster = cluster.or_else(|| arn.split('/').rev().nth(1)).unwrap_or("default");
@@ -74,6 +87,7 @@ fn asset(place: &Place, task: Task, definition: Option<&TaskDefinition>) -> Opti
         what: place.asset(&TASK, format!("{cluster}/{}", short(arn))),
         service: Cow::Borrowed(BILLED),
         acts_as: role.map(str::to_owned).into_iter().collect(),
+        unread: unread.filter(|_| role.is_none()).cloned(),
         parent: service.map(|name| place.asset(&SERVICE, format!("{cluster}/{name}"))),
         created_at: timestamp(task.started_at.or(task.created_at)),
         meters: meters(&task, definition),

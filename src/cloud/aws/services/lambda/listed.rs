@@ -61,7 +61,16 @@ impl Listed {
                 .unwrap_or(0)
                 .saturating_mul(memory.copied().unwrap_or(128))
         });
-        let mib: u64 = mib.fold(0, u64::saturating_add);
+        self.charged(mib.fold(0, u64::saturating_add))
+    }
+
+    /// What it is charged for at the most.
+    pub fn bound(&self, count: u64) -> Vec<Meter> {
+        let memory = self.memory.values().max().copied().unwrap_or(128);
+        self.charged(memory.saturating_mul(count))
+    }
+
+    fn charged(&self, mib: u64) -> Vec<Meter> {
         let kind = if self.is_arm { "arm" } else { "x86" };
         let meter = Meter::of(format!("lambda-provisioned/{kind}"), thousandths(mib, 1_024));
         if mib > 0 { vec![meter] } else { Vec::new() }
@@ -115,5 +124,6 @@ mod tests {
             [Meter::of("lambda-provisioned/arm", 7_000)]
         );
         assert_eq!(f.meters(&[]), []);
+        assert_eq!(f.bound(50), [Meter::of("lambda-provisioned/arm", 100_000)]);
     }
 }

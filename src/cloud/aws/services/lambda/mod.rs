@@ -12,7 +12,8 @@
 //! guard has no need to be able to read what it guards, so tags and concurrency are asked for by calls that tell
 //! nothing else. Those share AWS's fifteen a second ("Lambda quotas", read 2026-11-20) and are paced; `answers`
 //! says whom they are spent on. Asked for provisioned concurrency are only functions that have published a
-//! version: no other can have any. The list of all versions says which do.
+//! version: no other can have any. The list of all versions says which do. What cannot be learnt costs what it cost,
+//! or a bound (L7).
 //!
 //! What the answers hold beside that (environment variables) is dropped where it is read: nothing of it is
 //! kept, logged or shown.
@@ -51,6 +52,11 @@ const FUNCTION: Kind = Kind::named("function");
 pub(super) const GAP: Duration = Duration::from_millis(100);
 
 const GONE: &str = "ResourceNotFoundException";
+const DENIED: &str = "AccessDeniedException";
+
+/// The most that can be provisioned of a function without a reservation: what AWS gives an account at first, less
+/// the hundred that have to stay unreserved ("Lambda quotas", read 2026-11-20).
+const MOST_PROVISIONED: u64 = 900;
 
 #[derive(Debug)]
 pub(super) struct Lambda {
@@ -95,7 +101,8 @@ impl Offered for Lambda {
 impl Service for Lambda {
     async fn list(&self, _kind: &Kind) -> Result<Vec<Asset>, CloudError> {
         let functions = Listed::from_versions(self.versions().await?);
-        let asks = self.answers.begin(functions.keys());
+        let names = functions.iter().map(|(name, listed)| (name, listed.is_published));
+        let asks = self.answers.begin(names);
         let assets: Vec<_> = functions
             .into_values()
             .map(|listed| {
@@ -142,23 +149,22 @@ impl Lambda {
         let Some(reserved) = there(self.reserved(&listed, ask).await)? else {
             return Ok(None);
         };
-        let Some(tags) = there(self.tags(&listed, ask).await)? else {
+        let Some((tags, unread)) = there(self.tags(&listed, ask).await)? else {
             return Ok(None);
         };
+        let bound = reserved.parse().ok().filter(|count: &u64| *count > 0);
         let mut now = Settings::from([(RESERVED.to_owned(), reserved)]);
         let mut meters = Vec::new();
         if listed.is_published {
-            match self.provisioned(&listed.name).await {
-                Ok(configs) => {
-                    now.insert(PROVISIONED.to_owned(), settings::text(&configs));
-                    meters = listed.meters(&configs);
+            if ask.provisioned {
+                self.ask_provisioned(&listed).await;
+            }
+            match self.answers.provisioned(&listed.name) {
+                Some(learnt) => {
+                    now.insert(PROVISIONED.to_owned(), learnt.setting);
+                    meters = learnt.meters;
                 }
-                Err(error) if error.code.as_deref() == Some(GONE) => return Ok(None),
-                // The function can be capped without it where there is none.
-                Err(error) => tracing::warn!(
-                    region = %self.place.region, function = listed.name, %error,
-                    "what a function's provisioned concurrency costs is unknown, and it is not brought down"
-                ),
+                None => meters = listed.bound(bound.unwrap_or(MOST_PROVISIONED)),
             }
         }
         let capped = now.keys().map(|name| (name.clone(), settings::capped(name).to_owned()));
@@ -167,6 +173,7 @@ impl Lambda {
             service: Cow::Borrowed("AWSLambda"),
             tags,
             acts_as: listed.role.into_iter().collect(),
+            unread,
             parent: None,
             // Lambda tells when it was last changed, and not when it was made.
             created_at: None,
@@ -194,10 +201,14 @@ impl Lambda {
         Ok(reserved)
     }
 
-    /// Without the permission it may be taken for nobody's, which must be seen.
-    async fn tags(&self, listed: &Listed, ask: Ask) -> Result<BTreeMap<String, String>, CloudError> {
+    /// Tags, and why they are not told: without them it may be taken for nobody's, which must be seen.
+    async fn tags(
+        &self,
+        listed: &Listed,
+        ask: Ask,
+    ) -> Result<(BTreeMap<String, String>, Option<String>), CloudError> {
         if let Some(known) = self.answers.tags(&listed.name).filter(|_| !ask.tags) {
-            return Ok(known);
+            return Ok((known, None));
         }
         let call = self.place.read("lambda:ListTags");
         self.pace.turn().await;
@@ -207,17 +218,36 @@ impl Lambda {
             Ok(answer) => {
                 let tags: BTreeMap<String, String> = answer.tags.unwrap_or_default().into_iter().collect();
                 self.answers.note_tags(&listed.name, &tags);
-                Ok(tags)
+                Ok((tags, None))
             }
-            Err(error) if error.code.as_deref() == Some("AccessDeniedException") => {
+            Err(error) if error.code.as_deref() == Some(DENIED) => {
                 tracing::warn!(
                     region = %self.place.region, function = listed.name, %error,
                     "the tags of a function are not told; allow lambda:ListTags"
                 );
-                Ok(BTreeMap::new())
+                let why = format!("the tags of functions are not told ({DENIED}); allow lambda:ListTags");
+                Ok((BTreeMap::new(), Some(why)))
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// If it cannot be learnt that is said: the function can be capped without it, where there is none.
+    async fn ask_provisioned(&self, listed: &Listed) {
+        let learnt = match self.provisioned(&listed.name).await {
+            Ok(configs) => Some(answers::Provisioned {
+                setting: settings::text(&configs),
+                meters: listed.meters(&configs),
+            }),
+            Err(error) => {
+                tracing::warn!(
+                    region = %self.place.region, function = listed.name, %error,
+                    "what a function's provisioned concurrency costs is unknown; it costs what it cost, or a bound"
+                );
+                None
+            }
+        };
+        self.answers.note_provisioned(&listed.name, learnt);
     }
 
     async fn provisioned(&self, function: &str) -> Result<Vec<Provisioned>, CloudError> {

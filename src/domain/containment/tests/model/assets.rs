@@ -32,6 +32,7 @@ fn asset(kind: Kind, region_name: &str, id: &str, brake: Brake) -> Asset {
         service: "AmazonECS".into(),
         tags: BTreeMap::new(),
         acts_as: Vec::new(),
+        unread: None,
         parent: None,
         created_at: None,
         meters: Vec::new(),
