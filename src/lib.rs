@@ -36,6 +36,9 @@
 //!
 //! # The house
 //! `domain` is pure and knows nobody; `ports` knows `domain`. Adapters (`store`, `cloud`, `upstream`,
+//! `system`, `config`) and services (`ledger`, `intake`, `gateway`, `fleet`, `watch`, `killswitch`, `tools`,
+//! `audit`, `hooks`) know both and not each other, but for the few that `tests/tidy.rs` lists with a reason; the
+//! edges (`http`, `cli`) may know services, and no service knows an edge. Only `app` sees all.
 //! `system`, `config`) and services (`ledger`, `intake`, `gateway`, `watch`, `killswitch`, `tools`,
 //! `audit`, `hooks`, `doctor`) know both and not each other, but for the few that `tests/tidy.rs` lists with a
 //! reason; the edges (`http`, `cli`) may know services, and no service knows an edge. Only `app` sees all.

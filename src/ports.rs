@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::agent::AgentState;
 use crate::domain::audit::{AuditEntry, NewAudit};
+use crate::domain::containment::folding::Folded;
 use crate::domain::containment::image::BeforeImage;
 use crate::domain::containment::memory::Note;
 use crate::domain::containment::state::{Containment, Step};
@@ -138,6 +139,9 @@ pub struct Judgement {
     pub reviews: Vec<Review>,
     /// Decisions on reviews that are still undecided.
     pub decide: Vec<(ReviewId, Decision)>,
+    /// Before-images of what was ended for good and is gone, and the steps that ended it: nothing is left to
+    /// put back, and they go. Those that are not there are no matter.
+    pub fold: Vec<Folded>,
     /// Drills that are over; of an agent's the newest [`KEPT`](crate::domain::drill::KEPT) stay.
     pub drills: Vec<Drill>,
     pub audit: Vec<NewAudit>,
@@ -152,6 +156,7 @@ impl Judgement {
             && self.update.is_empty()
             && self.reviews.is_empty()
             && self.decide.is_empty()
+            && self.fold.is_empty()
             && self.drills.is_empty()
             && self.audit.is_empty()
     }
@@ -391,6 +396,15 @@ pub trait Store: Send + Sync + 'static {
     /// Inserts those that have no unrestored before-image of the same agent and resource, and reads
     /// all of them back (C1). Fenced: `Conflict` if the lease has passed on. Like all writes below.
     async fn record_images(&self, lease: &Lease, images: &[BeforeImage]) -> Result<Vec<BeforeImage>, StoreError>;
+    /// Writes what became of some as [`Self::update_images`] does, and records others as
+    /// [`Self::record_images`] does, in one write: between the end of a before-image and the record of the one
+    /// in its place there is no moment in which nobody knows what was there (C1).
+    async fn supersede_images(
+        &self,
+        lease: &Lease,
+        ended: &[BeforeImage],
+        images: &[BeforeImage],
+    ) -> Result<Vec<BeforeImage>, StoreError>;
     /// Those of the agent that were not restored, of every generation.
     async fn images(&self, agent: &AgentId) -> Result<Vec<BeforeImage>, StoreError>;
     /// Those of the agent that were settled at that time or later, oldest first: what a restore came to.

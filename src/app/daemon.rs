@@ -128,7 +128,7 @@ impl Daemon {
             settings: Arc::clone(&fleet_settings),
             creators: {
                 let creators = Arc::clone(&creators);
-                Arc::new(move |made| creators.set(made))
+                Arc::new(move |made, readings| creators.set(made, readings))
             },
         });
         let fleet = Arc::new(fleet.in_epoch(ledger.epoch()));

@@ -216,6 +216,7 @@ pub(super) fn case(settings: &Settings, own_instance: Option<&String>) -> Case {
 pub(super) fn aws(settings: &Settings) -> AwsSettings {
     AwsSettings {
         regions: settings.aws.regions.clone(),
+        kinds: settings.aws.kinds.clone(),
         endpoint_url: settings.aws.endpoint_url.clone(),
         ..AwsSettings::default()
     }

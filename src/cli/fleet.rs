@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::context::Context;
 use super::failure::Failure;
-use super::output::{rows, table, text};
+use super::output::{field, rows, table, text};
 use crate::domain::id::AgentId;
 
 /// What runs in the cloud, whose it is, and what it costs an hour; the dearest first
@@ -52,7 +52,7 @@ fn shown(value: &Value) -> String {
             rendered.push_str(&format!("; more with --offset {next}"));
         }
     }
-    for line in trouble(rows(value, "regions")) {
+    for line in not_looked_at(value).into_iter().chain(trouble(rows(value, "regions"))) {
         rendered.push_str(&format!("\n{line}"));
     }
     rendered
@@ -68,14 +68,26 @@ fn none(value: &Value) -> String {
     }
 }
 
+/// What nobody looks for, by the config.
+pub(super) fn not_looked_at(value: &Value) -> Option<String> {
+    let kinds: Vec<&str> = rows(value, "not_looked_at").iter().filter_map(Value::as_str).collect();
+    (!kinds.is_empty()).then(|| format!("not looked at, by aws.kinds: {}", kinds.join(", ")))
+}
+
 /// What cannot be seen, region by region: what is shown of it may be old.
 pub(super) fn trouble(regions: &[Value]) -> Vec<String> {
     let failing = regions.iter().flat_map(|region| {
         let name = text(region, "region");
-        rows(region, "failing").iter().map(move |kind| {
+        let record = field(region, "creations_failing").filter(|record| record.is_object());
+        let record = record.map(|record| {
+            let (since, why) = (text(record, "since"), text(record, "why"));
+            format!("{name}: who made what cannot be read since {since}: {why}")
+        });
+        let kinds = rows(region, "failing").iter().map(move |kind| {
             let (kind, since, why) = (text(kind, "kind"), text(kind, "since"), text(kind, "why"));
             format!("{name}: {kind} not seen since {since}, and charged for as it was: {why}")
-        })
+        });
+        kinds.chain(record)
     });
     failing.collect()
 }
@@ -93,7 +105,7 @@ mod tests {
             "assets": [{"id": "instance:eu-west-1/i-1", "agent": "a", "evidence": "tag", "usd_per_hour": "2.00"}],
             "regions": [{"region": "eu-west-1", "failing": [
                 {"kind": "group", "since": "2026-11-20T02:00:00Z", "why": "throttled"}
-            ]}],
+            ], "creations_failing": {"since": "2026-11-20T02:05:00Z", "why": "AccessDenied"}}],
         });
         let shown = shown(&value);
         assert!(shown.contains("instance:eu-west-1/i-1"), "{shown}");
@@ -102,6 +114,13 @@ mod tests {
             "{shown}"
         );
         assert!(shown.contains("eu-west-1: group not seen since"), "{shown}");
+        assert!(
+            shown.contains("eu-west-1: who made what cannot be read since"),
+            "{shown}"
+        );
+        let value = json!({ "watching": "watching", "assets": [], "not_looked_at": ["nat", "volume"] });
+        let less = super::shown(&value);
+        assert!(less.contains("not looked at, by aws.kinds: nat, volume"), "{less}");
         let off = super::shown(&json!({ "watching": "off", "assets": [] }));
         assert!(off.contains("aws.watch"), "{off}");
     }

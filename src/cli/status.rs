@@ -108,6 +108,7 @@ fn fleet_text(fleet: &Value) -> String {
     if !ages.is_empty() {
         shown.push_str(&format!("\n  looked at: {ages}"));
     }
+    shown.push_str(&super::fleet::not_looked_at(fleet).map_or_else(String::new, |line| format!("\n  {line}")));
     for trouble in rows(fleet, "troubles") {
         let (about, since, why) = (text(trouble, "about"), text(trouble, "since"), text(trouble, "why"));
         shown.push_str(&format!("\n  {about} failing since {since}: {why}"));
@@ -164,7 +165,15 @@ pub(super) fn containment_text(containment: &Value) -> String {
     for what in ["denied", "capped", "ended", "stopped"] {
         let list = rows(coverage, what);
         if !list.is_empty() {
-            text_.push_str(&format!("\n\n{what} ({}):", list.len()));
+            let before = field(coverage, &format!("{what}_before"))
+                .and_then(Value::as_u64)
+                .unwrap_or(0);
+            let before = if before > 0 {
+                format!(", and {before} before")
+            } else {
+                String::new()
+            };
+            text_.push_str(&format!("\n\n{what} ({}{before}):", list.len()));
             for item in list {
                 let id = super::output::show(item);
                 let price = coverage["prices"].get(&id).map(|price| text(price, "usd_per_hour"));
@@ -194,7 +203,13 @@ pub(super) fn containment_text(containment: &Value) -> String {
     }
     let pending = field(coverage, "attribution_pending_until").filter(|_| text(containment, "phase") != "closed");
     if let Some(until) = pending {
-        text_.push_str(&format!("\n\nattribution pending until {}", super::output::show(until)));
+        text_.push_str(&format!(
+            "\n\nATTRIBUTION PENDING: who made what is not read up to {} yet, so more of the agent's may turn up",
+            super::output::show(until)
+        ));
+        for item in rows(coverage, "attribution_pending") {
+            text_.push_str(&format!("\n  {}: {}", text(item, "resource"), text(item, "why")));
+        }
     }
     let burning = rows(coverage, "still_burning");
     if !burning.is_empty() {

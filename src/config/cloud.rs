@@ -9,6 +9,7 @@ use super::settings::Aws;
 use super::values;
 use crate::domain::containment::guard::is_below_guard_path;
 use crate::domain::containment::target::{CloudTargets, Guard, Principal, Region};
+use crate::domain::fleet::asset::Kind as FleetKind;
 
 /// `[aws]`, with who its guard principals are.
 pub(super) struct AwsSection {
@@ -21,6 +22,7 @@ pub(super) fn aws(table: &Table<'_>) -> Option<AwsSection> {
     let minute = Duration::from_secs(60);
     let enabled = table.get("enabled").and_then(|item| item.boolean());
     let regions = table.get("regions").and_then(|item| regions(&item));
+    let kinds = table.get("kinds").and_then(|item| kinds(&item));
     let endpoint_url = table.get("endpoint_url").and_then(|item| endpoint(&item));
     let guard_principals = table.get("guard_principals").and_then(|item| item.texts(1000, guard));
     let guard_instances = table.get("guard_instances").and_then(|item| {
@@ -69,6 +71,7 @@ pub(super) fn aws(table: &Table<'_>) -> Option<AwsSection> {
         aws: Aws {
             enabled: enabled?,
             regions: regions?,
+            kinds: kinds?,
             endpoint_url: endpoint_url?,
             guard: Guard {
                 principals: guard_principals,
@@ -115,6 +118,36 @@ fn regions(item: &Item<'_>) -> Option<Vec<Region>> {
     Some(regions)
 }
 
+/// `Some(None)` for `["all"]`. Instances are looked for in any case, and may be named.
+fn kinds(item: &Item<'_>) -> Option<Option<BTreeSet<FleetKind>>> {
+    let mut known = FleetKind::CHOICE.to_vec();
+    known.push(FleetKind::INSTANCE);
+    let names = item.texts(100, |item, text| {
+        let kind = known.iter().find(|kind| kind.as_str() == text).cloned();
+        if kind.is_none() && text != "all" {
+            let all = known.iter().map(FleetKind::as_str).collect::<Vec<_>>().join(", ");
+            item.error_hint(
+                &format!("{} is not a kind of asset", values::shown(text)),
+                format!("[\"all\"], or some of {all}"),
+            );
+            return None;
+        }
+        Some(kind)
+    })?;
+    if names.is_empty() {
+        item.error("names no kind", "[\"all\"], or [\"instance\"] for machines alone");
+        return None;
+    }
+    if names.iter().all(Option::is_none) {
+        return Some(None);
+    }
+    let kinds: Option<BTreeSet<FleetKind>> = names.into_iter().collect();
+    if kinds.is_none() {
+        item.error("names \"all\" and others", "either [\"all\"] or the kinds");
+    }
+    kinds.map(Some)
+}
+
 /// `Some(None)` for AWS itself. The value is not echoed: a URL can carry a password.
 fn endpoint(item: &Item<'_>) -> Option<Option<String>> {
     let text = item.text()?;
@@ -155,6 +188,8 @@ fn guard(item: &Item<'_>, text: &str) -> Option<String> {
 /// Who owns which principal and tag so far, to find two agents that share one.
 #[derive(Default)]
 pub(super) struct Owners {
+    /// The one account that a daemon works in, and the agent that declared it first.
+    account: Option<(String, String)>,
     principals: BTreeMap<Identity, String>,
     tags: BTreeMap<(String, String, String), String>,
 }
@@ -172,7 +207,7 @@ pub(super) fn targets(
             "account",
             "the twelve digits of the AWS account that the agent works in, quoted",
         )
-        .and_then(|item| account(&item));
+        .and_then(|item| owners.account(&item, agent));
     let roles = table.get("roles");
     let users = table.get("users");
     let tags_item = table.get("tags");
@@ -230,6 +265,24 @@ pub(super) fn targets(
         return None;
     }
     Some(targets)
+}
+
+impl Owners {
+    /// The account of an agent. A second one is refused: the daemon has the credentials of one, and would see
+    /// nothing of what runs in the other.
+    fn account(&mut self, item: &Item<'_>, agent: &str) -> Option<String> {
+        let found = account(item)?;
+        let (first, of) = self.account.get_or_insert_with(|| (found.clone(), agent.to_owned()));
+        if *first != found {
+            let message = format!("is {found}, but agent {of} is in account {first}");
+            item.error(
+                &message,
+                "one daemon works in one account: run another one for this account's agents",
+            );
+            return None;
+        }
+        Some(found)
+    }
 }
 
 fn account(item: &Item<'_>) -> Option<String> {

@@ -193,6 +193,7 @@ fn keep_what_needs_a_restart(old: &Settings, new: &mut Settings) -> Vec<&'static
         audit.heads_file as "audit.heads_file",
         aws.enabled as "aws.enabled",
         aws.regions as "aws.regions",
+        aws.kinds as "aws.kinds",
         aws.endpoint_url as "aws.endpoint_url",
         log.format as "log.format",
         log.filter as "log.filter",

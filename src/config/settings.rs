@@ -16,6 +16,7 @@ use super::secret::Secret;
 use crate::domain::budget::Budget;
 use crate::domain::call::{Api, LimitField, Unlisted};
 use crate::domain::containment::target::{CloudTargets, Guard, Region};
+use crate::domain::fleet::asset::Kind as FleetKind;
 use crate::domain::id::{AgentId, BudgetId, ServiceId};
 use crate::domain::ledger::batch::LedgerRules;
 use crate::domain::manifest::{Manifest, Rate};
@@ -169,6 +170,8 @@ pub struct Aws {
     pub enabled: bool,
     /// Regions to observe for agents that name none; empty means every enabled region.
     pub regions: Vec<Region>,
+    /// Kinds of assets besides instances to look for; `None` for all.
+    pub kinds: Option<BTreeSet<FleetKind>>,
     /// Instead of AWS's own endpoints.
     pub endpoint_url: Option<String>,
     /// Who can never be a target (C5), as configured; `app` adds who the daemon finds itself to be.

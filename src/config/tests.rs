@@ -242,6 +242,20 @@ fn the_cloud_side_is_checked() {
             agent("a", "roles = [\"arn:aws:iam::123456789012:role/backstop/guard\"]"),
             "is below the guard's own path",
         ),
+        (
+            agent("a", "tags = { t = \"1\" }")
+                + &agent("b", "tags = { t = \"2\" }").replace("123456789012", "999999999999"),
+            "is 999999999999, but agent a is in account 123456789012 (hint: one daemon works in one account",
+        ),
+        (
+            "[aws]\nkinds = [\"group\", \"lambda\"]\n".to_owned(),
+            "\"lambda\" is not a kind of asset (hint: [\"all\"], or some of address, balancer",
+        ),
+        ("[aws]\nkinds = []\n".to_owned(), "names no kind"),
+        (
+            "[aws]\nkinds = [\"all\", \"nat\"]\n".to_owned(),
+            "names \"all\" and others",
+        ),
     ];
     for (text, wanted) in cases {
         let found = problems(&text);

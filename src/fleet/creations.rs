@@ -6,6 +6,9 @@
 //! Each name of a call is read on its own, page by page, and each page is used as soon as it is there: one that
 //! fails, or is full of an agent's noise, takes nothing away from the others. How far each was read is its
 //! [cursor's](super::reading) business, and the record of a region was read as far as that of every name.
+//!
+//! How far that is is told to the kill switch with what was found (C3), and saved with the book: a restarted
+//! daemon reads on from there, and one that does not watch goes by what the watching one saved.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -16,7 +19,7 @@ use tokio::sync::Notify;
 use super::Fleet;
 use super::learn::text_of;
 use super::reading::{Cursor, Read, Span};
-use crate::domain::containment::target::Region;
+use crate::domain::containment::target::{CloudTargets, Region};
 use crate::domain::fleet::creation::{Creation, Makers};
 use crate::domain::fleet::creation_event::CALLS;
 use crate::ports::LookUp;
@@ -48,18 +51,11 @@ impl Fleet {
             let reading = self.read_creations(region, &mut cursors, asked_at).await;
             // As far as the least far; none while a name was never read.
             let until = cursors.values().map(Cursor::until).min().flatten();
-            {
-                let mut state = self.state();
-                let why = reading.why.map(|why| format!("{region}: {why}"));
-                if let Some(why) = &why {
-                    tracing::debug!(why, "who made what could not be read whole");
-                }
-                state.note_trouble("creations", why, asked_at);
-                if let Some(until) = until {
-                    let read = state.read.entry(region.clone()).or_insert(until);
-                    *read = until.max(*read);
-                }
+            if let Some(why) = &reading.why {
+                tracing::debug!(%region, why, "who made what could not be read whole");
             }
+            self.state().note_reading(region, until, reading.why, asked_at);
+            self.tell_creators(reading.news);
             if reading.news {
                 look_now.notify_one();
             }
@@ -142,30 +138,42 @@ impl Fleet {
         for creation in &new {
             state.makers.note(creation);
         }
-        drop(state);
-        if !new.is_empty() {
-            self.tell_creators();
-        }
         Ok(!new.is_empty())
     }
 
-    /// Tells the kill switch what each agent's principals made.
-    pub(super) fn tell_creators(&self) {
+    /// Tells the kill switch how far the record was read, and, if there is news, what each agent's principals
+    /// made.
+    pub(super) fn tell_creators(&self, news: bool) {
         let settings = self.settings();
         let state = self.state();
-        let created = settings.targets.iter();
-        let created = created.map(|(agent, targets)| (agent.clone(), state.makers.created_by(&targets.principals)));
-        let created = created.collect();
+        let created = || {
+            let own = |targets: &CloudTargets| state.makers.created_by(&targets.principals);
+            let agents = settings.targets.iter();
+            agents.map(|(agent, targets)| (agent.clone(), own(targets))).collect()
+        };
+        let made = news.then(created);
+        let readings = state.read.clone();
         drop(state);
-        (self.creators)(created);
+        (self.creators)(made, readings);
     }
 
     /// The same while another daemon watches, by what it noted: a containment may be driven here.
     pub(super) async fn follow_creators(&self, account: &str) {
+        // How far it was read first: what it says is in the store by then.
+        let read = match self.saved(account).await {
+            Ok(saved) => saved.read,
+            Err(why) => {
+                tracing::warn!(why, "how far the record of calls was read cannot be told");
+                return;
+            }
+        };
         match self.store.creations(account, Timestamp::MIN).await {
             Ok(creations) => {
-                self.state().makers = Makers::of(&creations);
-                self.tell_creators();
+                let mut state = self.state();
+                state.makers = Makers::of(&creations);
+                state.read = read;
+                drop(state);
+                self.tell_creators(true);
             }
             Err(error) => self.store_trouble(&error),
         }
@@ -180,7 +188,8 @@ impl Fleet {
         let state = self.state();
         let newest = || state.makers.newest_in(region);
         // What is missing below its top is read as a gap.
-        let last = cursor.top().or_else(|| state.read.get(region).copied()).or_else(newest);
+        let read = || state.read.get(region).and_then(|reading| reading.until);
+        let last = cursor.top().or_else(read).or_else(newest);
         match last {
             Some(last) => back(last.min(now), settings.creations_overlap).max(back(now, settings.creations_most)),
             None => back(now, settings.creations_first),

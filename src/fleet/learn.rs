@@ -84,7 +84,7 @@ impl Fleet {
                     state.makers.note(creation);
                 }
                 drop(state);
-                self.tell_creators();
+                self.tell_creators(true);
                 true
             }
             Err(error) => {

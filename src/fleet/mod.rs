@@ -44,6 +44,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::domain::containment::attribution::Readings;
 use crate::domain::containment::target::Region;
 use crate::domain::fleet::asset::{AssetRef, Kind};
 use crate::domain::id::{AgentId, EpochId};
@@ -70,12 +71,12 @@ pub struct FleetDeps {
     pub notifier: Arc<dyn Notifier>,
     pub ledger: Ledger,
     pub settings: Arc<ArcSwap<FleetSettings>>,
-    /// Told what each agent's principals made, as far as it is known, whenever more is.
+    /// Told what each agent's principals made, and how far the record of it was read.
     pub creators: TellCreators,
 }
 
-/// Who hears what each agent's principals made.
-pub type TellCreators = Arc<dyn Fn(BTreeMap<AgentId, BTreeSet<AssetRef>>) + Send + Sync>;
+/// Who hears what each agent's principals made (`None`: nothing new) and how far that is known.
+pub type TellCreators = Arc<dyn Fn(Option<BTreeMap<AgentId, BTreeSet<AssetRef>>>, Readings) + Send + Sync>;
 
 /// The watcher of the fleet. One for each daemon.
 pub struct Fleet {

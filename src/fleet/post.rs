@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::learn::text_of;
-use super::state::{Standing, State};
+use super::state::{SavedBook, SavedBookRef, Standing, State};
 use super::{Fleet, Lost};
 use crate::domain::fleet::creation::Makers;
 use crate::ports::{FleetBook, Retry, StoreError};
@@ -23,18 +23,21 @@ impl Fleet {
         state.makers = Makers::of(&noted.map_err(|error| text_of(&error))?);
         state.told = state.book.orphans().into_iter().map(|(what, _)| what.clone()).collect();
         *self.state() = state;
-        self.tell_creators();
+        self.tell_creators(true);
         Ok(())
     }
 
-    async fn saved(&self, account: &str) -> Result<State, String> {
+    pub(super) async fn saved(&self, account: &str) -> Result<State, String> {
         let saved = self.store.fleet_book(account).await.map_err(|error| text_of(&error))?;
         let mut state = State {
             account: Some(account.to_owned()),
             ..State::default()
         };
         if let Some(saved) = saved {
-            state.book = serde_json::from_str(&saved.book).map_err(|error| format!("the fleet's book: {error}"))?;
+            let book: SavedBook =
+                serde_json::from_str(&saved.book).map_err(|error| format!("the fleet's book: {error}"))?;
+            state.read = book.readings();
+            state.book = book.book;
             state.outbox = serde_json::from_str(&saved.outbox).map_err(|error| format!("the outbox: {error}"))?;
             state.handed = !state.outbox.is_empty();
         }
@@ -149,7 +152,7 @@ impl Fleet {
                 })
             };
             FleetBook {
-                book: text(serde_json::to_string(&state.book))?,
+                book: text(serde_json::to_string(&SavedBookRef::of(&state)))?,
                 outbox: text(serde_json::to_string(&state.outbox))?,
             }
         };

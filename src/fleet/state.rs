@@ -10,6 +10,7 @@ use jiff::Timestamp;
 
 use super::outbox::{Owed, occurs};
 use crate::domain::burn::{Book, Seen};
+use crate::domain::containment::attribution::{Reading, Readings};
 use crate::domain::containment::hourly::PriceBasis;
 use crate::domain::containment::target::Region;
 use crate::domain::fleet::asset::{Asset, AssetRef, Kind};
@@ -42,8 +43,8 @@ pub(super) struct State {
     pub told: BTreeSet<AssetRef>,
     /// What is wrong besides the looks, for a person, by what it is about.
     pub troubles: BTreeMap<&'static str, Trouble>,
-    /// Creation records that were read, by region.
-    pub read: BTreeMap<Region, Timestamp>,
+    /// How far the record of who made what was read, by region.
+    pub read: Readings,
     pub saved_at: Option<Timestamp>,
     /// When what has gathered was last taken out (monotonic).
     pub posted_since: Duration,
@@ -61,6 +62,46 @@ pub enum Standing {
     /// Another daemon on this store does.
     Elsewhere,
     Watching,
+}
+
+/// What is saved besides the outbox.
+#[derive(serde::Deserialize)]
+pub(super) struct SavedBook {
+    pub book: Book,
+    read: BTreeMap<Region, Timestamp>,
+}
+
+/// The same, to be written.
+#[derive(serde::Serialize)]
+pub(super) struct SavedBookRef<'a> {
+    book: &'a Book,
+    read: BTreeMap<&'a Region, Timestamp>,
+}
+
+impl SavedBook {
+    /// That it could not be read is the watcher's own trouble, and passes with it.
+    pub fn readings(&self) -> Readings {
+        let read = |(region, until): (&Region, &Timestamp)| {
+            let reading = Reading {
+                until: Some(*until),
+                failing: None,
+            };
+            (region.clone(), reading)
+        };
+        self.read.iter().map(read).collect()
+    }
+}
+
+impl<'a> SavedBookRef<'a> {
+    pub fn of(state: &'a State) -> Self {
+        let read = state.read.iter();
+        Self {
+            book: &state.book,
+            read: read
+                .filter_map(|(region, reading)| Some((region, reading.until?)))
+                .collect(),
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -341,6 +382,20 @@ impl State {
             }
         }
         burning
+    }
+
+    /// How far the record of a region is read by now, and what went wrong with it last.
+    pub fn note_reading(
+        &mut self,
+        region: &Region,
+        until: Option<Timestamp>,
+        why: Option<String>,
+        asked_at: Timestamp,
+    ) {
+        let reading = self.read.entry(region.clone()).or_default();
+        reading.until = reading.until.max(until);
+        let since = reading.failing.take().map_or(asked_at, |(since, _)| since);
+        reading.failing = why.map(|why| (since, why));
     }
 
     pub fn note_trouble(&mut self, about: &'static str, why: Option<String>, now: Timestamp) {

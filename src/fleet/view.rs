@@ -20,6 +20,8 @@ pub struct FleetReport {
     pub account: Option<String>,
     pub burn: Vec<BurnRow>,
     pub regions: Vec<RegionReport>,
+    /// Kinds of assets that are switched off.
+    pub not_looked_at: Vec<Kind>,
     /// What is wrong besides the looks: about what, since when, why.
     pub troubles: Vec<(String, Timestamp, String)>,
     /// What agents have spent that is not posted yet.
@@ -37,6 +39,8 @@ pub struct RegionReport {
     pub failing: Vec<(Kind, Timestamp, String)>,
     /// Until when it was read who made what.
     pub creations_read_at: Option<Timestamp>,
+    /// Since when that cannot be read, and why.
+    pub creations_failing: Option<(Timestamp, String)>,
 }
 
 /// One asset with its owner and price.
@@ -99,7 +103,8 @@ impl Fleet {
                     Some((kind.clone(), trouble.since, trouble.why.clone()))
                 })
                 .collect(),
-            creations_read_at: state.read.get(region).copied(),
+            creations_read_at: state.read.get(region).and_then(|reading| reading.until),
+            creations_failing: state.read.get(region).and_then(|reading| reading.failing.clone()),
         });
         let burn = state.book.burn();
         let mut agents: Vec<&AgentId> = burn.iter().filter_map(|row| row.agent.as_ref()).collect();
@@ -112,6 +117,7 @@ impl Fleet {
             standing: state.standing,
             account: state.account.clone(),
             regions: regions.collect(),
+            not_looked_at: self.cloud.kinds_off(),
             troubles: state
                 .troubles
                 .iter()

@@ -22,8 +22,7 @@ pub(super) const CONCURRENT_CAPS: usize = 16;
 /// Caps what starts others in one region, all at once.
 pub(super) async fn cap(pass: &Pass<'_>, caller: Caller<'_>, plan: &RegionPlan) -> Result<(), PassError> {
     pass.note_changed(&plan.adopted, &[]).await?;
-    pass.settle(&plan.superseded).await?;
-    pass.record_images(&plan.images).await?;
+    pass.supersede(&plan.superseded, &plan.images).await?;
     for cap in plan.caps.iter().filter(|cap| cap.put_back) {
         let text = format!(
             "{} was uncapped by somebody while contained; it is being capped again",

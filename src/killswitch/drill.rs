@@ -20,6 +20,7 @@ use super::gauge::{Gauge, Measured};
 use super::pass::{Pass, PassError};
 use super::settings::KillSettings;
 use super::sweep::{Foreseen, Known, foreseen, look};
+use crate::domain::containment::attribution::attribution;
 use crate::domain::containment::canary::{Canary, Candidates, is_marked};
 use crate::domain::containment::coverage::after_sweep;
 use crate::domain::containment::plan::{Plan, RegionView};
@@ -210,8 +211,9 @@ impl KillSwitch {
         foreseen: BTreeMap<String, u64>,
         gauge: &Gauge,
     ) -> Result<PlanReport, DrillError> {
-        let lag = pass.settings.rules.attribution_lag;
-        let (after, _) = after_sweep(&pass.containment, &seen.plan, pass.now(), SignedDuration::ZERO, lag);
+        let (containment, now) = (&pass.containment, pass.now());
+        let attribution = attribution(containment, &seen.plan, &known.readings, &pass.settings.rules, now);
+        let (after, _) = after_sweep(containment, &seen.plan, now, SignedDuration::ZERO, &attribution);
         let measured = gauge.measured();
         let rules = rules(&pass.settings, gauge);
         let last = self.store.drills(agent, LOOKED_THROUGH).await?;
@@ -260,7 +262,7 @@ fn marked(views: &[RegionView], targets: &CloudTargets) -> BTreeSet<AssetRef> {
     let mut marked = BTreeSet::new();
     for view in views {
         let machines = view.instances.iter().flatten().filter(|one| is_one(&one.tags));
-        marked.extend(machines.map(|one| one.as_asset()));
+        marked.extend(machines.map(|one| one.asset_ref()));
         let assets = view.assets.values().flatten().flatten().filter(|one| is_one(&one.tags));
         marked.extend(assets.map(|one| one.what.clone()));
     }

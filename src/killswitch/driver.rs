@@ -307,6 +307,7 @@ impl KillSwitch {
         let version = Some(written.version);
         let judgement = Judgement {
             update: vec![written],
+            fold: swept.folded.clone(),
             ..Judgement::default()
         };
         self.write(&pass, judgement).await?;
@@ -430,6 +431,7 @@ impl KillSwitch {
             ends && review.agent == containment.agent && review.decision.is_none()
         });
         let open = open.map(|review| review.id).collect();
+        let (created, readings) = self.creators.of(&containment.agent);
         Ok(Known {
             targets,
             declared: settings.targets.get(&containment.agent).cloned(),
@@ -444,7 +446,8 @@ impl KillSwitch {
             simulated: self.evidence.fresh(&containment.agent, self.clock.monotonic()),
             regions,
             looks: self.looks.clone(),
-            created: self.creators.of(&containment.agent),
+            created,
+            readings,
             others: others(settings, &containment.agent),
             prices: self.prices.load_full(),
             foreign,

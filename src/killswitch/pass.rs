@@ -156,21 +156,19 @@ impl<'a> Pass<'a> {
         }
         let lease = self.hold_lease().await?;
         let back = fenced(self.store.record_images(&lease, images).await)?;
-        let there: BTreeSet<&Resource> = back
-            .iter()
-            .filter(|image| image.restored_at.is_none())
-            .map(|image| &image.resource)
-            .collect();
-        for image in images {
-            if !there.contains(&image.resource) {
-                return Err(PassError::ImageMissing {
-                    resource: image.resource.to_string(),
-                });
-            }
-        }
-        Ok(())
+        all_there(images, &back)
     }
 
+    /// The same, where some of them take the place of others that end with it.
+    pub async fn supersede(&self, superseded: &[Settled], images: &[BeforeImage]) -> Result<(), PassError> {
+        let ended = self.settled(superseded);
+        if ended.is_empty() {
+            return self.record_images(images).await;
+        }
+        let lease = self.hold_lease().await?;
+        let back = fenced(self.store.supersede_images(&lease, &ended, images).await)?;
+        all_there(images, &back)
+    }
     /// Writes that these were changed by us.
     pub async fn note_changed(&self, resources: &[Resource], planned: &[BeforeImage]) -> Result<(), PassError> {
         if resources.is_empty() {
@@ -195,8 +193,12 @@ impl<'a> Pass<'a> {
 
     /// Writes that nothing is left to put back of these, and why.
     pub async fn settle(&self, settled: &[Settled]) -> Result<(), PassError> {
+        self.update_images(&self.settled(settled)).await
+    }
+
+    fn settled(&self, settled: &[Settled]) -> Vec<BeforeImage> {
         let now = self.clock.now();
-        let images: Vec<BeforeImage> = settled
+        settled
             .iter()
             .filter_map(|settled| Some((settled, self.images.get(&settled.resource)?)))
             .map(|(settled, image)| BeforeImage {
@@ -204,8 +206,7 @@ impl<'a> Pass<'a> {
                 outcome: Some(settled.outcome.clone()),
                 ..image.clone()
             })
-            .collect();
-        self.update_images(&images).await
+            .collect()
     }
 
     pub async fn update_images(&self, images: &[BeforeImage]) -> Result<(), PassError> {
@@ -351,5 +352,20 @@ pub(super) fn fenced<T>(result: Result<T, StoreError>) -> Result<T, PassError> {
     result.map_err(|error| match error {
         StoreError::Conflict { .. } => PassError::LeaseLost,
         other => PassError::Store(other),
+    })
+}
+
+/// What was written is there to be read (C1).
+fn all_there(images: &[BeforeImage], back: &[BeforeImage]) -> Result<(), PassError> {
+    let there: BTreeSet<&Resource> = back
+        .iter()
+        .filter(|image| image.restored_at.is_none())
+        .map(|image| &image.resource)
+        .collect();
+    let missing = images.iter().find(|image| !there.contains(&image.resource));
+    missing.map_or(Ok(()), |image| {
+        Err(PassError::ImageMissing {
+            resource: image.resource.to_string(),
+        })
     })
 }

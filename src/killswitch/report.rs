@@ -10,12 +10,14 @@ use super::driver::{KillSwitch, look_without_touching};
 use super::pass::{Pass, PassError};
 use super::restoring;
 use super::settings::KillSettings;
+use crate::domain::containment::attribution::attribution;
 use crate::domain::containment::coverage::after_sweep;
 use crate::domain::containment::hourly::{Hourly, PriceBasis};
 use crate::domain::containment::plan::Plan;
 use crate::domain::containment::restore::{RestorePlan, Uncap};
 use crate::domain::containment::state::{Action, Containment, Coverage, Mode, Phase, RestoreRequest, StillBurning};
 use crate::domain::containment::target::Resource;
+use crate::domain::containment::worth;
 use crate::domain::drill::report::{PlannedStep, Proof};
 use crate::domain::fleet::price::FleetPrices;
 use crate::domain::fleet::rate::RateKey;
@@ -47,11 +49,19 @@ pub struct ResetImpact {
     pub plan: RestorePlan,
     pub starts: Vec<StartImpact>,
     /// What is uncapped once the machines are up: it starts others by itself.
-    pub uncaps: Vec<Uncap>,
+    pub uncaps: Vec<UncapImpact>,
     /// Dollars an hour that it starts again, at list prices.
     pub usd_per_hour: Usd,
     /// Machines whose price is not known: a ceiling stands for it (L7).
     pub unpriced: usize,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct UncapImpact {
+    #[serde(flatten)]
+    pub uncap: Uncap,
+    /// What it costs again, with what it starts besides machines; `None` where that was never seen.
+    pub hourly: Option<Hourly>,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -80,13 +90,9 @@ impl KillSwitch {
         let known = self.known(&pass.settings, &pass.containment).await?;
         let plan = look_without_touching(&pass, &known).await.plan;
         let would_refuse = refusals(&pass, &plan).await;
-        let (after, _) = after_sweep(
-            &pass.containment,
-            &plan,
-            pass.now(),
-            SignedDuration::ZERO,
-            pass.settings.rules.attribution_lag,
-        );
+        let (containment, rules, now) = (&pass.containment, &pass.settings.rules, pass.now());
+        let attribution = attribution(containment, &plan, &known.readings, rules, now);
+        let (after, _) = after_sweep(containment, &plan, now, SignedDuration::ZERO, &attribution);
         Ok(PlanReport {
             agent: agent.clone(),
             mode: pass.containment.mode,
@@ -118,12 +124,20 @@ impl KillSwitch {
         let known = self.known(&pass.settings, &pass.containment).await?;
         let (plan, uncaps) = restoring::look_ahead(&pass, &known).await;
         let starts = starts(&pass, &plan, &known.prices).await;
+        let cost = &pass.containment.coverage.hourly;
+        let uncaps: Vec<UncapImpact> = uncaps
+            .into_iter()
+            .map(|uncap| UncapImpact {
+                hourly: worth::uncapped(&uncap, &pass.images, cost),
+                uncap,
+            })
+            .collect();
+        let again = starts.iter().map(|start| start.hourly);
+        let again = again.chain(uncaps.iter().filter_map(|uncap| uncap.hourly));
         Ok(ResetImpact {
             agent: agent.clone(),
             containment: pass.containment.id,
-            usd_per_hour: starts
-                .iter()
-                .fold(Usd::ZERO, |sum, start| sum.saturating_add(start.hourly.usd)),
+            usd_per_hour: again.fold(Usd::ZERO, |sum, hourly| sum.saturating_add(hourly.usd)),
             unpriced: starts
                 .iter()
                 .filter(|start| start.hourly.basis == PriceBasis::Ceiling)

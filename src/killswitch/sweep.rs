@@ -19,7 +19,9 @@ use super::late::{Look, Looks};
 use super::observe;
 use super::pass::{Pass, PassError};
 use super::{capping, evidence, executor, revoking, tell};
+use crate::domain::containment::attribution::{Readings, attribution};
 use crate::domain::containment::coverage::after_sweep;
+use crate::domain::containment::folding::{self, Folded};
 use crate::domain::containment::memory::{Recalled, unlisted_regions};
 use crate::domain::containment::plan::{
     Frame, Others, Plan, PrincipalPlan, RegionPlan, RegionView, Seen, trust_chains,
@@ -57,6 +59,8 @@ pub(super) struct Known {
     pub looks: Arc<Looks>,
     /// What the cloud's own record says that the agent's principals made.
     pub created: Arc<BTreeSet<AssetRef>>,
+    /// How far that record was read.
+    pub readings: Arc<Readings>,
     /// What the other agents are known by.
     pub others: Others,
     pub prices: Arc<FleetPrices>,
@@ -105,6 +109,8 @@ impl Known {
 pub(super) struct Swept {
     pub plan: Plan,
     pub containment: Containment,
+    /// What was ended and is gone, and is only counted from now on.
+    pub folded: Vec<Folded>,
     /// The agent's principals and the roles that trust them, if that was asked now and answered.
     pub trusting: Option<(BTreeSet<Principal>, Vec<String>)>,
     /// What IAM's simulation said, if it was asked now.
@@ -163,6 +169,8 @@ pub(super) async fn sweep(pass: &Pass<'_>, known: &Known) -> Result<Swept, PassE
     if let Some(regions) = regions {
         plan.regions = regions.plans;
         plan.late = regions.late;
+        plan.burning
+            .extend(pass.cloud.kinds_off().iter().map(StillBurning::not_looked_at));
         match regions.listed {
             Ok(names) => listed = Some(names),
             // With declared regions the rest is a blind spot; without, nothing is known of any for sure.
@@ -179,9 +187,17 @@ pub(super) async fn sweep(pass: &Pass<'_>, known: &Known) -> Result<Swept, PassE
     }
 
     let spacing = SignedDuration::try_from(pass.settings.sweep_spacing).unwrap_or(SignedDuration::MAX);
-    let lag = pass.settings.rules.attribution_lag;
-    let (mut containment, progress) = after_sweep(&pass.containment, &plan, pass.now(), spacing, lag);
+    let attribution = attribution(
+        &pass.containment,
+        &plan,
+        &known.readings,
+        &pass.settings.rules,
+        pass.now(),
+    );
+    let (mut containment, progress) = after_sweep(&pass.containment, &plan, pass.now(), spacing, &attribution);
     containment.note_times(&pass.steps(), plan.is_quiet(), pass.now());
+    let folded = folding::fold(&containment, &plan, &pass.images, &pass.steps());
+    folding::count(&mut containment, &folded);
     if !known.targets.account.is_empty() && !is_drill {
         containment.targets = Some(known.targets.clone());
     }
@@ -190,11 +206,13 @@ pub(super) async fn sweep(pass: &Pass<'_>, known: &Known) -> Result<Swept, PassE
         BTreeSet::new()
     } else {
         tell::progress(pass, &containment, progress);
-        tell::burns(pass, &plan, progress, known.told.as_ref())
+        tell::attributed(pass, &containment);
+        tell::burns(pass, &plan, &attribution.lost, progress, known.told.as_ref())
     };
     Ok(Swept {
         plan,
         containment,
+        folded,
         trusting,
         simulated,
         listed,

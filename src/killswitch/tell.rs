@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::pass::Pass;
-use crate::domain::containment::coverage::Progress;
+use crate::domain::containment::coverage::{CREATORS, Progress};
 use crate::domain::containment::plan::Plan;
 use crate::domain::containment::state::{Containment, StillBurning};
 use crate::domain::containment::target::Resource;
@@ -27,9 +27,11 @@ pub(super) fn progress(pass: &Pass<'_>, containment: &Containment, progress: Pro
         "denied": bounded(&coverage.denied),
         "capped": bounded(&coverage.capped),
         "ended": bounded(&coverage.ended),
+        "ended_before": coverage.ended_before,
         "stopped": bounded(&coverage.stopped),
         "still_burning": bounded(&coverage.still_burning),
         "attribution_pending_until": coverage.attribution_pending_until,
+        "attribution_pending": bounded(&coverage.attribution_pending),
         "usd_per_hour_before": coverage.burn.map(|burn| burn.before.to_string()),
         "usd_per_hour_now": coverage.burn.map(|burn| burn.now.to_string()),
         "usd_burnt": coverage.burnt.map(|burnt| burnt.usd.to_string()),
@@ -44,11 +46,16 @@ pub(super) fn progress(pass: &Pass<'_>, containment: &Containment, progress: Pro
                     burn.now, burn.before
                 )
             });
+            let pending = coverage.attribution_pending_until.map_or_else(String::new, |until| {
+                format!("; attribution pending: who made what is not read up to {until:.0} yet, and more may turn up")
+            });
             let text = format!(
-                "contained: {} denied, {} capped, {} ended, {} stopped, {} still burning{burn}",
+                "contained: {} denied, {} capped, {} ended, {} stopped, {} still burning{burn}{pending}",
                 coverage.denied.len(),
                 coverage.capped.len(),
-                coverage.ended.len(),
+                u64::try_from(coverage.ended.len())
+                    .unwrap_or(u64::MAX)
+                    .saturating_add(coverage.ended_before),
                 coverage.stopped.len(),
                 coverage.still_burning.len()
             );
@@ -63,6 +70,19 @@ pub(super) fn progress(pass: &Pass<'_>, containment: &Containment, progress: Pro
             pass.audit("disturbed", text.clone(), &evidence);
             pass.notice(NoticeKind::Containing, text);
         }
+    }
+}
+
+/// Tells that who made what is known by now, after it was told that it was not.
+pub(super) fn attributed(pass: &Pass<'_>, containment: &Containment) {
+    let (before, now) = (&pass.containment.coverage, &containment.coverage);
+    let is_settled = before.attribution_pending_until.is_some() && now.attribution_pending_until.is_none();
+    // Some of it may have been given up: that is told as still burning, and the rest as known.
+    let is_lost = now.still_burning.iter().any(|line| line.resource.starts_with(CREATORS));
+    if is_settled && !is_lost {
+        let text = "the record of who made what is read: nothing more of the agent's is on its way".to_owned();
+        let evidence = serde_json::json!({ "containment": containment.id, "phase": containment.phase });
+        pass.audit("attributed", text, &evidence);
     }
 }
 
@@ -90,10 +110,11 @@ pub(super) fn canary(pass: &Pass<'_>, containment: &Containment, progress: Progr
 pub(super) fn burns(
     pass: &Pass<'_>,
     plan: &Plan,
+    lost: &[StillBurning],
     progress: Progress,
     told: Option<&BTreeSet<String>>,
 ) -> BTreeSet<String> {
-    let lines = lasting(plan);
+    let lines: Vec<&StillBurning> = lasting(plan).into_iter().chain(lost).collect();
     let mut all: BTreeSet<String> = lines.iter().map(|line| line.resource.clone()).collect();
     if progress == Progress::Contained {
         // The proof has told of all of it; what came to an end in between is told of anew if it returns.

@@ -1,4 +1,16 @@
 //! The port to the cloud: what the kill switch and the watcher of the fleet need of it.
+//!
+//! A [`Cloud`] is one account, seen with credentials of that account: nothing of the port names an account, and
+//! [`Cloud::identity`] says which one it is. So far a daemon has one, and all its agents have to declare the same
+//! account (the config refuses a second one); an agent of another account than the credentials' is refused by
+//! every plan, by a line that names both.
+//!
+//! A second account comes as a second `Cloud`, made in `app` with credentials of a role that is assumed there.
+//! What stands beside it is made for that: the watcher's lease, its book and the record of who made what are
+//! kept by account, so it has one watcher more; before-images and notes of regions name theirs, and
+//! [`Frame::in_scope`](crate::domain::containment::plan::Frame::in_scope) holds an agent's declared account against
+//! the cloud's. The kill switch has one `Cloud` in its driver, and is to choose it by the account of the
+//! containment's targets when it makes a pass: nothing below the driver knows that there is more than one.
 
 use std::collections::BTreeMap;
 
@@ -105,6 +117,11 @@ pub trait Cloud: Send + Sync + 'static {
     // --- everything but instances -----------------------------------------------------------------
     /// The kinds of assets besides instances that are looked for here.
     fn kinds(&self) -> Vec<Kind>;
+    /// Those that it knows and was told not to look for. [`Self::assets`] shows them all the same, so that
+    /// what was halted before is put back; every report names them (C3).
+    fn kinds_off(&self) -> Vec<Kind> {
+        Vec::new()
+    }
     /// Every asset of one kind in a region, all pages, whoever's it is.
     async fn assets(&self, region: &Region, kind: &Kind) -> Result<Vec<Asset>, CloudError>;
     /// Brings these settings of an asset to these values and leaves its others alone; caps and uncaps.

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use backstop::domain::agent::{AgentState, AgentStatus};
+use backstop::domain::containment::folding::Folded;
 use backstop::domain::containment::image::{Before, BeforeImage};
 use backstop::domain::containment::memory::{Fact, MAX_NOTES, Note};
 use backstop::domain::containment::observed::{Identity, InstanceState};
 use backstop::domain::containment::state::{Action, Containment, Mode, Phase, Step, StepState};
+use backstop::domain::containment::steps::step_id;
 use backstop::domain::containment::target::{Region, Resource};
 use backstop::domain::id::{ContainmentId, ReviewId};
 use backstop::domain::review::{Decision, Question, Review};
@@ -29,6 +31,8 @@ conform!(
     the_lease_of_a_dead_epoch_is_free_at_once,
     a_fence_stops_who_was_overtaken,
     the_first_before_image_survives,
+    an_image_gives_way_to_another_in_one_write,
+    what_is_folded_goes_with_the_write_that_counts_it,
     an_image_is_changed_only_in_what_became_of_it,
     steps_are_replaced_by_their_id,
     what_was_learnt_of_the_cloud_is_kept_by_its_key,
@@ -405,6 +409,83 @@ async fn the_first_before_image_survives(f: Fixture) {
         .await
         .unwrap();
     assert_eq!(read, [third], "restored, it may be recorded afresh");
+}
+
+/// C1: the end of one and the record of the one in its place are one write, or none.
+async fn an_image_gives_way_to_another_in_one_write(f: Fixture) {
+    let lease = take(&*f.store, "one", 0).await.unwrap();
+    let (one, two) = (ContainmentId(Uuid::from_u128(1)), ContainmentId(Uuid::from_u128(2)));
+    let first = image(1, one, InstanceState::Running);
+    let first = std::slice::from_ref(&first);
+    f.store.record_images(&lease, first).await.unwrap();
+    let ended = BeforeImage {
+        restored_at: Some(later(9)),
+        outcome: Some("somebody else changed it".to_owned()),
+        ..first[0].clone()
+    };
+    let ended = std::slice::from_ref(&ended);
+    let second = [
+        image(1, two, InstanceState::Stopped),
+        image(2, two, InstanceState::Running),
+    ];
+    let old = Lease {
+        token: lease.token - 1,
+        ..lease.clone()
+    };
+    is_conflict(f.store.supersede_images(&old, ended, &second).await);
+    // One of them is not there: nothing of it is done.
+    let missing = BeforeImage {
+        restored_at: Some(later(9)),
+        ..image(7, one, InstanceState::Running)
+    };
+    let both = [ended[0].clone(), missing];
+    assert!(f.store.supersede_images(&lease, &both, &second).await.is_err());
+    assert_eq!(f.store.images(&agent("a")).await.unwrap(), first);
+
+    let read = f.store.supersede_images(&lease, ended, &second).await.unwrap();
+    assert_eq!(read, second);
+    assert_eq!(f.another().await.images(&agent("a")).await.unwrap(), second);
+    assert!(
+        f.store.supersede_images(&lease, &[], &second).await.unwrap() == second,
+        "twice is once"
+    );
+}
+
+/// What was ended and is gone leaves its image and its step, in the write that counts it.
+async fn what_is_folded_goes_with_the_write_that_counts_it(f: Fixture) {
+    let first = containment(1, "a", 1);
+    f.store.judge(&open(first.clone())).await.unwrap();
+    let lease = take(&*f.store, "one", 0).await.unwrap();
+    let images = [1, 2].map(|n| image(n, first.id, InstanceState::Running));
+    f.store.record_images(&lease, &images).await.unwrap();
+    let end = |n: usize| Step {
+        id: step_id(Action::End, &images[n].resource),
+        resource: images[n].resource.clone(),
+        action: Action::End,
+        ..step(1, StepState::Done, 1)
+    };
+    let steps = [end(0), end(1)];
+    f.store.record_steps(&lease, &steps).await.unwrap();
+    let folded = Folded {
+        agent: agent("a"),
+        containment: first.id,
+        resource: images[0].resource.clone(),
+    };
+    let fold = |version| Judgement {
+        fold: vec![folded.clone()],
+        ..update(Containment {
+            version,
+            ..first.clone()
+        })
+    };
+    // A write that is overtaken takes nothing away.
+    is_conflict(f.store.judge_fenced(&lease, &fold(7)).await);
+    assert_eq!(f.store.images(&agent("a")).await.unwrap(), images);
+    assert_eq!(f.store.steps(first.id).await.unwrap(), steps);
+    f.store.judge_fenced(&lease, &fold(2)).await.unwrap();
+    assert_eq!(f.store.images(&agent("a")).await.unwrap(), images[1..]);
+    assert_eq!(f.store.steps(first.id).await.unwrap(), steps[1..]);
+    assert_eq!(f.store.containment(first.id).await.unwrap().unwrap().version, 2);
 }
 
 async fn an_image_is_changed_only_in_what_became_of_it(f: Fixture) {

@@ -140,7 +140,7 @@ impl Guard {
             notifier: self.told.clone(),
             ledger: ledger.clone(),
             settings: Arc::new(ArcSwap::from_pointee(self.fleet_settings())),
-            creators: Arc::new(move |by| made.set(by)),
+            creators: Arc::new(move |by, read| made.set(by, read)),
         });
         let fleet = fleet.in_epoch(ledger.epoch());
         let killswitch = KillSwitch::new(

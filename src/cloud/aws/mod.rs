@@ -28,7 +28,7 @@ mod probe;
 mod services;
 mod sts;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -64,6 +64,8 @@ const FALLBACK_REGION: &str = "us-east-1";
 pub struct AwsSettings {
     /// The regions to look after; empty for every region that is enabled for the account.
     pub regions: Vec<Region>,
+    /// The kinds besides instances to look for; `None` for all.
+    pub kinds: Option<BTreeSet<Kind>>,
     /// Where the services without regions are asked. `None`: as the usual AWS places say, else the first
     /// of `regions`, else `us-east-1`.
     pub home_region: Option<Region>,
@@ -90,6 +92,7 @@ impl Default for AwsSettings {
     fn default() -> Self {
         Self {
             regions: Vec::new(),
+            kinds: None,
             home_region: None,
             endpoint_url: None,
             profile: None,
@@ -177,6 +180,10 @@ impl Aws {
         }
         let caller = self.sts.caller().await.ok()?;
         sts::session_instance(&caller.arn).map(str::to_owned)
+    }
+
+    fn looks_for(&self, kind: &Kind) -> bool {
+        self.settings.kinds.as_ref().is_none_or(|kinds| kinds.contains(kind))
     }
 
     /// The client of a region, made at its first use.
@@ -422,7 +429,15 @@ impl Cloud for Aws {
     }
 
     fn kinds(&self) -> Vec<Kind> {
-        services::kinds()
+        let mut kinds = services::kinds();
+        kinds.retain(|kind| self.looks_for(kind));
+        kinds
+    }
+
+    fn kinds_off(&self) -> Vec<Kind> {
+        let mut kinds = services::kinds();
+        kinds.retain(|kind| !self.looks_for(kind));
+        kinds
     }
 
     async fn assets(&self, region: &Region, kind: &Kind) -> Result<Vec<Asset>, CloudError> {

@@ -34,6 +34,8 @@ pub struct Faults {
     pub sts_down: bool,
     /// The regions cannot be listed.
     pub unlisted: bool,
+    /// The record of calls answers nothing but errors.
+    pub record_down: bool,
     /// What things act with cannot be read.
     pub unread: bool,
     /// IAM's policy simulation answers nothing but errors.
@@ -63,6 +65,7 @@ impl Faults {
             iam_down: false,
             sts_down: false,
             unlisted: false,
+            record_down: false,
             unread: false,
             simulation_down: false,
             random: Random(seed),

@@ -11,11 +11,15 @@ use super::dial::{Dial, all};
 use super::fleet::MachineSpec;
 use super::world::{World, after};
 use crate::domain::containment::target::Region;
-use crate::domain::fleet::asset::{Asset, AssetRef, Brake, Kind};
+use crate::domain::fleet::asset::{Asset, AssetRef, Brake, Kind, Settings};
 use crate::domain::fleet::rate::Meter;
 use crate::domain::money::Usd;
 
 pub(super) const FUNCTION: Kind = Kind::named("function");
+
+const RESERVED: &str = "reserved";
+const PROVISIONED: &str = "provisioned";
+const NONE: &str = "none";
 
 #[derive(Debug, Clone)]
 pub struct FunctionSpec {
@@ -27,8 +31,10 @@ pub struct FunctionSpec {
     pub usd_per_hour: Usd,
     /// What is reserved for it; `None` where nothing is.
     pub reserved: Option<u32>,
-    /// Provisioned concurrency: it costs whether the function is invoked or not.
-    pub provisioned: Vec<Meter>,
+    /// Provisioned concurrency by alias, as its setting has it; `none` where there is none.
+    pub provisioned: String,
+    /// What that is charged for, whether the function is invoked or not.
+    pub meters: Vec<Meter>,
     /// What it starts, and how often.
     pub launches: Option<(MachineSpec, Duration)>,
 }
@@ -42,7 +48,8 @@ impl FunctionSpec {
             acts_as: Vec::new(),
             usd_per_hour,
             reserved: None,
-            provisioned: Vec::new(),
+            provisioned: NONE.to_owned(),
+            meters: Vec::new(),
             launches: None,
         }
     }
@@ -65,6 +72,14 @@ impl FunctionSpec {
         self
     }
 
+    /// So many instances behind an alias are kept warm.
+    #[must_use]
+    pub fn provisioned(mut self, alias: &str, count: u32, meter: Meter) -> Self {
+        self.provisioned = format!("{alias}={count}");
+        self.meters = vec![meter];
+        self
+    }
+
     #[must_use]
     pub fn launching(mut self, machine: MachineSpec, every: Duration) -> Self {
         self.launches = Some((machine, every));
@@ -83,6 +98,27 @@ pub(super) struct Function {
 }
 
 impl Function {
+    /// Only a function that has it shows the setting.
+    fn capped(&self) -> Settings {
+        let mut capped = all(&[RESERVED], "0");
+        if self.dial.now.contains_key(PROVISIONED) {
+            capped.insert(PROVISIONED.to_owned(), NONE.to_owned());
+        }
+        capped
+    }
+
+    fn is_provisioned(&self) -> bool {
+        self.dial.now.get(PROVISIONED).is_some_and(|value| value != NONE)
+    }
+
+    /// AWS keeps what is provisioned within what is reserved.
+    pub fn takes(&self, settings: &Settings) -> bool {
+        let after = |name: &str| settings.get(name).or_else(|| self.dial.now.get(name));
+        let reserved = after(RESERVED).and_then(|value| value.parse::<u32>().ok());
+        let provisioned = after(PROVISIONED).and_then(|value| value.split_once('=')?.1.parse::<u32>().ok());
+        reserved.is_none_or(|reserved| provisioned.is_none_or(|provisioned| provisioned <= reserved))
+    }
+
     pub fn asset(&self, what: &AssetRef, stale: Option<Duration>, now: Timestamp) -> Asset {
         Asset {
             what: what.clone(),
@@ -92,10 +128,14 @@ impl Function {
             unread: None,
             parent: None,
             created_at: None,
-            meters: self.spec.provisioned.clone(),
+            meters: if self.is_provisioned() {
+                self.spec.meters.clone()
+            } else {
+                Vec::new()
+            },
             brake: Brake::Cap {
                 now: self.dial.seen(stale, now),
-                capped: all(&["reserved"], "0"),
+                capped: self.capped(),
             },
         }
     }
@@ -109,10 +149,14 @@ impl World {
             id: spec.name.clone(),
         };
         let reserved = spec.reserved.map_or_else(|| "none".to_owned(), |some| some.to_string());
-        let mut standing = Bill::of(self.hourly(&spec.provisioned));
-        standing.turn(!spec.provisioned.is_empty(), now);
+        let mut standing = Bill::of(self.hourly(&spec.meters));
+        standing.turn(!spec.meters.is_empty(), now);
+        let mut settings = all(&[RESERVED], &reserved);
+        if spec.provisioned != NONE {
+            settings.insert(PROVISIONED.to_owned(), spec.provisioned.clone());
+        }
         let function = Function {
-            dial: Dial::new(all(&["reserved"], &reserved)),
+            dial: Dial::new(settings),
             bill: Bill::of(Some(spec.usd_per_hour)),
             standing,
             next_launch: now,
@@ -126,7 +170,11 @@ impl World {
     pub fn react_functions(&mut self, now: Timestamp) {
         let mut launched: Vec<(MachineSpec, Timestamp)> = Vec::new();
         for function in self.functions.values_mut() {
-            let is_invoked = !function.dial.is("reserved", "0");
+            let is_provisioned = function.is_provisioned();
+            if is_provisioned != function.standing.since().is_some() {
+                function.standing.turn(is_provisioned, now);
+            }
+            let is_invoked = !function.dial.is(RESERVED, "0");
             if is_invoked != function.bill.since().is_some() {
                 function.bill.turn(is_invoked, now);
             }

@@ -64,6 +64,14 @@ impl World {
         if let Some(refused) = self.refused_assets.get(what) {
             return Err(refused.clone());
         }
+        if self
+            .functions
+            .get(what)
+            .is_some_and(|function| !function.takes(settings))
+        {
+            let why = "what is reserved is less than what is provisioned";
+            return Err(refused("InvalidParameterValueException", why, false));
+        }
         let dial = self.dial(what);
         let dial = dial.ok_or_else(|| refused("ResourceNotFound", "there is no such thing", false))?;
         dial.put(settings, now);

@@ -485,6 +485,10 @@ impl Cloud for Rehearsal {
 
     async fn creations(&self, region: &Region, wanted: &LookUp<'_>) -> Result<Recorded, CloudError> {
         let request = Request::read("cloudtrail:LookupEvents", Some(region), Vec::new());
+        let denied = request.error("AccessDeniedException", "not authorized to perform this", Retry::Never);
+        if self.lock().faults.record_down {
+            return Err(denied);
+        }
         self.call(request, |world, _, now| Ok(world.recorded(region, wanted, now)))
             .await
     }

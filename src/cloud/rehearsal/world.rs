@@ -308,7 +308,7 @@ impl World {
         let machines = self.machines.values().filter(|machine| machine.bill.hourly.is_none());
         let machines = machines.map(|machine| machine.seen.instance_type.clone());
         let tasks = self.tasks.values().flat_map(|task| &task.spec.meters);
-        let functions = self.functions.values().flat_map(|function| &function.spec.provisioned);
+        let functions = self.functions.values().flat_map(|function| &function.spec.meters);
         let standing = self.standing.values().flat_map(|standing| &standing.spec.meters);
         let meters = tasks.chain(functions).chain(standing);
         let meters = meters.filter(|meter| !self.prices.contains_key(&meter.rate.0));

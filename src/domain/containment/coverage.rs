@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::attribution::Attribution;
 use super::hourly::{Hourly, PriceBasis};
 use super::plan::{Plan, RegionPlan};
-use super::state::{Burnt, Containment, Coverage, FleetBurn, Mode, Phase, StillBurning};
+use super::state::{Burnt, Containment, Coverage, FleetBurn, Phase, StillBurning};
 use crate::domain::money::Usd;
 
 /// Lines of each list in a coverage at most; what is left out is counted.
@@ -33,13 +34,14 @@ pub enum Progress {
     Disturbed,
 }
 
-/// Writes a sweep into its containment: the coverage, the count of quiet sweeps, the phase.
+/// Writes a sweep into its containment: the coverage, the count of quiet sweeps, the phase. What is not known
+/// of who made what neither proves nor disturbs it: the report says that it is pending, or lost.
 pub fn after_sweep(
     containment: &Containment,
     plan: &Plan,
     now: Timestamp,
     spacing: SignedDuration,
-    attribution_lag: Option<SignedDuration>,
+    attribution: &Attribution,
 ) -> (Containment, Progress) {
     let mut next = containment.clone();
     next.version += 1;
@@ -60,13 +62,9 @@ pub fn after_sweep(
     };
     next.coverage = coverage(plan, observed_at, &containment.coverage);
     next.coverage.burnt = burnt(containment, next.coverage.burn, now);
-    // Where machines were looked for, some are found by their creator alone.
-    if containment.mode == Mode::Contain && !plan.regions.is_empty() {
-        match attribution_lag {
-            Some(lag) => next.coverage.attribution_pending_until = containment.opened_at.checked_add(lag).ok(),
-            None => next.coverage.still_burning.push(no_creators()),
-        }
-    }
+    next.coverage.attribution_pending_until = attribution.pending_until;
+    next.coverage.attribution_pending.clone_from(&attribution.pending);
+    next.coverage.still_burning.extend(attribution.lost.iter().cloned());
     next.quiet = match (plan.is_quiet(), too_soon) {
         (false, _) if is_undecided => containment.quiet,
         (false, _) => 0,
@@ -86,16 +84,6 @@ pub fn after_sweep(
         _ => Progress::Same,
     };
     (next, progress)
-}
-
-/// The gap that a report must not hide (C3). It is no sign of unrest: nothing that is known burns there.
-fn no_creators() -> StillBurning {
-    StillBurning {
-        resource: CREATORS.to_owned(),
-        why: "who created a machine is not known here: one that the agent started without the ownership tag and \
-              without its instance profile is not looked for"
-            .to_owned(),
-    }
 }
 
 fn coverage(plan: &Plan, observed_at: Option<Timestamp>, before: &Coverage) -> Coverage {
@@ -163,26 +151,24 @@ fn coverage(plan: &Plan, observed_at: Option<Timestamp>, before: &Coverage) -> C
         stopped: all(|region| &region.stopped),
         capped: all(|region| &region.capped),
         ended: all(|region| &region.ended),
+        ended_before: before.ended_before,
         still_burning: burning,
         hourly: hourly(plan, before),
         attribution_pending_until: None,
+        attribution_pending: Vec::new(),
         burn: burn(plan, before.burn),
         burnt: before.burnt,
         times: before.times.clone(),
     }
 }
 
-/// What each thing costs. What was ended is not seen any more: it cost what it did when it was. And a look that
-/// failed forgets nothing, so what is not seen now keeps the price that it had.
+/// What each thing costs. What was ended is not seen any more and what is capped is not charged for: both cost
+/// what they did when they were. And a look that failed forgets nothing, so what is not seen now keeps the price
+/// that it had.
 fn hourly(plan: &Plan, before: &Coverage) -> BTreeMap<String, Hourly> {
-    let regions = plan.regions.iter();
-    let ended = regions.clone().flat_map(|region| &region.ended);
-    let ended = ended.filter_map(|id| Some((id.clone(), *before.hourly.get(id)?)));
-    let costs = regions.flat_map(|region| &region.costs);
-    let mut hourly: BTreeMap<String, Hourly> = ended
-        .chain(costs.map(|(id, cost)| (id.clone(), cost.hourly)))
-        .take(MAX_LISTED)
-        .collect();
+    let costs = plan.regions.iter().flat_map(|region| &region.costs);
+    let costs = costs.map(|(id, cost)| (id.clone(), cost.hourly));
+    let mut hourly: BTreeMap<String, Hourly> = costs.take(MAX_LISTED).collect();
     for (id, price) in &before.hourly {
         if hourly.len() < MAX_LISTED {
             hourly.entry(id.clone()).or_insert(*price);

@@ -5,9 +5,11 @@
 //! doing the same thing (C6), and what appears during a containment is stopped by the next sweep.
 
 mod assets;
+pub mod attribution;
 pub mod canary;
 pub mod coverage;
 pub mod deny;
+pub mod folding;
 pub mod guard;
 pub mod hourly;
 pub mod image;
@@ -25,7 +27,7 @@ mod stop;
 pub mod target;
 pub mod timeline;
 mod uncap;
-mod worth;
+pub mod worth;
 
 pub use revoke::{contradicted, plan_principals};
 pub use spawners::{SpawnerPlan, plan_spawners};

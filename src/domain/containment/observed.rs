@@ -64,14 +64,6 @@ pub struct Instance {
 }
 
 impl Instance {
-    pub fn as_asset(&self) -> AssetRef {
-        AssetRef {
-            kind: Kind::INSTANCE,
-            region: self.region.clone(),
-            id: self.id.clone(),
-        }
-    }
-
     /// What started it, and replaces it when it stops.
     pub fn parent(&self) -> Option<AssetRef> {
         self.group.as_ref().map(|name| AssetRef {

@@ -140,7 +140,7 @@ impl<'a> Owners<'a> {
     }
 
     pub fn instance(&self, instance: &Instance) -> Owner {
-        let (what, parent) = (instance.as_asset(), instance.started_by());
+        let (what, parent) = (instance.asset_ref(), instance.started_by());
         let traits = Traits {
             what: &what,
             tags: &instance.tags,

@@ -55,6 +55,8 @@ pub struct PlanRules {
     /// How long creator events may be on their way (CloudTrail: minutes). `None` while nothing reads
     /// them: then the coverage says that machines without tag or profile are not looked for.
     pub attribution_lag: Option<SignedDuration>,
+    /// How much longer it is waited for that they are read, before what cannot be read is *still burning*.
+    pub attribution_patience: SignedDuration,
 }
 
 impl Default for PlanRules {
@@ -65,6 +67,7 @@ impl Default for PlanRules {
             stuck_after: SignedDuration::from_mins(5),
             probe_every: SignedDuration::from_secs(60),
             attribution_lag: None,
+            attribution_patience: SignedDuration::from_mins(30),
         }
     }
 }

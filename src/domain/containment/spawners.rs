@@ -175,23 +175,45 @@ fn remember(frame: &Frame<'_>, plan: &mut RegionPlan, resource: &Resource, now: 
         return;
     };
     let held = image.containment == frame.containment.id || frame.steps.get(Action::Cap, resource).is_some();
-    let theirs = |name: &String, value: &String| left.get(name) != Some(value) && were.get(name) != Some(value);
-    // One that it did not have when it was recorded is nobody's change, and has to come back as it is now.
-    let has_more = now.keys().any(|name| !were.contains_key(name));
-    if !has_more && (held || !now.iter().any(|(name, value)| theirs(name, value))) {
+    // A setting that did not show when the others were recorded: it is recorded before it is changed (C1).
+    let is_new = |name: &String| !were.contains_key(name);
+    let theirs = |name: &String, value: &String| {
+        !held && !is_new(name) && left.get(name) != Some(value) && were.get(name) != Some(value)
+    };
+    let is_changed = now.iter().any(|(name, value)| theirs(name, value));
+    if !is_changed && !now.keys().any(is_new) {
         return;
     }
-    let merged = now.iter().map(|(name, value)| match were.get(name) {
-        Some(first) if held || !theirs(name, value) => (name.clone(), first.clone()),
-        _ => (name.clone(), value.clone()),
-    });
+    // What does not show now is as it was recorded.
+    let mut merged = were.clone();
+    let own = now.iter().filter(|(name, value)| is_new(name) || theirs(name, value));
+    merged.extend(own.map(|(name, value)| (name.clone(), value.clone())));
+    let mut leaves = left.clone();
+    leaves.extend(capped.clone());
+    let why = if is_changed {
+        "somebody else changed it since; what they set is recorded anew"
+    } else {
+        "more of it is seen now; it is recorded anew with that"
+    };
     plan.superseded.push(Settled {
         resource: resource.clone(),
-        outcome: "somebody else changed it since; what they set is recorded anew".to_owned(),
+        outcome: why.to_owned(),
     });
-    plan.images.push(BeforeImage {
-        // What is still as we left it was changed by us then.
-        changed_at: image.changed_at,
-        ..frame.image(resource, before(merged.collect()))
+    let before = Before::Settings {
+        were: merged,
+        capped: leaves,
+    };
+    plan.images.push(if held {
+        // It tells of the same time as before, and of more.
+        BeforeImage {
+            before,
+            ..image.clone()
+        }
+    } else {
+        BeforeImage {
+            // What is still as we left it was changed by us then.
+            changed_at: image.changed_at,
+            ..frame.image(resource, before)
+        }
     });
 }

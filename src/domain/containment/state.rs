@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::canary::Canary;
 use super::hourly::{Hourly, PriceBasis};
 use super::target::{CloudTargets, Resource};
+use crate::domain::fleet::asset::Kind;
 use crate::domain::id::{AgentId, ContainmentId};
 use crate::domain::money::Usd;
 
@@ -125,12 +126,19 @@ pub struct Coverage {
     /// What was ended for good.
     #[serde(default)]
     pub ended: Vec<String>,
+    /// So many more were ended earlier and are gone; they are not named any more.
+    #[serde(default)]
+    pub ended_before: u64,
     pub still_burning: Vec<StillBurning>,
     /// What each thing named above costs an hour, or cost before it was halted; also of some that are gone since.
     #[serde(default)]
     pub hourly: BTreeMap<String, Hourly>,
-    /// Creator events may still be on their way until then.
+    /// While the record of calls is not read up to then, the agent's creations may still be on their way, and
+    /// *contained* is not the last word.
     pub attribution_pending_until: Option<Timestamp>,
+    /// The regions whose record is not read that far, and why.
+    #[serde(default)]
+    pub attribution_pending: Vec<StillBurning>,
     /// What the agent's things cost, where they were looked at.
     #[serde(default)]
     pub burn: Option<FleetBurn>,
@@ -186,6 +194,17 @@ pub struct StillBurning {
     pub resource: String,
     /// Why it could not be stopped, for a person.
     pub why: String,
+}
+
+impl StillBurning {
+    /// A kind of assets that is switched off in the config: whatever runs of it is not seen (C3).
+    pub fn not_looked_at(kind: &Kind) -> Self {
+        Self {
+            resource: format!("kind:{kind}"),
+            why: "not looked at: aws.kinds leaves it out, so what the agent has of it is neither seen nor halted"
+                .to_owned(),
+        }
+    }
 }
 
 /// One action of a containment or restore; its id is stable, so that a repetition is the same step.

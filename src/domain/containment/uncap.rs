@@ -170,6 +170,16 @@ fn plan_one(
             return None;
         }
     };
+    // What does not show cannot be told from what somebody changed.
+    if let Some(hidden) = were.keys().find(|name| !now.contains_key(*name)) {
+        if is_overdue {
+            plan.owed
+                .push(line(resource, format!("its setting {hidden} could not be seen")));
+        } else {
+            wait(plan, resource, &format!("its setting {hidden} cannot be seen now"));
+        }
+        return None;
+    }
     if !changed(input, Action::Cap, resource, image) {
         settle(plan, resource, "was never capped by us");
         return None;

@@ -18,6 +18,20 @@ pub struct Kind(Cow<'static, str>);
 impl Kind {
     pub const INSTANCE: Self = Self::named("instance");
 
+    /// Those besides instances that a config may choose from. It is a list of names and nothing more; the
+    /// cloud's registry has the same, which a test there shows.
+    pub const CHOICE: &'static [Self] = &[
+        Self::named("address"),
+        Self::named("balancer"),
+        Self::named("classic-balancer"),
+        Self::named("ecs-service"),
+        Self::named("ecs-task"),
+        Self::named("function"),
+        Self::named("group"),
+        Self::named("nat"),
+        Self::named("volume"),
+    ];
+
     pub const fn named(name: &'static str) -> Self {
         Self(Cow::Borrowed(name))
     }

@@ -201,7 +201,7 @@ mod tests {
         );
         assert_eq!(
             unit("us-east-1", "fargate/risc/vcpu"),
-            ("0.04048".to_owned(), PriceBasis::Ceiling)
+            ("0.09148".to_owned(), PriceBasis::Ceiling)
         );
         assert_eq!(
             unit("us-east-1", "balancer/quantum"),

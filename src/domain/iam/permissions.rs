@@ -84,6 +84,7 @@ impl On {
             Self::Instances => "machines",
             Self::Groups => "Auto Scaling groups",
             Self::Services => "ECS services",
+            Self::ServiceScaling => "what scales ECS services",
             Self::Tasks => "ECS tasks",
             Self::Functions => "functions",
             Self::VolumeKeys => "keys of volumes",
@@ -284,18 +285,13 @@ pub const ALL: &[Permission] = &[
         "roles that trust an agent's role",
     ),
     may(
-        "lambda:GetFunction",
+        "lambda:GetFunctionConcurrency",
         Mode::Observe,
         On::Everything,
-        "a function's tags and reserved concurrency",
+        "a function's reserved concurrency; lambda:GetFunction would hand out its code",
     ),
     may("lambda:ListFunctions", Mode::Observe, On::Everything, "functions"),
-    may(
-        "lambda:ListTags",
-        Mode::Observe,
-        On::Everything,
-        "without it lambda:GetFunction leaves the tags out",
-    ),
+    may("lambda:ListTags", Mode::Observe, On::Everything, "whose a function is"),
     may(
         "lambda:ListProvisionedConcurrencyConfigs",
         Mode::Observe,
@@ -450,6 +446,12 @@ pub const ALL: &[Permission] = &[
     ),
     may("ecs:StopTask", Mode::Contain, On::Tasks, "ends a task"),
     may(
+        "lambda:DeleteProvisionedConcurrencyConfig",
+        Mode::Contain,
+        On::Functions,
+        "caps a function's provisioned concurrency, which costs while idle",
+    ),
+    may(
         "lambda:PutFunctionConcurrency",
         Mode::Contain,
         On::Functions,
@@ -482,6 +484,12 @@ pub const ALL: &[Permission] = &[
         Mode::Restore,
         On::Functions,
         "uncaps a function that had no limit",
+    ),
+    may(
+        "lambda:PutProvisionedConcurrencyConfig",
+        Mode::Restore,
+        On::Functions,
+        "puts a function's provisioned concurrency back",
     ),
     may(
         "ec2:StartInstances",

@@ -56,6 +56,7 @@ pub(super) async fn list(
         "usd_per_hour": page.usd_per_hour.to_string(),
         "next_offset": (next < page.total && !page.rows.is_empty()).then_some(next),
         "regions": regions(&report, api.clock.now()),
+        "not_looked_at": report.not_looked_at,
     })))
 }
 
@@ -104,6 +105,7 @@ pub(super) fn summary(report: &FleetReport, now: Timestamp) -> Value {
         "unposted_usd": report.unposted.to_string(),
         "burn": burn(&report.burn),
         "regions": regions(report, now),
+        "not_looked_at": report.not_looked_at,
         "troubles": troubles.collect::<Vec<_>>(),
         "saved_at": report.saved_at,
     })
@@ -143,6 +145,8 @@ fn regions(report: &FleetReport, now: Timestamp) -> Vec<Value> {
             "age_s": region.looked_at.map(|at| now.duration_since(at).as_secs().max(0)),
             "failing": failing.collect::<Vec<_>>(),
             "creations_read_at": region.creations_read_at,
+            "creations_failing": region.creations_failing.as_ref()
+                .map(|(since, why)| json!({ "since": since, "why": why })),
         })
     };
     report.regions.iter().map(view).collect()

@@ -172,10 +172,18 @@ pub(super) fn reset_view(impact: &ResetImpact, checked: Result<LineChanges, Rese
         steps.push(step("activate key", &format!("{user}/{key}"), None, ""));
     }
     for uncap in &impact.uncaps {
-        let note = format!("{}; what it starts is not in the price", settings_note(&uncap.settings));
-        steps.push(step("uncap", &uncap.asset.to_string(), None, &note));
+        let note = match uncap.hourly {
+            Some(hourly) => machine_note(&settings_note(&uncap.uncap.settings), hourly),
+            None => format!(
+                "{}; what it starts besides the machines above is not known, and not in the price",
+                settings_note(&uncap.uncap.settings)
+            ),
+        };
+        steps.push(step("uncap", &uncap.uncap.asset.to_string(), None, &note));
     }
-    let basis = impact.starts.iter().map(|start| start.hourly.basis).max();
+    let basis = impact.starts.iter().map(|start| start.hourly.basis);
+    let uncapped = impact.uncaps.iter().filter_map(|uncap| Some(uncap.hourly?.basis));
+    let basis = basis.chain(uncapped).max();
     json!({
         "agent": impact.agent,
         "containment": impact.containment,
@@ -194,6 +202,7 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
+    use crate::domain::containment::attribution::Attribution;
     use crate::domain::containment::coverage::after_sweep;
     use crate::domain::containment::hourly::hourly;
     use crate::domain::containment::plan::{AssetCost, Plan, RegionPlan};
@@ -235,8 +244,9 @@ mod tests {
             regions: vec![in_region],
             ..Plan::default()
         };
-        let lag = jiff::SignedDuration::ZERO;
-        let (after, _) = after_sweep(&containment(), &plan, Timestamp::UNIX_EPOCH, lag, None);
+        let spacing = jiff::SignedDuration::ZERO;
+        let known = Attribution::default();
+        let (after, _) = after_sweep(&containment(), &plan, Timestamp::UNIX_EPOCH, spacing, &known);
         let view = plan_view(&PlanReport {
             agent: AgentId::new("a").unwrap(),
             mode: Mode::Contain,

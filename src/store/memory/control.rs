@@ -131,6 +131,7 @@ impl Disk {
         control.write(judgement)?;
         self.check_drills(&judgement.drills)?;
         self.control = control;
+        self.fold(&judgement.fold);
         self.keep_drills(&judgement.drills);
         self.triggers.retain(|id, _| !settled.contains(id));
         Ok(self.append_audit(&judgement.audit))

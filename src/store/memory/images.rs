@@ -2,6 +2,7 @@
 //! cloud, which is nobody's alone.
 
 use super::disk::Disk;
+use crate::domain::containment::folding::Folded;
 use crate::domain::containment::image::BeforeImage;
 use crate::domain::containment::memory::{MAX_NOTES, Note};
 use crate::domain::containment::state::Step;
@@ -51,6 +52,35 @@ impl Disk {
         }
         self.images = changed;
         Ok(())
+    }
+
+    /// Both on a copy: all of it or nothing.
+    pub(super) fn supersede_images(
+        &mut self,
+        lease: &Lease,
+        ended: &[BeforeImage],
+        images: &[BeforeImage],
+    ) -> Result<(), StoreError> {
+        let before = self.images.clone();
+        let done = self
+            .update_images(lease, ended)
+            .and_then(|()| self.record_images(lease, images));
+        if done.is_err() {
+            self.images = before;
+        }
+        done
+    }
+
+    /// What was ended and is gone.
+    pub(super) fn fold(&mut self, folded: &[Folded]) {
+        for one in folded {
+            self.images.retain(|image| {
+                image.restored_at.is_some() || image.agent != one.agent || image.resource != one.resource
+            });
+            let id = one.step_id();
+            self.steps
+                .retain(|step| step.containment != one.containment || step.id != id);
+        }
     }
 
     pub(super) fn record_steps(&mut self, lease: &Lease, steps: &[Step]) -> Result<(), StoreError> {

@@ -398,6 +398,18 @@ impl Store for MemoryStore {
         self.read(|disk| disk.read_back(images))
     }
 
+    async fn supersede_images(
+        &self,
+        lease: &Lease,
+        ended: &[BeforeImage],
+        images: &[BeforeImage],
+    ) -> Result<Vec<BeforeImage>, StoreError> {
+        self.write(Kind::Write, "superseding before-images", |disk| {
+            disk.supersede_images(lease, ended, images)
+        })?;
+        self.read(|disk| disk.read_back(images))
+    }
+
     async fn images(&self, agent: &AgentId) -> Result<Vec<BeforeImage>, StoreError> {
         self.read(|disk| {
             let open = disk.images.iter().filter(|image| image.restored_at.is_none());

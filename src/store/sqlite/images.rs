@@ -5,6 +5,8 @@ use jiff::Timestamp;
 use super::SqliteStore;
 use super::codec::{self, body};
 use super::lease;
+use super::statement::Db;
+use crate::domain::containment::folding::Folded;
 use crate::domain::containment::image::BeforeImage;
 use crate::domain::containment::state::Step;
 use crate::domain::id::{AgentId, ContainmentId};
@@ -16,31 +18,56 @@ pub(super) async fn record(
     lease: &Lease,
     images: &[BeforeImage],
 ) -> Result<Vec<BeforeImage>, StoreError> {
+    let (fence, new) = (lease.clone(), images.to_vec());
+    store
+        .write("recording before-images", move |db| {
+            lease::check(db, &fence)?;
+            insert(db, &new)
+        })
+        .await?;
+    read_back(store, images).await
+}
+
+/// Ends some and records others in one transaction.
+pub(super) async fn supersede(
+    store: &SqliteStore,
+    lease: &Lease,
+    ended: &[BeforeImage],
+    images: &[BeforeImage],
+) -> Result<Vec<BeforeImage>, StoreError> {
+    let (fence, ended, new) = (lease.clone(), ended.to_vec(), images.to_vec());
+    store
+        .write("superseding before-images", move |db| {
+            lease::check(db, &fence)?;
+            write_outcomes(db, ended)?;
+            insert(db, &new)
+        })
+        .await?;
+    read_back(store, images).await
+}
+
+fn insert(db: &Db<'_>, images: &[BeforeImage]) -> Result<(), StoreError> {
+    let mut insert = db.statement(
+        "recording before-images",
+        "INSERT INTO image (agent, resource, restored, body) VALUES (?1, ?2, ?3, ?4) \
+         ON CONFLICT (agent, resource) WHERE restored = 0 DO NOTHING",
+    )?;
+    for image in images {
+        insert
+            .text(image.agent.as_str())
+            .text(&image.resource.to_string())
+            .flag(image.restored_at.is_some())
+            .text(&codec::json(image)?)
+            .run()?;
+    }
+    Ok(())
+}
+
+async fn read_back(store: &SqliteStore, images: &[BeforeImage]) -> Result<Vec<BeforeImage>, StoreError> {
     let named: Vec<(AgentId, String)> = images
         .iter()
         .map(|image| (image.agent.clone(), image.resource.to_string()))
         .collect();
-    let (lease, images) = (lease.clone(), images.to_vec());
-    let context = "recording before-images";
-    store
-        .write(context, move |db| {
-            lease::check(db, &lease)?;
-            let mut insert = db.statement(
-                context,
-                "INSERT INTO image (agent, resource, restored, body) VALUES (?1, ?2, ?3, ?4) \
-                 ON CONFLICT (agent, resource) WHERE restored = 0 DO NOTHING",
-            )?;
-            for image in &images {
-                insert
-                    .text(image.agent.as_str())
-                    .text(&image.resource.to_string())
-                    .flag(image.restored_at.is_some())
-                    .text(&codec::json(image)?)
-                    .run()?;
-            }
-            Ok(())
-        })
-        .await?;
     let context = "reading before-images back";
     store
         .read(context, move |db| {
@@ -58,6 +85,20 @@ pub(super) async fn record(
             found.collect()
         })
         .await
+}
+
+/// What was ended and is gone: its open before-image and its step go.
+pub(super) fn fold(db: &Db<'_>, folded: &[Folded]) -> Result<(), StoreError> {
+    let mut image = db.statement(
+        "folding before-images",
+        "DELETE FROM image WHERE agent = ?1 AND resource = ?2 AND restored = 0",
+    )?;
+    let mut step = db.statement("folding steps", "DELETE FROM step WHERE containment = ?1 AND id = ?2")?;
+    for one in folded {
+        image.text(one.agent.as_str()).text(&one.resource.to_string()).run()?;
+        step.uuid(one.containment.0).text(&one.step_id()).run()?;
+    }
+    Ok(())
 }
 
 pub(super) async fn of_agent(store: &SqliteStore, agent: &AgentId) -> Result<Vec<BeforeImage>, StoreError> {
@@ -100,38 +141,41 @@ pub(super) async fn restored(
 /// What was there before is never written again: only what became of it.
 pub(super) async fn update(store: &SqliteStore, lease: &Lease, images: &[BeforeImage]) -> Result<(), StoreError> {
     let (lease, images) = (lease.clone(), images.to_vec());
-    let context = "updating before-images";
     store
-        .write(context, move |db| {
+        .write("updating before-images", move |db| {
             lease::check(db, &lease)?;
-            let mut select = db.statement(
-                "reading a before-image",
-                "SELECT seq, body FROM image WHERE agent = ?1 AND resource = ?2 AND restored = 0",
-            )?;
-            let mut write = db.statement(
-                "updating a before-image",
-                "UPDATE image SET restored = ?2, body = ?3 WHERE seq = ?1",
-            )?;
-            for image in images {
-                let read = select
-                    .text(image.agent.as_str())
-                    .text(&image.resource.to_string())
-                    .row("a before-image", |columns| Ok((columns.int()?, body(columns)?)))?;
-                let (seq, mut stored): (i64, BeforeImage) = read.ok_or(StoreError::NotFound {
-                    what: "the before-image",
-                })?;
-                stored.changed_at = image.changed_at;
-                stored.restored_at = image.restored_at;
-                stored.outcome = image.outcome;
-                write
-                    .int(seq)
-                    .flag(stored.restored_at.is_some())
-                    .text(&codec::json(&stored)?)
-                    .run()?;
-            }
-            Ok(())
+            write_outcomes(db, images)
         })
         .await
+}
+
+fn write_outcomes(db: &Db<'_>, images: Vec<BeforeImage>) -> Result<(), StoreError> {
+    let mut select = db.statement(
+        "reading a before-image",
+        "SELECT seq, body FROM image WHERE agent = ?1 AND resource = ?2 AND restored = 0",
+    )?;
+    let mut write = db.statement(
+        "updating a before-image",
+        "UPDATE image SET restored = ?2, body = ?3 WHERE seq = ?1",
+    )?;
+    for image in images {
+        let read = select
+            .text(image.agent.as_str())
+            .text(&image.resource.to_string())
+            .row("a before-image", |columns| Ok((columns.int()?, body(columns)?)))?;
+        let (seq, mut stored): (i64, BeforeImage) = read.ok_or(StoreError::NotFound {
+            what: "the before-image",
+        })?;
+        stored.changed_at = image.changed_at;
+        stored.restored_at = image.restored_at;
+        stored.outcome = image.outcome;
+        write
+            .int(seq)
+            .flag(stored.restored_at.is_some())
+            .text(&codec::json(&stored)?)
+            .run()?;
+    }
+    Ok(())
 }
 
 pub(super) async fn record_steps(store: &SqliteStore, lease: &Lease, steps: &[Step]) -> Result<(), StoreError> {

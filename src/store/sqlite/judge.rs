@@ -8,7 +8,7 @@ use super::SqliteStore;
 use super::audit::append_in;
 use super::codec::{self, body, from_json};
 use super::statement::Db;
-use super::{drills, lease};
+use super::{drills, images, lease};
 use crate::domain::agent::AgentState;
 use crate::domain::audit::AuditEntry;
 use crate::domain::containment::state::{Containment, Phase};
@@ -71,6 +71,7 @@ fn write(db: &Db<'_>, judgement: Judgement) -> Result<Vec<AuditEntry>, StoreErro
     for (id, decision) in judgement.decide {
         decide(db, id, decision)?;
     }
+    images::fold(db, &judgement.fold)?;
     for drill in &judgement.drills {
         drills::keep(db, drill)?;
     }

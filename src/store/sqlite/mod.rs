@@ -269,6 +269,15 @@ impl Store for SqliteStore {
         images::record(self, lease, images).await
     }
 
+    async fn supersede_images(
+        &self,
+        lease: &Lease,
+        ended: &[BeforeImage],
+        images: &[BeforeImage],
+    ) -> Result<Vec<BeforeImage>, StoreError> {
+        images::supersede(self, lease, ended, images).await
+    }
+
     async fn images(&self, agent: &AgentId) -> Result<Vec<BeforeImage>, StoreError> {
         images::of_agent(self, agent).await
     }

@@ -57,7 +57,15 @@ async fn functions_are_listed_capped_and_put_back_to_a_number_or_to_none() {
     }
     let asked = bench.asked().await;
     let count = |action: &str| asked.iter().filter(|one| one.action == action).count();
-    assert_eq!((count("ListFunctions"), count("GetFunction")), (1, 7));
+    assert_eq!(
+        (
+            count("ListFunctions"),
+            count("GetFunctionConcurrency"),
+            count("ListTags")
+        ),
+        (1, 7, 7)
+    );
+    assert_eq!(count("GetFunction"), 0, "it would hand out the code");
     assert_eq!(asked[0].params["FunctionVersion"], "ALL");
 
     for name in ["f-0", "f-1"] {
@@ -135,9 +143,12 @@ async fn provisioned_concurrency_is_asked_for_where_there_can_be_some() {
         .proxy
         .inject(Rule::on("ListFunctions", Fault::Json(second)).naming("more"));
     bench.proxy.inject(Rule::on("ListFunctions", Fault::Json(first)));
-    let told = json!({"Configuration": {"Role": role}, "Tags": {"team": "x"},
-        "Concurrency": {"ReservedConcurrentExecutions": 50}});
-    bench.proxy.inject(Rule::on("GetFunction", Fault::Json(told)));
+    let tags = json!({"Tags": {"team": "x"}});
+    bench.proxy.inject(Rule::on("ListTags", Fault::Json(tags)));
+    let reserved = json!({"ReservedConcurrentExecutions": 50});
+    bench
+        .proxy
+        .inject(Rule::on("GetFunctionConcurrency", Fault::Json(reserved)));
     let config = |count: i32| {
         json!({"FunctionArn": format!("arn:aws:lambda:{REGION}:123456789012:function:busy:3"),
             "RequestedProvisionedConcurrentExecutions": count, "AllocatedProvisionedConcurrentExecutions": 0,
@@ -165,13 +176,19 @@ async fn provisioned_concurrency_is_asked_for_where_there_can_be_some() {
     assert_eq!(functions.len(), 2);
     let busy = &functions["function:eu-central-1/busy"];
     assert_eq!(meters(busy), [("lambda-provisioned/arm".to_owned(), 12_000)]);
+    assert_eq!(busy.tags["team"], "x");
+    let brake = Brake::Cap {
+        now: settings(&[("reserved", "50"), ("provisioned", "3=2")]),
+        capped: settings(&[("reserved", "0"), ("provisioned", "none")]),
+    };
+    assert_eq!(busy.brake, brake);
     assert!(functions["function:eu-central-1/plain"].meters.is_empty());
     let asked = bench.asked().await;
     let of = |action: &str| asked.iter().filter(|one| one.action == action).count();
     assert_eq!(
         (
             of("ListFunctions"),
-            of("GetFunction"),
+            of("GetFunctionConcurrency"),
             of("ListProvisionedConcurrencyConfigs")
         ),
         (2, 2, 2)
@@ -195,6 +212,8 @@ async fn provisioned_concurrency_is_asked_for_where_there_can_be_some() {
     let busy = found.iter().find(|one| one.what.id == "busy").expect("it is listed");
     assert_eq!(meters(busy), [("lambda-provisioned/arm".to_owned(), 50_000)]);
 
+    bench.proxy.heal();
+    provisioned_concurrency_goes_before_the_reservation_and_comes_after_it(&bench).await;
     bench.proxy.heal();
     let busy = asset("function", "busy");
     let cap = settings(&[("reserved", "0")]);
@@ -221,15 +240,78 @@ async fn provisioned_concurrency_is_asked_for_where_there_can_be_some() {
     assert_eq!(error.retry, Retry::UnknownOutcome);
 }
 
+/// AWS keeps what is provisioned within what is reserved.
+async fn provisioned_concurrency_goes_before_the_reservation_and_comes_after_it(bench: &Bench) {
+    let busy = asset("function", "busy");
+    let config = |qualifier: &str, count: i32| {
+        json!({"FunctionArn": format!("arn:aws:lambda:{REGION}:123456789012:function:busy:{qualifier}"),
+            "RequestedProvisionedConcurrentExecutions": count, "Status": "READY"})
+    };
+    let configs = json!({"ProvisionedConcurrencyConfigs": [config("live", 10), config("3", 2)]});
+    let answers = [
+        ("ListProvisionedConcurrencyConfigs", configs),
+        ("DeleteProvisionedConcurrencyConfig", json!({})),
+        ("PutProvisionedConcurrencyConfig", json!({"Status": "IN_PROGRESS"})),
+        ("PutFunctionConcurrency", json!({"ReservedConcurrentExecutions": 0})),
+    ];
+    for (action, answer) in answers {
+        bench.proxy.inject(Rule::on(action, Fault::Json(answer)));
+    }
+    bench.asked().await;
+    let cap = settings(&[("reserved", "0"), ("provisioned", "none")]);
+    bench.cloud.put_settings(&busy, &cap).await.expect("it is capped");
+    assert_eq!(
+        actions(&bench.asked().await),
+        [
+            "ListProvisionedConcurrencyConfigs",
+            "DeleteProvisionedConcurrencyConfig",
+            "DeleteProvisionedConcurrencyConfig",
+            "PutFunctionConcurrency"
+        ]
+    );
+    let none = json!({"ProvisionedConcurrencyConfigs": []});
+    bench.proxy.heal();
+    bench
+        .proxy
+        .inject(Rule::on("ListProvisionedConcurrencyConfigs", Fault::Json(none)));
+    let answers = [
+        ("PutProvisionedConcurrencyConfig", json!({"Status": "IN_PROGRESS"})),
+        ("PutFunctionConcurrency", json!({"ReservedConcurrentExecutions": 50})),
+    ];
+    for (action, answer) in answers {
+        bench.proxy.inject(Rule::on(action, Fault::Json(answer)));
+    }
+    let back = settings(&[("reserved", "50"), ("provisioned", "3=2,live=10")]);
+    bench.cloud.put_settings(&busy, &back).await.expect("it is put back");
+    let asked = bench.asked().await;
+    assert_eq!(
+        actions(&asked),
+        [
+            "ListProvisionedConcurrencyConfigs",
+            "PutFunctionConcurrency",
+            "PutProvisionedConcurrencyConfig",
+            "PutProvisionedConcurrencyConfig"
+        ]
+    );
+    assert_eq!(asked[2].json, Some(json!({"ProvisionedConcurrentExecutions": 2})));
+    assert_eq!(asked[3].json, Some(json!({"ProvisionedConcurrentExecutions": 10})));
+}
+
 /// C3: tags that are not told leave open whose a function is.
 #[tokio::test]
 async fn tags_that_are_not_told_are_said() {
     let bench = Bench::start().await;
     let listed = json!({"Functions": [{"FunctionName": "f", "Version": "$LATEST", "MemorySize": 128}]});
     bench.proxy.inject(Rule::on("ListFunctions", Fault::Json(listed)));
-    let told = json!({"Configuration": {"Role": "arn:aws:iam::123456789012:role/x"},
-        "TagsError": {"ErrorCode": "AccessDeniedException", "Message": "no"}});
-    bench.proxy.inject(Rule::on("GetFunction", Fault::Json(told)));
+    bench
+        .proxy
+        .inject(Rule::on("GetFunctionConcurrency", Fault::Json(json!({}))));
+    let denied = Fault::Refuse {
+        status: 403,
+        code: "AccessDeniedException",
+        message: "no",
+    };
+    bench.proxy.inject(Rule::on("ListTags", denied));
     let functions = bench.assets("function").await;
     let why = functions["function:eu-central-1/f"]
         .unread

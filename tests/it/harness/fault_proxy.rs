@@ -269,6 +269,10 @@ fn lambda_action(method: &str, path: &str) -> &'static str {
     let path = path.split('?').next().unwrap_or_default().trim_end_matches('/');
     match (method, path.rsplit('/').next().unwrap_or_default()) {
         ("GET", "functions") => "ListFunctions",
+        ("DELETE", "provisioned-concurrency") => "DeleteProvisionedConcurrencyConfig",
+        ("PUT", "provisioned-concurrency") => "PutProvisionedConcurrencyConfig",
+        ("GET", "concurrency") => "GetFunctionConcurrency",
+        ("GET", _) if path.contains("/tags/") => "ListTags",
         ("GET", "provisioned-concurrency") => "ListProvisionedConcurrencyConfigs",
         ("PUT", "concurrency") => "PutFunctionConcurrency",
         ("DELETE", "concurrency") => "DeleteFunctionConcurrency",

@@ -8,7 +8,7 @@ use backstop::domain::containment::target::Principal;
 use backstop::domain::id::AgentId;
 use backstop::domain::money::Usd;
 use backstop::fleet::FleetSettings;
-use backstop::ports::{NoticeKind, PostingQuery, Store as _};
+use backstop::ports::{Clock as _, NoticeKind, PostingQuery, Store as _};
 
 use super::lab::*;
 use crate::kill::CrashPoint;
@@ -211,6 +211,63 @@ fn an_untagged_launch_is_charged_to_its_maker_from_its_start() {
         lab.created.lock().unwrap().clear();
         lab.live(play).await;
         assert_eq!(lab.created.lock().unwrap()[&agent("a")].len(), 1);
+    });
+}
+
+/// C3: how far the record was read is told with what it said; it does not grow while it cannot be read, and
+/// neither a restart nor another daemon makes more of it.
+#[test]
+fn c3_how_far_the_record_was_read_is_what_was_read() {
+    use backstop::domain::containment::target::Region;
+
+    let lab = Lab::new(vec![cap("1000000")]);
+    let told = |lab: &Lab| lab.readings.lock().unwrap().get(&Region(HERE.to_owned())).cloned();
+    lab.run(async {
+        let begun = lab.clock.now();
+        let play = async {
+            assert_eq!(told(&lab), None);
+            lab.wait(200).await;
+            let read = told(&lab).unwrap().until.unwrap();
+            assert!(
+                lab.clock.now().duration_since(read).as_secs() <= 61,
+                "read every minute"
+            );
+            lab.cloud.with_faults(|faults| faults.record_down = true);
+            lab.wait(600).await;
+            let failing = told(&lab).unwrap();
+            assert!(failing.until.unwrap().duration_since(begun).as_secs() <= 200);
+            let (since, why) = failing.failing.unwrap();
+            assert!(since.duration_since(begun).as_secs() <= 300, "{since}");
+            assert!(why.contains("not authorized"), "{why}");
+        };
+        lab.live(play).await;
+        let read = told(&lab).unwrap().until;
+        // Another run, which cannot read it either, knows what the first one read, and no more.
+        lab.readings.lock().unwrap().clear();
+        lab.live(lab.wait(300)).await;
+        let again = told(&lab).unwrap();
+        assert_eq!(again.until, read);
+        assert!(again.failing.is_some());
+        // And so does a daemon beside it, which reads nothing itself.
+        let other = Lab {
+            readings: std::sync::Arc::default(),
+            ..lab.twin()
+        };
+        lab.cloud.with_faults(|faults| faults.record_down = false);
+        let second = async {
+            other.wait(5).await;
+            let play = async {
+                other.wait(200).await;
+                let theirs = told(&other).unwrap().until.unwrap();
+                let ours = told(&lab).unwrap().until.unwrap();
+                assert!(
+                    theirs <= ours && ours.duration_since(theirs).as_secs() <= 130,
+                    "{theirs} {ours}"
+                );
+            };
+            other.live(play).await
+        };
+        futures_util::join!(lab.live(lab.wait(300)), second);
     });
 }
 

@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use backstop::cloud::rehearsal::Rehearsal;
 use backstop::cloud::rehearsal::fleet::{FleetSpec, MachineSpec, PrincipalSpec};
 use backstop::domain::budget::{Budget, Selector};
+use backstop::domain::containment::attribution::Readings;
 use backstop::domain::containment::hourly::hourly;
 use backstop::domain::containment::target::{CloudTargets, Principal, Region};
 use backstop::domain::fleet::asset::AssetRef;
@@ -94,6 +95,8 @@ pub struct Lab {
     pub heard: Arc<Heard>,
     /// What each agent's principals made, as the kill switch is told.
     pub created: Arc<Mutex<BTreeMap<AgentId, BTreeSet<AssetRef>>>>,
+    /// How far the record of it was read, as it is told with that.
+    pub readings: Arc<Mutex<Readings>>,
     pub entropy: Arc<Counting>,
     pub settings: Arc<ArcSwap<FleetSettings>>,
     pub budgets: Vec<Budget>,
@@ -156,6 +159,7 @@ impl Lab {
             store: Arc::new(MemoryStore::new()),
             heard: Arc::default(),
             created: Arc::default(),
+            readings: Arc::default(),
             entropy: Arc::default(),
             settings: Arc::new(ArcSwap::from_pointee(settings)),
             budgets,
@@ -176,6 +180,7 @@ impl Lab {
             store: self.store.clone(),
             heard: self.heard.clone(),
             created: self.created.clone(),
+            readings: self.readings.clone(),
             entropy: self.entropy.clone(),
             settings: self.settings.clone(),
             budgets: self.budgets.clone(),
@@ -226,7 +231,13 @@ impl Lab {
                 settings: self.settings.clone(),
                 creators: {
                     let created = self.created.clone();
-                    Arc::new(move |made| *created.lock().unwrap() = made)
+                    let readings = self.readings.clone();
+                    Arc::new(move |made, read| {
+                        if let Some(made) = made {
+                            *created.lock().unwrap() = made;
+                        }
+                        *readings.lock().unwrap() = read;
+                    })
                 },
             });
             let fleet = fleet.in_epoch(ledger.epoch());

@@ -364,6 +364,14 @@ impl Store for CrashStore {
         };
         self.1.pass(self.0.record_images(lease, kept)).await
     }
+    async fn supersede_images(
+        &self,
+        lease: &Lease,
+        ended: &[BeforeImage],
+        images: &[BeforeImage],
+    ) -> Answer<Vec<BeforeImage>> {
+        self.1.pass(self.0.supersede_images(lease, ended, images)).await
+    }
     async fn images(&self, agent: &AgentId) -> Answer<Vec<BeforeImage>> {
         self.1.pass(self.0.images(agent)).await
     }

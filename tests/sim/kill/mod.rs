@@ -5,6 +5,7 @@
     reason = "a failed unwrap is the failed test, in its helpers too"
 )]
 
+mod attribution;
 mod calls;
 mod canary;
 mod crash;

@@ -7,19 +7,22 @@ use std::time::Duration;
 use backstop::cloud::rehearsal::Call;
 use backstop::cloud::rehearsal::faults::Faults;
 use backstop::cloud::rehearsal::fleet::MachineSpec;
+use backstop::cloud::rehearsal::functions::FunctionSpec;
+use backstop::cloud::rehearsal::groups::GroupSpec;
 use backstop::cloud::rehearsal::services::{ServiceSpec, TaskSpec};
 use backstop::domain::agent::AgentStatus;
 use backstop::domain::containment::observed::{InstanceState, Refused};
 use backstop::domain::containment::state::{Containment, Mode, Phase, StepClass};
 use backstop::domain::containment::target::Region;
 use backstop::domain::fleet::asset::{AssetRef, Kind};
+use backstop::domain::fleet::rate::Meter;
 use backstop::domain::money::Usd;
 use backstop::killswitch::Creators;
 use backstop::ports::Cloud as _;
 
 use super::crash::{CrashPoint, When};
-use super::fleet::{base, owned, spawning};
-use super::scene::{Scene, TAG, agent, is_closed, is_contained, role, targets, why};
+use super::fleet::{base, owned, spawning, usd};
+use super::scene::{PROFILE, Scene, TAG, agent, is_closed, is_contained, role, targets, why};
 
 const BOTH: &[&str] = &["eu-west-1", "us-east-1"];
 
@@ -212,6 +215,75 @@ fn a_crash_at_every_call_of_a_containment() {
             assert_eq!(scene.images().len(), 0, "{at}");
         }
     }
+}
+
+/// C1: a before-image gives way to another in one write. Was there a moment between them, a crash in it would
+/// leave nobody who knows what was there before the first cap.
+#[test]
+fn c1_a_crash_at_every_call_while_a_before_image_is_superseded() {
+    let workers = what("group", "eu-west-1", "workers");
+    let taken_over = || {
+        let members = MachineSpec::new("eu-west-1", "m7g.large").profile(PROFILE);
+        let group = GroupSpec::new("workers", 1, members).tag(TAG, "agent");
+        let fleet = base(&["eu-west-1"]).machine(owned("eu-west-1", "i-1"));
+        let scene = Scene::new(fleet.group(group.suspended("AZRebalance")), targets(&["eu-west-1"]));
+        let first = scene.cloud.snapshot();
+        scene.contain_and_wait();
+        // The group stays capped, and somebody changes one of its settings while the agent is free.
+        scene.reset_and_wait(&["i-1"]);
+        scene.cloud.set_setting(&workers, "AZRebalance", "active");
+        scene.contain(Mode::Contain);
+        (scene, first)
+    };
+    let (calm, _) = taken_over();
+    let count = CrashPoint::never();
+    assert!(calm.drive_that(&count, is_contained));
+    for call in 0..count.made() {
+        let (scene, mut wanted) = taken_over();
+        let crash = CrashPoint::at(call, When::AfterCall);
+        if !scene.drive_that(&crash, is_contained) {
+            scene.drive(is_contained);
+        }
+        scene.reset_and_wait(&[]);
+        let settings = wanted.settings.get_mut(&workers.to_string()).unwrap();
+        settings.insert("AZRebalance".to_owned(), "active".to_owned());
+        assert_eq!(scene.cloud.snapshot(), wanted, "crash after call {call}");
+        assert_eq!(scene.images().len(), 0, "crash after call {call}");
+    }
+}
+
+/// It costs whether it serves or not, so a function that may not run any more has to lose it.
+#[test]
+fn provisioned_concurrency_is_brought_down_with_its_function_and_put_back() {
+    let rate = "lambda-provisioned/x86";
+    let warm = FunctionSpec::new("us-east-1", "warm", usd(1))
+        .tag(TAG, "agent")
+        .reserved(40);
+    let mut fleet = spawning().function(warm.provisioned("live", 10, Meter::of(rate, 10_000)));
+    fleet.prices.insert(rate.to_owned(), Usd::from_nanos(15_000_120));
+    let scene = Scene::new(fleet, targets(BOTH));
+    let first = scene.cloud.snapshot();
+    let id = "function:us-east-1/warm";
+    assert_eq!(first.settings[id]["provisioned"], "live=10");
+    scene.contain_and_wait();
+    let capped = &scene.cloud.snapshot().settings[id];
+    assert_eq!(
+        (capped["reserved"].as_str(), capped["provisioned"].as_str()),
+        ("0", "none")
+    );
+    let coverage = scene.last_now().coverage;
+    assert!(coverage.capped.contains(&id.to_owned()));
+    assert_eq!(why(&coverage, id), "", "nothing of it burns any more");
+    // What is put back is priced as it was before.
+    let impact = scene.run(scene.switch().impact(&agent(), &[])).unwrap();
+    let uncap = impact
+        .uncaps
+        .iter()
+        .find(|one| one.uncap.asset.to_string() == id)
+        .unwrap();
+    assert_eq!(uncap.hourly.unwrap().usd, Usd::from_nanos(150_001_200));
+    scene.reset_and_wait(&[]);
+    assert_eq!(scene.cloud.snapshot(), first);
 }
 
 #[test]
@@ -451,10 +523,19 @@ fn a_dry_run_and_an_impact_name_caps_and_change_nothing() {
     let impact = scene.run(switch.impact(&agent(), &[])).unwrap();
     assert_eq!((impact.starts.len(), impact.uncaps.len()), (3, 4));
     let limited = what("function", "us-east-1", "limited");
-    let uncap = impact.uncaps.iter().find(|uncap| uncap.asset == limited).unwrap();
-    assert_eq!(uncap.settings["reserved"], "7");
-    let web = impact.uncaps.iter().find(|uncap| uncap.asset.id == "main/web").unwrap();
-    assert_eq!(web.settings["desired"], "2");
+    let uncap = impact.uncaps.iter().find(|one| one.uncap.asset == limited).unwrap();
+    assert_eq!(uncap.uncap.settings["reserved"], "7");
+    let web = impact
+        .uncaps
+        .iter()
+        .find(|one| one.uncap.asset.id == "main/web")
+        .unwrap();
+    assert_eq!(web.uncap.settings["desired"], "2");
+    // Two tasks, as they cost before; and the machines.
+    let tasks = web.hourly.unwrap().usd;
+    assert_eq!(tasks, Usd::from_nanos(2 * (20_240_000 + 4_445_000)));
+    let machines: Usd = impact.starts.iter().map(|start| start.hourly.usd).sum();
+    assert_eq!(impact.usd_per_hour, machines.saturating_add(tasks));
     let some = scene.run(switch.impact(&agent(), &["i-1".to_owned()])).unwrap();
     assert_eq!((some.starts.len(), some.uncaps.len()), (1, 0));
     assert!(scene.cloud.calls().iter().all(|call| !call.changes));
@@ -469,7 +550,7 @@ fn what_the_agents_principals_made_is_the_agents() {
     let scene = Scene::new(fleet, targets(&["eu-west-1"]));
     let creators = Arc::new(Creators::default());
     let made = BTreeSet::from([what("instance", "eu-west-1", "i-made")]);
-    creators.set(BTreeMap::from([(agent(), made)]));
+    creators.set(Some(BTreeMap::from([(agent(), made)])), BTreeMap::new());
     scene.contain(Mode::Contain);
     let id = scene.last_now().id;
     let switch = scene.switch().with_creators(creators);

@@ -417,6 +417,14 @@ impl Store for Faulty {
     async fn record_images(&self, lease: &Lease, images: &[BeforeImage]) -> Result<Vec<BeforeImage>, StoreError> {
         self.inner.record_images(lease, images).await
     }
+    async fn supersede_images(
+        &self,
+        lease: &Lease,
+        ended: &[BeforeImage],
+        images: &[BeforeImage],
+    ) -> Result<Vec<BeforeImage>, StoreError> {
+        self.inner.supersede_images(lease, ended, images).await
+    }
     async fn images(&self, agent: &AgentId) -> Result<Vec<BeforeImage>, StoreError> {
         self.inner.images(agent).await
     }

@@ -18,6 +18,8 @@ mod balancers;
 mod ebs;
 mod ecs;
 mod lambda;
+#[cfg(test)]
+mod meters;
 mod nat;
 
 use std::collections::BTreeMap;
@@ -280,6 +282,8 @@ mod tests {
                 "classic-balancer"
             ]
         );
+        let choice: BTreeSet<&Kind> = Kind::CHOICE.iter().collect();
+        assert_eq!(distinct, choice, "a config can name each");
     }
 
     #[tokio::test]

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::domain::containment::attribution::{Readings, attribution};
 use crate::domain::containment::coverage::{Progress, after_sweep};
 use crate::domain::containment::deny;
 use crate::domain::containment::image::BeforeImage;
@@ -346,7 +347,8 @@ impl World {
         }
         fuel.burn()?;
         let spacing = SignedDuration::from_secs(10);
-        let (next, progress) = after_sweep(&self.containment, &plan, self.now, spacing, self.rules.attribution_lag);
+        let attribution = attribution(&self.containment, &plan, &Readings::new(), &self.rules, self.now);
+        let (next, progress) = after_sweep(&self.containment, &plan, self.now, spacing, &attribution);
         self.containment = next;
         self.pass_time();
         Some((plan, progress))

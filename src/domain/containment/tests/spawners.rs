@@ -556,3 +556,43 @@ fn an_uncap_that_is_refused_or_unseen_stays_owed() {
     world.reset(&[]);
     assert_eq!(world.now_of(&web.what), settings(&[("desired", "3")]));
 }
+
+#[test]
+fn c1_a_setting_that_shows_only_later_is_recorded_before_it_is_changed() {
+    let shown = |now: &[(&str, &str)], capped: &[(&str, &str)]| Brake::Cap {
+        now: settings(now),
+        capped: settings(capped),
+    };
+    let first = [("Launch", "active"), ("Warm", "live=3")];
+    let halted = [("Launch", "suspended"), ("Warm", "none")];
+    let mut asset = owned(group("eu-west-1", "workers"), "a");
+    asset.brake = shown(&first[..1], &halted[..1]);
+    let what = asset.what.clone();
+    let mut world = World::new(Vec::new()).with([asset]);
+    world.contain();
+    // The other one could not be asked for until now.
+    world.assets.get_mut(&what).unwrap().brake = shown(&[halted[0], first[1]], &halted);
+    world.contain();
+    for _ in 0..4 {
+        world.sweep(Fuel::ENDLESS);
+    }
+    assert_eq!(world.now_of(&what), settings(&halted));
+    let resource = Resource::Asset { asset: what.clone() };
+    let before = Before::Settings {
+        were: settings(&first),
+        capped: settings(&halted),
+    };
+    assert_eq!(world.images[&resource].before, before);
+
+    // What does not show in a restore is waited for, and not taken for somebody else's.
+    world.begin_restore(&[]);
+    world.assets.get_mut(&what).unwrap().brake = shown(&halted[..1], &halted[..1]);
+    for _ in 0..3 {
+        assert_ne!(world.restore(Fuel::ENDLESS), Some(true));
+    }
+    assert!(world.images.contains_key(&resource));
+    world.assets.get_mut(&what).unwrap().brake = shown(&halted, &halted);
+    while world.restore(Fuel::ENDLESS) != Some(true) {}
+    assert_eq!(world.now_of(&what), settings(&first));
+    assert_eq!(outcome(&world, "workers"), "put back");
+}

@@ -1,10 +1,11 @@
 //! The built-in table of rates besides machines: an hour of one unit in us-east-1, in pico-dollars.
 //!
-//! Sources (all third party, each quoting AWS's own price pages): Fargate, Linux: vantage.sh, read November
-//! 2026; load balancers: awsnegotiations.com, May 2026; NAT gateways and public IPv4 addresses: cloudburn.io,
+//! Sources (all third party, each quoting AWS's own price pages): Fargate, Linux and Windows with its licence,
+//! and storage beyond what comes with a task: vantage.sh, read November 2026; load balancers: awsnegotiations.com, May 2026; NAT gateways (a regional one by
+//! the zone) and public IPv4 addresses: cloudburn.io,
 //! February 2026; volumes and provisioned concurrency: AWS's price list as of 2025. What is sold by the month
-//! is divided by AWS's 730 hours and rounded up; provisioned concurrency is sold by the second. Windows and
-//! further licences are not in it: they come with the cloud's own list or the bill.
+//! is divided by AWS's 730 hours and rounded up; provisioned concurrency is sold by the second. Machines'
+//! licences are not in it: they come with the bill.
 
 /// Dearer than one unit of anything that is charged by the hour and is not listed: the largest accelerated
 /// machine that is common.
@@ -43,10 +44,15 @@ pub(super) const RATES: &[(&str, u64)] = &[
     ("fargate-spot/x86/vcpu", 40_480_000_000),
     ("fargate/arm/gib", 3_560_000_000),
     ("fargate/arm/vcpu", 32_380_000_000),
+    ("fargate/storage", 111_000_000),
+    ("fargate/windows/gib", 10_050_000_000),
+    ("fargate/windows/os", 46_000_000_000),
+    ("fargate/windows/vcpu", 91_480_000_000),
     ("fargate/x86/gib", 4_445_000_000),
     ("fargate/x86/vcpu", 40_480_000_000),
     ("ipv4", 5_000_000_000),
     ("lambda-provisioned/arm", 12_000_240_000),
     ("lambda-provisioned/x86", 15_000_120_000),
     ("nat", 45_000_000_000),
+    ("nat/regional", 45_000_000_000),
 ];

@@ -126,7 +126,12 @@ fn meters(task: &Task, definition: Option<&TaskDefinition>) -> Vec<Meter> {
     let memory = memory.and_then(units).unwrap_or(MOST_MEMORY);
     let vcpus = thousandths(cpu, 1_024);
     let kind = kind(task, definition);
-    let fargate = if is_spot { "fargate-spot" } else { "fargate" };
+    // There is no spot for Windows.
+    let fargate = if is_spot && kind != "windows" {
+        "fargate-spot"
+    } else {
+        "fargate"
+    };
     let mut meters = vec![
         Meter::of(format!("{fargate}/{kind}/vcpu"), vcpus),
         Meter::of(format!("{fargate}/{kind}/gib"), thousandths(memory, 1_024)),

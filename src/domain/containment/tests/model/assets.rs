@@ -141,8 +141,11 @@ impl World {
                 fuel.burn()?;
                 self.note_changed(resource);
             }
-            for settled in &part.superseded {
+            // With the images in their place in one write, so that nothing comes between them.
+            if !part.superseded.is_empty() {
                 fuel.burn()?;
+            }
+            for settled in &part.superseded {
                 self.settle(settled);
             }
             for image in &part.images {
