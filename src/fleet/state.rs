@@ -385,7 +385,13 @@ impl State {
     }
 
     /// How far the record of a region is read by now, and what went wrong with it last.
-    pub fn note_reading(&mut self, region: &Region, until: Option<Timestamp>, why: Option<String>, asked_at: Timestamp) {
+    pub fn note_reading(
+        &mut self,
+        region: &Region,
+        until: Option<Timestamp>,
+        why: Option<String>,
+        asked_at: Timestamp,
+    ) {
         let reading = self.read.entry(region.clone()).or_default();
         reading.until = reading.until.max(until);
         let since = reading.failing.take().map_or(asked_at, |(since, _)| since);

@@ -135,9 +135,15 @@ fn l7_every_meter_that_anything_here_can_name_has_a_price() {
     // A machine names its own rate; the table has families of types.
     for rate in ["ec2/m7g.large", "ec2/p5.48xlarge", "ec2-spot/m7g.large"] {
         let price = prices.unit(&home, &RateKey(rate.to_owned()));
-        assert!(price.usd > Usd::ZERO && price.basis != PriceBasis::Ceiling, "{rate}: {price:?}");
+        assert!(
+            price.usd > Usd::ZERO && price.basis != PriceBasis::Ceiling,
+            "{rate}: {price:?}"
+        );
     }
-    for rate in ["ec2-os/RunInstances:0002/default/m7i.large", "ec2-spot-os/RunInstances:0002/default/m7i.large"] {
+    for rate in [
+        "ec2-os/RunInstances:0002/default/m7i.large",
+        "ec2-spot-os/RunInstances:0002/default/m7i.large",
+    ] {
         assert!(prices.unit(&home, &RateKey(rate.to_owned())).usd > Usd::ZERO, "{rate}");
     }
     // What AWS offers tomorrow has none, and is never free.

@@ -140,7 +140,11 @@ impl Answers {
     }
 }
 
-fn due(functions: &BTreeMap<String, Function>, answered: impl Fn(&Function) -> Option<u64>, most: usize) -> Vec<String> {
+fn due(
+    functions: &BTreeMap<String, Function>,
+    answered: impl Fn(&Function) -> Option<u64>,
+    most: usize,
+) -> Vec<String> {
     due_of(functions, |_| true, answered, most)
 }
 
@@ -236,7 +240,10 @@ mod tests {
             }
         }
         assert_eq!(asked.len(), 100);
-        assert!(all.iter().all(|name| answers.provisioned(name).as_ref() == Some(&learnt)));
+        assert!(
+            all.iter()
+                .all(|name| answers.provisioned(name).as_ref() == Some(&learnt))
+        );
         answers.forget(&all[0]);
         assert_eq!(answers.provisioned(&all[0]), None);
     }

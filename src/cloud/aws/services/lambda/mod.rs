@@ -202,11 +202,7 @@ impl Lambda {
     }
 
     /// Tags, and why they are not told: without them it may be taken for nobody's, which must be seen.
-    async fn tags(
-        &self,
-        listed: &Listed,
-        ask: Ask,
-    ) -> Result<(BTreeMap<String, String>, Option<String>), CloudError> {
+    async fn tags(&self, listed: &Listed, ask: Ask) -> Result<(BTreeMap<String, String>, Option<String>), CloudError> {
         if let Some(known) = self.answers.tags(&listed.name).filter(|_| !ask.tags) {
             return Ok((known, None));
         }
