@@ -22,9 +22,9 @@ fn memory(daemon: &Daemon) -> (u64, u64) {
 }
 
 fn tell(what: &str, asked: &[Asked]) {
-    println!("{what}: {} calls", asked.len());
+    eprintln!("{what}: {} calls", asked.len());
     for (operation, count) in counted(asked) {
-        println!("  {count:>5} {operation}");
+        eprintln!("  {count:>5} {operation}");
     }
 }
 
@@ -47,7 +47,7 @@ async fn five_hundred_machines_are_contained_and_put_back_exactly() {
     // The watcher sees all of it, what only the record of calls names included.
     let daemon = site.start().await;
     run.until_seen(&daemon).await;
-    println!("memory after the first look: {:?} MiB now and at most", memory(&daemon));
+    eprintln!("memory after the first look: {:?} MiB now and at most", memory(&daemon));
     let before = run.proxy.take_asked();
     assert!(before.iter().all(reads), "it has only looked");
 
@@ -73,9 +73,9 @@ async fn five_hundred_machines_are_contained_and_put_back_exactly() {
     ] {
         assert!(shown.contains(part), "{part} in {shown}");
     }
-    println!("from the breach: {}", seconds(&told));
-    println!("sweeps until contained: {}", told["containment"]["sweeps"]);
-    println!("memory while contained: {memory_then:?} MiB now and at most");
+    eprintln!("from the breach: {}", seconds(&told));
+    eprintln!("sweeps until contained: {}", told["containment"]["sweeps"]);
+    eprintln!("memory while contained: {memory_then:?} MiB now and at most");
     tell("a containment", &asked);
 
     // It is held: further sweeps look and change nothing.

@@ -176,7 +176,7 @@ async fn what_others_keep_starting_is_halted_for_as_long_as_they_do() {
     let daemon = site.start().await;
     run.breach(&daemon).await;
     let (by_agent, by_outsider) = tokio::join!(agent_launches(&run), outsider_launches(&run));
-    println!(
+    eprintln!(
         "launched: {} by the agent, {} by others",
         by_agent.0.len(),
         by_outsider.0.len()
@@ -208,7 +208,7 @@ async fn what_others_keep_starting_is_halted_for_as_long_as_they_do() {
         "{audit:#?}"
     );
     assert_burnt(coverage);
-    println!("sweeps: {}", told["containment"]["sweeps"]);
+    eprintln!("sweeps: {}", told["containment"]["sweeps"]);
 
     // The others' things are as they were.
     for owner in ["planner", "reviewer", "nobody"] {
@@ -234,7 +234,7 @@ fn assert_burnt(coverage: &Value) {
         dollars(&coverage["burnt_usd"]),
         dollars(&coverage["burn"]["before_usd_per_hour"]),
     );
-    println!("burnt: ${burnt} in all; ${before} an hour before, {seconds:#?}");
+    eprintln!("burnt: ${burnt} in all; ${before} an hour before, {seconds:#?}");
     assert!(before >= machines, "{before} {machines}");
     let least = 0.5 * machines * first / 3_600.0;
     assert!(

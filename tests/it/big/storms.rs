@@ -57,7 +57,7 @@ async fn faults_and_deaths_end_as_none() {
 }
 
 async fn storm(world: &World, seed: u64) {
-    println!("seed {seed} begins");
+    eprintln!("seed {seed} begins");
     let run = world.run().await;
     let ours = world.built.of(AGENT, "instance");
     run.proxy.weather(Some(Weather::new(seed, PERCENT)));
@@ -74,7 +74,7 @@ async fn storm(world: &World, seed: u64) {
     let weather = run.proxy.weather(None);
     let told = run.until_swept_again(&daemon, &ours).await;
     assert_report(&world.built, &told);
-    println!("seed {seed}: {}", seconds(&told));
+    eprintln!("seed {seed}: {}", seconds(&told));
     run.proxy.weather(weather);
 
     run.site.ok(&["reset", AGENT, "--raise", "100000", "--yes"]).await;
@@ -91,7 +91,7 @@ async fn storm(world: &World, seed: u64) {
     assert_eq!(faults, Vec::<&str>::new());
     assert!(daemon.stop().await.success());
     let asked = run.proxy.take_asked();
-    println!(
+    eprintln!(
         "seed {seed}: {} requests, {deaths} and {more} deaths, faults {:?}",
         asked.len(),
         weather.met()
