@@ -57,7 +57,8 @@ async fn a_sweep_and_a_containment_take_few_calls() {
         ("ecs-service", 1 + 1 + 3 + 3),
         // Their counts say that there are no tasks; but each has services, which may start some.
         ("ecs-task", 1 + 1 + 3 * 2),
-        ("function", 1 + 40),
+        // Its reservation is asked of each, its tags of ten in turn.
+        ("function", 1 + 40 + 10),
         ("group", 1 + 1),
         ("nat", 1),
         ("volume", 1),

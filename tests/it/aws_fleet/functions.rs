@@ -134,7 +134,7 @@ async fn provisioned_concurrency_is_asked_for_where_there_can_be_some() {
     let role = "arn:aws:iam::123456789012:role/agents/a";
     let version = |name: &str, version: &str, memory: i32| {
         json!({"FunctionName": name, "Version": version, "MemorySize": memory, "Architectures": ["arm64"],
-            "Role": role})
+            "Role": role, "FunctionArn": format!("arn:aws:lambda:{REGION}:123456789012:function:{name}:{version}")})
     };
     let first =
         json!({"Functions": [version("plain", "$LATEST", 128), version("busy", "$LATEST", 512)], "NextMarker": "more"});
@@ -301,7 +301,8 @@ async fn provisioned_concurrency_goes_before_the_reservation_and_comes_after_it(
 #[tokio::test]
 async fn tags_that_are_not_told_are_said() {
     let bench = Bench::start().await;
-    let listed = json!({"Functions": [{"FunctionName": "f", "Version": "$LATEST", "MemorySize": 128}]});
+    let listed = json!({"Functions": [{"FunctionName": "f", "Version": "$LATEST", "MemorySize": 128,
+        "FunctionArn": format!("arn:aws:lambda:{REGION}:123456789012:function:f")}]});
     bench.proxy.inject(Rule::on("ListFunctions", Fault::Json(listed)));
     bench
         .proxy

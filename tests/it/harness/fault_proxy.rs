@@ -217,11 +217,14 @@ impl Asked {
     /// When it names none.
     pub fn function(&self) -> String {
         let path = self.rest.as_ref().map_or("", |(_, path)| path.as_str());
-        let name = path.split('?').next().and_then(|path| path.split("/functions/").nth(1));
+        let bare = path.split('?').next().unwrap_or_default();
+        // Its tags are asked for by its ARN.
+        let name = bare.split("/functions/").nth(1).or_else(|| bare.split("/tags/").nth(1));
         let name = name
             .and_then(|rest| rest.split('/').next())
             .filter(|name| !name.is_empty());
-        decode(name.unwrap_or_else(|| panic!("{path} names no function")))
+        let name = decode(name.unwrap_or_else(|| panic!("{path} names no function")));
+        name.rsplit(':').next().unwrap_or_default().to_owned()
     }
 
     /// The values of a list parameter, such as `InstanceId.1`, `InstanceId.2`.

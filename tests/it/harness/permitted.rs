@@ -97,16 +97,15 @@ impl Facts {
             ("ecs", "DescribeTasks") => asked.numbered("tasks").into_iter().flat_map(on).collect(),
             ("ecs", "ListClusters" | "ListServices" | "ListTasks" | "DescribeTaskDefinition") => everything(),
             ("lambda", "ListFunctions") => everything(),
-            ("lambda", "GetFunction") => {
-                let function = here("function", &asked.function());
-                // It leaves the tags out for who may not list them.
-                ["lambda:GetFunction", "lambda:ListTags"]
-                    .map(|action| self.tagged(action, function.clone()))
-                    .into()
-            }
             (
                 "lambda",
-                "PutFunctionConcurrency" | "DeleteFunctionConcurrency" | "ListProvisionedConcurrencyConfigs",
+                "GetFunctionConcurrency"
+                | "ListTags"
+                | "ListProvisionedConcurrencyConfigs"
+                | "PutFunctionConcurrency"
+                | "DeleteFunctionConcurrency"
+                | "PutProvisionedConcurrencyConfig"
+                | "DeleteProvisionedConcurrencyConfig",
             ) => vec![self.tagged(&action, here("function", &asked.function()))],
             ("cloudtrail", "LookupEvents") | ("pricing", "GetProducts") => everything(),
             ("iam", "ListRoles") => everything(),
@@ -225,12 +224,17 @@ mod tests {
                 &[("services.0", "arn:aws:ecs:eu-west-1:1:service/c/s")],
                 None,
             ),
-            asked("lambda", "GetFunction", &[], Some("/2015-03-31/functions/theirs")),
+            asked(
+                "lambda",
+                "GetFunctionConcurrency",
+                &[],
+                Some("/2019-09-30/functions/theirs/concurrency"),
+            ),
+            asked("lambda", "ListTags", &[], Some("/2017-03-31/tags/theirs")),
             asked("cloudtrail", "LookupEvents", &[], None),
             asked("pricing", "GetProducts", &[], None),
         ];
         assert_eq!(facts.refused(&policy, &reads), Vec::new());
-        assert_eq!(facts.requests(&reads[1]).len(), 2, "the function, and its tags");
         let nothing = Policy::parse(r#"{"Version":"2012-10-17","Statement":[]}"#);
         assert_eq!(facts.refused(&nothing, &reads).len(), 5);
         let worse = asked("ec2", "TerminateInstances", &[("InstanceId.1", "ours")], None);

@@ -15,7 +15,7 @@ use crate::domain::fleet::rate::Meter;
 const RESERVED: usize = 200;
 
 /// Tags, which seldom change.
-const TAGS: usize = 50;
+const TAGS: usize = 10;
 
 /// Provisioned concurrency: three seconds of the quota.
 const PROVISIONED: usize = 30;
