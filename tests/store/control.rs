@@ -3,12 +3,10 @@
 use std::time::Duration;
 
 use backstop::domain::agent::{AgentState, AgentStatus};
-use backstop::domain::containment::folding::Folded;
 use backstop::domain::containment::image::{Before, BeforeImage};
 use backstop::domain::containment::memory::{Fact, MAX_NOTES, Note};
 use backstop::domain::containment::observed::{Identity, InstanceState};
 use backstop::domain::containment::state::{Action, Containment, Mode, Phase, Step, StepState};
-use backstop::domain::containment::steps::step_id;
 use backstop::domain::containment::target::{Region, Resource};
 use backstop::domain::id::{ContainmentId, ReviewId};
 use backstop::domain::review::{Decision, Question, Review};
@@ -30,10 +28,6 @@ conform!(
     a_lease_has_one_holder_and_its_token_rises,
     the_lease_of_a_dead_epoch_is_free_at_once,
     a_fence_stops_who_was_overtaken,
-    the_first_before_image_survives,
-    an_image_gives_way_to_another_in_one_write,
-    what_is_folded_goes_with_the_write_that_counts_it,
-    an_image_is_changed_only_in_what_became_of_it,
     steps_are_replaced_by_their_id,
     what_was_learnt_of_the_cloud_is_kept_by_its_key,
     what_was_written_survives_a_crash,
@@ -52,19 +46,19 @@ fn state(version: i64, status: AgentStatus) -> AgentState {
     }
 }
 
-fn containment(n: u128, of: &str, generation: i64) -> Containment {
+pub fn containment(n: u128, of: &str, generation: i64) -> Containment {
     let id = ContainmentId(Uuid::from_u128(n));
     Containment::opened(id, agent(of), generation, Mode::Contain, "it's a \"breach\"", now())
 }
 
-fn open(containment: Containment) -> Judgement {
+pub fn open(containment: Containment) -> Judgement {
     Judgement {
         open: vec![containment],
         ..Judgement::default()
     }
 }
 
-fn update(containment: Containment) -> Judgement {
+pub fn update(containment: Containment) -> Judgement {
     Judgement {
         update: vec![containment],
         ..Judgement::default()
@@ -78,7 +72,7 @@ fn agents(states: Vec<AgentState>) -> Judgement {
     }
 }
 
-fn is_conflict<T: std::fmt::Debug>(result: Result<T, StoreError>) {
+pub fn is_conflict<T: std::fmt::Debug>(result: Result<T, StoreError>) {
     assert!(matches!(result, Err(StoreError::Conflict { .. })), "{result:?}");
 }
 
@@ -278,7 +272,7 @@ async fn an_agents_reviews_are_those_that_still_matter(f: Fixture) {
     assert!(f.store.reviews_of(&agent("c"), later(0), 9).await.unwrap().is_empty());
 }
 
-async fn take(store: &dyn Store, holder: &str, at: i64) -> Option<Lease> {
+pub async fn take(store: &dyn Store, holder: &str, at: i64) -> Option<Lease> {
     store.lease("driver", holder, later(at), TTL).await.unwrap()
 }
 
@@ -316,7 +310,7 @@ async fn the_lease_of_a_dead_epoch_is_free_at_once(f: Fixture) {
     assert!(f.store.lease("odd", "two", later(6), TTL).await.unwrap().is_none());
 }
 
-fn image(n: u32, of: ContainmentId, state: InstanceState) -> BeforeImage {
+pub fn image(n: u32, of: ContainmentId, state: InstanceState) -> BeforeImage {
     BeforeImage {
         agent: agent("a"),
         resource: Resource::Instance {
@@ -333,7 +327,7 @@ fn image(n: u32, of: ContainmentId, state: InstanceState) -> BeforeImage {
     }
 }
 
-fn step(n: u32, state: StepState, attempts: i64) -> Step {
+pub fn step(n: u32, state: StepState, attempts: i64) -> Step {
     let id = ContainmentId(Uuid::from_u128(1));
     Step {
         containment: id,
@@ -375,136 +369,6 @@ async fn a_fence_stops_who_was_overtaken(f: Fixture) {
     f.store.judge_fenced(&new, &update(second)).await.unwrap();
     f.store.release(&new).await.unwrap();
     is_conflict(f.store.record_steps(&new, &[step(1, StepState::Started, 1)]).await);
-}
-
-async fn the_first_before_image_survives(f: Fixture) {
-    let lease = take(&*f.store, "one", 0).await.unwrap();
-    let (one, two) = (ContainmentId(Uuid::from_u128(1)), ContainmentId(Uuid::from_u128(2)));
-    let running = image(1, one, InstanceState::Running);
-    let written = f
-        .store
-        .record_images(&lease, std::slice::from_ref(&running))
-        .await
-        .unwrap();
-    assert_eq!(written, std::slice::from_ref(&running));
-    // The next generation sees it stopped, by us; what was there before us is what counts.
-    let new = image(2, two, InstanceState::Running);
-    let both = [new.clone(), image(1, two, InstanceState::Stopped)];
-    let read = f.store.record_images(&lease, &both).await.unwrap();
-    assert_eq!(read, [new.clone(), running.clone()]);
-    assert_eq!(f.store.images(&agent("a")).await.unwrap().len(), 2);
-    assert!(f.store.images(&agent("b")).await.unwrap().is_empty());
-
-    let restored = BeforeImage {
-        restored_at: Some(later(9)),
-        outcome: Some("started".to_owned()),
-        ..running
-    };
-    f.store.update_images(&lease, &[restored]).await.unwrap();
-    assert_eq!(f.store.images(&agent("a")).await.unwrap(), [new]);
-    let third = image(1, two, InstanceState::Stopped);
-    let read = f
-        .store
-        .record_images(&lease, std::slice::from_ref(&third))
-        .await
-        .unwrap();
-    assert_eq!(read, [third], "restored, it may be recorded afresh");
-}
-
-/// C1: the end of one and the record of the one in its place are one write, or none.
-async fn an_image_gives_way_to_another_in_one_write(f: Fixture) {
-    let lease = take(&*f.store, "one", 0).await.unwrap();
-    let (one, two) = (ContainmentId(Uuid::from_u128(1)), ContainmentId(Uuid::from_u128(2)));
-    let first = image(1, one, InstanceState::Running);
-    let first = std::slice::from_ref(&first);
-    f.store.record_images(&lease, first).await.unwrap();
-    let ended = BeforeImage {
-        restored_at: Some(later(9)),
-        outcome: Some("somebody else changed it".to_owned()),
-        ..first[0].clone()
-    };
-    let ended = std::slice::from_ref(&ended);
-    let second = [
-        image(1, two, InstanceState::Stopped),
-        image(2, two, InstanceState::Running),
-    ];
-    let old = Lease {
-        token: lease.token - 1,
-        ..lease.clone()
-    };
-    is_conflict(f.store.supersede_images(&old, ended, &second).await);
-    // One of them is not there: nothing of it is done.
-    let missing = BeforeImage {
-        restored_at: Some(later(9)),
-        ..image(7, one, InstanceState::Running)
-    };
-    let both = [ended[0].clone(), missing];
-    assert!(f.store.supersede_images(&lease, &both, &second).await.is_err());
-    assert_eq!(f.store.images(&agent("a")).await.unwrap(), first);
-
-    let read = f.store.supersede_images(&lease, ended, &second).await.unwrap();
-    assert_eq!(read, second);
-    assert_eq!(f.another().await.images(&agent("a")).await.unwrap(), second);
-    assert!(
-        f.store.supersede_images(&lease, &[], &second).await.unwrap() == second,
-        "twice is once"
-    );
-}
-
-/// What was ended and is gone leaves its image and its step, in the write that counts it.
-async fn what_is_folded_goes_with_the_write_that_counts_it(f: Fixture) {
-    let first = containment(1, "a", 1);
-    f.store.judge(&open(first.clone())).await.unwrap();
-    let lease = take(&*f.store, "one", 0).await.unwrap();
-    let images = [1, 2].map(|n| image(n, first.id, InstanceState::Running));
-    f.store.record_images(&lease, &images).await.unwrap();
-    let end = |n: usize| Step {
-        id: step_id(Action::End, &images[n].resource),
-        resource: images[n].resource.clone(),
-        action: Action::End,
-        ..step(1, StepState::Done, 1)
-    };
-    let steps = [end(0), end(1)];
-    f.store.record_steps(&lease, &steps).await.unwrap();
-    let folded = Folded {
-        agent: agent("a"),
-        containment: first.id,
-        resource: images[0].resource.clone(),
-    };
-    let fold = |version| Judgement {
-        fold: vec![folded.clone()],
-        ..update(Containment {
-            version,
-            ..first.clone()
-        })
-    };
-    // A write that is overtaken takes nothing away.
-    is_conflict(f.store.judge_fenced(&lease, &fold(7)).await);
-    assert_eq!(f.store.images(&agent("a")).await.unwrap(), images);
-    assert_eq!(f.store.steps(first.id).await.unwrap(), steps);
-    f.store.judge_fenced(&lease, &fold(2)).await.unwrap();
-    assert_eq!(f.store.images(&agent("a")).await.unwrap(), images[1..]);
-    assert_eq!(f.store.steps(first.id).await.unwrap(), steps[1..]);
-    assert_eq!(f.store.containment(first.id).await.unwrap().unwrap().version, 2);
-}
-
-async fn an_image_is_changed_only_in_what_became_of_it(f: Fixture) {
-    let lease = take(&*f.store, "one", 0).await.unwrap();
-    let first = image(1, ContainmentId(Uuid::from_u128(1)), InstanceState::Running);
-    f.store
-        .record_images(&lease, std::slice::from_ref(&first))
-        .await
-        .unwrap();
-    let claimed = BeforeImage {
-        changed_at: Some(later(3)),
-        ..image(1, ContainmentId(Uuid::from_u128(2)), InstanceState::Stopped)
-    };
-    f.store.update_images(&lease, &[claimed]).await.unwrap();
-    let wanted = BeforeImage {
-        changed_at: Some(later(3)),
-        ..first
-    };
-    assert_eq!(f.store.images(&agent("a")).await.unwrap(), [wanted]);
 }
 
 async fn steps_are_replaced_by_their_id(f: Fixture) {

@@ -12,6 +12,7 @@ mod drills;
 mod epochs;
 mod fixture;
 mod fleet;
+mod images;
 mod ledger;
 mod lines;
 mod make;

@@ -91,30 +91,10 @@ const TAGS_AT_BIRTH: &[(&str, &str)] = &[
     ("elasticloadbalancing:AddTags", "elasticloadbalancing:CreateAction"),
 ];
 
-/// Every verb of IAM's that writes.
+/// Every verb of IAM's that writes, by its first letters: those that read begin with `Ge`, `L` and `Si`, and passing
+/// a role on is apart. A test holds them against all that IAM knows.
 pub(super) const IAM_WRITES: &[&str] = &[
-    "iam:Accept*",
-    "iam:Add*",
-    "iam:Associate*",
-    "iam:Attach*",
-    "iam:Change*",
-    "iam:Create*",
-    "iam:Deactivate*",
-    "iam:Delete*",
-    "iam:Detach*",
-    "iam:Disable*",
-    "iam:Enable*",
-    "iam:Put*",
-    "iam:Reject*",
-    "iam:Remove*",
-    "iam:Reset*",
-    "iam:Resync*",
-    "iam:Send*",
-    "iam:Set*",
-    "iam:Tag*",
-    "iam:Untag*",
-    "iam:Update*",
-    "iam:Upload*",
+    "iam:A*", "iam:C*", "iam:D*", "iam:E*", "iam:Put*", "iam:R*", "iam:Se*", "iam:T*", "iam:U*",
 ];
 
 /// What binds the account to pay for a term.

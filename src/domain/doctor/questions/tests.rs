@@ -166,8 +166,8 @@ proptest! {
         prop_assert!(made.asked.len() <= MOST);
         let kinds: BTreeSet<On> = made.asked.iter().map(|one| one.on).collect();
         prop_assert!(ALL.iter().all(|one| matches!(one.on, On::Nothing | On::AgentUsers) || kinds.contains(&one.on)));
-        // Three questions a role, five a tag, and four that are about no agent.
-        prop_assert_eq!(made.asked.len() + made.left_out, agents * 8 + 4);
+        // Three questions a role, five a tag, and five that are about no agent.
+        prop_assert_eq!(made.asked.len() + made.left_out, agents * 8 + 5);
         for one in &made.asked {
             let open = one.question.resource.contains('$');
             prop_assert!(!one.question.actions.is_empty() && !open);
