@@ -79,6 +79,8 @@ impl Size {
             root_is_instance_store: false,
             stop_protected: None,
             group,
+            request: None,
+            sold_as: None,
         }
     }
 
@@ -89,7 +91,7 @@ impl Size {
                 .map(|name| ((*name).to_owned(), value.to_owned()))
                 .collect()
         };
-        let is_group = number % 2 == 0;
+        let is_group = number.is_multiple_of(2);
         let (kind, now, capped) = if is_group {
             let processes = ["Launch", "Terminate", "HealthCheck", "ReplaceUnhealthy", "AZRebalance"];
             (
@@ -113,6 +115,7 @@ impl Size {
             service: if is_group { "AmazonEC2" } else { "AWSLambda" }.into(),
             tags: BTreeMap::from([("backstop:agent".to_owned(), self.owner(number).to_owned())]),
             acts_as: Vec::new(),
+            unread: None,
             parent: None,
             created_at: None,
             meters: vec![Meter::of("lambda-provisioned/arm", 500)],

@@ -55,13 +55,17 @@ impl Watcher {
             let machines = view.instances.iter().flatten().map(Instance::to_asset);
             let others = view.assets.values().flatten().flatten().cloned();
             let assets: Vec<Asset> = machines.chain(others).collect();
-            let owners = self.owners.attribute(&assets, &BTreeMap::new(), ACCOUNT);
+            let owners = self
+                .owners
+                .attribute(&assets, &BTreeMap::new(), &BTreeMap::new(), ACCOUNT);
             let mut kinds: BTreeMap<Kind, Vec<Seen>> = BTreeMap::new();
             for asset in &assets {
                 let seen = kinds.entry(asset.what.kind.clone()).or_default();
                 seen.extend(self.prices.asset(asset).map(|hourly| Seen {
                     what: asset.what.clone(),
+                    parent: asset.parent.clone(),
                     agent: owners.get(&asset.what).and_then(Owner::agent).cloned(),
+                    tagged: None,
                     service: asset.service.clone().into_owned(),
                     since: asset.created_at,
                     hourly,

@@ -392,7 +392,7 @@ fn hour_of(at: Timestamp) -> Timestamp {
 
 /// What is burnt until a reaction binds: a machine goes on costing while it is found, denied and stopped.
 pub fn ahead(usd_per_hour: Usd, reaction: SignedDuration) -> Usd {
-    let ms = i128::from(reaction.as_millis().clamp(0, i128::from(i64::MAX)));
+    let ms = reaction.as_millis().clamp(0, i128::from(i64::MAX));
     Exact(i128::from(usd_per_hour.nanos()).saturating_mul(ms)).up()
 }
 

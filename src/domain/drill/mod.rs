@@ -209,8 +209,8 @@ mod tests {
         let state = |last: &[DrillHead], days| readiness(last, None, now(days)).state;
         assert_eq!(state(&[], 0), ReadinessState::Never);
         let passed = head(Outcome::Passed);
-        assert_eq!(state(&[passed.clone()], 30), ReadinessState::Passed);
-        assert_eq!(state(&[passed.clone()], 31), ReadinessState::Stale);
+        assert_eq!(state(std::slice::from_ref(&passed), 30), ReadinessState::Passed);
+        assert_eq!(state(std::slice::from_ref(&passed), 31), ReadinessState::Stale);
         assert_eq!(readiness([&passed], None, now(1)).why, "so it went");
         for outcome in [Outcome::Failed, Outcome::Overtaken] {
             assert_eq!(state(&[passed.clone(), head(outcome)], 1), ReadinessState::Failed);

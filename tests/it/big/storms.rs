@@ -62,7 +62,7 @@ async fn storm(world: &World, seed: u64) {
     let ours = world.built.of(AGENT, "instance");
     run.proxy.weather(Some(Weather::new(seed, PERCENT)));
     let daemon = run.site.start().await;
-    if seed % 2 == 0 {
+    if seed.is_multiple_of(2) {
         run.breach(&daemon).await;
     } else {
         run.site.ok(&["contain", AGENT, "--yes"]).await;
@@ -120,7 +120,7 @@ async fn deaths(run: &Run<'_>, daemon: Daemon, seed: u64, phase: Phase) -> (Daem
     for death in 0..DEATHS {
         let mut drawn = numbers(seed, &format!("{phase:?}/{death}"));
         let at = drawn.next().unwrap_or_default() % WITHIN + 1;
-        let is_carried_out = drawn.next().unwrap_or_default() % 2 == 0;
+        let is_carried_out = drawn.next().unwrap_or_default().is_multiple_of(2);
         run.proxy
             .set_trap(usize::try_from(at).expect("a small number"), is_carried_out);
         let over = wait::try_until(LONG, async || {

@@ -54,7 +54,7 @@ impl Incident {
 
     fn spec(&self, make: &Make, name: &str, count: u32) -> Made {
         let region = self.region.0.as_str();
-        let tagged = make.untagged_every == 0 || count % make.untagged_every != 0;
+        let tagged = make.untagged_every == 0 || !count.is_multiple_of(make.untagged_every);
         let tags = || tagged.then(|| (TAG.to_owned(), self.agent.to_string()));
         match &make.of {
             What::Machine { instance_type } => {

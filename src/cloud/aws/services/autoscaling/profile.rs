@@ -126,8 +126,7 @@ impl Profiles {
         let mut unread: BTreeMap<Source, String> = failed;
         let is_configuration = |source: &&Source| matches!(source, Source::Configuration(_));
         let follows = |source: &&Source| matches!(source, Source::Template(_, version) if version.starts_with('$'));
-        let parts: [(Learnt, &dyn Fn(&&Source) -> bool); 2] =
-            [(configurations, &is_configuration), (following, &follows)];
+        let parts: [(Learnt, Concerns<'_>); 2] = [(configurations, &is_configuration), (following, &follows)];
         for (learnt, is_concerned) in parts {
             match learnt {
                 Ok(learnt) => known.extend(learnt),
@@ -174,6 +173,9 @@ impl Known {
 }
 
 type Learnt = Result<BTreeMap<Source, Option<String>>, CloudError>;
+
+/// Which sources an answer is about.
+type Concerns<'a> = &'a dyn Fn(&&Source) -> bool;
 
 async fn configurations(place: &Place, client: &Client, names: &[String]) -> Learnt {
     let call = place.read("autoscaling:DescribeLaunchConfigurations");
