@@ -3,7 +3,7 @@
 //! Nothing here asks anybody anything. [`questions`] makes the requests to the policy simulator from the one
 //! table of permissions, [`missing`] reads the rulings and writes the statements that are missing,
 //! [`excess`] says what must not be allowed, [`agents`] holds what is declared against where we are,
-//! [`time`] judges clocks and [`unit`] a systemd unit.
+//! [`time`] judges clocks and [`mod@unit`] a systemd unit.
 //!
 //! A finding has one of four standings. What could not be looked at is *not checked* and says why: it is
 //! never taken for *ok*, and never for a failure either. Each says what was found, and what to do about it.

@@ -13,7 +13,7 @@
 //! was rehearsed is what was declared then, so a drill is *stale* once the declaration has changed or a month has
 //! gone by, and people are told so instead of being shown an old success.
 //!
-//! What must never happen: a step shown as proved that nobody asked about (L7). Each has a [`Proof`], and what
+//! What must never happen: a step shown as proved that nobody asked about (L7). Each has a [proof](report::Proof), and what
 //! cannot be known without doing it is said by name.
 
 pub mod evidence;
