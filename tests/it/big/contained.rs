@@ -217,9 +217,19 @@ pub fn assert_report(built: &Built, told: &Value) {
     let machines: f64 = all("instance").iter().map(|id| price(id)).sum();
     let tasks: f64 = all("ecs-task").iter().map(|id| price(id)).sum();
     assert!(machines > 100.0 && tasks > 0.0, "{machines} {tasks}");
+    // A public address goes with the task that had it.
+    let prices = coverage["prices"].as_object().expect("prices");
+    let halted = both(all("instance"), all("ecs-task"));
+    let gone = prices
+        .iter()
+        .filter(|(id, _)| !halted.contains(*id) && !lines.contains_key(id.as_str()));
+    let addresses: f64 = gone
+        .inspect(|(id, _)| assert!(id.starts_with("address:"), "{id} is neither halted nor burning"))
+        .map(|(_, price)| dollars(&price["usd_per_hour"]))
+        .sum();
     assert!(
-        (before - now - machines - tasks).abs() < 0.01,
-        "{before} {now} {machines} {tasks}"
+        (before - now - machines - tasks - addresses).abs() < 0.01,
+        "{before} {now} {machines} {tasks} {addresses}"
     );
     let lines: f64 = burning.iter().map(|line| dollars(&line["usd_per_hour"])).sum();
     assert!(

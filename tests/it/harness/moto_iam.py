@@ -103,9 +103,13 @@ rebuild = IAMRequestBase._create_aws_request
 
 def as_it_came(self):
     """To check a signature moto builds the request anew. Of one by path (Lambda's) without a body, it takes the
-    query, or the headers, for a form; it has none."""
+    query, or the headers, for a form; it has none. And it takes the path decoded, where an ARN in it was signed as
+    it was sent."""
     if self._method != "POST" and not self._body:
         self._data = b""
+    before, tags, arn = self._path.partition("/tags/")
+    if self._service == "lambda" and arn.startswith("arn:"):
+        self._path = before + tags + urllib.parse.quote(arn, safe="")
     return rebuild(self)
 
 
