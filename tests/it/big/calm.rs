@@ -56,7 +56,7 @@ async fn five_hundred_machines_are_contained_and_put_back_exactly() {
     let asked = run.proxy.take_asked();
     let memory_then = memory(&daemon);
     assert_contained(&run).await;
-    assert_report(built, &told);
+    assert_report(built, &told, true);
     assert!(
         told["reason"].as_str().is_some_and(|why| why.contains("pocket")),
         "{}",
